@@ -1,0 +1,176 @@
+/* storage/source.h - rows as queries, flushes and compactions see them: one interface over segments
+ * and memtables.
+ *
+ * A source is an immutable run of rows of one shard, sorted by (subject, event_time, event_id bytes), cut into
+ * blocks of BLOCK_ROWS rows (the last one shorter). Row r lies in block r / BLOCK_ROWS. Columns are
+ * read a block at a time into vectors that live in the caller's arena. Dictionaries are the source's
+ * own: a code means nothing in another source.
+ *
+ * Column numbers: 0 .. COL_FIRST_PROP-1 are the built-in ones below; from COL_FIRST_PROP on they are
+ * the data set's (schema.h): property p of the schema is column COL_FIRST_PROP + p.
+ *
+ * Thread: immutable; any thread, each with its own read_ctx.
+ */
+#pragma once
+
+#include "storage/base/arena.h"
+#include "storage/base/io.h"
+#include "storage/event.h"
+
+#include <roaring/roaring.h>
+
+#define BLOCK_ROWS       65536u
+#define BLOCK_WORDS      (BLOCK_ROWS / 64)
+#define SHARD_COUNT      16u
+#define SEG_BLOCKS_MAX   64u /* rows of one source fit 32 bits with room to spare */
+
+enum builtin_col {
+    COL_SUBJECT = 0,   /* VEC_U32: subject number in the shard */
+    COL_EVENT_TIME,    /* VEC_I64 */
+    COL_ARRIVAL,       /* VEC_I64: received_at, server time */
+    COL_EVENT_NAME,    /* VEC_CODE */
+    COL_EVENT_ID,      /* VEC_BYTES or VEC_CODE */
+    COL_USER_ID,       /* VEC_BYTES or VEC_CODE, sparse */
+    COL_ANONYMOUS_ID,  /* VEC_BYTES or VEC_CODE, sparse */
+    COL_FIRST_PROP,
+};
+
+/* A source's string dictionary. Segments sort theirs by bytes (is_sorted), memtables do not. */
+struct dict {
+    uint32_t count;
+    bool is_sorted;
+    const uint32_t *offs; /* count + 1 */
+    const char *bytes;
+    const struct str *values; /* or, where offs is NULL: count strings */
+};
+static inline struct str dict_value(const struct dict *dict, uint32_t code)
+{
+    if (dict->offs == NULL) {
+        return dict->values[code];
+    }
+    return (struct str){dict->bytes + dict->offs[code], dict->offs[code + 1] - dict->offs[code]};
+}
+
+enum vec_kind {
+    VEC_ABSENT, /* no row of the block has a value; value_count == 0 */
+    VEC_U32,    /* u32[value_count] */
+    VEC_I64,    /* i64[value_count] */
+    VEC_NUM,    /* i64[value_count] mantissas with one `scale`, or with scales[value_count] where not NULL */
+    VEC_F64,    /* f64[value_count] */
+    VEC_BOOL,   /* u8[value_count], 0 or 1 */
+    VEC_CODE,   /* u32[value_count] into dict */
+    VEC_BYTES,  /* offs[value_count + 1] into bytes */
+    VEC_LIST,   /* offs[value_count + 1] into u32 (codes of the items) and dict */
+};
+
+/* One column of one block. Values are dense: value k belongs to the k-th row whose `present` bit is
+ * set; with present == NULL every row has one and value k is row k. */
+struct vec {
+    enum vec_kind kind;
+    uint32_t rows;
+    uint32_t value_count;
+    const uint64_t *present; /* (rows + 63) / 64 words, or NULL */
+    const uint32_t *u32;
+    const int64_t *i64;
+    const double *f64;
+    const uint8_t *u8;
+    const uint8_t *scales; /* VEC_NUM: one per value; NUM_DOUBLE marks a double's bits */
+    uint8_t scale;
+    const uint32_t *offs;
+    const char *bytes;
+    const struct dict *dict;
+};
+
+/* For each of `count` ascending rows its value's place in `vec`, or UINT32_MAX where it has none. */
+void vec_places(const struct vec *vec, const uint16_t *rows, uint32_t count, uint32_t *out);
+struct num vec_num(const struct vec *vec, uint32_t place);      /* VEC_NUM, VEC_F64 */
+struct str vec_str(const struct vec *vec, uint32_t place);      /* VEC_CODE, VEC_BYTES */
+
+/* What a reader brings along: its memory, its ring, its counters. */
+struct read_ctx {
+    struct arena *arena;
+    struct io *io;
+    uint64_t bytes_read;   /* of blocks touched, cached or not */
+    uint64_t blocks_read;
+    uint64_t blocks_loaded; /* of these, from disk */
+};
+
+/* Subjects with at least one event of `event` (a code, or SUBJECT_SET_ANY) in [begin_ms, end_ms). */
+#define SUBJECT_SET_ANY UINT32_MAX
+struct subject_set {
+    int64_t begin_ms;
+    int64_t end_ms;
+    uint32_t set_idx; /* for source_subject_set */
+};
+
+struct source;
+struct source_ops {
+    enum err_code (*read)(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                          uint32_t block, struct vec *ret, struct err *err);
+    enum err_code (*dict)(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                          const struct dict **ret, struct err *err);
+    bool (*zone)(const struct source *source, uint32_t col, uint32_t block, int64_t *ret_min,
+                 int64_t *ret_max);
+    enum err_code (*value_rows)(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                uint32_t code, uint32_t block, uint16_t *out_rows,
+                                uint32_t *ret_count, struct err *err);
+    bool (*has_value_rows)(const struct source *source, uint32_t col);
+    enum err_code (*subject_sets)(const struct source *source, struct read_ctx *ctx, uint32_t event,
+                                  const struct subject_set **ret, uint32_t *ret_count,
+                                  struct err *err);
+    enum err_code (*subject_set)(const struct source *source, struct read_ctx *ctx,
+                                 uint32_t set_idx, const roaring_bitmap_t **ret, struct err *err);
+    enum err_code (*subject_row)(const struct source *source, struct read_ctx *ctx,
+                                 uint32_t subject, uint32_t *ret_row, struct err *err);
+};
+
+struct source {
+    const struct source_ops *ops;
+    uint32_t shard;
+    uint32_t row_count;
+    uint32_t block_count;
+    int64_t time_min_ms, time_max_ms; /* of event_time, both included */
+    uint32_t subject_first, subject_last;
+    bool is_memory;                /* a memtable's view */
+    uint64_t id;                   /* unique in the data set; 0 for memtables */
+    uint64_t identity_version;     /* the binding version its subject numbers were given under */
+    uint64_t bytes;                /* on disk, or in memory */
+};
+
+static inline uint32_t source_block_rows(const struct source *source, uint32_t block)
+{
+    uint32_t left = source->row_count - block * BLOCK_ROWS;
+    return left < BLOCK_ROWS ? left : BLOCK_ROWS;
+}
+
+/* The column of a block. A column that the source does not have is VEC_ABSENT, never an error. */
+enum err_code source_read(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                          uint32_t block, struct vec *ret, struct err *err) ERR_MUST_CHECK;
+/* The dictionary of a string or list column; *ret NULL where it has none (VEC_BYTES, absent). Lives as long as the source. */
+enum err_code source_dict(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                          const struct dict **ret, struct err *err) ERR_MUST_CHECK;
+/* Code of a value in the column's dictionary; *ret_found false where it is not in it. */
+enum err_code source_code(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                          struct str value, bool *ret_found, uint32_t *ret_code,
+                          struct err *err) ERR_MUST_CHECK;
+/* Smallest and largest value of a time or decimal column in a block, where known: for COL_EVENT_TIME and
+ * COL_ARRIVAL ms; for numbers the floor of the smallest and the ceiling of the largest value. */
+bool source_zone(const struct source *source, uint32_t col, uint32_t block, int64_t *ret_min,
+                 int64_t *ret_max);
+/* Rows of the block (ascending, numbered within the block) whose value has this code, from the row
+ * bitmap. Only where source_has_value_rows; it always holds for COL_EVENT_NAME. out_rows: BLOCK_ROWS long. */
+bool source_has_value_rows(const struct source *source, uint32_t col);
+enum err_code source_value_rows(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                uint32_t code, uint32_t block, uint16_t *out_rows,
+                                uint32_t *ret_count, struct err *err) ERR_MUST_CHECK;
+/* The stored subject sets of an event, by begin_ms, disjoint in time and together covering all of its rows;
+ * count 0 where the source keeps none (memtables): then read rows. */
+enum err_code source_subject_sets(const struct source *source, struct read_ctx *ctx, uint32_t event,
+                                  const struct subject_set **ret, uint32_t *ret_count,
+                                  struct err *err) ERR_MUST_CHECK;
+enum err_code source_subject_set(const struct source *source, struct read_ctx *ctx,
+                                 uint32_t set_idx, const roaring_bitmap_t **ret,
+                                 struct err *err) ERR_MUST_CHECK;
+/* First row whose subject is >= `subject` (row_count where there is none): where a range of subjects starts. */
+enum err_code source_subject_row(const struct source *source, struct read_ctx *ctx,
+                                 uint32_t subject, uint32_t *ret_row, struct err *err) ERR_MUST_CHECK;

@@ -1,0 +1,122 @@
+/* storage/store.h - a data folder: its catalog, its data sets, and the thread that looks after them.
+ *
+ * DATA/catalog.db, DATA/<dataset>/wal/, DATA/<dataset>/ids.log, DATA/<dataset>/shard-03/000017.seg,
+ * DATA/LOCK (flock: one process at a time).
+ *
+ * Acknowledged = durable = visible: dataset_submit calls back after the batch's record is synced and
+ * its rows are published. A snapshot taken after that sees them.
+ *
+ * Thread: everything here may be called from any thread.
+ */
+#pragma once
+
+#include "storage/base/pool.h"
+#include "storage/schema.h"
+#include "storage/segment.h"
+
+struct store;
+struct dataset;
+
+struct store_opts {
+    enum io_kind io_kind;
+    size_t block_cache_bytes;     /* default 1 GiB */
+    uint64_t flush_rows;          /* of one data set's memtable; default 1 Mi rows */
+    uint64_t flush_bytes;         /* of one data set's memtable; default 512 MiB */
+    uint64_t memtable_bytes_max;  /* of all memtables, frozen ones included: above it submits are ERR_BUSY; default 2 GiB */
+    uint64_t queue_bytes_max;     /* submitted and not yet written, per data set; default 256 MiB */
+    uint64_t flush_age_ms;        /* a memtable older than this is flushed; default 10 min */
+    bool compact_in_background;   /* default true */
+    bool is_read_only;            /* inspect */
+};
+void store_opts_default(struct store_opts *opts);
+
+struct recovery_report { /* what opening found, for the log; sums over data sets */
+    uint32_t datasets;
+    uint64_t segments, wal_records, wal_events, torn_bytes, ids_cut, orphan_files;
+};
+
+enum err_code store_open(const char *dir, const struct store_opts *opts, struct store **ret,
+                         struct recovery_report *report, struct err *err) ERR_MUST_CHECK;
+/* Flush everything, leave empty logs, close. Errors are returned after all was tried. */
+enum err_code store_close(struct store *store, struct err *err) ERR_MUST_CHECK;
+/* Close without flushing, as a crash would (tests). */
+void store_abandon(struct store *store);
+
+#define DATASET_NAME_BYTES_MAX 64u /* [A-Za-z0-9][A-Za-z0-9._-]* */
+bool dataset_name_is_valid(struct str name);
+/* ERR_NOT_FOUND where it does not exist and `create` is false; ERR_INVALID for a bad name. Data sets live as
+ * long as the store: no release. */
+enum err_code store_dataset(struct store *store, struct str name, bool create,
+                            struct dataset **ret, struct err *err) ERR_MUST_CHECK;
+/* All data sets, by name; `out` has room for `cap`; returns how many there are. */
+uint32_t store_datasets(struct store *store, struct dataset **out, uint32_t cap);
+
+const char *dataset_name(const struct dataset *dataset);
+const char *dataset_zone(const struct dataset *dataset); /* IANA name; "UTC" until told otherwise */
+
+typedef void (*dataset_done_fn)(void *arg, struct event_batch *batch, enum err_code code,
+                                const struct err *err);
+/* Hand a batch to the writer. ERR_BUSY when the queue or the memtables are full (the batch stays the
+ * caller's); ERR_OK means `done` runs exactly once, on this or another thread, perhaps before this returns: with
+ * ERR_OK every event has its status (ACCEPTED, DUPLICATE, REJECTED) and is durable and visible; with an error
+ * none of the batch was acknowledged. `done` gets the batch back. It must not block. `io` is the calling thread's: the
+ * caller may become the writer for a while (group commit: whoever comes first writes for all who wait). */
+enum err_code dataset_submit(struct dataset *dataset, struct event_batch *batch,
+                             dataset_done_fn done, void *arg, struct io *io,
+                             struct err *err) ERR_MUST_CHECK;
+/* Submit and wait, for tests and tools. */
+enum err_code dataset_ingest(struct dataset *dataset, struct event_batch *batch, struct io *io,
+                             struct err *err) ERR_MUST_CHECK;
+
+/* A consistent, immutable view: sources stay readable until it is unpinned. */
+struct snapshot {
+    struct dataset *dataset;
+    const struct schema *schema;
+    uint64_t epoch;            /* number of the last commit it contains */
+    uint64_t identity_version;
+    int64_t watermark_ms;      /* largest event_time seen, at most its arrival, minus 5 min; INT64_MIN when empty */
+    int64_t time_min_ms, time_max_ms; /* over all rows; min > max when empty */
+    uint64_t row_count;
+    const struct source **sources; /* by shard, then segments by (time_min, id), memtables last */
+    uint32_t source_count;
+    uint32_t shard_begin[SHARD_COUNT + 1]; /* sources of shard s: [shard_begin[s], shard_begin[s+1]) */
+    uint32_t subject_count[SHARD_COUNT];   /* subject numbers of shard s are below this */
+    const roaring_bitmap_t *deleted[SHARD_COUNT]; /* subjects masked from every answer; NULL = none */
+};
+enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret,
+                               struct err *err) ERR_MUST_CHECK;
+void snapshot_unpin(struct snapshot *snapshot);
+static inline void snapshot_unpinp(struct snapshot **snapshot)
+{
+    if (*snapshot != NULL) {
+        snapshot_unpin(*snapshot);
+    }
+}
+/* The subject of an id as events carry it: user ids and anonymous ids are separate name spaces. */
+bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
+                          uint32_t *ret_shard, uint32_t *ret_subject);
+/* Take a subject out of every answer (a catalog transaction; rows go at the next compaction). */
+enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, uint32_t subject,
+                                     struct err *err) ERR_MUST_CHECK;
+
+/* Write all memtable rows to segments now, and wait. */
+enum err_code dataset_flush(struct dataset *dataset, struct err *err) ERR_MUST_CHECK;
+/* Merge all there is to merge (flushing first), and wait; `cancel` may be NULL. */
+enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cancel,
+                              struct err *err) ERR_MUST_CHECK;
+
+struct dataset_stats {
+    uint64_t rows, memtable_rows, memtable_bytes, segments, segment_bytes, wal_bytes, subjects;
+    uint64_t accepted, duplicates, rejected, commits, flushes, compactions, compacted_bytes;
+    uint64_t queue_bytes, epoch;
+    int64_t last_error_ms;
+    char last_error[256]; /* of the background: flush or compaction */
+};
+struct dataset_stats dataset_stats(struct dataset *dataset);
+struct store_stats {
+    struct block_cache_stats cache;
+    uint64_t memtable_bytes;
+};
+struct store_stats store_stats(struct store *store);
+/* ERR_OK while the store can accept; else why not (a broken log, a full disk): for /readyz. */
+enum err_code store_health(struct store *store, struct err *err) ERR_MUST_CHECK;

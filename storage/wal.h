@@ -1,0 +1,42 @@
+/* storage/wal.h - the write-ahead log of a data set: what is in it after a sync is acknowledged.
+ *
+ * A log is a run of files wal/00000001.log, ...; a record is a length, a checksum, a sequence number
+ * and opaque bytes (dataset_record.h says what the data set puts in). Recovery reads records in order and stops at the
+ * first that is torn or wrong IN THE LAST FILE (the file is cut there); the same in an earlier file is
+ * ERR_CORRUPT. After a failed write or sync the log is broken: every later append fails until reopened.
+ * The format is documented at the top of storage/wal.c.
+ *
+ * Thread: the data set's writer.
+ */
+#pragma once
+
+#include "storage/base/io.h"
+
+struct wal;
+#define WAL_RECORD_BYTES_MAX (256u << 20)
+
+struct wal_replay_report {
+    uint64_t records, bytes;
+    uint64_t torn_bytes; /* cut off the end of the last file */
+};
+typedef enum err_code (*wal_replay_fn)(void *arg, uint64_t seq, struct str payload, struct err *err);
+
+/* Open the log in directory `dir` (made if missing), replay records of files >= first_file in order through `fn`, and continue in
+ * a fresh file. */
+enum err_code wal_open(struct io *io, const char *dir, uint64_t first_file, wal_replay_fn fn,
+                       void *arg, struct wal **ret, struct wal_replay_report *report,
+                       struct err *err) ERR_MUST_CHECK;
+void wal_close(struct wal *wal);
+/* Add a record to the group being gathered; nothing is written yet. Its number is returned. */
+enum err_code wal_append(struct wal *wal, struct str payload, uint64_t *ret_seq,
+                         struct err *err) ERR_MUST_CHECK;
+/* Write the gathered records and fdatasync: when it returns ERR_OK they are durable. */
+enum err_code wal_commit(struct wal *wal, struct io *io, struct err *err) ERR_MUST_CHECK;
+/* Start a new file; returns its number. Records before it can be dropped once flushed. */
+enum err_code wal_rotate(struct wal *wal, struct io *io, uint64_t *ret_file,
+                         struct err *err) ERR_MUST_CHECK;
+/* Unlink all files below `file`. */
+enum err_code wal_drop_before(struct wal *wal, struct io *io, uint64_t file,
+                              struct err *err) ERR_MUST_CHECK;
+uint64_t wal_bytes(const struct wal *wal); /* in all live files */
+uint64_t wal_last_seq(const struct wal *wal);
