@@ -1,0 +1,189 @@
+/* query/bound.h - a query after binding: names resolved against a snapshot, times turned into
+ * milliseconds, everything that execution needs and nothing of the text but labels.
+ *
+ * The binder (bind.c) makes it from the AST; the verbs (verb_*.c) run it. All of it lives in the query's arena and
+ * is immutable while the query runs, so any worker reads it.
+ */
+#pragma once
+
+#include "query/civil.h"
+#include "storage/store.h"
+
+#define QUERY_STEPS_MAX     64u
+#define QUERY_SELECTORS_MAX 64u /* of one query: one bit each in a row's mask */
+#define QUERY_KEYS_MAX      16u
+#define QUERY_BUCKETS_MAX   100000u
+#define QUERY_PERIODS_MAX   10000u
+
+/* ---- fields, literals, predicates ---- */
+enum field_kind {
+    FIELD_PROP,         /* column `col` of the sources (COL_FIRST_PROP + schema number) */
+    FIELD_UNKNOWN,      /* a property never seen: absent on every row (the answer carries a warning) */
+    FIELD_EVENT_ID,
+    FIELD_EVENT_NAME,
+    FIELD_EVENT_TIME,
+    FIELD_USER_ID,
+    FIELD_ANONYMOUS_ID,
+    FIELD_RECEIVED_AT,
+};
+struct field {
+    enum field_kind kind;
+    struct str name;
+    enum col_type type;
+    uint32_t col; /* for source_read; of FIELD_UNKNOWN: UINT32_MAX */
+};
+
+struct literal {
+    enum col_type type; /* STRING, NUMBER, BOOL, TIME */
+    struct str string;
+    struct num number;
+    bool boolean;
+    int64_t ts_ms;
+};
+
+enum pred_kind {
+    PRED_AND, PRED_OR, PRED_NOT, /* kids */
+    PRED_TRUE, PRED_FALSE,
+    PRED_EQ, PRED_NE, PRED_LT, PRED_LE, PRED_GT, PRED_GE, /* field, values[0] */
+    PRED_IN, PRED_NOT_IN,        /* field, values */
+    PRED_BETWEEN,                /* field, values[0] <= x <= values[1] */
+    PRED_CONTAINS, PRED_STARTS, PRED_ENDS, /* field, values[0]; contains ignores ASCII case: no, it is exact */
+    PRED_MATCHES,                /* field, regex (POSIX extended, compiled by the binder) */
+    PRED_IS_SET, PRED_IS_NOT_SET,
+};
+/* Two-valued: a comparison with a missing value is false, whatever the comparison but IS_NOT_SET; so `x != 1` is
+ * false where x is missing and `not (x = 1)` is true. Lists: a string comparison holds where some item meets it. */
+struct pred {
+    enum pred_kind kind;
+    const struct pred *const *kids;
+    uint32_t kid_count;
+    struct field field;
+    const struct literal *values;
+    uint32_t value_count;
+    const void *regex; /* regex_t of the binder; regexec is safe from any thread */
+};
+
+/* ---- selectors ---- */
+enum alt_kind { ALT_ANY, ALT_NAMED };
+struct alt {
+    enum alt_kind kind; /* ANY also stands for `active` while no tracking plan marks events */
+    struct str event;   /* of NAMED */
+    const struct pred *pred; /* NULL = none */
+};
+struct selector {
+    const struct alt *alts;
+    uint32_t alt_count;
+    struct str text; /* as the query wrote it, for labels */
+};
+
+/* ---- measures ---- */
+enum agg_kind {
+    AGG_COUNT, AGG_USERS, AGG_UNIQUE, AGG_SUM, AGG_AVG, AGG_MIN, AGG_MAX,
+    AGG_FIRST, AGG_LAST, /* value of the subject-independent first/last event by (event_time, event_id) */
+    AGG_QUANTILE,        /* median, p95, p99.9: quantile in (0, 1) */
+};
+struct agg {
+    enum agg_kind kind;
+    uint32_t selector; /* into bound_query.selectors */
+    struct field field; /* of UNIQUE, SUM ... QUANTILE */
+    double quantile;
+};
+enum expr_kind { EXPR_AGG, EXPR_NUM, EXPR_ADD, EXPR_SUB, EXPR_MUL, EXPR_DIV, EXPR_NEG };
+struct expr {
+    enum expr_kind kind;
+    uint32_t agg; /* into bound_query.aggs */
+    struct num num;
+    const struct expr *left, *right; /* NEG: left */
+};
+struct measure {
+    struct str name; /* its `as`, or its text */
+    const struct expr *expr;
+    uint64_t rolling_ms; /* 0 = none: else every bucket looks back this far from its end */
+};
+
+/* ---- breakdowns ---- */
+struct by_key {
+    struct str name; /* column name */
+    struct field field;
+    const struct num *edges; /* bucket(field, e0, e1, ...): NULL = the value itself */
+    uint32_t edge_count;
+};
+
+/* ---- verbs ---- */
+enum verb {
+    VERB_TREND, VERB_DISTINCT, VERB_FUNNEL, VERB_RETENTION, VERB_EVENTS, VERB_TIMELINE,
+    VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
+};
+struct funnel_step {
+    uint32_t selector;
+    bool has_limit;
+    uint64_t limit_ms; /* since the step before; inclusive */
+    struct str label;  /* column `event` */
+};
+struct funnel {
+    const struct funnel_step *steps;
+    uint32_t step_count;
+    uint64_t window_ms; /* inclusive, from the first step; UINT64_MAX where the query gives none */
+    bool is_strict_ties;
+    bool is_closed; /* only events before the range's end fill steps */
+};
+enum retention_start { RETENTION_FIRST_EVER, RETENTION_FIRST_EVER_UNFILTERED, RETENTION_FIRST, RETENTION_RECURRING };
+enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED };
+struct retention {
+    uint32_t start_selector, return_selector;
+    enum retention_start start;
+    enum retention_mode mode;
+    enum civil_unit unit; /* day, week, month (hour, quarter, year work too) */
+    uint32_t unit_count;
+    uint32_t period_count; /* `for N`: periods 0 .. N, so N + 1 of them */
+    uint32_t at_least;     /* events in a period that make it count; 1 unless `at least n` */
+};
+
+struct order_by {
+    uint32_t column; /* of the result */
+    bool is_descending;
+};
+
+struct bound_query {
+    enum verb verb;
+    bool is_explain;
+    struct str text;
+    const struct zone *zone;
+    uint32_t week_start; /* 0 = Monday .. 6 = Sunday */
+    int64_t now_ms;
+
+    bool has_range; /* false: all data; from/to are then INT64_MIN / INT64_MAX */
+    int64_t from_ms, to_ms; /* [from, to) */
+    bool has_partial; /* `including today`: the last civil unit still runs */
+    bool has_each;
+    enum civil_unit each_unit;
+    uint32_t each_count;
+
+    const struct pred *where; /* NULL = none; applies to every event the verb looks at */
+    const struct by_key *keys;
+    uint32_t key_count;
+    bool has_top;
+    uint32_t top;
+    bool has_other; /* `with other` */
+    bool has_order;
+    struct order_by order;
+    bool has_limit;
+    uint64_t limit;
+
+    const struct selector *selectors; /* all of the query's, numbered */
+    uint32_t selector_count;
+    const struct agg *aggs; /* all aggregates of all measures, without repeats */
+    uint32_t agg_count;
+    const struct measure *measures; /* trend, distinct (one, named "distinct") */
+    uint32_t measure_count;
+
+    struct funnel funnel;
+    struct retention retention;
+    const struct field *columns; /* of `events ... columns (...)`; none: all that occur */
+    uint32_t column_count;
+    struct str subject_id;  /* of timeline */
+    struct field show_field; /* of show values */
+
+    const struct str *warnings; /* "line 1, column 8: no event \"pay_sucess\" ...; did you mean \"pay_success\"?" */
+    uint32_t warning_count;
+};

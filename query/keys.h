@@ -1,0 +1,28 @@
+/* query/keys.h - breakdown keys: from the values of `by` fields to dense group numbers, and back.
+ *
+ * A group is a tuple of key values (string, number, bool, time, bucket, or null; "" and null differ). A task numbers the groups
+ * it meets; numbers of tasks are matched by value when their results are merged. Within a block a
+ * dictionary code is looked up once.
+ *
+ * Thread: one task.
+ */
+#pragma once
+
+#include "query/run.h"
+
+#define GROUP_KEYS_BYTES_MAX (64u << 10)
+
+struct groups;
+enum err_code groups_create(const struct bound_query *query, struct arena *arena,
+                            struct groups **ret, struct err *err) ERR_MUST_CHECK;
+/* Group numbers of the scan's current block, one per row; new groups are added. No keys: all 0 (one group). */
+enum err_code groups_of_block(struct groups *groups, struct scan *scan, const struct scan_block *block,
+                              const uint32_t **ret_numbers, struct err *err) ERR_MUST_CHECK;
+uint32_t groups_count(const struct groups *groups);
+/* The number in `into` of group `number` of `from`, added when new: for merging tasks. */
+enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
+                            uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
+/* Canonical order of groups: key by key; null first, then bool, numbers by value, strings by bytes, buckets by edge. */
+int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b);
+/* Key k of the group as a cell (bucket keys as their label "[10, 100)"). */
+struct cell groups_cell(const struct groups *groups, uint32_t number, uint32_t key);

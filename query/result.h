@@ -1,0 +1,67 @@
+/* query/result.h - a table of answers and what it stands on.
+ *
+ * Cells are row-major, in the order of the columns. Times are already text (ISO 8601 in the query's
+ * zone, or a civil date), because their form is part of the answer. Same events, same query, same `now`
+ * and time-zone database: columns, rows and totals are the same bytes in every output form.
+ *
+ * Ownership: everything lives in the result's arena; result_free frees it whole.
+ */
+#pragma once
+
+#include "storage/base/arena.h"
+#include "storage/num.h"
+
+enum cell_kind { CELL_NULL, CELL_I64, CELL_F64, CELL_DECIMAL, CELL_STRING, CELL_BOOL, CELL_LIST };
+struct cell {
+    enum cell_kind kind;
+    union {
+        int64_t i64;
+        double f64;               /* finite */
+        struct num_total decimal; /* exact */
+        struct str string;
+        bool boolean;
+        struct {
+            const struct str *items;
+            uint32_t count;
+        } list;
+    };
+};
+enum result_type { RESULT_INT64, RESULT_NUMBER, RESULT_STRING, RESULT_BOOL, RESULT_TIME, RESULT_DATE, RESULT_LIST, RESULT_ANY };
+const char *result_type_name(enum result_type type); /* "int64", "number", "string", "bool", "timestamp", "date", "list", "any" */
+struct result_col {
+    struct str name;
+    enum result_type type;
+};
+struct result_meta {
+    struct str dataset;
+    uint64_t epoch;
+    struct str watermark; /* ISO 8601, empty = no data */
+    bool exact;
+    bool partial; /* the last bucket still runs */
+    struct str time_zone, zone_version;
+    struct str verb; /* "funnel": clients choose a drawing by it */
+    uint64_t elapsed_us, rows_read, bytes_read, blocks_loaded, segments, segments_pruned, cached;
+    uint64_t rows_total;   /* before top/limit cut */
+    uint64_t rows_left_out;
+    const struct str *warnings;
+    uint32_t warning_count;
+};
+struct result {
+    struct arena *arena;
+    const struct result_col *cols;
+    uint32_t col_count;
+    struct cell *cells;
+    uint64_t row_count;
+    struct cell *totals; /* col_count cells, CELL_NULL where a column has none; NULL = the verb has no totals */
+    struct result_meta meta;
+};
+void result_free(struct result *result);
+static inline void result_freep(struct result **result)
+{
+    result_free(*result);
+}
+
+enum result_format { RESULT_JSON, RESULT_CSV, RESULT_NDJSON };
+/* JSON: {"columns", "rows", "totals", "meta"}; CSV: RFC 4180 with a header line; NDJSON: one object per row. */
+enum err_code result_write(const struct result *result, enum result_format format, struct buf *out,
+                           struct err *err) ERR_MUST_CHECK;

@@ -1,0 +1,58 @@
+/* query/run.h - one running query: what all its tasks share.
+ *
+ * Tasks are (shard, range of subjects). Each worker has an arena out of the query's one budget, and writes
+ * only into its own slot of results, which are merged in task order, so that the answer does not depend on who ran what.
+ *
+ * Thread: the struct is shared by the query's workers; only the atomics change.
+ */
+#pragma once
+
+#include "query/bound.h"
+#include "query/result.h"
+#include "query/scan.h"
+
+struct query_run_ctx {
+    const struct bound_query *query;
+    const struct query_request *request;
+    struct snapshot *snapshot;
+    struct pool *pool;
+    struct io *io;          /* of the thread that called query_run */
+    struct budget budget;
+    struct arena *arena;    /* of the calling thread: plans, merged answers */
+    _Atomic uint64_t rows_read, bytes_read, blocks_loaded, sources_scanned, sources_pruned;
+    _Atomic bool is_failed; /* some task failed: the others stop */
+    struct err first_err;   /* guarded by the winner of is_failed */
+};
+
+/* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. */
+enum err_code run_check(struct query_run_ctx *run, struct err *err) ERR_MUST_CHECK;
+
+/* A task's share of the work. */
+struct run_task {
+    uint32_t shard;
+    uint32_t subject_begin, subject_end;
+    const struct source *const *sources; /* of that shard, in snapshot order */
+    uint32_t source_count;
+};
+/* `fn` runs once per task, in parallel; `slot` is the task's own result slot (slot_bytes each, zeroed), merged
+ * by the caller in task order afterwards. The arena belongs to the task and lives until run_tasks_free. */
+typedef enum err_code (*run_task_fn)(struct query_run_ctx *run, const struct run_task *task,
+                                     struct arena *arena, struct io *io, void *slot,
+                                     struct err *err);
+struct run_tasks {
+    void *slots;
+    size_t slot_bytes;
+    uint32_t count;
+    struct arena **arenas;
+};
+enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t slot_bytes,
+                            struct run_tasks *ret, struct err *err) ERR_MUST_CHECK;
+void run_tasks_free(struct run_tasks *tasks);
+
+/* The verbs: each fills the columns, cells and totals of `result` (arena of the result). */
+enum err_code verb_trend(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK; /* and distinct */
+enum err_code verb_funnel(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_retention(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_events(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK; /* and timeline */
+enum err_code verb_show(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_explain(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

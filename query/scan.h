@@ -1,0 +1,65 @@
+/* query/scan.h - the rows of one source that a query is about, block by block.
+ *
+ * A scan is given selectors, each with its own time range and its bit, and a `where`. For every block that
+ * can hold a match it yields the matching rows in order, with subject, time and the mask of the selectors
+ * that each row meets (mask != 0). Blocks are pruned by time zone maps and by the row bitmaps of the named events; predicates
+ * are evaluated once per dictionary entry where the column has a dictionary; only blocks with candidates are read.
+ *
+ * Arrays live in the scan's scratch arena until the next scan_next.
+ *
+ * Thread: one worker.
+ */
+#pragma once
+
+#include "query/bound.h"
+
+struct scan_want {
+    uint32_t selector; /* of the bound query: bit number in the masks */
+    int64_t begin_ms, end_ms; /* event_time in [begin, end) */
+};
+struct scan_spec {
+    const struct bound_query *query;
+    const struct scan_want *wants;
+    uint32_t want_count;
+    uint32_t subject_begin, subject_end; /* [begin, end); 0, UINT32_MAX = all */
+    const roaring_bitmap_t *deleted;     /* subjects left out; NULL = none */
+    bool no_index;                       /* read all rows: the reference path */
+};
+struct scan_block {
+    uint32_t block;
+    uint32_t count;
+    const uint16_t *rows;     /* within the block, ascending */
+    const uint32_t *subjects;
+    const int64_t *times;
+    const uint64_t *masks;
+};
+struct scan_counters {
+    uint64_t rows_read;     /* candidates looked at */
+    uint64_t rows_matched;
+    uint64_t blocks_total, blocks_pruned_time, blocks_pruned_index, blocks_scanned;
+    bool is_source_pruned;
+};
+struct query_run_ctx; /* run.h: deadline, cancel flag, counters */
+struct scan;
+
+/* `arena` is the worker's; `io` its ring. The scan keeps pointers to both and to `spec`. */
+enum err_code scan_open(const struct source *source, const struct scan_spec *spec,
+                        struct query_run_ctx *run, struct arena *arena, struct io *io,
+                        struct scan **ret, struct err *err) ERR_MUST_CHECK;
+/* Next block with at least one match; *ret_more false at the end. ERR_TIMEOUT, ERR_CANCELLED between blocks. */
+enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_more,
+                        struct err *err) ERR_MUST_CHECK;
+/* A field's values for the rows of the current block: `ret_vec` is the block's vector and
+ * ret_places[i] the place of row i's value in it, UINT32_MAX where it has none. */
+enum err_code scan_field(struct scan *scan, const struct field *field, struct vec *ret_vec,
+                         const uint32_t **ret_places, struct err *err) ERR_MUST_CHECK;
+/* The block's event names as codes of the source's dictionary, for labels. */
+struct scan_counters scan_counters(const struct scan *scan);
+struct read_ctx *scan_read_ctx(struct scan *scan);
+void scan_close(struct scan *scan);
+static inline void scan_closep(struct scan **scan)
+{
+    if (*scan != NULL) {
+        scan_close(*scan);
+    }
+}
