@@ -2,8 +2,8 @@
  * one.
  *
  * An implementation fills a struct io_ops; io.c checks arguments and calls through the table. The
- * ring shares every call but reading, writing and syncing with the plain implementation, and both
- * open plain descriptors, so a file that one struct io opened may be read through another.
+ * ring shares every call but batches and syncing with the plain implementation, and both open plain
+ * descriptors, so a file that one struct io opened may be read through another.
  *
  * A test that wants faults wraps a real struct io: it copies io_forward_ops, whose functions pass
  * every call on to the wrapped io, replaces the calls that should fail, and gives the table to
