@@ -1,0 +1,31 @@
+/* query/funnel_attempt.h - the shown attempt of a subject, step by step.
+ *
+ * kernel_funnel says where the attempt starts and ends. Of all attempts with that start that reach
+ * the level, the shown one has the earliest second step, of those the earliest third, and so on.
+ *
+ * Thread: pure functions; no allocation, no errors.
+ */
+#pragma once
+
+#include "query/kernel_funnel.h"
+
+/* A journey as the kernel saw it. */
+struct funnel_journey {
+    const int64_t *times;
+    const uint64_t *masks;
+    size_t count;
+};
+
+/* out_times[i] = when step i + 1 was filled; reach->level entries, level >= 1. `scratch` has
+ * journey->count entries; it may be NULL when the spec has no limits. Returns how many
+ * of the steps were filled in the first instant. Cost: two passes over the attempt. */
+uint32_t funnel_attempt(const struct funnel_spec *spec, const struct funnel_journey *journey,
+                        const struct funnel_reach *reach, uint64_t *scratch, int64_t *out_times);
+
+/* The events of the attempt's first instant: [*ret_begin, *ret_end) of the journey. */
+void funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms, size_t *ret_begin,
+                          size_t *ret_end);
+/* Whether event `idx` of the instant [begin, end) can be the entry of the attempt that fills
+ * `first_steps` steps in that instant. */
+bool funnel_attempt_is_entry(const struct funnel_journey *journey, size_t begin, size_t end,
+                             uint32_t first_steps, size_t idx);

@@ -1,0 +1,281 @@
+/* query/kernel_funnel.c
+ *
+ * One pass over the journey, O(steps) state. For each level j the state keeps one attempt that has
+ * filled steps 1..j: the one whose last step is latest, and of those the one that started latest.
+ * That one dominates all others under the window and the per-step limits together. For let C end
+ * later at level j than C', and C' have started later: follow both through time, and at the instant
+ * where C' overtakes C (in steps filled) change from C' to C. The steps of C' before and in that
+ * instant, and of C after it, are distinct, in order, and inside all limits; they end where C ends
+ * and start where C' starts.
+ *
+ * It follows that start[1] >= start[2] >= ..., so within one instant the best way to level j is the
+ * one from the LOWEST level that leads there, level 0 (an entry at this very instant) included.
+ * Levels are taken from the top down, so that an update never sees one made in the same instant,
+ * and an event never fills two steps of an attempt.
+ *
+ * An instant with several events is a bipartite matching of consecutive steps with events. Where
+ * every event can fill one step only, it is a run of set bits. Else augmenting paths (H. W. Kuhn,
+ * 1955) over a window of steps [i, hi) that slides down: going from i + 1 to i adds one step and,
+ * while that has no augmenting path, drops the top one; so all intervals together cost 2k
+ * augmentations. A step never needs more than k candidates (the other k - 1 steps take at most k -
+ * 1 of them), so k * k events are enough, and the scratch has a fixed size.
+ */
+#include "query/kernel_funnel.h"
+
+#define GROUP_EVENTS_MAX (QUERY_STEPS_MAX * QUERY_STEPS_MAX)
+#define NOBODY           0xffu
+
+_Static_assert(QUERY_STEPS_MAX == 64, "steps are bits of a uint64_t, levels fit a uint8_t");
+
+/* Matching of steps with the events of one instant. */
+struct matching {
+    uint32_t event_count;
+    uint64_t events[GROUP_EVENTS_MAX];
+    uint8_t step_of[GROUP_EVENTS_MAX]; /* which step an event fills, or NOBODY */
+};
+
+static uint64_t steps_mask(uint32_t step_count)
+{
+    return step_count == 64 ? ~UINT64_C(0) : (UINT64_C(1) << step_count) - 1;
+}
+
+/* Take in the events that can matter; `steps` are the bits asked about. */
+static void matching_init(struct matching *m, const uint64_t *masks, size_t count, size_t skip,
+                          uint64_t steps)
+{
+    uint32_t enough = (uint32_t)__builtin_popcountll(steps);
+    uint8_t candidates[QUERY_STEPS_MAX] = {0};
+    uint64_t open = steps; /* steps with fewer than `enough` candidates */
+
+    m->event_count = 0;
+    for (size_t i = 0; i < count && open != 0; i++) {
+        uint64_t mask = masks[i] & steps;
+        if ((mask & open) == 0 || i == skip) {
+            continue;
+        }
+        m->events[m->event_count] = mask;
+        m->step_of[m->event_count] = NOBODY;
+        m->event_count++;
+        for (uint64_t bits = mask & open; bits != 0; bits &= bits - 1) {
+            uint32_t step = (uint32_t)__builtin_ctzll(bits);
+            candidates[step]++;
+            if (candidates[step] == enough) {
+                open &= ~(UINT64_C(1) << step);
+            }
+        }
+    }
+}
+
+/* Find `step` an event, moving other steps to other events where needed. `visited` are steps that
+ * were asked to move already. Recursion is at most one level per step. */
+static bool matching_augment(struct matching *m, uint32_t step, uint64_t *visited)
+{
+    for (uint32_t e = 0; e < m->event_count; e++) {
+        if ((m->events[e] >> step & 1) != 0 && m->step_of[e] == NOBODY) {
+            m->step_of[e] = (uint8_t)step;
+            return true;
+        }
+    }
+    for (uint32_t e = 0; e < m->event_count; e++) {
+        uint32_t holder = m->step_of[e];
+        if ((m->events[e] >> step & 1) == 0 || (*visited >> holder & 1) != 0) {
+            continue;
+        }
+        *visited |= UINT64_C(1) << holder;
+        if (matching_augment(m, holder, visited)) {
+            m->step_of[e] = (uint8_t)step;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool matching_add(struct matching *m, uint32_t step)
+{
+    uint64_t visited = UINT64_C(1) << step;
+    return matching_augment(m, step, &visited);
+}
+
+static void matching_drop(struct matching *m, uint32_t step)
+{
+    for (uint32_t e = 0; e < m->event_count; e++) {
+        if (m->step_of[e] == step) {
+            m->step_of[e] = NOBODY;
+        }
+    }
+}
+
+/* out_far where some event can fill several steps. */
+static void group_far_matched(const uint64_t *masks, size_t count, uint32_t step_count,
+                              uint64_t all, uint8_t *out_far)
+{
+    struct matching m;
+    uint32_t hi = step_count; /* steps [i, hi) are matched */
+
+    matching_init(&m, masks, count, SIZE_MAX, steps_mask(step_count));
+    for (uint32_t i = step_count; i-- > 0;) {
+        if ((all >> i & 1) == 0) {
+            while (hi > i) {
+                hi--;
+                matching_drop(&m, hi);
+            }
+        } else {
+            while (!matching_add(&m, i)) {
+                hi--;
+                matching_drop(&m, hi);
+            }
+        }
+        out_far[i] = (uint8_t)hi;
+    }
+}
+
+void funnel_group_far(const uint64_t *masks, size_t count, uint32_t step_count, bool is_strict_ties,
+                      uint8_t *out_far)
+{
+    uint64_t all = 0;
+    uint64_t several = 0; /* not 0: some event can fill more than one step */
+    uint64_t steps = steps_mask(step_count);
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t mask = masks[i] & steps;
+        all |= mask;
+        several |= mask & (mask - 1);
+    }
+    if (is_strict_ties || count == 1) {
+        for (uint32_t i = 0; i < step_count; i++) {
+            out_far[i] = (uint8_t)(i + (all >> i & 1));
+        }
+    } else if (several == 0) {
+        uint32_t hi = step_count;
+        for (uint32_t i = step_count; i-- > 0;) {
+            hi = (all >> i & 1) != 0 ? hi : i;
+            out_far[i] = (uint8_t)hi;
+        }
+    } else {
+        group_far_matched(masks, count, step_count, all, out_far);
+    }
+}
+
+bool funnel_group_fills(const uint64_t *masks, size_t count, size_t skip, uint32_t begin,
+                        uint32_t end)
+{
+    struct matching m;
+
+    ASSERT(begin <= end && end <= QUERY_STEPS_MAX);
+    if (begin == end) {
+        return true;
+    }
+    matching_init(&m, masks, count, skip, steps_mask(end) & ~steps_mask(begin));
+    for (uint32_t step = begin; step < end; step++) {
+        if (!matching_add(&m, step)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The attempts in progress: start[j] and last[j] are valid for levels 1 .. top; level 0 is an
+ * attempt that has not begun, and is given the time of the current instant. */
+struct progress {
+    uint32_t top;
+    int64_t start[QUERY_STEPS_MAX + 1];
+    int64_t last[QUERY_STEPS_MAX + 1];
+};
+
+static inline uint64_t ms_between(int64_t earlier, int64_t later)
+{
+    return (uint64_t)later - (uint64_t)earlier; /* exact for every ordered pair of int64_t */
+}
+
+static inline bool can_step(const struct funnel_spec *spec, const struct progress *p,
+                            uint32_t level, int64_t t)
+{
+    return ms_between(p->start[level], t) <= spec->window_ms &&
+           ms_between(p->last[level], t) <= spec->limits_ms[level];
+}
+
+/* One event, or in strict mode all events of an instant at once: every attempt gains at most a
+ * step. */
+static inline void advance_one(const struct funnel_spec *spec, struct progress *p, int64_t t,
+                               uint64_t mask)
+{
+    uint32_t top = p->top;
+    for (uint64_t bits = mask & (~UINT64_C(0) >> (63 - top)); bits != 0;) {
+        uint32_t level = 63 - (uint32_t)__builtin_clzll(bits);
+        bits ^= UINT64_C(1) << level;
+        if (level == 0) {
+            p->start[1] = t;
+            p->last[1] = t;
+        } else if (can_step(spec, p, level, t)) {
+            p->start[level + 1] = p->start[level];
+            p->last[level + 1] = t;
+        } else {
+            continue;
+        }
+        p->top = p->top > level ? p->top : level + 1;
+    }
+}
+
+static void advance_group(const struct funnel_spec *spec, struct progress *p, int64_t t,
+                          const uint64_t *masks, size_t count)
+{
+    uint8_t far[QUERY_STEPS_MAX];
+    uint32_t top = p->top;
+
+    funnel_group_far(masks, count, spec->step_count, false, far);
+    p->start[0] = t;
+    for (uint32_t level = top + 1; level-- > 0;) {
+        if (far[level] == level || (level > 0 && !can_step(spec, p, level, t))) {
+            continue;
+        }
+        /* Overwrites what higher levels led to: from here the start is later, or the same. */
+        for (uint32_t j = level + 1; j <= far[level]; j++) {
+            p->start[j] = p->start[level];
+            p->last[j] = t;
+        }
+        p->top = p->top > far[level] ? p->top : far[level];
+    }
+}
+
+struct funnel_reach kernel_funnel(const struct funnel_spec *spec, const int64_t *restrict times,
+                                  const uint64_t *restrict masks, size_t count)
+{
+    struct funnel_reach reach = {0};
+    struct progress p;
+    uint64_t steps = steps_mask(spec->step_count);
+    size_t i = 0;
+
+    ASSERT_DEBUG(spec->step_count >= 1 && spec->step_count <= QUERY_STEPS_MAX);
+    p.top = 0;
+    while (i < count && (masks[i] & 1) == 0) { /* nothing before the first instant with an entry */
+        i++;
+    }
+    while (i > 0 && i < count && times[i - 1] == times[i]) {
+        i--;
+    }
+    while (i < count) {
+        int64_t t = times[i];
+        size_t n = 1;
+        if (__builtin_expect(i + 1 == count || times[i + 1] != t, 1)) {
+            advance_one(spec, &p, t, masks[i] & steps);
+        } else {
+            uint64_t all = masks[i];
+            for (; i + n < count && times[i + n] == t; n++) {
+                all |= masks[i + n];
+            }
+            if (spec->is_strict_ties) {
+                advance_one(spec, &p, t, all & steps);
+            } else if ((all & steps & (~UINT64_C(0) >> (63 - p.top))) != 0) {
+                advance_group(spec, &p, t, masks + i, n);
+            }
+        }
+        i += n;
+        if (p.top > reach.level) {
+            reach = (struct funnel_reach){p.top, p.start[p.top], t};
+            if (p.top == spec->step_count) {
+                break;
+            }
+        }
+    }
+    return reach;
+}

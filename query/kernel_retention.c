@@ -1,0 +1,188 @@
+/* query/kernel_retention.c
+ *
+ * A journey is walked once, slot by slot. A slot's returns are counted; a slot that holds a start
+ * becomes a member: with `recurring` every such slot, else only the one of the subject's first
+ * start. What comes out is short (slots with activity, not events), and the cells are differences
+ * of slot numbers.
+ *
+ * Which of several events of one instant is "the" start event must not hang on ids or arrival: it
+ * is one that leaves most returns, as ties in funnels go the way that reaches furthest.
+ */
+#include "query/kernel_retention.h"
+
+/* The slot that holds t, given that slot `from` begins at or before t and t is before the end of
+ * the last: nearly always this one or the next, else by binary search. */
+static uint32_t slot_find(const struct retention_spec *spec, uint32_t from, int64_t t)
+{
+    if (t < spec->begins[from + 1]) {
+        return from;
+    }
+    uint32_t lo = from + 1; /* begins[lo] <= t < begins[hi] */
+    uint32_t hi = spec->slot_count;
+    if (lo + 1 < hi && t < spec->begins[lo + 1]) {
+        return lo;
+    }
+    while (hi - lo > 1) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (spec->begins[mid] <= t) {
+            lo = mid;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo;
+}
+
+static size_t lower_bound(const int64_t *times, size_t count, int64_t t)
+{
+    size_t begin = 0;
+    while (count > 0) {
+        size_t half = count / 2;
+        bool is_before = times[begin + half] < t;
+        begin = is_before ? begin + half + 1 : begin;
+        count = is_before ? count - half - 1 : half;
+    }
+    return begin;
+}
+
+/* The start at the instant of event i: events of that instant before i are no starts. False where
+ * those after it are none either. */
+static bool start_at(const int64_t *restrict times, const uint64_t *restrict masks, size_t count,
+                     size_t i, struct retention_member *ret)
+{
+    bool is_start = false;
+    bool is_start_return = true;
+    size_t end = i;
+
+    for (; end < count && times[end] == times[i]; end++) {
+        if ((masks[end] & RETENTION_START) != 0) {
+            is_start = true;
+            is_start_return = is_start_return && (masks[end] & RETENTION_RETURN) != 0;
+        }
+    }
+    ret->tie_begin = i;
+    ret->tie_end = end;
+    ret->is_start_return = is_start_return;
+    return is_start;
+}
+
+/* Walk slot `slot`, whose events begin at i: count returns, note activity, finish `member` (NULL:
+ * the slot has none). Returns the first event after the slot. */
+static size_t walk_slot(const struct retention_spec *spec, const int64_t *restrict times,
+                        const uint64_t *restrict masks, size_t count, size_t i, uint32_t slot,
+                        struct retention_scratch *scratch, struct retention_member *member)
+{
+    int64_t end_ms = spec->begins[slot + 1];
+    uint64_t returns = 0;
+
+    for (; i < count && times[i] < end_ms; i++) {
+        returns += masks[i] >> 1 & 1;
+    }
+    if (returns >= spec->at_least) {
+        scratch->actives[scratch->active_count++] = slot;
+    }
+    if (member != NULL) {
+        member->slot = slot;
+        member->is_active = returns - (member->is_start_return ? 1 : 0) >= spec->at_least;
+        member->later = scratch->active_count;
+        scratch->member_count++;
+    }
+    return i;
+}
+
+static void retention_first(const struct retention_spec *spec, const int64_t *restrict times,
+                            const uint64_t *restrict masks, size_t count,
+                            struct retention_scratch *scratch)
+{
+    uint64_t wanted =
+        spec->start == RETENTION_FIRST_EVER_UNFILTERED ? RETENTION_NAME : RETENTION_START;
+    int64_t since_ms = spec->start == RETENTION_FIRST ? spec->from_ms : INT64_MIN;
+    struct retention_member *member = &scratch->members[0];
+    size_t i = 0;
+
+    while (i < count && ((masks[i] & wanted) == 0 || times[i] < since_ms)) {
+        i++;
+    }
+    if (i == count || times[i] < spec->from_ms || times[i] >= spec->to_ms) {
+        return;
+    }
+    if (!start_at(times, masks, count, i, member)) {
+        return;
+    }
+    uint32_t slot = slot_find(spec, 0, times[i]);
+    ASSERT_DEBUG(slot < spec->cohort_count);
+    i = lower_bound(times, i,
+                    spec->begins[slot]); /* returns before the start count in its period */
+    i = walk_slot(spec, times, masks, count, i, slot, scratch, member);
+    while (i < count && times[i] < spec->begins[spec->slot_count]) {
+        slot = slot_find(spec, slot, times[i]);
+        i = walk_slot(spec, times, masks, count, i, slot, scratch, NULL);
+    }
+}
+
+static void retention_recurring(const struct retention_spec *spec, const int64_t *restrict times,
+                                const uint64_t *restrict masks, size_t count,
+                                struct retention_scratch *scratch)
+{
+    uint32_t slot = 0;
+    size_t i = lower_bound(times, count, spec->begins[0]);
+
+    while (i < count && times[i] < spec->begins[spec->slot_count]) {
+        struct retention_member *member = NULL;
+        slot = slot_find(spec, slot, times[i]);
+        if (slot < spec->cohort_count) {
+            size_t s = i;
+            while (s < count && times[s] < spec->begins[slot + 1] &&
+                   ((masks[s] & RETENTION_START) == 0 || times[s] < spec->from_ms ||
+                    times[s] >= spec->to_ms)) {
+                s++;
+            }
+            if (s < count && times[s] < spec->begins[slot + 1]) {
+                member = &scratch->members[scratch->member_count];
+                (void)start_at(times, masks, count, s, member);
+            }
+        }
+        i = walk_slot(spec, times, masks, count, i, slot, scratch, member);
+    }
+}
+
+void kernel_retention(const struct retention_spec *spec, const int64_t *restrict times,
+                      const uint64_t *restrict masks, size_t count,
+                      struct retention_scratch *scratch)
+{
+    scratch->member_count = 0;
+    scratch->active_count = 0;
+    if (spec->start == RETENTION_RECURRING) {
+        retention_recurring(spec, times, masks, count, scratch);
+    } else {
+        retention_first(spec, times, masks, count, scratch);
+    }
+}
+
+void kernel_retention_add(const struct retention_spec *spec,
+                          const struct retention_scratch *scratch,
+                          const struct retention_member *member, uint64_t *restrict users)
+{
+    uint32_t slot = member->slot;
+
+    if (spec->mode == RETENTION_UNBOUNDED) {
+        /* Back in period n or later: all periods up to the last active one. */
+        uint32_t upto = member->is_active ? 1 : 0;
+        if (scratch->active_count > member->later) {
+            upto = scratch->actives[scratch->active_count - 1] - slot + 1;
+        }
+        upto = upto < spec->period_count ? upto : spec->period_count;
+        for (uint32_t n = 0; n < upto; n++) {
+            users[n]++;
+        }
+        return;
+    }
+    users[0] += member->is_active ? 1 : 0;
+    for (uint32_t a = member->later; a < scratch->active_count; a++) {
+        uint32_t n = scratch->actives[a] - slot;
+        if (n >= spec->period_count) {
+            break;
+        }
+        users[n]++;
+    }
+}

@@ -1,0 +1,214 @@
+/* tests/prop/prop_funnel.c - Goal: the streaming funnel, and the attempt it shows, equal their
+ * definition. Method: short journeys, few event types, many ties in time, windows around the
+ * journey's length; ref_funnel tries every choice of events. */
+#include <cmocka.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "query/funnel_attempt.h"
+#include "storage/base/rng.h"
+#include "tests/support/ref_funnel.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define TRIALS 40000u
+
+struct trial {
+    uint64_t seed;
+    struct ref_funnel_query query;
+    struct ref_funnel_event events[REF_FUNNEL_EVENTS_MAX];
+    int event_count;
+    struct funnel_spec spec;
+    int64_t times[REF_FUNNEL_EVENTS_MAX];
+    uint64_t masks[REF_FUNNEL_EVENTS_MAX];
+};
+
+static uint64_t seed_of_run(void)
+{
+    const char *text = getenv("TEST_SEED");
+    return text != NULL ? strtoull(text, NULL, 0) : 20251;
+}
+
+/* Steps name one event type each, or two (alternatives), possibly the same as another step; so an
+ * event fits any number of steps. */
+static void trial_make(struct trial *t, uint64_t seed)
+{
+    struct rng rng = rng_init(seed);
+    uint64_t types = 1 + rng_below(&rng, 4);
+    uint64_t span = 1 + rng_below(&rng, 20);
+    uint64_t alternatives = rng_below(&rng, 3);
+    int64_t base = rng_below(&rng, 4) == 0 ? INT64_MIN : (int64_t)rng_below(&rng, 3) * 1000 - 10;
+    uint64_t type_of_step[REF_FUNNEL_STEPS_MAX]; /* bits */
+
+    *t = (struct trial){.seed = seed};
+    t->query.step_count = (int)(1 + rng_below(&rng, 5));
+    t->query.has_window = rng_below(&rng, 4) != 0;
+    t->query.window_ms = rng_below(&rng, span + 4);
+    t->query.is_strict_ties = rng_below(&rng, 4) == 0;
+    bool has_limits = rng_below(&rng, 2) == 0;
+    for (int i = 0; i < t->query.step_count; i++) {
+        type_of_step[i] = UINT64_C(1) << rng_below(&rng, types);
+        if (alternatives > 0 && rng_below(&rng, 2) == 0) {
+            type_of_step[i] |= UINT64_C(1) << rng_below(&rng, types);
+        }
+        t->query.has_limit[i] = i > 0 && has_limits && rng_below(&rng, 3) != 0;
+        t->query.limit_ms[i] = rng_below(&rng, span / 2 + 2);
+    }
+    t->event_count = (int)rng_below(&rng, 11);
+    int64_t from = base + (int64_t)rng_below(&rng, 3);
+    int64_t to = base + (int64_t)(rng_below(&rng, 2) == 0 ? span + 1 : rng_below(&rng, span + 1));
+    for (int e = 0; e < t->event_count; e++) {
+        uint64_t type = rng_below(&rng, types);
+        t->events[e].time_ms = base + (int64_t)rng_below(&rng, span);
+        for (int i = 0; i < t->query.step_count; i++) {
+            t->events[e].fits[i] = (type_of_step[i] >> type & 1) != 0;
+        }
+        if (t->events[e].time_ms < from || t->events[e].time_ms >= to) {
+            t->events[e].fits[0] = false;
+        }
+    }
+    /* The journey is in order of time; the reference's list as well, so that indexes mean the same.
+     */
+    for (int a = 0; a < t->event_count; a++) {
+        for (int b = a + 1; b < t->event_count; b++) {
+            if (t->events[b].time_ms < t->events[a].time_ms) {
+                struct ref_funnel_event swap = t->events[a];
+                t->events[a] = t->events[b];
+                t->events[b] = swap;
+            }
+        }
+    }
+    t->spec = (struct funnel_spec){
+        .step_count = (uint32_t)t->query.step_count,
+        .window_ms = t->query.has_window ? t->query.window_ms : UINT64_MAX,
+        .is_strict_ties = t->query.is_strict_ties,
+    };
+    for (int i = 0; i < t->query.step_count; i++) {
+        t->spec.limits_ms[i] = t->query.has_limit[i] ? t->query.limit_ms[i] : FUNNEL_NO_LIMIT;
+        t->spec.has_limits = t->spec.has_limits || t->query.has_limit[i];
+    }
+    for (int e = 0; e < t->event_count; e++) {
+        t->times[e] = t->events[e].time_ms;
+        for (int i = 0; i < t->query.step_count; i++) {
+            t->masks[e] |= (uint64_t)t->events[e].fits[i] << i;
+        }
+    }
+}
+
+static void check(const struct trial *t)
+{
+    uint64_t scratch[REF_FUNNEL_EVENTS_MAX];
+    int64_t steps_ms[QUERY_STEPS_MAX];
+    struct funnel_journey journey = {t->times, t->masks, (size_t)t->event_count};
+    struct ref_funnel_answer want = ref_funnel(&t->query, t->events, t->event_count);
+    struct funnel_reach got = kernel_funnel(&t->spec, t->times, t->masks, (size_t)t->event_count);
+
+    if ((int)got.level != want.level) {
+        fail_msg("seed %" PRIu64 ": level %u, by definition %d", t->seed, got.level, want.level);
+    }
+    if (got.level == 0) {
+        return;
+    }
+    if (got.start_ms != want.times[0] || got.end_ms != want.times[want.level - 1]) {
+        fail_msg("seed %" PRIu64 ": attempt %" PRId64 " .. %" PRId64 ", by definition %" PRId64
+                 " .. %" PRId64,
+                 t->seed, got.start_ms, got.end_ms, want.times[0], want.times[want.level - 1]);
+    }
+    uint32_t first_steps = funnel_attempt(&t->spec, &journey, &got, scratch, steps_ms);
+    uint32_t want_first = 0;
+    for (int i = 0; i < want.level; i++) {
+        want_first += want.times[i] == want.times[0] ? 1 : 0;
+        if (steps_ms[i] != want.times[i]) {
+            fail_msg("seed %" PRIu64 ": step %d at %" PRId64 ", by definition %" PRId64, t->seed,
+                     i + 1, steps_ms[i], want.times[i]);
+        }
+    }
+    assert_int_equal(first_steps, want_first);
+    size_t begin = 0;
+    size_t end = 0;
+    funnel_attempt_start(&journey, got.start_ms, &begin, &end);
+    for (size_t e = begin; e < end; e++) {
+        if (funnel_attempt_is_entry(&journey, begin, end, first_steps, e) != want.can_enter[e]) {
+            fail_msg("seed %" PRIu64 ": event %zu as the entry: not as defined", t->seed, e);
+        }
+    }
+}
+
+static void funnel_equals_its_definition_on_random_journeys(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run();
+    uint32_t levels[6] = {0};
+
+    for (uint64_t i = 0; i < TRIALS; i++) {
+        struct trial t;
+        trial_make(&t, seed + i);
+        check(&t);
+        levels[kernel_funnel(&t.spec, t.times, t.masks, (size_t)t.event_count).level]++;
+    }
+    for (uint32_t level = 0; level <= 5; level++) {
+        assert_true(levels[level] > TRIALS / 200); /* the trials are not trivial */
+    }
+}
+
+static void order_inside_one_instant_does_not_matter(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 1000000;
+
+    for (uint64_t i = 0; i < TRIALS / 4; i++) {
+        struct trial t;
+        trial_make(&t, seed + i);
+        struct funnel_reach want = kernel_funnel(&t.spec, t.times, t.masks, (size_t)t.event_count);
+        for (int e = 0; e + 1 < t.event_count; e++) { /* reverse every group of equal times */
+            int end = e;
+            while (end + 1 < t.event_count && t.times[end + 1] == t.times[e]) {
+                end++;
+            }
+            for (int a = e, b = end; a < b; a++, b--) {
+                uint64_t swap = t.masks[a];
+                t.masks[a] = t.masks[b];
+                t.masks[b] = swap;
+            }
+            e = end;
+        }
+        struct funnel_reach got = kernel_funnel(&t.spec, t.times, t.masks, (size_t)t.event_count);
+        if (got.level != want.level || got.start_ms != want.start_ms || got.end_ms != want.end_ms) {
+            fail_msg("seed %" PRIu64 ": another answer for another order of equal times", t.seed);
+        }
+    }
+}
+
+/* A step more never brings a user further on the steps before it. */
+static void users_never_grow_from_step_to_step(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 2000000;
+
+    for (uint64_t i = 0; i < TRIALS / 4; i++) {
+        struct trial t;
+        trial_make(&t, seed + i);
+        uint32_t whole = kernel_funnel(&t.spec, t.times, t.masks, (size_t)t.event_count).level;
+        for (uint32_t k = 1; k <= (uint32_t)t.query.step_count; k++) {
+            t.spec.step_count = k;
+            uint32_t part = kernel_funnel(&t.spec, t.times, t.masks, (size_t)t.event_count).level;
+            if (part != (whole < k ? whole : k)) {
+                fail_msg("seed %" PRIu64 ": level %u of %u steps, %u of all", t.seed, part, k,
+                         whole);
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(funnel_equals_its_definition_on_random_journeys),
+        cmocka_unit_test(order_inside_one_instant_does_not_matter),
+        cmocka_unit_test(users_never_grow_from_step_to_step),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
