@@ -1,9 +1,9 @@
 /* storage/memtable.h - the newest rows of a data set, in memory, readable while they are written.
  *
- * Rows are appended by the writer into columns that grow by chunks and never move; publishing is one
- * release store of the row count. A reader pins a view: the rows of one shard up to that count, sorted
- * by (subject, event_time, event_id), as a source. The sorted order of a shard is kept and extended when
- * the next view is asked for, so a view costs the new rows, not all of them.
+ * Rows are appended by the writer into columns that grow by chunks and never move; publishing is
+ * one release store of the row count. A reader pins a view: the rows of one shard up to that count,
+ * sorted by (subject, event_time, event_id), as a source. The sorted order of a shard is kept and
+ * extended when the next view is asked for, so a view costs the new rows, not all of them.
  *
  * Thread: memtable_append and memtable_publish by the writer; memtable_view from any thread.
  * Ownership: reference counted; views hold a reference.
@@ -13,6 +13,8 @@
 #include "storage/schema.h"
 #include "storage/source.h"
 
+#define MEMTABLE_ROWS_MAX (SEG_BLOCKS_MAX * BLOCK_ROWS) /* so that every shard fits one segment */
+
 struct memtable;
 struct memtable_view;
 
@@ -21,8 +23,9 @@ enum err_code memtable_create(const struct schema *schema, uint64_t identity_ver
 struct memtable *memtable_ref(struct memtable *memtable);
 void memtable_unref(struct memtable *memtable);
 
-/* Append one event (all strings are copied). `prop_cols[i]` is the schema number of batch->names[i] with
- * the type of the property, looked up by the caller per property. Invisible until published. */
+/* Append one event (all strings are copied). `prop_cols[i]` is the schema number of the event's
+ * i-th property, batch->props[event->prop_first + i], looked up by the caller. Invisible until
+ * published. After an error the memtable may hold half of the event: publish nothing more. */
 enum err_code memtable_append(struct memtable *memtable, uint32_t shard, uint32_t subject,
                               const struct event_batch *batch, const struct event *event,
                               int64_t arrival_ms, const uint32_t *prop_cols,
@@ -30,6 +33,13 @@ enum err_code memtable_append(struct memtable *memtable, uint32_t shard, uint32_
 void memtable_publish(struct memtable *memtable);
 uint64_t memtable_rows(const struct memtable *memtable); /* published, all shards */
 uint64_t memtable_bytes(const struct memtable *memtable);
+/* Published rows of each shard. Views of these counts together are one consistent moment where the
+ * caller keeps memtable_publish out while it asks. */
+void memtable_counts(const struct memtable *memtable, uint32_t out_rows[SHARD_COUNT]);
+/* The first `row_count` rows (published ones) of a shard; *ret NULL where that is 0. Cost: sorting
+ * the rows that came since the last view, and a copy of 16 bytes per row. */
+enum err_code memtable_view_at(struct memtable *memtable, uint32_t shard, uint32_t row_count,
+                               struct memtable_view **ret, struct err *err) ERR_MUST_CHECK;
 /* The published rows of a shard; *ret NULL where there are none. Unpin with memtable_view_unref. */
 enum err_code memtable_view(struct memtable *memtable, uint32_t shard, struct memtable_view **ret,
                             struct err *err) ERR_MUST_CHECK;

@@ -1,10 +1,10 @@
 /* storage/wal.h - the write-ahead log of a data set: what is in it after a sync is acknowledged.
  *
- * A log is a run of files wal/00000001.log, ...; a record is a length, a checksum, a sequence number
- * and opaque bytes (dataset_record.h says what the data set puts in). Recovery reads records in order and stops at the
- * first that is torn or wrong IN THE LAST FILE (the file is cut there); the same in an earlier file is
- * ERR_CORRUPT. After a failed write or sync the log is broken: every later append fails until reopened.
- * The format is documented at the top of storage/wal.c.
+ * A log is a run of files wal/00000001.log, ...; a record is a length, a checksum, a sequence
+ * number and opaque bytes (dataset_record.h says what the data set puts in). Recovery reads records
+ * in order and stops at the first that is torn or wrong IN THE LAST FILE (the file is cut there);
+ * the same in an earlier file is ERR_CORRUPT. After a failed write or sync the log is broken: every
+ * later append fails until reopened. The format is documented at the top of storage/wal.c.
  *
  * Thread: the data set's writer.
  */
@@ -13,20 +13,33 @@
 #include "storage/base/io.h"
 
 struct wal;
-#define WAL_RECORD_BYTES_MAX (256u << 20)
+#define WAL_RECORD_BYTES_MAX  (256u << 20)
+#define WAL_HEADER_BYTES      32u /* of a file; one without records has this size */
+#define WAL_RECORD_HEAD_BYTES 20u
 
 struct wal_replay_report {
     uint64_t records, bytes;
     uint64_t torn_bytes; /* cut off the end of the last file */
 };
-typedef enum err_code (*wal_replay_fn)(void *arg, uint64_t seq, struct str payload, struct err *err);
+typedef enum err_code (*wal_replay_fn)(void *arg, uint64_t seq, struct str payload,
+                                       struct err *err);
 
-/* Open the log in directory `dir` (made if missing), replay records of files >= first_file in order through `fn`, and continue in
- * a fresh file. */
+/* Open the log in directory `dir` (made if missing), replay records of files >= first_file in order
+ * through `fn`, and continue in a fresh file. */
 enum err_code wal_open(struct io *io, const char *dir, uint64_t first_file, wal_replay_fn fn,
                        void *arg, struct wal **ret, struct wal_replay_report *report,
                        struct err *err) ERR_MUST_CHECK;
+/* Replay only: no file is made, cut or removed (read-only stores). */
+enum err_code wal_read(struct io *io, const char *dir, uint64_t first_file, wal_replay_fn fn,
+                       void *arg, struct wal_replay_report *report, struct err *err) ERR_MUST_CHECK;
+/* Records that were appended and not committed are dropped. NULL is fine. */
 void wal_close(struct wal *wal);
+static inline void wal_closep(struct wal **wal)
+{
+    wal_close(*wal);
+}
+/* Forget the records gathered since the last commit. */
+void wal_discard(struct wal *wal);
 /* Add a record to the group being gathered; nothing is written yet. Its number is returned. */
 enum err_code wal_append(struct wal *wal, struct str payload, uint64_t *ret_seq,
                          struct err *err) ERR_MUST_CHECK;
