@@ -24,7 +24,10 @@ uint8_t rd_u8(struct rd *rd)
 uint16_t rd_u16(struct rd *rd)
 {
     const uint8_t *at = rd_take(rd, 2);
-    return at == NULL ? 0 : (uint16_t)(at[0] | at[1] << 8);
+    if (at == NULL) {
+        return 0;
+    }
+    return (uint16_t)((uint32_t)at[0] | (uint32_t)at[1] << 8);
 }
 
 uint32_t rd_u32(struct rd *rd)
