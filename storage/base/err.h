@@ -77,7 +77,7 @@ const char *err_code_name(enum err_code code);
 #else
 #define ASSERT_DEBUG(cond) ASSERT(cond)
 #endif
-_Noreturn void err_assert_failed(const char *cond, const char *file, int line);
+void err_assert_failed(const char *cond, const char *file, int line) __attribute__((noreturn));
 
 /* Run `fn(&variable)` when the variable goes out of scope. Declare it initialised empty. */
 #define CLEANUP(fn) __attribute__((cleanup(fn)))

@@ -1,0 +1,46 @@
+/* server/ingest_parse.h - from the body of a request to a batch of events, and from a written batch
+ * to receipts.
+ *
+ * A broken event gets a rejected receipt and never takes others with it; only a body that is not
+ * of its kind at all fails as a whole (ERR_INVALID).
+ *
+ * An NDJSON line: event_id, event_time (ms, s or ISO 8601; default now), event_name, user_id or
+ * anonymous_id; every further key at the top and every key under `properties` is a property. Nested
+ * objects flatten with dots; arrays are lists of strings (of scalars: their text; with objects or
+ * arrays inside: one string, their JSON); null is absent. A name that occurs at the top and under
+ * `properties` keeps both, the inner one as `properties.NAME`; so does an inner name that the
+ * language has taken (event_id ...).
+ *
+ * Thread: any; everything is in the arguments.
+ */
+#pragma once
+
+#include "storage/event.h"
+
+enum ingest_shape {
+    INGEST_NDJSON,
+    INGEST_PROTOBUF,       /* trackway.v1.EventBatch */
+    INGEST_SEGMENT_BATCH,  /* {"batch": [...]}: Segment's /v1/batch */
+    INGEST_SEGMENT_SINGLE, /* one call object: /v1/track and its kin */
+};
+struct ingest_opts {
+    int64_t now_ms;
+    size_t event_bytes_max;   /* a larger event is rejected in its receipt */
+    struct budget *budget;    /* of the batch's arena; NULL = none */
+    const char *segment_type; /* of SEGMENT_SINGLE: "track", ... from the path; NULL = track */
+};
+
+/* The batch owns copies of all it needs. */
+enum err_code ingest_parse(enum ingest_shape shape, struct str body, const struct ingest_opts *opts,
+                           struct event_batch **ret, struct err *err) ERR_MUST_CHECK;
+
+struct ingest_counts {
+    uint64_t accepted, duplicate, rejected;
+};
+struct ingest_counts ingest_counts(const struct event_batch *batch);
+/* {"accepted":1,"duplicate":0,"rejected":1,"receipts":[{"line":1,"event_id":"...","status":"accepted"},
+ *  {"line":2,"status":"rejected","reason":"..."}]}; without the list where `with_list` is false.
+ * Segment shapes add "success":true. */
+void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape shape, bool with_list,
+                          struct buf *out);
+const char *receipt_status_name(enum receipt_status status);
