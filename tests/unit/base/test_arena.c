@@ -1,6 +1,6 @@
 /* tests/unit/base/test_arena.c - storage/base/arena.c. The linker sends the module's malloc and
  * aligned_alloc through here, so that they can fail and what they gave can be added up. */
-#include "base_test.h"
+#include "tests/unit/base/base_test.h"
 
 #include "storage/base/arena.h"
 #include "storage/base/rng.h"

@@ -1,5 +1,5 @@
 /* tests/unit/base/test_err.c - storage/base/err.c. */
-#include "base_test.h"
+#include "tests/unit/base/base_test.h"
 
 #include <errno.h>
 

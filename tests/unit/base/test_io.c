@@ -4,7 +4,7 @@
  * modules through here, so that the rare ones happen: short and interrupted reads and writes, a
  * full and a read-only disk, a failed sync, a ring that cannot be had, one that stops working.
  */
-#include "base_test.h"
+#include "tests/unit/base/base_test.h"
 
 #include "storage/base/io_int.h"
 #include "storage/base/rng.h"

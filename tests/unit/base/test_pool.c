@@ -1,6 +1,6 @@
 /* tests/unit/base/test_pool.c - storage/base/pool.c; to be run under the thread sanitizer as well.
  */
-#include "base_test.h"
+#include "tests/unit/base/base_test.h"
 
 #include "storage/base/pool.h"
 

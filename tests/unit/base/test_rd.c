@@ -1,5 +1,5 @@
 /* tests/unit/base/test_rd.c - storage/base/rd.c. */
-#include "base_test.h"
+#include "tests/unit/base/base_test.h"
 
 #include "storage/base/buf.h"
 #include "storage/base/rd.h"

@@ -1,6 +1,6 @@
 /* tests/unit/base/test_rng.c - storage/base/rng.c, clock.c and hash.c: values that must never
  * change, because stored bytes and seeds in bug reports depend on them. */
-#include "base_test.h"
+#include "tests/unit/base/base_test.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/hash.h"
