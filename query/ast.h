@@ -1,0 +1,284 @@
+/* query/ast.h - the tree of a query: what was asked, before any name is looked up.
+ *
+ *     ast_query ── verb: measures | steps | selectors | columns ...
+ *        │             selector ── alternatives ── predicate
+ *        └─────── clauses: where, range, by, each, top, order by, limit, tz ...
+ *
+ * Every door makes this tree and the binder reads nothing else, so a JSON or protobuf form of a
+ * query only has to build it. Each node has its place, for messages, and what labels a column has
+ * its span of the text. A parameter's value stands in the tree where its name stood in the text.
+ *
+ * A further verb is one more struct beside ast_funnel, its row in the parser's verb table and its
+ * lines in ast_print.c; a further clause is a member and a row of the clause table. Absent clauses
+ * have line 0.
+ *
+ * Thread: immutable once parsed.  Ownership: everything lives in the arena of the parse.
+ */
+#pragma once
+
+#include "query/lex.h"
+
+struct buf;
+
+struct ast_span { /* bytes of the text */
+    uint32_t begin_off;
+    uint32_t end_off;
+};
+
+struct ast_name {
+    struct str text; /* without quotes */
+    struct place place;
+};
+
+struct ast_duration {
+    struct duration duration;
+    struct place place; /* line 0: absent */
+};
+
+struct ast_count { /* a whole number */
+    uint64_t value;
+    struct place place; /* line 0: absent */
+};
+
+/* ---- values ---- */
+enum ast_value_kind {
+    AST_STRING,
+    AST_NUMBER,
+    AST_BOOL,
+    AST_TIME, /* `text`: a date or an instant as written */
+    AST_NOW,  /* now - before */
+};
+struct ast_value {
+    enum ast_value_kind kind;
+    struct place place; /* line 0: absent */
+    struct str text;    /* STRING, TIME */
+    struct num number;
+    bool boolean;
+    struct ast_duration before; /* NOW */
+};
+
+/* ---- predicates ---- */
+enum ast_pred_kind {
+    AST_AND, /* kids: two or more, none of them AND */
+    AST_OR,  /* kids: two or more, none of them OR */
+    AST_NOT, /* one kid */
+    AST_EQ,
+    AST_NE,
+    AST_LT,
+    AST_LE,
+    AST_GT,
+    AST_GE,
+    AST_IN,
+    AST_NOT_IN,
+    AST_BETWEEN,
+    AST_CONTAINS, /* ASCII letters match in either case; other characters exactly */
+    AST_STARTS,
+    AST_ENDS,
+    AST_MATCHES,
+    AST_IS_SET,
+    AST_IS_NOT_SET,
+};
+struct ast_pred {
+    enum ast_pred_kind kind;
+    struct place place;
+    const struct ast_pred *const *kids;
+    uint32_t kid_count;
+    struct ast_name field;
+    const struct ast_value *values;
+    uint32_t value_count;
+};
+
+/* ---- selectors ---- */
+enum ast_alt_kind { AST_ANY, AST_ACTIVE, AST_EVENT };
+struct ast_alt {
+    enum ast_alt_kind kind;
+    struct ast_name event;
+    const struct ast_pred *pred; /* NULL = none */
+};
+struct ast_selector {
+    const struct ast_alt *alts;
+    uint32_t alt_count;
+    struct place place;
+    struct ast_span span;
+};
+
+/* ---- measures ---- */
+enum ast_agg {
+    AST_AGG_COUNT,
+    AST_AGG_USERS,
+    AST_AGG_UNIQUE,
+    AST_AGG_SUM,
+    AST_AGG_AVG,
+    AST_AGG_MIN,
+    AST_AGG_MAX,
+    AST_AGG_FIRST,
+    AST_AGG_LAST,
+    AST_AGG_MEDIAN,
+    AST_AGG_PERCENTILE,
+};
+enum ast_expr_kind {
+    AST_EXPR_AGG,
+    AST_EXPR_NUM,
+    AST_EXPR_ADD,
+    AST_EXPR_SUB,
+    AST_EXPR_MUL,
+    AST_EXPR_DIV,
+    AST_EXPR_NEG,
+};
+struct ast_expr {
+    enum ast_expr_kind kind;
+    struct place place;
+    const struct ast_expr *left;
+    const struct ast_expr *right; /* NEG: NULL */
+    struct num number;
+    enum ast_agg agg;
+    struct str percentile; /* "99.9" of p99.9 */
+    struct ast_name key;   /* of what takes a KEY or NUMBER */
+    bool has_selector;     /* `sum(amount)` has none: of any */
+    struct ast_selector selector;
+};
+struct ast_measure {
+    struct ast_duration rolling;
+    const struct ast_expr *expr;
+    struct ast_name as; /* line 0: absent */
+    struct place place;
+    struct ast_span span; /* of the expression */
+};
+
+/* ---- clauses ---- */
+enum ast_range_kind {
+    AST_RANGE_NONE,
+    AST_RANGE_LAST,
+    AST_RANGE_TODAY,
+    AST_RANGE_ON,
+    AST_RANGE_FROM_TO
+};
+struct ast_range {
+    enum ast_range_kind kind;
+    struct place place;
+    struct ast_duration last;
+    bool is_including_today;
+    struct ast_value from, to; /* ON: from; FROM_TO: one of them may be absent */
+};
+
+enum ast_each_unit {
+    AST_EACH_DURATION,
+    AST_EACH_SECOND,
+    AST_EACH_MINUTE,
+    AST_EACH_HOUR,
+    AST_EACH_DAY,
+    AST_EACH_WEEK,
+    AST_EACH_MONTH,
+    AST_EACH_QUARTER,
+    AST_EACH_YEAR,
+};
+struct ast_each {
+    enum ast_each_unit unit;
+    struct duration duration;
+    struct place place; /* line 0: absent */
+};
+
+struct ast_key {
+    struct ast_name field;
+    bool is_bucket;
+    const struct num *edges;
+    const struct place *edge_places;
+    uint32_t edge_count;
+    struct ast_span span;
+};
+
+struct ast_order {
+    struct ast_name column;
+    bool is_descending;
+};
+
+struct ast_clauses {
+    const struct ast_pred *where; /* NULL = none */
+    struct ast_range range;
+    const struct ast_key *keys;
+    uint32_t key_count;
+    struct place by;
+    struct ast_each each;
+    struct ast_count top;
+    bool has_other;
+    struct ast_order order; /* column.place.line 0: absent */
+    struct ast_count limit;
+    struct ast_name zone; /* line 0: absent */
+    bool has_week_start;
+    uint32_t week_start; /* 0 = Monday */
+};
+
+/* ---- verbs ---- */
+enum ast_verb {
+    AST_TREND,
+    AST_DISTINCT,
+    AST_FUNNEL,
+    AST_RETENTION,
+    AST_EVENTS,
+    AST_TIMELINE,
+    AST_SHOW,
+};
+const char *ast_verb_name(enum ast_verb verb);
+
+struct ast_trend {
+    const struct ast_measure *measures;
+    uint32_t measure_count;
+};
+struct ast_distinct {
+    bool is_user; /* `distinct user of`; `user` in backquotes is a property */
+    struct ast_name key;
+    struct ast_selector selector;
+};
+struct ast_step {
+    struct ast_selector selector;
+    struct ast_duration limit; /* since the step before */
+};
+struct ast_funnel {
+    const struct ast_step *steps;
+    uint32_t step_count;
+    struct ast_duration within;
+    bool is_strict_ties;
+    bool is_closed;
+};
+enum ast_start { AST_FIRST_EVER, AST_FIRST_EVER_UNFILTERED, AST_FIRST, AST_RECURRING };
+struct ast_retention {
+    struct ast_selector start, back;
+    struct ast_count periods; /* `for N` */
+    enum ast_start from;
+    bool is_unbounded;
+    struct ast_count at_least;
+};
+struct ast_events {
+    struct ast_selector selector;
+    const struct ast_name *columns;
+    uint32_t column_count;
+};
+struct ast_timeline {
+    struct ast_name subject;
+};
+enum ast_show { AST_SHOW_EVENTS, AST_SHOW_PROPERTIES, AST_SHOW_VALUES, AST_SHOW_SEGMENTS };
+struct ast_show_what {
+    enum ast_show kind;
+    struct ast_name name; /* PROPERTIES: the event, or line 0; VALUES: the key */
+};
+
+struct ast_query {
+    struct str text; /* as it was given */
+    bool is_explain;
+    enum ast_verb verb;
+    struct place place; /* of the verb */
+    struct ast_clauses clauses;
+    struct ast_trend trend;
+    struct ast_distinct distinct;
+    struct ast_funnel funnel;
+    struct ast_retention retention;
+    struct ast_events events;
+    struct ast_timeline timeline;
+    struct ast_show_what show;
+};
+
+/* Append the query's canonical text: one line, defaults left out, clauses in one order, as few
+ * parentheses as keep the tree. Parsing it gives the same tree. */
+void ast_print(const struct ast_query *query, struct buf *out);
+void ast_print_selector(const struct ast_selector *selector, struct buf *out);
+void ast_print_expr(const struct ast_expr *expr, struct buf *out);

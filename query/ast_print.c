@@ -1,0 +1,457 @@
+/* query/ast_print.c - the canonical text of a tree. */
+#include "query/ast.h"
+
+#include "storage/base/buf.h"
+
+#include <inttypes.h>
+
+const char *ast_verb_name(enum ast_verb verb)
+{
+    static const char *const names[] = {"trend",  "distinct", "funnel", "retention",
+                                        "events", "timeline", "show"};
+    return names[verb];
+}
+
+/* ---- words ---- */
+
+static void print_string(struct str s, struct buf *out)
+{
+    buf_u8(out, '"');
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '"' || c == '\\') {
+            buf_printf(out, "\\%c", c);
+        } else if (c == '\n') {
+            buf_z(out, "\\n");
+        } else if (c == '\t') {
+            buf_z(out, "\\t");
+        } else if ((uint8_t)c < 0x20) {
+            buf_printf(out, "\\u%04x", (unsigned)(uint8_t)c);
+        } else {
+            buf_u8(out, (uint8_t)c);
+        }
+    }
+    buf_u8(out, '"');
+}
+
+static void print_backquoted(struct str s, struct buf *out)
+{
+    buf_u8(out, '`');
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] == '`') {
+            buf_u8(out, '`');
+        }
+        buf_u8(out, (uint8_t)s.ptr[i]);
+    }
+    buf_u8(out, '`');
+}
+
+static bool is_plain(struct str name)
+{
+    return lex_is_name(name) && !lex_is_reserved(name);
+}
+
+/* A property. `profile.` before a name means the profile; in backquotes it is part of the name. */
+static void print_field(struct str name, struct buf *out)
+{
+    if (is_plain(name) && !str_starts(name, STR("profile."))) {
+        buf_str(out, name);
+    } else {
+        print_backquoted(name, out);
+    }
+}
+
+/* An event. `first` in front of another word would read as the step's modifier. */
+static void print_event(struct str name, struct buf *out)
+{
+    if (is_plain(name) && !str_eq(name, STR("first"))) {
+        buf_str(out, name);
+    } else {
+        print_string(name, out);
+    }
+}
+
+static void print_duration(struct duration duration, struct buf *out)
+{
+    buf_printf(out, "%" PRIu64 "%s", duration.count, duration_unit_name(duration.unit));
+}
+
+static void print_value(const struct ast_value *value, struct buf *out)
+{
+    switch (value->kind) {
+    case AST_STRING: print_string(value->text, out); break;
+    case AST_NUMBER: num_format(value->number, out); break;
+    case AST_BOOL: buf_z(out, value->boolean ? "true" : "false"); break;
+    case AST_TIME: buf_str(out, value->text); break;
+    case AST_NOW:
+        buf_z(out, "now");
+        if (value->before.place.line != 0) {
+            buf_z(out, " - ");
+            print_duration(value->before.duration, out);
+        }
+        break;
+    }
+}
+
+/* ---- predicates and selectors ---- */
+
+static void print_pred(const struct ast_pred *pred, uint32_t context, struct buf *out);
+
+static void print_values(const struct ast_pred *pred, struct buf *out)
+{
+    buf_u8(out, '(');
+    for (uint32_t i = 0; i < pred->value_count; i++) {
+        buf_z(out, i == 0 ? "" : ", ");
+        print_value(&pred->values[i], out);
+    }
+    buf_u8(out, ')');
+}
+
+static void print_test(const struct ast_pred *pred, struct buf *out)
+{
+    static const char *const words[] = {
+        [AST_EQ] = "=",
+        [AST_NE] = "!=",
+        [AST_LT] = "<",
+        [AST_LE] = "<=",
+        [AST_GT] = ">",
+        [AST_GE] = ">=",
+        [AST_IN] = "in",
+        [AST_NOT_IN] = "not in",
+        [AST_BETWEEN] = "between",
+        [AST_CONTAINS] = "contains",
+        [AST_STARTS] = "starts with",
+        [AST_ENDS] = "ends with",
+        [AST_MATCHES] = "matches",
+        [AST_IS_SET] = "is set",
+        [AST_IS_NOT_SET] = "is not set",
+    };
+    print_field(pred->field.text, out);
+    buf_printf(out, " %s", words[pred->kind]);
+    if (pred->kind == AST_IN || pred->kind == AST_NOT_IN) {
+        buf_u8(out, ' ');
+        print_values(pred, out);
+        return;
+    }
+    for (uint32_t i = 0; i < pred->value_count; i++) {
+        buf_z(out, i == 0 ? " " : " and ");
+        print_value(&pred->values[i], out);
+    }
+}
+
+/* `context`: how tightly the surroundings bind: 0 or, 1 and, 2 not. */
+static void print_pred(const struct ast_pred *pred, uint32_t context, struct buf *out)
+{
+    switch (pred->kind) {
+    case AST_AND:
+    case AST_OR: {
+        uint32_t own = pred->kind == AST_OR ? 0 : 1;
+        bool needs_parens = own < context;
+        buf_z(out, needs_parens ? "(" : "");
+        for (uint32_t i = 0; i < pred->kid_count; i++) {
+            buf_z(out, i == 0 ? "" : own == 0 ? " or " : " and ");
+            print_pred(pred->kids[i], own + 1, out);
+        }
+        buf_z(out, needs_parens ? ")" : "");
+        break;
+    }
+    case AST_NOT:
+        buf_z(out, "not ");
+        print_pred(pred->kids[0], 2, out);
+        break;
+    default: print_test(pred, out); break;
+    }
+}
+
+static void print_alt(const struct ast_alt *alt, struct buf *out)
+{
+    if (alt->kind == AST_EVENT) {
+        print_event(alt->event.text, out);
+    } else {
+        buf_z(out, alt->kind == AST_ANY ? "any" : "active");
+    }
+    if (alt->pred != NULL) {
+        buf_u8(out, '[');
+        print_pred(alt->pred, 0, out);
+        buf_u8(out, ']');
+    }
+}
+
+void ast_print_selector(const struct ast_selector *selector, struct buf *out)
+{
+    if (selector->alt_count == 1) {
+        print_alt(&selector->alts[0], out);
+        return;
+    }
+    buf_u8(out, '(');
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        buf_z(out, i == 0 ? "" : " | ");
+        print_alt(&selector->alts[i], out);
+    }
+    buf_u8(out, ')');
+}
+
+/* ---- measures ---- */
+
+static void print_agg(const struct ast_expr *expr, struct buf *out)
+{
+    static const char *const names[] = {"count", "users", "unique", "sum",    "avg", "min",
+                                        "max",   "first", "last",   "median", "p"};
+    buf_z(out, names[expr->agg]);
+    if (expr->agg == AST_AGG_PERCENTILE) {
+        buf_str(out, expr->percentile);
+    }
+    buf_u8(out, '(');
+    if (expr->key.place.line != 0) {
+        print_field(expr->key.text, out);
+        buf_z(out, expr->has_selector ? " of " : "");
+    }
+    if (expr->has_selector) {
+        ast_print_selector(&expr->selector, out);
+    }
+    buf_u8(out, ')');
+}
+
+/* `context`: 0 sum, 1 product, 2 a product's right side or a sign. */
+static void print_expr(const struct ast_expr *expr, uint32_t context, struct buf *out)
+{
+    static const char *const signs[] = {
+        [AST_EXPR_ADD] = "+", [AST_EXPR_SUB] = "-", [AST_EXPR_MUL] = "*", [AST_EXPR_DIV] = "/"};
+    if (expr->kind == AST_EXPR_AGG) {
+        print_agg(expr, out);
+        return;
+    }
+    if (expr->kind == AST_EXPR_NUM) {
+        num_format(expr->number, out);
+        return;
+    }
+    if (expr->kind == AST_EXPR_NEG) {
+        buf_u8(out, '-');
+        print_expr(expr->left, 2, out);
+        return;
+    }
+    uint32_t own = expr->kind == AST_EXPR_ADD || expr->kind == AST_EXPR_SUB ? 0 : 1;
+    bool needs_parens = own < context;
+    buf_z(out, needs_parens ? "(" : "");
+    print_expr(expr->left, own, out);
+    buf_printf(out, " %s ", signs[expr->kind]);
+    print_expr(expr->right, own + 1, out); /* operators of one rank group to the left */
+    buf_z(out, needs_parens ? ")" : "");
+}
+
+void ast_print_expr(const struct ast_expr *expr, struct buf *out)
+{
+    print_expr(expr, 0, out);
+}
+
+static void print_trend(const struct ast_trend *trend, struct buf *out)
+{
+    for (uint32_t i = 0; i < trend->measure_count; i++) {
+        const struct ast_measure *measure = &trend->measures[i];
+        buf_z(out, i == 0 ? " " : ", ");
+        if (measure->rolling.place.line != 0) {
+            buf_z(out, "rolling ");
+            print_duration(measure->rolling.duration, out);
+            buf_u8(out, ' ');
+        }
+        ast_print_expr(measure->expr, out);
+        if (measure->as.place.line != 0) {
+            buf_z(out, " as ");
+            print_field(measure->as.text, out);
+        }
+    }
+}
+
+/* ---- clauses ---- */
+
+static void print_each(const struct ast_each *each, struct buf *out)
+{
+    static const char *const units[] = {
+        [AST_EACH_SECOND] = "second",   [AST_EACH_MINUTE] = "minute", [AST_EACH_HOUR] = "hour",
+        [AST_EACH_DAY] = "day",         [AST_EACH_WEEK] = "week",     [AST_EACH_MONTH] = "month",
+        [AST_EACH_QUARTER] = "quarter", [AST_EACH_YEAR] = "year",
+    };
+    if (each->place.line == 0) {
+        return;
+    }
+    buf_z(out, " each ");
+    if (each->unit == AST_EACH_DURATION) {
+        print_duration(each->duration, out);
+    } else {
+        buf_z(out, units[each->unit]);
+    }
+}
+
+static void print_range(const struct ast_range *range, struct buf *out)
+{
+    switch (range->kind) {
+    case AST_RANGE_NONE: return;
+    case AST_RANGE_LAST:
+        buf_z(out, " last ");
+        print_duration(range->last.duration, out);
+        break;
+    case AST_RANGE_TODAY: buf_z(out, " today"); break;
+    case AST_RANGE_ON:
+        buf_z(out, " on ");
+        print_value(&range->from, out);
+        break;
+    case AST_RANGE_FROM_TO:
+        if (range->from.place.line != 0) {
+            buf_z(out, " from ");
+            print_value(&range->from, out);
+        }
+        if (range->to.place.line != 0) {
+            buf_z(out, " to ");
+            print_value(&range->to, out);
+        }
+        break;
+    }
+    buf_z(out, range->is_including_today ? " including today" : "");
+}
+
+static void print_keys(const struct ast_clauses *clauses, struct buf *out)
+{
+    for (uint32_t i = 0; i < clauses->key_count; i++) {
+        const struct ast_key *key = &clauses->keys[i];
+        buf_z(out, i == 0 ? " by " : ", ");
+        if (!key->is_bucket) {
+            print_field(key->field.text, out);
+            continue;
+        }
+        buf_z(out, "bucket(");
+        print_field(key->field.text, out);
+        for (uint32_t e = 0; e < key->edge_count; e++) {
+            buf_z(out, ", ");
+            num_format(key->edges[e], out);
+        }
+        buf_u8(out, ')');
+    }
+}
+
+static void print_count(const char *word, struct ast_count count, struct buf *out)
+{
+    if (count.place.line != 0) {
+        buf_printf(out, " %s %" PRIu64, word, count.value);
+    }
+}
+
+static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
+{
+    static const char *const weekdays[] = {"monday", "tuesday",  "wednesday", "thursday",
+                                           "friday", "saturday", "sunday"};
+    if (clauses->where != NULL) {
+        buf_z(out, " where ");
+        print_pred(clauses->where, 0, out);
+    }
+    print_keys(clauses, out);
+    print_each(&clauses->each, out);
+    print_range(&clauses->range, out);
+    print_count("top", clauses->top, out);
+    buf_z(out, clauses->has_other ? " with other" : "");
+    if (clauses->order.column.place.line != 0) {
+        buf_z(out, " order by ");
+        print_field(clauses->order.column.text, out);
+        buf_z(out, clauses->order.is_descending ? " desc" : "");
+    }
+    print_count("limit", clauses->limit, out);
+    if (clauses->zone.place.line != 0) {
+        buf_z(out, " tz ");
+        print_string(clauses->zone.text, out);
+    }
+    if (clauses->has_week_start) {
+        buf_printf(out, " week starts %s", weekdays[clauses->week_start]);
+    }
+}
+
+/* ---- verbs ---- */
+
+static void print_funnel(const struct ast_funnel *funnel, struct buf *out)
+{
+    for (uint32_t i = 0; i < funnel->step_count; i++) {
+        const struct ast_step *step = &funnel->steps[i];
+        buf_z(out, i == 0 ? " " : " -> ");
+        ast_print_selector(&step->selector, out);
+        if (step->limit.place.line != 0) {
+            buf_z(out, " (");
+            print_duration(step->limit.duration, out);
+            buf_u8(out, ')');
+        }
+    }
+    if (funnel->within.place.line != 0) {
+        buf_z(out, " within ");
+        print_duration(funnel->within.duration, out);
+    }
+    buf_z(out, funnel->is_strict_ties ? " ties strict" : "");
+    buf_z(out, funnel->is_closed ? " closed" : "");
+}
+
+static void print_retention(const struct ast_retention *retention,
+                            const struct ast_clauses *clauses, struct buf *out)
+{
+    static const char *const starts[] = {"", " first_ever unfiltered", " first", " recurring"};
+    buf_u8(out, ' ');
+    ast_print_selector(&retention->start, out);
+    buf_z(out, " -> ");
+    ast_print_selector(&retention->back, out);
+    print_each(&clauses->each, out);
+    print_count("for", retention->periods, out);
+    buf_z(out, starts[retention->from]);
+    buf_z(out, retention->is_unbounded ? " unbounded" : "");
+    print_count("at least", retention->at_least, out);
+}
+
+static void print_events(const struct ast_events *events, struct buf *out)
+{
+    buf_u8(out, ' ');
+    ast_print_selector(&events->selector, out);
+    for (uint32_t i = 0; i < events->column_count; i++) {
+        buf_z(out, i == 0 ? " columns (" : ", ");
+        print_field(events->columns[i].text, out);
+    }
+    buf_z(out, events->column_count > 0 ? ")" : "");
+}
+
+static void print_show(const struct ast_show_what *show, struct buf *out)
+{
+    static const char *const words[] = {" events", " properties", " values of ", " segments"};
+    buf_z(out, words[show->kind]);
+    if (show->kind == AST_SHOW_VALUES) {
+        print_field(show->name.text, out);
+    } else if (show->name.place.line != 0) {
+        buf_z(out, " of ");
+        print_event(show->name.text, out);
+    }
+}
+
+void ast_print(const struct ast_query *query, struct buf *out)
+{
+    struct ast_clauses clauses = query->clauses;
+    buf_printf(out, "%s%s", query->is_explain ? "explain " : "", ast_verb_name(query->verb));
+    switch (query->verb) {
+    case AST_TREND: print_trend(&query->trend, out); break;
+    case AST_DISTINCT:
+        buf_u8(out, ' ');
+        if (query->distinct.is_user) {
+            buf_z(out, "user");
+        } else if (str_eq(query->distinct.key.text, STR("user"))) {
+            buf_z(out, "`user`");
+        } else {
+            print_field(query->distinct.key.text, out);
+        }
+        buf_z(out, " of ");
+        ast_print_selector(&query->distinct.selector, out);
+        break;
+    case AST_FUNNEL: print_funnel(&query->funnel, out); break;
+    case AST_RETENTION:
+        print_retention(&query->retention, &clauses, out);
+        clauses.each = (struct ast_each){0}; /* stands with the verb */
+        break;
+    case AST_EVENTS: print_events(&query->events, out); break;
+    case AST_TIMELINE:
+        buf_u8(out, ' ');
+        print_string(query->timeline.subject.text, out);
+        break;
+    case AST_SHOW: print_show(&query->show, out); break;
+    }
+    print_clauses(&clauses, out);
+}

@@ -1,0 +1,26 @@
+/* query/parse.h - query text to AST.
+ *
+ * Recursive descent with one token of look-ahead. Nesting is bounded, so that no text can exhaust
+ * the stack of whoever walks the tree.
+ *
+ * Thread: any.  Ownership: the tree lives in `arena` and borrows from the text and the parameters.
+ */
+#pragma once
+
+#include "query/ast.h"
+#include "query/query.h"
+
+#define PARSE_DEPTH_MAX     200u /* of parentheses, `not` and signs */
+#define PARSE_OPERATORS_MAX 200u /* of one measure */
+#define PARSE_MEASURES_MAX  256u
+#define PARSE_ALTS_MAX      1000u
+#define PARSE_COLUMNS_MAX   1000u
+#define PARSE_EDGES_MAX     100u
+#define PARSE_TOP_MAX       10000u
+#define PARSE_LIMIT_MAX     1000000u
+
+/* ERR_INVALID, with place, for what is no query; ERR_UNSUPPORTED for words of the language that
+ * this version does not have; ERR_LIMIT for bounds. Each parameter must be used and each used one
+ * given. */
+enum err_code query_parse(const struct query_request *request, struct arena *arena,
+                          const struct ast_query **ret, struct err *err) ERR_MUST_CHECK;

@@ -1,0 +1,559 @@
+/* query/parse_clauses.c - the clauses, in any order, each at most once.
+ *
+ * One table says which words open a clause, which verbs take it, and which words stand for the same
+ * thing and so exclude each other (a group). Words of the language that this version has not are in
+ * a table of their own. */
+#include "query/parse_int.h"
+
+#include "query/bound.h"
+
+#include <stdio.h>
+
+#define V(verb)  (1u << (verb))
+#define ANALYSES (V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION))
+#define ROWS     (V(AST_EVENTS) | V(AST_TIMELINE))
+#define ALL      (ANALYSES | ROWS | V(AST_SHOW))
+
+enum group {
+    GROUP_WHERE,
+    GROUP_RANGE,
+    GROUP_TO, /* `from` and `to` are one range but two words */
+    GROUP_INCLUDING,
+    GROUP_BY,
+    GROUP_EACH,
+    GROUP_TOP,
+    GROUP_ORDER_BY,
+    GROUP_ORDER,
+    GROUP_LIMIT,
+    GROUP_TZ,
+    GROUP_WEEK,
+    GROUP_WITHIN,
+    GROUP_TIES,
+    GROUP_CLOSED,
+    GROUP_COUNT,
+    GROUP_AT_STEP,
+    GROUP_AT_LEAST,
+    GROUP_FOR,
+    GROUP_START,
+    GROUP_MODE,
+    GROUP_CALENDAR,
+    GROUP_COLUMNS,
+};
+
+/* ---- where, range ---- */
+
+static enum err_code clause_where(struct parser *p)
+{
+    return parse_pred(p, &p->query->clauses.where);
+}
+
+static enum err_code clause_last(struct parser *p)
+{
+    struct ast_range *range = &p->query->clauses.range;
+    range->kind = AST_RANGE_LAST;
+    ERR_TRY(parse_duration(p, "last", &range->last));
+    if (range->last.duration.count == 0) {
+        return parse_fail(p, range->last.place, "\"last\" reaches back at least 1%s",
+                          duration_unit_name(range->last.duration.unit));
+    }
+    return ERR_OK;
+}
+
+static enum err_code clause_today(struct parser *p)
+{
+    p->query->clauses.range.kind = AST_RANGE_TODAY;
+    return ERR_OK;
+}
+
+static enum err_code clause_on(struct parser *p)
+{
+    struct ast_range *range = &p->query->clauses.range;
+    range->kind = AST_RANGE_ON;
+    ERR_TRY(parse_time(p, &range->from));
+    if (range->from.kind != AST_TIME || range->from.text.len != strlen("2025-05-01")) {
+        return parse_fail(p, range->from.place,
+                          "\"on\" takes a date such as 2025-05-01; from and to take instants");
+    }
+    return ERR_OK;
+}
+
+static enum err_code clause_from(struct parser *p)
+{
+    p->query->clauses.range.kind = AST_RANGE_FROM_TO;
+    return parse_time(p, &p->query->clauses.range.from);
+}
+
+static enum err_code clause_to(struct parser *p)
+{
+    p->query->clauses.range.kind = AST_RANGE_FROM_TO;
+    return parse_time(p, &p->query->clauses.range.to);
+}
+
+static enum err_code clause_including(struct parser *p)
+{
+    ERR_TRY(parse_need_word(p, "today"));
+    p->query->clauses.range.is_including_today = true;
+    return ERR_OK;
+}
+
+/* ---- by, each ---- */
+
+static enum err_code parse_bucket(struct parser *p, struct ast_key *key)
+{
+    struct num *edges = NULL;
+    struct place *places = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(p->arena, PARSE_EDGES_MAX, &edges, p->err));
+    ERR_TRY(ARENA_NEW(p->arena, PARSE_EDGES_MAX, &places, p->err));
+    key->is_bucket = true;
+    ERR_TRY(parse_need(p, TOK_LPAREN, "\"(\""));
+    ERR_TRY(parse_field(p, &key->field));
+    ERR_TRY(parse_need(p, TOK_COMMA, "\",\" and the edges of the buckets"));
+    do {
+        if (count == PARSE_EDGES_MAX) {
+            return parse_limit(p, p->cur.place, "more than %u edges of buckets", PARSE_EDGES_MAX);
+        }
+        places[count] = p->cur.place;
+        ERR_TRY(parse_number(p, "an edge of the buckets, a number", &edges[count]));
+        if (count > 0 && num_cmp(edges[count - 1], edges[count]) >= 0) {
+            return parse_fail(p, places[count], "the edges of buckets ascend");
+        }
+        count++;
+    } while (parse_accept(p, TOK_COMMA));
+    key->edges = edges;
+    key->edge_places = places;
+    key->edge_count = count;
+    return parse_need(p, TOK_RPAREN, "\",\" or \")\"");
+}
+
+static enum err_code clause_by(struct parser *p)
+{
+    struct ast_clauses *clauses = &p->query->clauses;
+    struct ast_key *keys = NULL;
+    ERR_TRY(ARENA_NEW(p->arena, QUERY_KEYS_MAX, &keys, p->err));
+    clauses->by = p->cur.place;
+    do {
+        if (clauses->key_count == QUERY_KEYS_MAX) {
+            return parse_limit(p, p->cur.place, "a breakdown has at most %u keys", QUERY_KEYS_MAX);
+        }
+        struct ast_key *key = &keys[clauses->key_count];
+        key->span.begin_off = p->cur.begin_off;
+        if (parse_is_word(&p->cur, "bucket") && p->peek.kind == TOK_LPAREN) {
+            parse_advance(p);
+            ERR_TRY(parse_bucket(p, key));
+        } else {
+            ERR_TRY(parse_field(p, &key->field));
+        }
+        key->span.end_off = p->prev_end_off;
+        clauses->key_count++;
+    } while (parse_accept(p, TOK_COMMA));
+    clauses->keys = keys;
+    return ERR_OK;
+}
+
+static enum err_code clause_each(struct parser *p)
+{
+    static const char *const units[] = {"second", "minute", "hour",    "day",
+                                        "week",   "month",  "quarter", "year"};
+    struct ast_each each = {.place = p->cur.place};
+    if (p->cur.kind == TOK_DURATION || p->cur.kind == TOK_NUMBER || p->cur.kind == TOK_MINUS) {
+        struct ast_duration duration = {0};
+        ERR_TRY(parse_duration(p, "each", &duration));
+        if (duration.duration.count == 0) {
+            return parse_fail(p, duration.place, "a bucket is longer than 0");
+        }
+        each.duration = duration.duration;
+        p->query->clauses.each = each;
+        return ERR_OK;
+    }
+    for (uint32_t i = 0; i < COUNT_OF(units); i++) {
+        if (parse_accept_word(p, units[i])) {
+            each.unit = (enum ast_each_unit)(AST_EACH_SECOND + i);
+            p->query->clauses.each = each;
+            return ERR_OK;
+        }
+    }
+    return parse_expected_of(
+        p, "a unit of time (second, minute, hour, day, week, month, quarter, year, 5m)", units,
+        COUNT_OF(units));
+}
+
+/* ---- what is shown ---- */
+
+static enum err_code clause_top(struct parser *p)
+{
+    struct ast_clauses *clauses = &p->query->clauses;
+    ERR_TRY(parse_count(p, "top", 1, PARSE_TOP_MAX, &clauses->top));
+    if (parse_accept_word(p, "with")) {
+        ERR_TRY(parse_need_word(p, "other"));
+        clauses->has_other = true;
+    }
+    return ERR_OK;
+}
+
+static enum err_code clause_order_by(struct parser *p)
+{
+    struct ast_order *order = &p->query->clauses.order;
+    ERR_TRY(parse_need_word(p, "by"));
+    if (p->cur.kind == TOK_NAME && p->peek.kind == TOK_LPAREN) {
+        /* a measure without a name: its column is called what the measure is written as */
+        const struct ast_expr *expr = NULL;
+        uint32_t begin_off = p->cur.begin_off;
+        order->column.place = p->cur.place;
+        ERR_TRY(parse_expr(p, &expr));
+        ERR_TRY(lex_label(p->lex.text, begin_off, p->prev_end_off, p->arena, &order->column.text,
+                          p->err));
+    } else if (p->cur.kind == TOK_STRING) {
+        ERR_TRY(parse_string(p, "a column", &order->column));
+    } else {
+        ERR_TRY(parse_name(p, "a column", &order->column));
+    }
+    order->is_descending = parse_accept_word(p, "desc");
+    if (!order->is_descending) {
+        (void)parse_accept_word(p, "asc");
+    }
+    return ERR_OK;
+}
+
+static enum err_code clause_limit(struct parser *p)
+{
+    return parse_count(p, "limit", 1, PARSE_LIMIT_MAX, &p->query->clauses.limit);
+}
+
+static enum err_code clause_tz(struct parser *p)
+{
+    return parse_string(p, "a time zone in quotes, such as \"Europe/Paris\"",
+                        &p->query->clauses.zone);
+}
+
+static enum err_code clause_week(struct parser *p)
+{
+    static const char *const days[] = {"monday", "tuesday",  "wednesday", "thursday",
+                                       "friday", "saturday", "sunday"};
+    ERR_TRY(parse_need_word(p, "starts"));
+    for (uint32_t i = 0; i < COUNT_OF(days); i++) {
+        if (parse_accept_word(p, days[i])) {
+            p->query->clauses.has_week_start = true;
+            p->query->clauses.week_start = i;
+            return ERR_OK;
+        }
+    }
+    return parse_expected_of(p, "a day of the week (monday, ..., sunday)", days, COUNT_OF(days));
+}
+
+/* ---- funnel ---- */
+
+/* The words that `word` may be followed by: the first is the default, the others are for a later
+ * version. */
+static enum err_code parse_default(struct parser *p, const char *what, const char *const *words,
+                                   size_t word_count)
+{
+    if (parse_accept_word(p, words[0])) {
+        return ERR_OK;
+    }
+    for (size_t i = 1; i < word_count; i++) {
+        if (parse_is_word(&p->cur, words[i])) {
+            return parse_unsupported(p, p->cur.place, words[i]);
+        }
+    }
+    return parse_expected_of(p, what, words, word_count);
+}
+
+static enum err_code clause_order(struct parser *p)
+{
+    static const char *const words[] = {"ordered", "strict", "any"};
+    return parse_default(p, "\"by\" or \"ordered\"", words, COUNT_OF(words));
+}
+
+static enum err_code clause_count(struct parser *p)
+{
+    static const char *const words[] = {"users", "totals", "sessions"};
+    return parse_default(p, "\"users\"", words, COUNT_OF(words));
+}
+
+static enum err_code clause_within(struct parser *p)
+{
+    return parse_window(p, "within", &p->query->funnel.within);
+}
+
+static enum err_code clause_ties(struct parser *p)
+{
+    p->query->funnel.is_strict_ties = true;
+    return parse_need_word(p, "strict");
+}
+
+static enum err_code clause_closed(struct parser *p)
+{
+    p->query->funnel.is_closed = true;
+    return ERR_OK;
+}
+
+static enum err_code clause_at_step(struct parser *p)
+{
+    static const char *const later[] = {"first", "last", "all"};
+    for (size_t i = 0; i < COUNT_OF(later); i++) {
+        if (parse_is_word(&p->cur, later[i])) {
+            char word[32];
+            snprintf(word, sizeof(word), "at %s %s", later[i], i == 2 ? "steps" : "set");
+            return parse_unsupported(p, p->cur.place, word);
+        }
+    }
+    struct ast_count step = {0};
+    p->at_step = p->cur.place;
+    ERR_TRY(parse_need_word(p, "step"));
+    ERR_TRY(parse_count(p, "at step", 1, QUERY_STEPS_MAX, &step));
+    if (step.value != 1) {
+        return parse_unsupported(p, step.place, "at step");
+    }
+    return ERR_OK;
+}
+
+/* ---- retention, events ---- */
+
+static enum err_code clause_at_least(struct parser *p)
+{
+    ERR_TRY(parse_need_word(p, "least"));
+    ERR_TRY(parse_count(p, "at least", 1, PARSE_LIMIT_MAX, &p->query->retention.at_least));
+    (void)parse_accept_word(p, "events");
+    return ERR_OK;
+}
+
+static enum err_code clause_for(struct parser *p)
+{
+    return parse_count(p, "for", 0, QUERY_PERIODS_MAX - 1, &p->query->retention.periods);
+}
+
+static enum err_code clause_first_ever(struct parser *p)
+{
+    p->query->retention.from =
+        parse_accept_word(p, "unfiltered") ? AST_FIRST_EVER_UNFILTERED : AST_FIRST_EVER;
+    return ERR_OK;
+}
+
+static enum err_code clause_first(struct parser *p)
+{
+    p->query->retention.from = AST_FIRST;
+    return ERR_OK;
+}
+
+static enum err_code clause_recurring(struct parser *p)
+{
+    p->query->retention.from = AST_RECURRING;
+    return ERR_OK;
+}
+
+static enum err_code clause_unbounded(struct parser *p)
+{
+    p->query->retention.is_unbounded = true;
+    return ERR_OK;
+}
+
+static enum err_code clause_default(struct parser *p)
+{
+    (void)p; /* `exact` and `calendar` say what is so without them */
+    return ERR_OK;
+}
+
+static enum err_code clause_columns(struct parser *p)
+{
+    struct ast_name *columns = NULL;
+    uint32_t count = 0;
+    uint32_t cap = 0;
+    ERR_TRY(parse_need(p, TOK_LPAREN, "\"(\" and the columns"));
+    do {
+        if (count == PARSE_COLUMNS_MAX) {
+            return parse_limit(p, p->cur.place, "more than %u columns", PARSE_COLUMNS_MAX);
+        }
+        ERR_TRY(GROW(p->arena, &columns, count, &cap, p->err));
+        ERR_TRY(parse_field(p, &columns[count]));
+        count++;
+    } while (parse_accept(p, TOK_COMMA));
+    p->query->events.columns = columns;
+    p->query->events.column_count = count;
+    return parse_need(p, TOK_RPAREN, "\",\" or \")\"");
+}
+
+/* ---- the tables ---- */
+
+struct clause {
+    const char *word;
+    const char *second; /* tells clauses with one first word apart; NULL = the last of them */
+    enum group group;
+    uint32_t verbs;
+    enum err_code (*parse)(struct parser *p);
+};
+static const struct clause clauses_known[] = {
+    {"where", NULL, GROUP_WHERE, ANALYSES | ROWS, clause_where},
+    {"from", NULL, GROUP_RANGE, ANALYSES | ROWS, clause_from},
+    {"to", NULL, GROUP_TO, ANALYSES | ROWS, clause_to},
+    {"last", NULL, GROUP_RANGE, ANALYSES | ROWS, clause_last},
+    {"today", NULL, GROUP_RANGE, ANALYSES | ROWS, clause_today},
+    {"on", NULL, GROUP_RANGE, ANALYSES | ROWS, clause_on},
+    {"including", NULL, GROUP_INCLUDING, ANALYSES | ROWS, clause_including},
+    {"by", NULL, GROUP_BY, ANALYSES, clause_by},
+    {"each", NULL, GROUP_EACH, V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION), clause_each},
+    {"top", NULL, GROUP_TOP, ANALYSES, clause_top},
+    {"order", "by", GROUP_ORDER_BY, ANALYSES | V(AST_EVENTS), clause_order_by},
+    {"order", NULL, GROUP_ORDER, V(AST_FUNNEL), clause_order},
+    {"limit", NULL, GROUP_LIMIT, ALL, clause_limit},
+    {"tz", NULL, GROUP_TZ, ALL, clause_tz},
+    {"week", NULL, GROUP_WEEK, ALL, clause_week},
+    {"within", NULL, GROUP_WITHIN, V(AST_FUNNEL), clause_within},
+    {"ties", NULL, GROUP_TIES, V(AST_FUNNEL), clause_ties},
+    {"closed", NULL, GROUP_CLOSED, V(AST_FUNNEL), clause_closed},
+    {"count", NULL, GROUP_COUNT, V(AST_FUNNEL), clause_count},
+    {"at", "least", GROUP_AT_LEAST, V(AST_RETENTION), clause_at_least},
+    {"at", NULL, GROUP_AT_STEP, V(AST_FUNNEL), clause_at_step},
+    {"for", NULL, GROUP_FOR, V(AST_RETENTION), clause_for},
+    {"first_ever", NULL, GROUP_START, V(AST_RETENTION), clause_first_ever},
+    {"first", NULL, GROUP_START, V(AST_RETENTION), clause_first},
+    {"recurring", NULL, GROUP_START, V(AST_RETENTION), clause_recurring},
+    {"exact", NULL, GROUP_MODE, V(AST_RETENTION), clause_default},
+    {"unbounded", NULL, GROUP_MODE, V(AST_RETENTION), clause_unbounded},
+    {"calendar", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_default},
+    {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
+};
+
+static const char *const words_later[] = {
+    "per",     "compare", "exclude", "without", "dropping", "holding",  "considering",
+    "entry",   "attempt", "reuse",   "mode",    "times",    "list",     "correlate",
+    "bracket", "streak",  "rolling", "value",   "save",     "discount",
+};
+
+bool parse_is_clause_word(const struct token *token)
+{
+    for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {
+        if (parse_is_word(token, clauses_known[i].word)) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < COUNT_OF(words_later); i++) {
+        if (parse_is_word(token, words_later[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The clause that the current tokens open: one of this verb's if there is one. */
+static const struct clause *find_clause(const struct parser *p)
+{
+    const struct clause *other = NULL;
+    for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {
+        const struct clause *clause = &clauses_known[i];
+        if (!parse_is_word(&p->cur, clause->word)) {
+            continue;
+        }
+        if (clause->second != NULL && !parse_is_word(&p->peek, clause->second)) {
+            continue;
+        }
+        if ((clause->verbs & V(p->query->verb)) != 0) {
+            return clause;
+        }
+        other = other == NULL ? clause : other;
+    }
+    return other;
+}
+
+static enum err_code no_clause(struct parser *p)
+{
+    static const char what[] = "a clause (where, from, last, by, each, ...)";
+    if (parse_is_word(&p->cur, "as") && parse_is_word(&p->peek, "of")) {
+        return parse_unsupported(p, p->cur.place, "as of");
+    }
+    for (size_t i = 0; i < COUNT_OF(words_later); i++) {
+        if (parse_is_word(&p->cur, words_later[i])) {
+            return parse_unsupported(p, p->cur.place, words_later[i]);
+        }
+    }
+    const char *words[COUNT_OF(clauses_known)];
+    size_t count = 0;
+    for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {
+        if ((clauses_known[i].verbs & V(p->query->verb)) != 0) {
+            words[count++] = clauses_known[i].word;
+        }
+    }
+    return parse_expected_of(p, what, words, count);
+}
+
+static enum err_code check_use(struct parser *p, const struct clause *clause)
+{
+    if ((clause->verbs & V(p->query->verb)) == 0) {
+        const char *verb = ast_verb_name(p->query->verb);
+        if (p->query->verb == AST_FUNNEL && clause->group == GROUP_EACH) {
+            return err_set_at(p->err, ERR_UNSUPPORTED, p->cur.place.line, p->cur.place.column,
+                              "the word \"each\" of the language is not in this version of funnel");
+        }
+        return parse_fail(p, p->cur.place, "\"%s\" is no clause of %s", clause->word, verb);
+    }
+    uint64_t bit = 1ull << clause->group;
+    bool is_range = clause->group == GROUP_RANGE || clause->group == GROUP_TO;
+    bool is_from = clause->parse == clause_from;
+    enum ast_range_kind range = p->query->clauses.range.kind;
+    bool is_clash = is_range && range != AST_RANGE_NONE &&
+                    (range != AST_RANGE_FROM_TO || (!is_from && clause->group != GROUP_TO));
+    if (is_clash) {
+        return parse_fail(p, p->cur.place, "a query has one range: \"%s\" comes on top of another",
+                          clause->word);
+    }
+    if ((p->clauses_seen & bit) != 0) {
+        return clause->group == GROUP_START || clause->group == GROUP_MODE
+                   ? parse_fail(p, p->cur.place, "\"%s\" comes on top of another word of its kind",
+                                clause->word)
+                   : parse_fail(p, p->cur.place, "clause \"%s\" is given twice", clause->word);
+    }
+    p->clauses_seen |= bit;
+    return ERR_OK;
+}
+
+/* What only the clauses together can tell. */
+static enum err_code check_together(struct parser *p, struct place including)
+{
+    const struct ast_query *query = p->query;
+    const struct ast_clauses *clauses = &query->clauses;
+    enum duration_unit unit = clauses->range.last.duration.unit;
+    if (including.line != 0 && (clauses->range.kind != AST_RANGE_LAST || unit < UNIT_D)) {
+        return parse_fail(p, including,
+                          "\"including today\" goes with \"last\" and whole days, weeks or months");
+    }
+    if (clauses->top.place.line != 0 && clauses->key_count == 0) {
+        return parse_fail(p, clauses->top.place, "\"top\" needs a breakdown: \"by KEY\"");
+    }
+    if (p->at_step.line != 0 && clauses->key_count == 0) {
+        return parse_fail(p, p->at_step,
+                          "\"at step\" says where \"by\" is read, and there is none");
+    }
+    if (query->verb != AST_RETENTION) {
+        return ERR_OK;
+    }
+    if (clauses->each.place.line == 0) {
+        return parse_fail(
+            p, query->place,
+            "retention needs its period: \"each day\", \"each week\", \"each month\"");
+    }
+    if (query->retention.periods.place.line == 0) {
+        return parse_fail(p, query->place,
+                          "retention needs the number of periods: \"for 30\" is periods 0 to 30");
+    }
+    return ERR_OK;
+}
+
+enum err_code parse_clauses(struct parser *p)
+{
+    struct place including = {0};
+    while (p->cur.kind != TOK_END) {
+        const struct clause *clause = find_clause(p);
+        if (clause == NULL) {
+            return no_clause(p);
+        }
+        ERR_TRY(check_use(p, clause));
+        struct place place = p->cur.place;
+        parse_advance(p);
+        ERR_TRY(clause->parse(p));
+        including = clause->group == GROUP_INCLUDING ? place : including;
+        if (clause->group == GROUP_RANGE || clause->group == GROUP_TO) {
+            p->query->clauses.range.place = place;
+        }
+    }
+    return check_together(p, including);
+}

@@ -1,0 +1,87 @@
+/* query/parse_int.h - what the parts of the parser share.
+ *
+ *     parse.c          tokens, errors, parameters, values; query_parse
+ *     parse_pred.c     predicates and selectors
+ *     parse_expr.c     measures
+ *     parse_clauses.c  the clauses, by one table
+ *     parse_verbs.c    the verbs, by one table
+ *
+ * A parser function reads what its name says from the current token on and leaves the token behind
+ * it current. The error is the parser's: functions here take no struct err.
+ */
+#pragma once
+
+#include "query/grow.h"
+#include "query/parse.h"
+
+struct parser {
+    struct lex lex;
+    struct token cur;
+    struct token peek;
+    uint32_t prev_end_off; /* end of the token before `cur` */
+    const struct query_request *request;
+    bool *param_used;
+    struct arena *arena;
+    struct err *err;
+    uint32_t depth;
+    uint32_t operator_count; /* of the current measure */
+    struct ast_query *query;
+    uint64_t clauses_seen; /* a bit for each group of clauses */
+    struct place at_step;  /* of `at step 1` */
+};
+
+/* ---- parse.c ---- */
+void parse_advance(struct parser *p);
+bool parse_is_word(const struct token *token, const char *word); /* a bare name with this text */
+bool parse_accept_word(struct parser *p, const char *word);
+bool parse_accept(struct parser *p, enum token_kind kind);
+/* Take a token of this kind, or fail with `expected <what>, found ...`. */
+enum err_code parse_need(struct parser *p, enum token_kind kind, const char *what) ERR_MUST_CHECK;
+enum err_code parse_need_word(struct parser *p, const char *word) ERR_MUST_CHECK;
+
+/* `expected <what>, found "..."`; with words, `; did you mean "..."?` when one is near. */
+enum err_code parse_expected(struct parser *p, const char *what);
+enum err_code parse_expected_of(struct parser *p, const char *what, const char *const *words,
+                                size_t word_count);
+enum err_code parse_unsupported(struct parser *p, struct place place, const char *word);
+#define parse_fail(p, at, ...)                                                                     \
+    err_set_at((p)->err, ERR_INVALID, (at).line, (at).column, __VA_ARGS__)
+#define parse_limit(p, at, ...) err_set_at((p)->err, ERR_LIMIT, (at).line, (at).column, __VA_ARGS__)
+/* Into and out of a level of nesting. */
+enum err_code parse_enter(struct parser *p) ERR_MUST_CHECK;
+void parse_leave(struct parser *p);
+
+/* A name that is no reserved word, bare or in backquotes. */
+enum err_code parse_name(struct parser *p, const char *what, struct ast_name *ret) ERR_MUST_CHECK;
+/* A property: as parse_name, but `profile.x` is not in this version. */
+enum err_code parse_field(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK;
+enum err_code parse_string(struct parser *p, const char *what, struct ast_name *ret) ERR_MUST_CHECK;
+enum err_code parse_value(struct parser *p, struct ast_value *ret) ERR_MUST_CHECK;
+enum err_code parse_time(struct parser *p, struct ast_value *ret) ERR_MUST_CHECK;
+/* A whole number in [min, max]; `clause` names it in messages. */
+enum err_code parse_count(struct parser *p, const char *clause, uint64_t min, uint64_t max,
+                          struct ast_count *ret) ERR_MUST_CHECK;
+/* Elapsed time: no months. */
+enum err_code parse_window(struct parser *p, const char *clause,
+                           struct ast_duration *ret) ERR_MUST_CHECK;
+/* Any duration. */
+enum err_code parse_duration(struct parser *p, const char *clause,
+                             struct ast_duration *ret) ERR_MUST_CHECK;
+/* A number with or without a minus sign. */
+enum err_code parse_number(struct parser *p, const char *what, struct num *ret) ERR_MUST_CHECK;
+
+/* ---- parse_pred.c ---- */
+enum err_code parse_pred(struct parser *p, const struct ast_pred **ret) ERR_MUST_CHECK;
+enum err_code parse_event(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK;
+enum err_code parse_selector(struct parser *p, struct ast_selector *ret) ERR_MUST_CHECK;
+
+/* ---- parse_expr.c ---- */
+enum err_code parse_expr(struct parser *p, const struct ast_expr **ret) ERR_MUST_CHECK;
+enum err_code parse_measures(struct parser *p, struct ast_trend *ret) ERR_MUST_CHECK;
+
+/* ---- parse_clauses.c ---- */
+bool parse_is_clause_word(const struct token *token);
+enum err_code parse_clauses(struct parser *p) ERR_MUST_CHECK;
+
+/* ---- parse_verbs.c ---- */
+enum err_code parse_verb(struct parser *p) ERR_MUST_CHECK;
