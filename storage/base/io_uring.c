@@ -14,10 +14,10 @@
  * done twice. A sync may not, and fails.
  *
  * What goes through the ring is what a ring is better at: many reads at once (cold 4 KiB reads are
- * four to five times as fast), and the sync, whose cost is the disk's either way. A single read is
- * a little cheaper by pread. A buffered write by ring is up to ten times dearer: once pages are
- * short it cannot be done without waiting, and is handed to a kernel thread. The README has the
- * figures. No SQPOLL: a kernel thread spinning for every worker costs more than the calls it saves.
+ * four times as fast), and the sync, whose cost is the disk's either way. A single read is cheaper
+ * by pread. A write gains nothing, and one over old bytes is ten times dearer: where it would have
+ * to wait it is handed to a kernel thread. The README has the figures. No SQPOLL: a kernel thread
+ * spinning for every worker costs more than the calls it saves.
  */
 #include "storage/base/io_int.h"
 
