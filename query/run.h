@@ -8,7 +8,7 @@
 #pragma once
 
 #include "query/bound.h"
-#include "query/result.h"
+#include "query/query.h"
 #include "query/scan.h"
 
 struct query_run_ctx {
@@ -19,13 +19,19 @@ struct query_run_ctx {
     struct io *io;          /* of the thread that called query_run */
     struct budget budget;
     struct arena *arena;    /* of the calling thread: plans, merged answers */
-    _Atomic uint64_t rows_read, bytes_read, blocks_loaded, sources_scanned, sources_pruned;
+    _Atomic uint64_t rows_read, bytes_read, blocks_loaded;
+    _Atomic bool *is_source_used; /* one per source of the snapshot, or NULL: some scan opened it */
     _Atomic bool is_failed; /* some task failed: the others stop */
     struct err first_err;   /* guarded by the winner of is_failed */
 };
 
 /* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. */
 enum err_code run_check(struct query_run_ctx *run, struct err *err) ERR_MUST_CHECK;
+
+/* Note that rows or sets of this source are read; what is never noted was pruned. */
+void run_mark_source(struct query_run_ctx *run, const struct source *source);
+/* Add what a reader did to the query's counters. */
+void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *read);
 
 /* A task's share of the work. */
 struct run_task {
@@ -45,6 +51,7 @@ struct run_tasks {
     uint32_t count;
     struct arena **arenas;
 };
+/* *ret is filled after a failure as well, as far as it came: the caller frees it either way. */
 enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t slot_bytes,
                             struct run_tasks *ret, struct err *err) ERR_MUST_CHECK;
 void run_tasks_free(struct run_tasks *tasks);

@@ -1,0 +1,499 @@
+/* query/keys.c - numbering the values of each key, and the tuples of these numbers.
+ *
+ *     row's value -> value number of key k         by dictionary code, else by a hash of the value
+ *     (number of key 0, of key 1, ...) -> group    one key: an array; several: a hash of the tuple
+ *
+ * Value number 0 of every key is null. A dictionary code is looked up once per dictionary: the map
+ * from codes to value numbers is kept as long as blocks of the same dictionary follow each other.
+ * Strings out of dictionaries are borrowed (sources outlive the query), all others are copied. */
+#include "query/keys.h"
+
+#include "query/grow.h"
+#include "query/pred_eval.h"
+#include "storage/base/hash.h"
+
+#define VALUE_NULL  0u
+#define NONE        UINT32_MAX
+#define BUCKET_NONE (-1) /* below the first edge */
+
+enum value_tag { TAG_NULL, TAG_BOOL, TAG_NUMBER, TAG_TIME, TAG_STRING, TAG_BUCKET };
+struct key_value {
+    enum value_tag tag;
+    union {
+        int64_t i64; /* bool, time, bucket number */
+        struct num number;
+        struct str string;
+    };
+    struct str text; /* of times and buckets, once they have a number */
+};
+
+/* Open addressing over uint32 numbers; NONE = free. */
+struct table {
+    uint32_t *slots;
+    uint32_t size; /* a power of two, more than 4/3 of what it holds */
+};
+
+struct key_state {
+    const struct by_key *key;
+    struct key_value *values;
+    uint32_t value_count, value_cap;
+    struct table table;
+
+    const struct dict *dict; /* the one that by_code is for */
+    uint32_t *by_code;       /* value number, or NONE */
+    uint32_t by_code_cap;
+    uint32_t *group_of; /* one key only: group by value number, or NONE */
+    uint32_t group_of_cap;
+};
+
+struct groups {
+    const struct bound_query *query;
+    struct arena *arena;
+    uint32_t key_count;
+    struct key_state *keys;
+    uint32_t *tuples; /* key_count value numbers per group */
+    uint32_t count, cap;
+    struct table table;
+};
+
+/* ---- values ---- */
+
+static uint64_t value_hash(const struct key_value *v)
+{
+    switch (v->tag) {
+    case TAG_NUMBER: return hash_mix((uint64_t)v->number.m) ^ v->number.scale;
+    case TAG_STRING: return hash_str(v->string, 0);
+    default: return hash_mix((uint64_t)v->i64 + v->tag);
+    }
+}
+
+static int i64_cmp(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+static int value_cmp(const struct key_value *a, const struct key_value *b)
+{
+    if (a->tag != b->tag) {
+        return a->tag < b->tag ? -1 : 1;
+    }
+    switch (a->tag) {
+    case TAG_NULL: return 0;
+    case TAG_NUMBER: return num_cmp(a->number, b->number);
+    case TAG_STRING: return str_cmp(a->string, b->string);
+    default: return i64_cmp(a->i64, b->i64);
+    }
+}
+
+static bool value_eq(const struct key_value *a, const struct key_value *b)
+{
+    if (a->tag == TAG_NUMBER && b->tag == TAG_NUMBER) { /* numbers are in lowest terms */
+        return a->number.m == b->number.m && a->number.scale == b->number.scale;
+    }
+    return value_cmp(a, b) == 0;
+}
+
+/* ---- tables ---- */
+
+static enum err_code table_resize(struct arena *arena, struct table *table, uint32_t size,
+                                  struct err *err)
+{
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_raw(arena, (size_t)size * sizeof(uint32_t), &memory, err));
+    table->slots = memory;
+    table->size = size;
+    memset(table->slots, 0xff, (size_t)size * sizeof(uint32_t));
+    return ERR_OK;
+}
+
+static bool table_is_full(const struct table *table, uint32_t count)
+{
+    return (uint64_t)(count + 1) * 4 > (uint64_t)table->size * 3;
+}
+
+static void table_put(struct table *table, uint64_t hash, uint32_t number)
+{
+    uint32_t at = (uint32_t)hash & (table->size - 1);
+    while (table->slots[at] != NONE) {
+        at = (at + 1) & (table->size - 1);
+    }
+    table->slots[at] = number;
+}
+
+/* "[10, 100)"; the numbers below the first edge and from the last one on are buckets too. */
+static enum err_code bucket_text(struct arena *arena, const struct by_key *key, int64_t bucket,
+                                 struct str *ret, struct err *err)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    buf_z(&text, bucket == BUCKET_NONE ? "(-inf" : "[");
+    if (bucket != BUCKET_NONE) {
+        num_format(key->edges[bucket], &text);
+    }
+    buf_z(&text, ", ");
+    if (bucket + 1 < (int64_t)key->edge_count) {
+        num_format(key->edges[bucket + 1], &text);
+    } else {
+        buf_z(&text, "inf");
+    }
+    buf_z(&text, ")");
+    ERR_TRY(buf_check(&text, err));
+    return arena_str(arena, buf_as_str(&text), ret, err);
+}
+
+static enum err_code key_value_text(struct groups *groups, const struct by_key *key,
+                                    struct key_value *v, struct err *err)
+{
+    if (v->tag == TAG_BUCKET) {
+        return bucket_text(groups->arena, key, v->i64, &v->text, err);
+    }
+    if (v->tag == TAG_TIME) {
+        char text[CIVIL_TEXT_BYTES];
+        struct str instant = civil_format_instant(groups->query->zone, v->i64, text);
+        return arena_str(groups->arena, instant, &v->text, err);
+    }
+    return ERR_OK;
+}
+
+/* The number of a value of key k, added when new. `is_borrowed`: its bytes outlive the query. */
+static enum err_code key_number(struct groups *groups, struct key_state *state,
+                                const struct key_value *v, bool is_borrowed, uint32_t *ret,
+                                struct err *err)
+{
+    if (v->tag == TAG_NULL) {
+        *ret = VALUE_NULL;
+        return ERR_OK;
+    }
+    uint64_t hash = value_hash(v);
+    for (uint32_t at = (uint32_t)hash & (state->table.size - 1); state->table.slots[at] != NONE;
+         at = (at + 1) & (state->table.size - 1)) {
+        if (value_eq(&state->values[state->table.slots[at]], v)) {
+            *ret = state->table.slots[at];
+            return ERR_OK;
+        }
+    }
+    struct key_value own = *v;
+    if (v->tag == TAG_STRING) {
+        if (v->string.len > GROUP_KEYS_BYTES_MAX) {
+            return err_set(err, ERR_LIMIT,
+                           "a value of \"" STR_FMT "\" has %zu bytes: at most %u "
+                           "can be grouped by",
+                           STR_ARG(state->key->name), v->string.len, GROUP_KEYS_BYTES_MAX);
+        }
+        if (!is_borrowed) {
+            ERR_TRY(arena_str(groups->arena, v->string, &own.string, err));
+        }
+    }
+    ERR_TRY(key_value_text(groups, state->key, &own, err));
+    if (table_is_full(&state->table, state->value_count)) {
+        ERR_TRY(table_resize(groups->arena, &state->table, state->table.size * 2, err));
+        for (uint32_t i = 1; i < state->value_count; i++) {
+            table_put(&state->table, value_hash(&state->values[i]), i);
+        }
+    }
+    ERR_TRY(GROW(groups->arena, &state->values, state->value_count, &state->value_cap, err));
+    uint32_t number = state->value_count++;
+    state->values[number] = own;
+    table_put(&state->table, hash, number);
+    *ret = number;
+    return ERR_OK;
+}
+
+/* ---- groups ---- */
+
+static uint64_t tuple_hash(const uint32_t *tuple, uint32_t count)
+{
+    uint64_t hash = 0;
+    for (uint32_t k = 0; k < count; k++) {
+        hash = hash_mix(hash * 31 + tuple[k] + 1);
+    }
+    return hash;
+}
+
+static const uint32_t *groups_tuple(const struct groups *groups, uint32_t number)
+{
+    return groups->tuples + (size_t)number * groups->key_count;
+}
+
+static enum err_code groups_add(struct groups *groups, const uint32_t *tuple, uint32_t *ret,
+                                struct err *err)
+{
+    if (groups->count == groups->cap) {
+        uint32_t cap = groups->cap == 0 ? 64 : groups->cap * 2;
+        size_t cells = 0;
+        uint32_t *more = NULL;
+        if (cap < groups->cap || !size_mul(cap, groups->key_count, &cells)) {
+            return err_set(err, ERR_LIMIT, "more than %u groups", groups->cap);
+        }
+        ERR_TRY(ARENA_NEW(groups->arena, cells, &more, err));
+        if (groups->count > 0) {
+            memcpy(more, groups->tuples, (size_t)groups->count * groups->key_count * sizeof(*more));
+        }
+        groups->tuples = more;
+        groups->cap = cap;
+    }
+    memcpy(groups->tuples + (size_t)groups->count * groups->key_count, tuple,
+           groups->key_count * sizeof(*tuple));
+    *ret = groups->count++;
+    return ERR_OK;
+}
+
+/* One key: the group is found by the value's number. */
+static enum err_code groups_of_value(struct groups *groups, uint32_t value, uint32_t *ret,
+                                     struct err *err)
+{
+    struct key_state *state = &groups->keys[0];
+    if (value >= state->group_of_cap) {
+        uint32_t cap = MAX_OF(state->group_of_cap * 2, value + 64);
+        void *memory = NULL;
+        ERR_TRY(arena_alloc_raw(groups->arena, (size_t)cap * sizeof(uint32_t), &memory, err));
+        memset(memory, 0xff, (size_t)cap * sizeof(uint32_t));
+        if (state->group_of_cap > 0) {
+            memcpy(memory, state->group_of, (size_t)state->group_of_cap * sizeof(uint32_t));
+        }
+        state->group_of = memory;
+        state->group_of_cap = cap;
+    }
+    if (state->group_of[value] == NONE) {
+        ERR_TRY(groups_add(groups, &value, &state->group_of[value], err));
+    }
+    *ret = state->group_of[value];
+    return ERR_OK;
+}
+
+static enum err_code groups_of_tuple(struct groups *groups, const uint32_t *tuple, uint32_t *ret,
+                                     struct err *err)
+{
+    if (groups->key_count == 1) {
+        return groups_of_value(groups, tuple[0], ret, err);
+    }
+    size_t bytes = groups->key_count * sizeof(*tuple);
+    uint64_t hash = tuple_hash(tuple, groups->key_count);
+    for (uint32_t at = (uint32_t)hash & (groups->table.size - 1); groups->table.slots[at] != NONE;
+         at = (at + 1) & (groups->table.size - 1)) {
+        if (memcmp(groups_tuple(groups, groups->table.slots[at]), tuple, bytes) == 0) {
+            *ret = groups->table.slots[at];
+            return ERR_OK;
+        }
+    }
+    if (table_is_full(&groups->table, groups->count)) {
+        ERR_TRY(table_resize(groups->arena, &groups->table, groups->table.size * 2, err));
+        for (uint32_t i = 0; i < groups->count; i++) {
+            table_put(&groups->table, tuple_hash(groups_tuple(groups, i), groups->key_count), i);
+        }
+    }
+    ERR_TRY(groups_add(groups, tuple, ret, err));
+    table_put(&groups->table, hash, *ret);
+    return ERR_OK;
+}
+
+enum err_code groups_create(const struct bound_query *query, struct arena *arena,
+                            struct groups **ret, struct err *err)
+{
+    struct groups *groups = NULL;
+    ERR_TRY(ARENA_NEW(arena, 1, &groups, err));
+    groups->query = query;
+    groups->arena = arena;
+    groups->key_count = query->key_count;
+    ERR_TRY(ARENA_NEW(arena, query->key_count, &groups->keys, err));
+    ERR_TRY(table_resize(arena, &groups->table, 64, err));
+    for (uint32_t k = 0; k < query->key_count; k++) {
+        struct key_state *state = &groups->keys[k];
+        const struct by_key *key = &query->keys[k];
+        if (key->field.kind != FIELD_UNKNOWN && key->field.type == COL_LIST) {
+            return err_set(err, ERR_UNSUPPORTED, "\"" STR_FMT "\" is a list: no breakdown by lists",
+                           STR_ARG(key->field.name));
+        }
+        state->key = key;
+        ERR_TRY(table_resize(arena, &state->table, 64, err));
+        ERR_TRY(GROW(arena, &state->values, 0, &state->value_cap, err));
+        state->values[VALUE_NULL] = (struct key_value){.tag = TAG_NULL};
+        state->value_count = 1;
+    }
+    *ret = groups;
+    return ERR_OK;
+}
+
+uint32_t groups_count(const struct groups *groups)
+{
+    return groups->key_count == 0 ? 1 : groups->count;
+}
+
+/* ---- numbering a block ---- */
+
+/* The last edge that is not above v, or BUCKET_NONE. */
+static int64_t bucket_of(const struct by_key *key, struct num v)
+{
+    uint32_t low = 0;
+    uint32_t high = key->edge_count;
+    while (low < high) { /* edges[0 .. low) <= v */
+        uint32_t mid = low + (high - low) / 2;
+        if (num_cmp(key->edges[mid], v) <= 0) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return (int64_t)low - 1;
+}
+
+static struct key_value key_value_at(const struct by_key *key, const struct vec *vec,
+                                     uint32_t place)
+{
+    switch (vec->kind) {
+    case VEC_NUM:
+    case VEC_F64:
+        if (key->edges != NULL) {
+            return (struct key_value){.tag = TAG_BUCKET,
+                                      .i64 = bucket_of(key, vec_num(vec, place))};
+        }
+        return (struct key_value){.tag = TAG_NUMBER, .number = vec_num(vec, place)};
+    case VEC_BOOL: return (struct key_value){.tag = TAG_BOOL, .i64 = vec->u8[place] != 0};
+    case VEC_I64: return (struct key_value){.tag = TAG_TIME, .i64 = vec->i64[place]};
+    case VEC_CODE:
+    case VEC_BYTES: return (struct key_value){.tag = TAG_STRING, .string = vec_str(vec, place)};
+    default: return (struct key_value){.tag = TAG_NULL};
+    }
+}
+
+static enum err_code key_forget_dict(struct groups *groups, struct key_state *state,
+                                     const struct dict *dict, struct err *err)
+{
+    if (dict->count > state->by_code_cap) {
+        void *memory = NULL;
+        ERR_TRY(
+            arena_alloc_raw(groups->arena, (size_t)dict->count * sizeof(uint32_t), &memory, err));
+        state->by_code = memory;
+        state->by_code_cap = dict->count;
+    }
+    memset(state->by_code, 0xff, (size_t)dict->count * sizeof(uint32_t));
+    state->dict = dict;
+    return ERR_OK;
+}
+
+static enum err_code key_number_codes(struct groups *groups, struct key_state *state,
+                                      const struct vec *vec, const uint32_t *places, uint32_t count,
+                                      uint32_t *out, struct err *err)
+{
+    if (state->dict != vec->dict || vec->dict->count > state->by_code_cap) {
+        ERR_TRY(key_forget_dict(groups, state, vec->dict, err));
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (places[i] == NONE) {
+            out[i] = VALUE_NULL;
+            continue;
+        }
+        uint32_t code = vec->u32[places[i]];
+        if (state->by_code[code] == NONE) {
+            struct key_value v = {.tag = TAG_STRING, .string = dict_value(vec->dict, code)};
+            ERR_TRY(key_number(groups, state, &v, true, &state->by_code[code], err));
+        }
+        out[i] = state->by_code[code];
+    }
+    return ERR_OK;
+}
+
+/* Value numbers of key k for the rows of the block. */
+static enum err_code key_number_block(struct groups *groups, struct key_state *state,
+                                      struct scan *scan, uint32_t count, uint32_t *out,
+                                      struct err *err)
+{
+    struct vec vec = {0};
+    const uint32_t *places = NULL;
+    ERR_TRY(scan_field(scan, &state->key->field, &vec, &places, err));
+    if (vec.kind == VEC_ABSENT) {
+        memset(out, 0, (size_t)count * sizeof(*out)); /* VALUE_NULL */
+        return ERR_OK;
+    }
+    if (vec.kind == VEC_CODE) {
+        return key_number_codes(groups, state, &vec, places, count, out, err);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct key_value v = {.tag = TAG_NULL};
+        if (places[i] != NONE) {
+            v = key_value_at(state->key, &vec, places[i]);
+        }
+        ERR_TRY(key_number(groups, state, &v, false, &out[i], err));
+    }
+    return ERR_OK;
+}
+
+enum err_code groups_of_block(struct groups *groups, struct scan *scan,
+                              const struct scan_block *block, const uint32_t **ret_numbers,
+                              struct err *err)
+{
+    struct arena *scratch = scan_read_ctx(scan)->arena;
+    uint32_t *numbers = NULL;
+    ERR_TRY(ARENA_NEW(scratch, block->count, &numbers, err));
+    *ret_numbers = numbers;
+    if (groups->key_count == 0) {
+        return ERR_OK;
+    }
+    uint32_t *values[QUERY_KEYS_MAX] = {0};
+    ASSERT(groups->key_count <= QUERY_KEYS_MAX);
+    for (uint32_t k = 0; k < groups->key_count; k++) {
+        void *memory = NULL;
+        ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(uint32_t), &memory, err));
+        values[k] = memory;
+        ERR_TRY(key_number_block(groups, &groups->keys[k], scan, block->count, values[k], err));
+    }
+    uint32_t tuple[QUERY_KEYS_MAX];
+    uint32_t group = 0;
+    for (uint32_t i = 0; i < block->count; i++) {
+        bool is_same = i > 0; /* neighbours are mostly of one subject, and alike */
+        for (uint32_t k = 0; k < groups->key_count; k++) {
+            is_same = is_same && tuple[k] == values[k][i];
+            tuple[k] = values[k][i];
+        }
+        if (!is_same) {
+            ERR_TRY(groups_of_tuple(groups, tuple, &group, err));
+        }
+        numbers[i] = group;
+    }
+    return ERR_OK;
+}
+
+enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
+                            uint32_t *ret_number, struct err *err)
+{
+    ASSERT(into->key_count == from->key_count);
+    if (into->key_count == 0) {
+        *ret_number = 0;
+        return ERR_OK;
+    }
+    const uint32_t *theirs = groups_tuple(from, number);
+    uint32_t tuple[QUERY_KEYS_MAX];
+    for (uint32_t k = 0; k < from->key_count; k++) {
+        ERR_TRY(key_number(into, &into->keys[k], &from->keys[k].values[theirs[k]], false, &tuple[k],
+                           err));
+    }
+    return groups_of_tuple(into, tuple, ret_number, err);
+}
+
+/* ---- order and text ---- */
+
+int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b)
+{
+    for (uint32_t k = 0; k < groups->key_count; k++) {
+        const struct key_value *values = groups->keys[k].values;
+        int order =
+            value_cmp(&values[groups_tuple(groups, a)[k]], &values[groups_tuple(groups, b)[k]]);
+        if (order != 0) {
+            return order;
+        }
+    }
+    return 0;
+}
+
+struct cell groups_cell(const struct groups *groups, uint32_t number, uint32_t key)
+{
+    const struct key_value *v = &groups->keys[key].values[groups_tuple(groups, number)[key]];
+    switch (v->tag) {
+    case TAG_NULL: return (struct cell){.kind = CELL_NULL};
+    case TAG_BOOL: return (struct cell){.kind = CELL_BOOL, .boolean = v->i64 != 0};
+    case TAG_NUMBER: return cell_of_num(v->number);
+    case TAG_STRING: return (struct cell){.kind = CELL_STRING, .string = v->string};
+    case TAG_TIME:
+    case TAG_BUCKET: return (struct cell){.kind = CELL_STRING, .string = v->text};
+    }
+    return (struct cell){.kind = CELL_NULL};
+}

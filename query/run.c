@@ -1,0 +1,182 @@
+/* query/run.c - cutting a query into tasks, and running them.
+ *
+ * Shards answer for themselves and their answers add up, so a task never spans two. A shard of many
+ * rows is cut further by subject: subjects are whole within a task too. Cuts fall on multiples of
+ * 65,536 subjects, which is where segments can be entered without a search, and where a roaring
+ * bitmap of subjects has its container borders. */
+#include "query/run.h"
+
+#include "storage/base/clock.h"
+#include "storage/base/size.h"
+
+#include <stdlib.h>
+
+#define RUN_TASK_ROWS     (1u << 20) /* a shard with more is cut */
+#define RUN_SUBJECT_ALIGN (1u << 16)
+
+enum err_code run_check(struct query_run_ctx *run, struct err *err)
+{
+    /* relaxed: both flags only ask to stop, they publish nothing that is read because of them */
+    if (atomic_load_explicit(&run->is_failed, memory_order_relaxed)) {
+        return err_set(err, ERR_CANCELLED, "another part of the query failed");
+    }
+    const struct query_request *request = run->request;
+    if (request == NULL) {
+        return ERR_OK;
+    }
+    if (request->cancel != NULL && atomic_load_explicit(request->cancel, memory_order_relaxed)) {
+        return err_set(err, ERR_CANCELLED, "the query was cancelled");
+    }
+    if (request->deadline_us != 0 && clock_mono_us() > request->deadline_us) {
+        return err_set(err, ERR_TIMEOUT, "the query's time is over");
+    }
+    return ERR_OK;
+}
+
+void run_mark_source(struct query_run_ctx *run, const struct source *source)
+{
+    if (run->is_source_used == NULL) {
+        return;
+    }
+    const struct snapshot *snapshot = run->snapshot;
+    for (uint32_t i = snapshot->shard_begin[source->shard];
+         i < snapshot->shard_begin[source->shard + 1]; i++) {
+        if (snapshot->sources[i] == source) {
+            atomic_store_explicit(&run->is_source_used[i], true, memory_order_relaxed);
+        }
+    }
+}
+
+void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *read)
+{
+    /* relaxed: read after all tasks have been joined */
+    atomic_fetch_add_explicit(&run->rows_read, rows, memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->bytes_read, read->bytes_read, memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->blocks_loaded, read->blocks_loaded, memory_order_relaxed);
+}
+
+/* ---- tasks ---- */
+
+struct run_job {
+    struct query_run_ctx *run;
+    run_task_fn fn;
+    const struct run_task *tasks;
+    struct run_tasks *results;
+};
+
+static void run_one_task(void *arg, uint32_t task, uint32_t worker, struct io *io)
+{
+    (void)worker;
+    struct run_job *job = arg;
+    struct query_run_ctx *run = job->run;
+    void *slot = (char *)job->results->slots + (size_t)task * job->results->slot_bytes;
+    struct err err = {0};
+    if (run_check(run, &err) == ERR_OK) {
+        (void)job->fn(run, &job->tasks[task], job->results->arenas[task], io, slot, &err);
+    }
+    if (err.code != ERR_OK &&
+        !atomic_exchange_explicit(&run->is_failed, true, memory_order_acq_rel)) {
+        run->first_err = err; /* read by the waiting thread once all tasks have been joined */
+    }
+}
+
+/* How many subject ranges a shard is cut into, and the subjects of each. */
+static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
+                               uint32_t *ret_subjects)
+{
+    uint64_t rows = 0;
+    uint64_t subjects = snapshot->subject_count[shard];
+    for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
+        rows += snapshot->sources[i]->row_count;
+        subjects = MAX_OF(subjects, (uint64_t)snapshot->sources[i]->subject_last + 1);
+    }
+    *ret_subjects = UINT32_MAX;
+    uint64_t parts = (rows + RUN_TASK_ROWS - 1) / RUN_TASK_ROWS;
+    if (parts <= 1) {
+        return parts == 0 ? 0 : 1;
+    }
+    uint64_t each = (subjects + parts - 1) / parts;
+    each = (each + RUN_SUBJECT_ALIGN - 1) / RUN_SUBJECT_ALIGN * RUN_SUBJECT_ALIGN;
+    if (each >= subjects) {
+        return 1;
+    }
+    *ret_subjects = (uint32_t)each;
+    return (uint32_t)((subjects + each - 1) / each);
+}
+
+static enum err_code run_make_tasks(struct query_run_ctx *run, struct run_task **ret_tasks,
+                                    uint32_t *ret_count, struct err *err)
+{
+    const struct snapshot *snapshot = run->snapshot;
+    uint32_t count = 0;
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        uint32_t subjects = 0;
+        count += run_shard_cuts(snapshot, shard, &subjects);
+    }
+    struct run_task *tasks = NULL;
+    ERR_TRY(ARENA_NEW(run->arena, count, &tasks, err));
+    uint32_t next = 0;
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        uint32_t subjects = 0;
+        uint32_t cuts = run_shard_cuts(snapshot, shard, &subjects);
+        uint32_t first = snapshot->shard_begin[shard];
+        for (uint32_t c = 0; c < cuts; c++) {
+            tasks[next++] = (struct run_task){
+                .shard = shard,
+                .subject_begin = c == 0 ? 0 : c * subjects,
+                .subject_end = c + 1 == cuts ? UINT32_MAX : (c + 1) * subjects,
+                .sources = snapshot->sources + first,
+                .source_count = snapshot->shard_begin[shard + 1] - first,
+            };
+        }
+    }
+    *ret_tasks = tasks;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+static enum err_code run_start_tasks(struct query_run_ctx *run, struct run_job *job,
+                                     struct err *err)
+{
+    struct run_tasks *results = job->results;
+    if (run->pool == NULL) { /* no pool: this thread alone (tests, tools) */
+        for (uint32_t i = 0; i < results->count; i++) {
+            run_one_task(job, i, 0, run->io);
+        }
+    } else {
+        ERR_TRY(pool_run(run->pool, results->count, run_one_task, job, run->io, err));
+    }
+    if (atomic_load_explicit(&run->is_failed, memory_order_acquire)) {
+        *err = run->first_err;
+        return err->code;
+    }
+    return ERR_OK;
+}
+
+enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t slot_bytes,
+                            struct run_tasks *ret, struct err *err)
+{
+    struct run_task *tasks = NULL;
+    struct run_tasks results = {.slot_bytes = slot_bytes};
+    uint32_t count = 0;
+    ERR_TRY(run_make_tasks(run, &tasks, &count, err));
+    ERR_TRY(arena_alloc_array(run->arena, count, slot_bytes, &results.slots, err));
+    ERR_TRY(ARENA_NEW(run->arena, count, &results.arenas, err));
+    for (uint32_t i = 0; i < count; i++) {
+        results.arenas[i] = arena_create(&run->budget);
+    }
+    results.count = count;
+    struct run_job job = {.run = run, .fn = fn, .tasks = tasks, .results = &results};
+    enum err_code code = run_start_tasks(run, &job, err);
+    /* Handed over even after a failure: a slot may own what its arena does not. */
+    *ret = results;
+    return code;
+}
+
+void run_tasks_free(struct run_tasks *tasks)
+{
+    for (uint32_t i = 0; i < tasks->count; i++) {
+        arena_free(tasks->arenas[i]);
+    }
+    *tasks = (struct run_tasks){0};
+}
