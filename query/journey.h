@@ -1,0 +1,46 @@
+/* query/journey.h - the journeys of a task's subjects: their matching events in order of time.
+ *
+ * A task has several sources (segments and memtables of a shard), each sorted by (subject, time).
+ * One scan runs over each; subjects come out in ascending order, every one once, with the events of
+ * all sources merged by time. Events of one instant come in no particular order.
+ *
+ * A subject that lies in one source and one block is not copied. Memory: a block per source and
+ * the longest journey, out of the query's budget.
+ *
+ * Thread: one worker.
+ */
+#pragma once
+
+#include "query/keys.h"
+#include "query/run.h"
+
+struct journey {
+    uint32_t subject;
+    size_t count; /* at least 1 */
+    const int64_t *times;
+    const uint64_t *masks;
+    const uint32_t *groups; /* of each event; NULL when journeys were opened without groups */
+};
+
+struct journeys_spec {
+    const struct bound_query *query; /* whose selectors the wants number */
+    const struct scan_want *wants;
+    uint32_t want_count;
+    struct groups *groups; /* numbers the events' keys; NULL = none wanted */
+};
+
+struct journeys;
+/* `spec->wants` must live as long as the journeys. Arena, io and groups are the task's. */
+enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *task,
+                            const struct journeys_spec *spec, struct arena *arena, struct io *io,
+                            struct journeys **ret, struct err *err) ERR_MUST_CHECK;
+/* The next subject's journey, readable until the next call; *ret_more false after the last. */
+enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool *ret_more,
+                            struct err *err) ERR_MUST_CHECK;
+void journeys_close(struct journeys *journeys);
+static inline void journeys_closep(struct journeys **journeys)
+{
+    if (*journeys != NULL) {
+        journeys_close(*journeys);
+    }
+}
