@@ -1,0 +1,508 @@
+/* storage/catalog.c - the catalog's tables, and one function per question and per transaction. */
+#include "storage/catalog.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct catalog {
+    sqlite3 *db;
+    pthread_mutex_t lock; /* guards db: one statement or transaction at a time */
+};
+
+static const char *const tables_sql =
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE dataset(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, zone TEXT NOT NULL,"
+    " seed INTEGER NOT NULL, identity_version INTEGER NOT NULL, ids_count INTEGER NOT NULL,"
+    " ids_bytes INTEGER NOT NULL, epoch INTEGER NOT NULL, wal_floor INTEGER NOT NULL,"
+    " next_segment INTEGER NOT NULL, watermark_ms INTEGER NOT NULL);"
+    "CREATE TABLE segment(dataset INTEGER NOT NULL, number INTEGER NOT NULL, shard INTEGER NOT "
+    "NULL,"
+    " row_count INTEGER NOT NULL, bytes INTEGER NOT NULL, time_min_ms INTEGER NOT NULL,"
+    " time_max_ms INTEGER NOT NULL, PRIMARY KEY(dataset, number)) WITHOUT ROWID;"
+    "CREATE TABLE col(dataset INTEGER NOT NULL, prop INTEGER NOT NULL, type INTEGER NOT NULL,"
+    " name BLOB NOT NULL, value_count INTEGER NOT NULL, PRIMARY KEY(dataset, prop)) WITHOUT ROWID;"
+    "CREATE TABLE deleted_subject(dataset INTEGER NOT NULL, shard INTEGER NOT NULL,"
+    " subject INTEGER NOT NULL, PRIMARY KEY(dataset, shard, subject)) WITHOUT ROWID;";
+
+static enum err_code fail(struct catalog *catalog, int rc, struct err *err)
+{
+    enum err_code code = ERR_IO;
+    switch (rc & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: code = ERR_CORRUPT; break;
+    case SQLITE_NOMEM: code = ERR_NOMEM; break;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: code = ERR_BUSY; break;
+    default: break;
+    }
+    return err_set(err, code, "catalog: %s", sqlite3_errmsg(catalog->db));
+}
+
+static enum err_code exec(struct catalog *catalog, const char *sql, struct err *err)
+{
+    int rc = sqlite3_exec(catalog->db, sql, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? ERR_OK : fail(catalog, rc, err);
+}
+
+static void finalize(sqlite3_stmt **stmt)
+{
+    sqlite3_finalize(*stmt);
+}
+
+static enum err_code prepare(struct catalog *catalog, const char *sql, sqlite3_stmt **ret,
+                             struct err *err)
+{
+    int rc = sqlite3_prepare_v2(catalog->db, sql, -1, ret, NULL);
+    return rc == SQLITE_OK ? ERR_OK : fail(catalog, rc, err);
+}
+
+/* Bind integers to parameters 1 .. count. What is unsigned here is stored as its two's complement.
+ */
+static enum err_code bind_ints(struct catalog *catalog, sqlite3_stmt *stmt, int count,
+                               const int64_t *values, struct err *err)
+{
+    for (int i = 0; i < count; i++) {
+        int rc = sqlite3_bind_int64(stmt, i + 1, values[i]);
+        if (rc != SQLITE_OK) {
+            return fail(catalog, rc, err);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Run a statement that gives no rows, and make it ready for the next values. */
+static enum err_code run(struct catalog *catalog, sqlite3_stmt *stmt, struct err *err)
+{
+    int rc = sqlite3_step(stmt);
+    if (rc != SQLITE_DONE) {
+        enum err_code code = fail(catalog, rc, err);
+        sqlite3_reset(stmt);
+        return code;
+    }
+    sqlite3_reset(stmt);
+    return ERR_OK;
+}
+
+static enum err_code step(struct catalog *catalog, sqlite3_stmt *stmt, bool *ret_has_row,
+                          struct err *err)
+{
+    int rc = sqlite3_step(stmt);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+        return fail(catalog, rc, err);
+    }
+    *ret_has_row = rc == SQLITE_ROW;
+    return ERR_OK;
+}
+
+static enum err_code check_version(struct catalog *catalog, bool is_read_only, struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    bool has_row = false;
+    ERR_TRY(prepare(catalog, "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'", &stmt, err));
+    ERR_TRY(step(catalog, stmt, &has_row, err));
+    if (has_row && sqlite3_column_int64(stmt, 0) == 0) {
+        if (is_read_only) {
+            return err_set(err, ERR_NOT_FOUND, "the catalog is empty");
+        }
+        sqlite3_reset(stmt);
+        ERR_TRY(exec(catalog, "BEGIN IMMEDIATE", err));
+        ERR_TRY(exec(catalog, tables_sql, err));
+        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 1)", err));
+        return exec(catalog, "COMMIT", err);
+    }
+    CLEANUP(finalize) sqlite3_stmt *version_stmt = NULL;
+    ERR_TRY(prepare(catalog, "SELECT value FROM meta WHERE key = 'version'", &version_stmt, err));
+    ERR_TRY(step(catalog, version_stmt, &has_row, err));
+    int64_t version = has_row ? sqlite3_column_int64(version_stmt, 0) : 0;
+    if (version < 1) {
+        return err_set(err, ERR_CORRUPT, "catalog: version %" PRId64, version);
+    }
+    if (version > CATALOG_VERSION) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "catalog has version %" PRId64 ", this program knows %d", version,
+                       CATALOG_VERSION);
+    }
+    return ERR_OK;
+}
+
+enum err_code catalog_open(const char *path, bool is_read_only, struct catalog **ret,
+                           struct err *err)
+{
+    CLEANUP(catalog_closep) struct catalog *catalog = calloc(1, sizeof(*catalog));
+    if (catalog == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a catalog");
+    }
+    pthread_mutex_init(&catalog->lock, NULL);
+    int flags = is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    int rc = sqlite3_open_v2(path, &catalog->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (rc != SQLITE_OK) {
+        (void)fail(catalog, rc, err);
+        return err_context(err, "\"%s\"", path);
+    }
+    sqlite3_extended_result_codes(catalog->db, 1);
+    enum err_code code = ERR_OK;
+    if (!is_read_only) {
+        code = exec(catalog,
+                    "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;"
+                    "PRAGMA cell_size_check=ON",
+                    err);
+    }
+    if (code == ERR_OK) {
+        code = check_version(catalog, is_read_only, err);
+    }
+    if (code != ERR_OK) {
+        return err_context(err, "\"%s\"", path);
+    }
+    *ret = TAKE(catalog);
+    return ERR_OK;
+}
+
+void catalog_close(struct catalog *catalog)
+{
+    if (catalog != NULL) {
+        sqlite3_close(catalog->db);
+        pthread_mutex_destroy(&catalog->lock);
+        free(catalog);
+    }
+}
+
+/* ---- lists ---- */
+
+/* Run `sql` with the data set as its parameter (where has_param) and `each` for every row. */
+static enum err_code list(struct catalog *catalog, const char *sql, const int64_t *dataset,
+                          enum err_code (*each)(sqlite3_stmt *stmt, void *arg, struct err *err),
+                          void *arg, struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = prepare(catalog, sql, &stmt, err);
+    if (code == ERR_OK && dataset != NULL) {
+        code = bind_ints(catalog, stmt, 1, dataset, err);
+    }
+    bool has_row = true;
+    while (code == ERR_OK && has_row) {
+        code = step(catalog, stmt, &has_row, err);
+        if (code == ERR_OK && has_row) {
+            code = each(stmt, arg, err);
+        }
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
+static uint64_t col_u64(sqlite3_stmt *stmt, int idx)
+{
+    return (uint64_t)sqlite3_column_int64(stmt, idx);
+}
+
+static enum err_code col_u32(sqlite3_stmt *stmt, int idx, uint32_t *ret, struct err *err)
+{
+    int64_t value = sqlite3_column_int64(stmt, idx);
+    if (value < 0 || value > UINT32_MAX) {
+        return err_set(err, ERR_CORRUPT, "catalog: \"%s\" is %" PRId64,
+                       sqlite3_column_name(stmt, idx), value);
+    }
+    *ret = (uint32_t)value;
+    return ERR_OK;
+}
+
+static enum err_code col_text(sqlite3_stmt *stmt, int idx, char *out, size_t cap, struct err *err)
+{
+    const unsigned char *text = sqlite3_column_text(stmt, idx);
+    if (text == NULL || (size_t)snprintf(out, cap, "%s", (const char *)text) >= cap) {
+        return err_set(err, ERR_CORRUPT, "catalog: \"%s\" is too long or missing",
+                       sqlite3_column_name(stmt, idx));
+    }
+    return ERR_OK;
+}
+
+struct each_arg {
+    catalog_dataset_fn dataset;
+    catalog_segment_fn segment;
+    catalog_column_fn column;
+    catalog_subject_fn subject;
+    void *arg;
+};
+
+static enum err_code each_dataset(sqlite3_stmt *stmt, void *arg, struct err *err)
+{
+    const struct each_arg *each = arg;
+    struct catalog_dataset dataset = {
+        .id = sqlite3_column_int64(stmt, 0),
+        .seed = col_u64(stmt, 3),
+        .identity_version = col_u64(stmt, 4),
+        .ids = {col_u64(stmt, 5), col_u64(stmt, 6)},
+        .epoch = col_u64(stmt, 7),
+        .wal_floor = col_u64(stmt, 8),
+        .next_segment = col_u64(stmt, 9),
+        .watermark_ms = sqlite3_column_int64(stmt, 10),
+    };
+    ERR_TRY(col_text(stmt, 1, dataset.name, sizeof(dataset.name), err));
+    ERR_TRY(col_text(stmt, 2, dataset.zone, sizeof(dataset.zone), err));
+    if (dataset.wal_floor == 0 || dataset.next_segment == 0) {
+        return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\": log file or segment 0",
+                       dataset.name);
+    }
+    return each->dataset(each->arg, &dataset, err);
+}
+
+enum err_code catalog_datasets(struct catalog *catalog, catalog_dataset_fn fn, void *arg,
+                               struct err *err)
+{
+    struct each_arg each = {.dataset = fn, .arg = arg};
+    return list(catalog,
+                "SELECT id, name, zone, seed, identity_version, ids_count, ids_bytes, epoch,"
+                " wal_floor, next_segment, watermark_ms FROM dataset ORDER BY name",
+                NULL, each_dataset, &each, err);
+}
+
+static enum err_code each_segment(sqlite3_stmt *stmt, void *arg, struct err *err)
+{
+    const struct each_arg *each = arg;
+    struct catalog_segment segment = {
+        .number = col_u64(stmt, 0),
+        .bytes = col_u64(stmt, 3),
+        .time_min_ms = sqlite3_column_int64(stmt, 4),
+        .time_max_ms = sqlite3_column_int64(stmt, 5),
+    };
+    ERR_TRY(col_u32(stmt, 1, &segment.shard, err));
+    ERR_TRY(col_u32(stmt, 2, &segment.row_count, err));
+    if (segment.shard >= SHARD_COUNT) {
+        return err_set(err, ERR_CORRUPT, "catalog: segment %" PRIu64 ": shard %" PRIu32,
+                       segment.number, segment.shard);
+    }
+    return each->segment(each->arg, &segment, err);
+}
+
+enum err_code catalog_segments(struct catalog *catalog, int64_t dataset, catalog_segment_fn fn,
+                               void *arg, struct err *err)
+{
+    struct each_arg each = {.segment = fn, .arg = arg};
+    return list(catalog,
+                "SELECT number, shard, row_count, bytes, time_min_ms, time_max_ms FROM segment"
+                " WHERE dataset = ? ORDER BY shard, time_min_ms, number",
+                &dataset, each_segment, &each, err);
+}
+
+static enum err_code each_column(sqlite3_stmt *stmt, void *arg, struct err *err)
+{
+    const struct each_arg *each = arg;
+    uint32_t prop = 0;
+    uint32_t type = 0;
+    ERR_TRY(col_u32(stmt, 0, &prop, err));
+    ERR_TRY(col_u32(stmt, 1, &type, err));
+    if (type < COL_STRING || type > COL_LIST) {
+        return err_set(err, ERR_CORRUPT, "catalog: column %" PRIu32 ": type %" PRIu32, prop, type);
+    }
+    const char *bytes = sqlite3_column_blob(stmt, 2);
+    struct str name = {bytes, (size_t)sqlite3_column_bytes(stmt, 2)};
+    return each->column(each->arg, prop, name, (enum col_type)type, col_u64(stmt, 3), err);
+}
+
+enum err_code catalog_columns(struct catalog *catalog, int64_t dataset, catalog_column_fn fn,
+                              void *arg, struct err *err)
+{
+    struct each_arg each = {.column = fn, .arg = arg};
+    return list(catalog,
+                "SELECT prop, type, name, value_count FROM col WHERE dataset = ? ORDER BY prop",
+                &dataset, each_column, &each, err);
+}
+
+static enum err_code each_subject(sqlite3_stmt *stmt, void *arg, struct err *err)
+{
+    const struct each_arg *each = arg;
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    ERR_TRY(col_u32(stmt, 0, &shard, err));
+    ERR_TRY(col_u32(stmt, 1, &subject, err));
+    if (shard >= SHARD_COUNT) {
+        return err_set(err, ERR_CORRUPT, "catalog: deleted subject in shard %" PRIu32, shard);
+    }
+    return each->subject(each->arg, shard, subject, err);
+}
+
+enum err_code catalog_deleted(struct catalog *catalog, int64_t dataset, catalog_subject_fn fn,
+                              void *arg, struct err *err)
+{
+    struct each_arg each = {.subject = fn, .arg = arg};
+    return list(catalog,
+                "SELECT shard, subject FROM deleted_subject WHERE dataset = ?"
+                " ORDER BY shard, subject",
+                &dataset, each_subject, &each, err);
+}
+
+/* ---- transactions ---- */
+
+static enum err_code begin(struct catalog *catalog, struct err *err)
+{
+    return exec(catalog, "BEGIN IMMEDIATE", err);
+}
+
+/* Commit where `code` is ERR_OK, else roll back and keep the first error. */
+static enum err_code end(struct catalog *catalog, enum err_code code, struct err *err)
+{
+    if (code == ERR_OK) {
+        code = exec(catalog, "COMMIT", err);
+    }
+    if (code != ERR_OK && sqlite3_get_autocommit(catalog->db) == 0) {
+        sqlite3_exec(catalog->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return code;
+}
+
+static enum err_code insert_dataset(struct catalog *catalog, struct catalog_dataset *dataset,
+                                    struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog,
+                    "INSERT INTO dataset(seed, identity_version, ids_count, ids_bytes, epoch,"
+                    " wal_floor, next_segment, watermark_ms, name, zone)"
+                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    &stmt, err));
+    int64_t values[8] = {(int64_t)dataset->seed,         (int64_t)dataset->identity_version,
+                         (int64_t)dataset->ids.count,    (int64_t)dataset->ids.bytes,
+                         (int64_t)dataset->epoch,        (int64_t)dataset->wal_floor,
+                         (int64_t)dataset->next_segment, dataset->watermark_ms};
+    ERR_TRY(bind_ints(catalog, stmt, 8, values, err));
+    if (sqlite3_bind_text(stmt, 9, dataset->name, -1, SQLITE_STATIC) != SQLITE_OK ||
+        sqlite3_bind_text(stmt, 10, dataset->zone, -1, SQLITE_STATIC) != SQLITE_OK) {
+        return fail(catalog, SQLITE_NOMEM, err);
+    }
+    ERR_TRY(run(catalog, stmt, err));
+    dataset->id = sqlite3_last_insert_rowid(catalog->db);
+    return ERR_OK;
+}
+
+enum err_code catalog_add_dataset(struct catalog *catalog, struct catalog_dataset *dataset,
+                                  struct err *err)
+{
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = begin(catalog, err);
+    if (code == ERR_OK) {
+        code = end(catalog, insert_dataset(catalog, dataset, err), err);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
+static enum err_code update_dataset(struct catalog *catalog, const struct catalog_dataset *dataset,
+                                    struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog,
+                    "UPDATE dataset SET identity_version = ?, ids_count = ?, ids_bytes = ?,"
+                    " epoch = ?, wal_floor = ?, next_segment = ?, watermark_ms = ? WHERE id = ?",
+                    &stmt, err));
+    int64_t values[8] = {(int64_t)dataset->identity_version,
+                         (int64_t)dataset->ids.count,
+                         (int64_t)dataset->ids.bytes,
+                         (int64_t)dataset->epoch,
+                         (int64_t)dataset->wal_floor,
+                         (int64_t)dataset->next_segment,
+                         dataset->watermark_ms,
+                         dataset->id};
+    ERR_TRY(bind_ints(catalog, stmt, 8, values, err));
+    ERR_TRY(run(catalog, stmt, err));
+    if (sqlite3_changes(catalog->db) != 1) {
+        return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\" is not in it", dataset->name);
+    }
+    return ERR_OK;
+}
+
+static enum err_code drop_segments(struct catalog *catalog, const struct catalog_change *change,
+                                   struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog, "DELETE FROM segment WHERE dataset = ? AND number = ?", &stmt, err));
+    for (uint32_t i = 0; i < change->dropped_count; i++) {
+        int64_t values[2] = {change->dataset->id, (int64_t)change->dropped[i]};
+        ERR_TRY(bind_ints(catalog, stmt, 2, values, err));
+        ERR_TRY(run(catalog, stmt, err));
+        if (sqlite3_changes(catalog->db) != 1) {
+            return err_set(err, ERR_CORRUPT, "catalog: segment %" PRIu64 " is not in it",
+                           change->dropped[i]);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code add_segments(struct catalog *catalog, const struct catalog_change *change,
+                                  struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog, "INSERT INTO segment VALUES(?, ?, ?, ?, ?, ?, ?)", &stmt, err));
+    for (uint32_t i = 0; i < change->added_count; i++) {
+        const struct catalog_segment *added = &change->added[i];
+        int64_t values[7] = {change->dataset->id, (int64_t)added->number, added->shard,
+                             added->row_count,    (int64_t)added->bytes,  added->time_min_ms,
+                             added->time_max_ms};
+        ERR_TRY(bind_ints(catalog, stmt, 7, values, err));
+        ERR_TRY(run(catalog, stmt, err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code put_columns(struct catalog *catalog, const struct catalog_change *change,
+                                 struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog,
+                    "INSERT INTO col(dataset, prop, type, value_count, name) VALUES(?, ?, ?, ?, ?)"
+                    " ON CONFLICT DO UPDATE SET value_count = excluded.value_count"
+                    " WHERE value_count <> excluded.value_count",
+                    &stmt, err));
+    for (uint32_t prop = 0; prop < change->column_count; prop++) {
+        const struct schema_col *col = schema_col(change->schema, prop);
+        int64_t values[4] = {change->dataset->id, prop, (int64_t)col->type,
+                             (int64_t)change->value_counts[prop]};
+        ERR_TRY(bind_ints(catalog, stmt, 4, values, err));
+        int rc = sqlite3_bind_blob64(stmt, 5, col->name.ptr, col->name.len, SQLITE_STATIC);
+        if (rc != SQLITE_OK) {
+            return fail(catalog, rc, err);
+        }
+        ERR_TRY(run(catalog, stmt, err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code apply(struct catalog *catalog, const struct catalog_change *change,
+                           struct err *err)
+{
+    ERR_TRY(update_dataset(catalog, change->dataset, err));
+    ERR_TRY(drop_segments(catalog, change, err));
+    ERR_TRY(add_segments(catalog, change, err));
+    return put_columns(catalog, change, err);
+}
+
+enum err_code catalog_apply(struct catalog *catalog, const struct catalog_change *change,
+                            struct err *err)
+{
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = begin(catalog, err);
+    if (code == ERR_OK) {
+        code = end(catalog, apply(catalog, change, err), err);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
+enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,
+                                     uint32_t subject, struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    int64_t values[3] = {dataset, shard, subject};
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code =
+        prepare(catalog, "INSERT OR IGNORE INTO deleted_subject VALUES(?, ?, ?)", &stmt, err);
+    if (code == ERR_OK) {
+        code = bind_ints(catalog, stmt, 3, values, err);
+    }
+    if (code == ERR_OK) {
+        code = run(catalog, stmt, err);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}

@@ -1,0 +1,90 @@
+/* storage/catalog.h - the one transactional record of what a data folder holds: DATA/catalog.db.
+ *
+ * SQLite through its own file layer: rollback journal (DELETE), synchronous=EXTRA, so a transaction
+ * that returned survives power loss, the removal of the journal included. Transactions are rare
+ * (one per flush or compaction), so their few syncs do not matter. Exclusive locking: one process.
+ *
+ * A change is one transaction: segments that appear and go, columns, the mark of the id directory,
+ * the log's first needed file. All of it happens or nothing.
+ *
+ * Thread: any; one mutex inside, held over SQLite's own I/O and over nothing else.
+ */
+#pragma once
+
+#include "storage/ids.h"
+#include "storage/schema.h"
+
+#define CATALOG_VERSION 1
+
+struct catalog;
+
+struct catalog_segment {
+    uint64_t number;
+    uint32_t shard;
+    uint32_t row_count;
+    uint64_t bytes;
+    int64_t time_min_ms, time_max_ms;
+};
+
+/* What is stored of a data set beside its lists. */
+struct catalog_dataset {
+    int64_t id;
+    char name[72];
+    char zone[72];
+    uint64_t seed;
+    uint64_t identity_version;
+    struct ids_mark ids;
+    uint64_t epoch;        /* number of the last commit that is in segments */
+    uint64_t wal_floor;    /* first log file that is still needed */
+    uint64_t next_segment; /* numbers below it were given */
+    int64_t watermark_ms;  /* largest event_time seen, at most its arrival; INT64_MIN when none */
+};
+
+/* ERR_UNSUPPORTED for a newer version, ERR_CORRUPT where SQLite finds the file damaged. */
+enum err_code catalog_open(const char *path, bool is_read_only, struct catalog **ret,
+                           struct err *err) ERR_MUST_CHECK;
+void catalog_close(struct catalog *catalog);
+static inline void catalog_closep(struct catalog **catalog)
+{
+    catalog_close(*catalog);
+}
+
+typedef enum err_code (*catalog_dataset_fn)(void *arg, const struct catalog_dataset *dataset,
+                                            struct err *err);
+typedef enum err_code (*catalog_segment_fn)(void *arg, const struct catalog_segment *segment,
+                                            struct err *err);
+typedef enum err_code (*catalog_column_fn)(void *arg, uint32_t prop, struct str name,
+                                           enum col_type type, uint64_t value_count,
+                                           struct err *err);
+typedef enum err_code (*catalog_subject_fn)(void *arg, uint32_t shard, uint32_t subject,
+                                            struct err *err);
+
+/* Lists, in order: by name; by (shard, time_min, number); by number; by (shard, subject). The
+ * callback must not call the catalog. */
+enum err_code catalog_datasets(struct catalog *catalog, catalog_dataset_fn fn, void *arg,
+                               struct err *err) ERR_MUST_CHECK;
+enum err_code catalog_segments(struct catalog *catalog, int64_t dataset, catalog_segment_fn fn,
+                               void *arg, struct err *err) ERR_MUST_CHECK;
+enum err_code catalog_columns(struct catalog *catalog, int64_t dataset, catalog_column_fn fn,
+                              void *arg, struct err *err) ERR_MUST_CHECK;
+enum err_code catalog_deleted(struct catalog *catalog, int64_t dataset, catalog_subject_fn fn,
+                              void *arg, struct err *err) ERR_MUST_CHECK;
+
+/* Insert; fills dataset->id. */
+enum err_code catalog_add_dataset(struct catalog *catalog, struct catalog_dataset *dataset,
+                                  struct err *err) ERR_MUST_CHECK;
+
+struct catalog_change {
+    const struct catalog_dataset *dataset; /* its new row; always written */
+    const struct catalog_segment *added;
+    uint32_t added_count;
+    const uint64_t *dropped; /* segment numbers; one that is not there is ERR_CORRUPT */
+    uint32_t dropped_count;
+    const struct schema *schema;  /* columns [0, column_count) are made to be there */
+    const uint64_t *value_counts; /* of these columns, as of the rows that this change covers */
+    uint32_t column_count;
+};
+enum err_code catalog_apply(struct catalog *catalog, const struct catalog_change *change,
+                            struct err *err) ERR_MUST_CHECK;
+enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,
+                                     uint32_t subject, struct err *err) ERR_MUST_CHECK;
