@@ -4,13 +4,13 @@
  * On-demand parsing checks UTF-8 in its first stage, and structure where it walks; the walk visits
  * every value, numbers are checked by num_parse, and what follows the document must be white space.
  */
-#include "server/json_tokens.h"
-
 #include <cstdio>
 #include <cstring>
 #include <new>
 #include <simdjson.h>
 #include <vector>
+
+#include "server/json_tokens.h"
 
 namespace od = simdjson::ondemand;
 

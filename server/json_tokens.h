@@ -10,12 +10,12 @@
  */
 #pragma once
 
-#include "storage/base/err.h"
-#include "storage/base/str.h"
-
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "storage/base/err.h"
+#include "storage/base/str.h"
 
 #define JSON_PADDING_BYTES 64u /* readable bytes that must follow the text */
 #define JSON_DEPTH_MAX     64u
