@@ -12,6 +12,9 @@ packages="$packages libcmocka-dev python3 zstd curl protobuf-compiler"
 command -v node >/dev/null 2>&1 || packages="$packages nodejs"
 command -v npm >/dev/null 2>&1 || packages="$packages npm"
 
+# further packages as arguments: .ci/packages.sh clang
+packages="$packages $*"
+
 missing=""
 for p in $packages; do
     if ! dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed'; then
