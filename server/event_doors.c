@@ -1,0 +1,191 @@
+/* server/event_doors.c - events in: /v1/events and the Segment calls.
+ *
+ *     ingest thread              the writer's thread        ingest thread
+ *     inflate, parse, submit --> write, sync, publish  -->  receipts, job_finish
+ *
+ * The writer is some ingest thread that came first (group commit). It only passes jobs on: receipts
+ * of others would keep the next group waiting.
+ */
+#include "server/ingest_parse.h"
+#include "server/routes.h"
+#include "storage/base/clock.h"
+
+static void count_events(struct job *job)
+{
+    struct ingest_counts counts = ingest_counts(job->batch);
+    struct metrics *metrics = job->server->metrics;
+    metrics_add(metrics, COUNTER_EVENTS_ACCEPTED, counts.accepted);
+    metrics_add(metrics, COUNTER_EVENTS_DUPLICATE, counts.duplicate);
+    metrics_add(metrics, COUNTER_EVENTS_REJECTED, counts.rejected);
+}
+
+/* The second half of an ingest job: its batch is durable, and has its receipts. */
+static void render_on_pool(void *arg, struct io *io)
+{
+    (void)io;
+    struct job *job = arg;
+    count_events(job);
+    job->render(job);
+    event_batch_free(TAKE(job->batch));
+    job_finish(job);
+}
+
+static void batch_done(void *arg, struct event_batch *batch, enum err_code code,
+                       const struct err *err)
+{
+    struct job *job = arg;
+    job->batch = batch;
+    if (code != ERR_OK) {
+        event_batch_free(TAKE(job->batch));
+        job_fail(job, err);
+        job_finish(job);
+        return;
+    }
+    /* Not bounded: as many as there are admitted jobs. Without memory for the hop it is done here.
+     */
+    struct err ignored;
+    if (pool_submit(job->server->ingest_pool, render_on_pool, job, UINT32_MAX, &ignored) !=
+        ERR_OK) {
+        render_on_pool(job, NULL);
+    }
+}
+
+enum err_code ingest_submit(struct job *job, struct str name, void (*render)(struct job *job),
+                            struct io *io, struct err *err)
+{
+    struct dataset *dataset = NULL;
+    enum err_code code = store_dataset(job->server->store, name, true, &dataset, err);
+    if (code == ERR_OK) {
+        job->render = render;
+        /* From here on the job may be finished by another thread at any moment. */
+        struct event_batch *batch = job->batch;
+        code = dataset_submit(dataset, batch, batch_done, job, io, err);
+    }
+    if (code != ERR_OK) {
+        event_batch_free(TAKE(job->batch));
+    }
+    return code;
+}
+
+static void render_receipts(struct job *job)
+{
+    ingest_receipts_json(job->batch, (enum ingest_shape)job->shape, job->with_receipts,
+                         &job->response.body);
+    buf_u8(&job->response.body, '\n');
+    job_answer(job, "application/json");
+}
+
+void ingest_opts_of(struct job *job, struct ingest_opts *ret)
+{
+    budget_init(&job->batch_budget, (size_t)job->server->config.ingest_memory_max,
+                "the events of one body");
+    *ret = (struct ingest_opts){
+        .now_ms = clock_wall_ms(),
+        .event_bytes_max = (size_t)job->server->config.event_bytes_max,
+        .budget = &job->batch_budget,
+    };
+}
+
+/* Parse the opened body and submit it. Answers, or leaves the answer to the batch's end. */
+static void ingest_body(struct job *job, enum ingest_shape shape, const char *segment_type,
+                        struct io *io)
+{
+    struct err err;
+    struct ingest_opts opts;
+    struct str name = job_dataset_name(job);
+    ingest_opts_of(job, &opts);
+    opts.segment_type = segment_type;
+    job->shape = (int)shape;
+    enum err_code code = ERR_OK;
+    if (!dataset_name_is_valid(name)) { /* before the work of parsing */
+        code = err_set(&err, ERR_INVALID,
+                       "\"" STR_FMT "\" is no name for a data set: 1 to %u of A-Z a-z 0-9 . _ -, a "
+                       "letter or digit first",
+                       STR_ARG(name), DATASET_NAME_BYTES_MAX);
+    }
+    if (code == ERR_OK) {
+        code = ingest_parse(shape, job_body(job), &opts, &job->batch, &err);
+    }
+    if (code == ERR_OK) {
+        code = job_check(job, &err); /* parsing takes time; nothing was promised yet */
+        if (code != ERR_OK) {
+            event_batch_free(TAKE(job->batch));
+        }
+    }
+    if (code == ERR_OK) {
+        code = ingest_submit(job, name, render_receipts, io, &err);
+    }
+    if (code != ERR_OK) {
+        job_fail(job, &err);
+        job_finish(job);
+    }
+}
+
+static bool is_one_of(struct str type, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (str_eq_nocase(type, str_of(names[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void door_events(struct job *job, struct io *io)
+{
+    static const char *const params[] = {"dataset", "receipts"};
+    /* curl -d sends the form type unless told otherwise; a body that is no NDJSON is still refused.
+     */
+    static const char *const json[] = {"application/x-ndjson",
+                                       "application/ndjson",
+                                       "application/json",
+                                       "application/jsonl",
+                                       "application/jsonlines",
+                                       "text/plain",
+                                       "application/x-www-form-urlencoded",
+                                       ""};
+    static const char *const proto[] = {"application/x-protobuf", "application/protobuf",
+                                        "application/proto"};
+    if (!job_open(job, params, COUNT_OF(params))) {
+        job_finish(job);
+        return;
+    }
+    struct err err;
+    struct str type = media_type(job->request.headers[HEADER_CONTENT_TYPE]);
+    const struct str *receipts = url_param(&job->params, "receipts");
+    job->with_receipts = receipts == NULL || !str_eq(*receipts, STR("off"));
+    if (is_one_of(type, json, COUNT_OF(json))) {
+        ingest_body(job, INGEST_NDJSON, NULL, io);
+    } else if (is_one_of(type, proto, COUNT_OF(proto))) {
+        ingest_body(job, INGEST_PROTOBUF, NULL, io);
+    } else {
+        err_set(&err, ERR_INVALID,
+                "content-type \"" STR_FMT
+                "\"; events come as application/x-ndjson or application/x-protobuf",
+                STR_ARG(type));
+        job->response.accept_post = "application/x-ndjson, application/x-protobuf";
+        job_fail_status(job, 415, &err);
+        job_finish(job);
+    }
+}
+
+/* Segment's SDKs send their own query parameters now and then, so none is refused. */
+void door_segment_batch(struct job *job, struct io *io)
+{
+    if (!job_open(job, NULL, 0)) {
+        job_finish(job);
+        return;
+    }
+    job->with_receipts = true;
+    ingest_body(job, INGEST_SEGMENT_BATCH, NULL, io);
+}
+
+void door_segment_single(struct job *job, struct io *io)
+{
+    if (!job_open(job, NULL, 0)) {
+        job_finish(job);
+        return;
+    }
+    job->with_receipts = true;
+    ingest_body(job, INGEST_SEGMENT_SINGLE, job->route->label, io);
+}
