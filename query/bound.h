@@ -47,7 +47,7 @@ enum pred_kind {
     PRED_EQ, PRED_NE, PRED_LT, PRED_LE, PRED_GT, PRED_GE, /* field, values[0] */
     PRED_IN, PRED_NOT_IN,        /* field, values */
     PRED_BETWEEN,                /* field, values[0] <= x <= values[1] */
-    PRED_CONTAINS, PRED_STARTS, PRED_ENDS, /* field, values[0]; contains ignores ASCII case: no, it is exact */
+    PRED_CONTAINS, PRED_STARTS, PRED_ENDS, /* field, values[0]; contains takes ASCII letters in either case, the others are exact */
     PRED_MATCHES,                /* field, regex (POSIX extended, compiled by the binder) */
     PRED_IS_SET, PRED_IS_NOT_SET,
 };

@@ -1,0 +1,554 @@
+/* query/bind.c - the binder: time, breakdowns, columns, and query_bind itself. */
+#include "query/bind_int.h"
+
+#include <inttypes.h>
+
+/* ---- times ---- */
+
+static enum civil_unit unit_civil(enum duration_unit unit)
+{
+    static const enum civil_unit units[] = {
+        [UNIT_MS] = CIVIL_MS,    [UNIT_S] = CIVIL_SECOND, [UNIT_M] = CIVIL_MINUTE,
+        [UNIT_H] = CIVIL_HOUR,   [UNIT_D] = CIVIL_DAY,    [UNIT_W] = CIVIL_WEEK,
+        [UNIT_MO] = CIVIL_MONTH,
+    };
+    return units[unit];
+}
+
+/* `ts_ms` moved back; false where that leaves the calendar. Days and longer move the civil date. */
+static bool move_back(const struct binder *b, int64_t ts_ms, struct duration duration, int64_t *ret)
+{
+    /* even in the shortest months the calendar has fewer milliseconds than this */
+    uint64_t months_max = (uint64_t)(CIVIL_TS_MAX - CIVIL_TS_MIN) / (28 * 86400000ull);
+    uint64_t room = (uint64_t)(ts_ms - CIVIL_TS_MIN);
+    if (duration.unit == UNIT_MO ? duration.count > months_max : duration_ms(duration) > room) {
+        return false;
+    }
+    *ret = civil_add(b->query->zone, unit_civil(duration.unit), -(int64_t)duration.count, ts_ms);
+    return *ret > CIVIL_TS_MIN;
+}
+
+static enum err_code fail_too_far(struct binder *b, const struct ast_duration *duration)
+{
+    return bind_fail(b, duration->place,
+                     "%" PRIu64 "%s reaches back beyond the calendar, which "
+                     "begins in the year %d",
+                     duration->duration.count, duration_unit_name(duration->duration.unit),
+                     CIVIL_YEAR_MIN);
+}
+
+enum err_code bind_time(struct binder *b, const struct ast_value *value, int64_t *ret)
+{
+    if (value->kind == AST_NOW) {
+        *ret = b->query->now_ms;
+        if (value->before.place.line != 0 &&
+            !move_back(b, b->query->now_ms, value->before.duration, ret)) {
+            return fail_too_far(b, &value->before);
+        }
+        return ERR_OK;
+    }
+    enum civil_precision precision = CIVIL_PRECISION_DATE;
+    if (civil_parse(value->text, b->query->zone, ret, &precision, b->err) != ERR_OK) {
+        return err_set_at(b->err, ERR_INVALID, value->place.line, value->place.column, "%s",
+                          b->err->message);
+    }
+    return ERR_OK;
+}
+
+static enum err_code bind_zone(struct binder *b)
+{
+    const struct ast_name *zone = &b->ast->clauses.zone;
+    if (zone->place.line != 0) {
+        enum err_code code = zone_find(zone->text, &b->query->zone, b->err);
+        return code == ERR_NOT_FOUND ? bind_fail(b, zone->place, "%s", b->err->message) : code;
+    }
+    if (b->snapshot->dataset == NULL) {
+        b->query->zone = zone_utc();
+        return ERR_OK;
+    }
+    return zone_find(str_of(dataset_zone(b->snapshot->dataset)), &b->query->zone, b->err);
+}
+
+static enum err_code grid_of(struct binder *b, enum civil_unit unit, struct civil_grid *ret)
+{
+    return civil_grid_init(b->query->zone, unit, 1, (enum civil_weekday)b->query->week_start, ret,
+                           b->err);
+}
+
+/* ---- range ---- */
+
+static enum err_code bind_last(struct binder *b, const struct ast_range *range)
+{
+    struct bound_query *query = b->query;
+    struct duration last = range->last.duration;
+    query->to_ms = query->now_ms;
+    if (last.unit >= UNIT_D) {
+        struct civil_grid grid;
+        ERR_TRY(grid_of(b, unit_civil(last.unit), &grid));
+        int64_t running_ms = civil_floor(&grid, query->now_ms);
+        query->to_ms = range->is_including_today ? civil_next(&grid, query->now_ms) : running_ms;
+        query->has_partial = range->is_including_today;
+        return move_back(b, running_ms, last, &query->from_ms) ? ERR_OK
+                                                               : fail_too_far(b, &range->last);
+    }
+    return move_back(b, query->now_ms, last, &query->from_ms) ? ERR_OK
+                                                              : fail_too_far(b, &range->last);
+}
+
+/* From the local midnight of a date to that of the next: no time at all where the zone skipped the
+ * date. */
+static enum err_code bind_on(struct binder *b, const struct ast_value *date)
+{
+    struct bound_query *query = b->query;
+    ERR_TRY(bind_time(b, date, &query->from_ms));
+    int32_t fields[3] = {0};
+    uint32_t field = 0;
+    for (size_t i = 0; i < date->text.len; i++) {
+        if (date->text.ptr[i] == '-') {
+            field++;
+            continue;
+        }
+        fields[field] = fields[field] * 10 + (date->text.ptr[i] - '0');
+    }
+    int64_t days = 0;
+    bool is_date = civil_days(fields[0], (uint32_t)fields[1], (uint32_t)fields[2], &days);
+    ASSERT(is_date); /* or bind_time had refused it */
+    if (!civil_to_ms(query->zone, civil_from_days(days + 1), &query->to_ms)) {
+        query->to_ms = CIVIL_TS_MAX; /* the last day of the calendar */
+    }
+    query->has_partial = query->from_ms <= query->now_ms && query->now_ms < query->to_ms;
+    return ERR_OK;
+}
+
+static enum err_code bind_from_to(struct binder *b, const struct ast_range *range)
+{
+    struct bound_query *query = b->query;
+    if (range->from.place.line != 0) {
+        ERR_TRY(bind_time(b, &range->from, &query->from_ms));
+    }
+    if (range->to.place.line != 0) {
+        ERR_TRY(bind_time(b, &range->to, &query->to_ms));
+    }
+    if (query->from_ms > query->to_ms) {
+        return bind_fail(b, range->to.place, "the range ends before it begins");
+    }
+    return ERR_OK;
+}
+
+static enum err_code bind_range(struct binder *b)
+{
+    const struct ast_range *range = &b->ast->clauses.range;
+    struct bound_query *query = b->query;
+    struct civil_grid day;
+    query->from_ms = INT64_MIN;
+    query->to_ms = INT64_MAX;
+    query->has_range = range->kind != AST_RANGE_NONE;
+    switch (range->kind) {
+    case AST_RANGE_NONE: return ERR_OK;
+    case AST_RANGE_LAST: return bind_last(b, range);
+    case AST_RANGE_ON: return bind_on(b, &range->from);
+    case AST_RANGE_FROM_TO: return bind_from_to(b, range);
+    case AST_RANGE_TODAY: break;
+    }
+    ERR_TRY(grid_of(b, CIVIL_DAY, &day));
+    query->from_ms = civil_floor(&day, query->now_ms);
+    query->to_ms = civil_next(&day, query->now_ms);
+    query->has_partial = true;
+    return ERR_OK;
+}
+
+/* ---- each ---- */
+
+/* About how many buckets; the length of months and longer is taken as the shortest. */
+static uint64_t buckets_about(enum civil_unit unit, uint64_t n, uint64_t span_ms)
+{
+    static const uint64_t unit_ms[CIVIL_UNITS] = {
+        [CIVIL_MS] = 1,
+        [CIVIL_SECOND] = 1000,
+        [CIVIL_MINUTE] = 60000,
+        [CIVIL_HOUR] = 3600000,
+        [CIVIL_DAY] = 86400000,
+        [CIVIL_WEEK] = 7 * 86400000ull,
+        [CIVIL_MONTH] = 28 * 86400000ull,
+        [CIVIL_QUARTER] = 90 * 86400000ull,
+        [CIVIL_YEAR] = 365 * 86400000ull,
+    };
+    uint64_t bucket_ms = 0;
+    if (__builtin_mul_overflow(unit_ms[unit], n, &bucket_ms)) {
+        return 1;
+    }
+    return span_ms / bucket_ms + (span_ms % bucket_ms != 0 ? 1 : 0);
+}
+
+static enum err_code bind_each(struct binder *b)
+{
+    static const enum civil_unit words[] = {
+        [AST_EACH_SECOND] = CIVIL_SECOND,   [AST_EACH_MINUTE] = CIVIL_MINUTE,
+        [AST_EACH_HOUR] = CIVIL_HOUR,       [AST_EACH_DAY] = CIVIL_DAY,
+        [AST_EACH_WEEK] = CIVIL_WEEK,       [AST_EACH_MONTH] = CIVIL_MONTH,
+        [AST_EACH_QUARTER] = CIVIL_QUARTER, [AST_EACH_YEAR] = CIVIL_YEAR,
+    };
+    const struct ast_each *each = &b->ast->clauses.each;
+    struct bound_query *query = b->query;
+    if (each->place.line == 0) {
+        return ERR_OK;
+    }
+    bool is_word = each->unit != AST_EACH_DURATION;
+    enum civil_unit unit = is_word ? words[each->unit] : unit_civil(each->duration.unit);
+    uint64_t n = is_word ? 1 : each->duration.count;
+    struct civil_grid grid;
+    if (n > UINT32_MAX) {
+        return bind_fail(b, each->place, "a bucket of %" PRIu64 "%s is too long", n,
+                         duration_unit_name(each->duration.unit));
+    }
+    if (civil_grid_init(query->zone, unit, (int64_t)n, (enum civil_weekday)query->week_start, &grid,
+                        b->err) != ERR_OK) {
+        return err_set_at(b->err, b->err->code, each->place.line, each->place.column, "%s",
+                          b->err->message);
+    }
+    if (query->has_range && query->from_ms != INT64_MIN && query->to_ms != INT64_MAX) {
+        uint64_t count = buckets_about(unit, n, (uint64_t)(query->to_ms - query->from_ms));
+        if (count > QUERY_BUCKETS_MAX) {
+            return bind_limit(b, each->place,
+                              "the range has %" PRIu64 " such buckets, the limit is %u", count,
+                              QUERY_BUCKETS_MAX);
+        }
+    }
+    if (query->verb != VERB_RETENTION) {
+        query->has_each = true;
+        query->each_unit = unit;
+        query->each_count = (uint32_t)n;
+        return ERR_OK;
+    }
+    if (unit < CIVIL_HOUR) {
+        return bind_fail(b, each->place, "a period of retention is an hour or longer");
+    }
+    query->retention.unit = unit;
+    query->retention.unit_count = (uint32_t)n;
+    return ERR_OK;
+}
+
+/* ---- by ---- */
+
+static enum err_code bind_key(struct binder *b, const struct ast_key *ast, struct by_key *ret)
+{
+    ret->name = ast->field.text;
+    if (ast->is_bucket) {
+        ret->edges = ast->edges;
+        ret->edge_count = ast->edge_count;
+        ERR_TRY(lex_label(b->ast->text, ast->span.begin_off, ast->span.end_off, b->arena,
+                          &ret->name, b->err));
+        return bind_number_field(b, ast->field, "bucket", &ret->field);
+    }
+    ERR_TRY(bind_one_field(b, ast->field, "a breakdown", &ret->field));
+    if (ret->field.kind == FIELD_PROP && ret->field.type == COL_LIST) {
+        return bind_fail(b, ast->field.place,
+                         "property \"" STR_FMT "\" is a list, and a breakdown needs single values",
+                         STR_ARG(ast->field.text));
+    }
+    return ERR_OK;
+}
+
+static enum err_code bind_keys(struct binder *b)
+{
+    const struct ast_clauses *clauses = &b->ast->clauses;
+    struct by_key *keys = NULL;
+    ERR_TRY(ARENA_NEW(b->arena, clauses->key_count, &keys, b->err));
+    for (uint32_t i = 0; i < clauses->key_count; i++) {
+        ERR_TRY(bind_key(b, &clauses->keys[i], &keys[i]));
+        for (uint32_t k = 0; k < i; k++) {
+            if (str_eq(keys[k].name, keys[i].name)) {
+                return bind_fail(b, clauses->keys[i].field.place,
+                                 "key \"" STR_FMT "\" is given twice", STR_ARG(keys[i].name));
+            }
+        }
+    }
+    b->query->keys = keys;
+    b->query->key_count = clauses->key_count;
+    return ERR_OK;
+}
+
+/* ---- verbs ---- */
+
+static enum err_code bind_funnel(struct binder *b)
+{
+    const struct ast_funnel *ast = &b->ast->funnel;
+    struct funnel_step *steps = NULL;
+    ERR_TRY(ARENA_NEW(b->arena, ast->step_count, &steps, b->err));
+    for (uint32_t i = 0; i < ast->step_count; i++) {
+        struct funnel_step *step = &steps[i];
+        ERR_TRY(bind_selector(b, &ast->steps[i].selector, false, &step->selector));
+        step->label = b->selectors[step->selector].text;
+        step->has_limit = ast->steps[i].limit.place.line != 0;
+        step->limit_ms = step->has_limit ? duration_ms(ast->steps[i].limit.duration) : 0;
+    }
+    b->query->funnel = (struct funnel){
+        .steps = steps,
+        .step_count = ast->step_count,
+        .window_ms = ast->within.place.line != 0 ? duration_ms(ast->within.duration) : UINT64_MAX,
+        .is_strict_ties = ast->is_strict_ties,
+        .is_closed = ast->is_closed,
+    };
+    return ERR_OK;
+}
+
+static enum err_code bind_retention(struct binder *b)
+{
+    static const enum retention_start starts[] = {
+        [AST_FIRST_EVER] = RETENTION_FIRST_EVER,
+        [AST_FIRST_EVER_UNFILTERED] = RETENTION_FIRST_EVER_UNFILTERED,
+        [AST_FIRST] = RETENTION_FIRST,
+        [AST_RECURRING] = RETENTION_RECURRING,
+    };
+    const struct ast_retention *ast = &b->ast->retention;
+    struct retention *retention = &b->query->retention;
+    ERR_TRY(bind_selector(b, &ast->start, false, &retention->start_selector));
+    ERR_TRY(bind_selector(b, &ast->back, false, &retention->return_selector));
+    retention->start = starts[ast->from];
+    retention->mode = ast->is_unbounded ? RETENTION_UNBOUNDED : RETENTION_EXACT;
+    retention->period_count = (uint32_t)ast->periods.value + 1;
+    retention->at_least = ast->at_least.place.line != 0 ? (uint32_t)ast->at_least.value : 1;
+    return ERR_OK;
+}
+
+static enum err_code bind_events(struct binder *b)
+{
+    const struct ast_events *ast = &b->ast->events;
+    struct field *columns = NULL;
+    uint32_t selector = 0;
+    ERR_TRY(bind_selector(b, &ast->selector, false, &selector));
+    ERR_TRY(ARENA_NEW(b->arena, ast->column_count, &columns, b->err));
+    for (uint32_t i = 0; i < ast->column_count; i++) {
+        ERR_TRY(bind_one_field(b, ast->columns[i], "a column", &columns[i]));
+        for (uint32_t k = 0; k < i; k++) {
+            if (str_eq(columns[k].name, columns[i].name)) {
+                return bind_fail(b, ast->columns[i].place, "column \"" STR_FMT "\" is given twice",
+                                 STR_ARG(columns[i].name));
+            }
+        }
+    }
+    b->query->columns = columns;
+    b->query->column_count = ast->column_count;
+    return ERR_OK;
+}
+
+static enum err_code bind_show(struct binder *b)
+{
+    const struct ast_show_what *show = &b->ast->show;
+    uint32_t selector = 0;
+    struct ast_name none = {0};
+    if (show->kind == AST_SHOW_VALUES) {
+        ERR_TRY(bind_one_field(b, show->name, "show values", &b->query->show_field));
+    }
+    return bind_plain_selector(b, show->kind == AST_SHOW_PROPERTIES ? show->name : none, &selector);
+}
+
+static enum err_code bind_verb(struct binder *b)
+{
+    struct ast_name none = {0};
+    uint32_t selector = 0;
+    switch (b->ast->verb) {
+    case AST_TREND: return bind_trend(b);
+    case AST_DISTINCT: return bind_distinct(b);
+    case AST_FUNNEL: return bind_funnel(b);
+    case AST_RETENTION: return bind_retention(b);
+    case AST_EVENTS: return bind_events(b);
+    case AST_TIMELINE:
+        if (b->ast->timeline.subject.text.len == 0) {
+            return bind_fail(b, b->ast->timeline.subject.place, "the id of a user is not empty");
+        }
+        b->query->subject_id = b->ast->timeline.subject.text;
+        return bind_plain_selector(b, none, &selector);
+    case AST_SHOW: return bind_show(b);
+    }
+    return ERR_OK;
+}
+
+static enum verb verb_of(const struct ast_query *ast)
+{
+    static const enum verb verbs[] = {
+        [AST_TREND] = VERB_TREND,   [AST_DISTINCT] = VERB_DISTINCT,
+        [AST_FUNNEL] = VERB_FUNNEL, [AST_RETENTION] = VERB_RETENTION,
+        [AST_EVENTS] = VERB_EVENTS, [AST_TIMELINE] = VERB_TIMELINE,
+    };
+    static const enum verb shows[] = {
+        [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
+        [AST_SHOW_PROPERTIES] = VERB_SHOW_PROPERTIES,
+        [AST_SHOW_VALUES] = VERB_SHOW_VALUES,
+        [AST_SHOW_SEGMENTS] = VERB_SHOW_SEGMENTS,
+    };
+    return ast->verb == AST_SHOW ? shows[ast->show.kind] : verbs[ast->verb];
+}
+
+/* ---- order by, limits ---- */
+
+struct column_names {
+    struct str *items;
+    uint32_t count;
+};
+
+static void add_words(struct column_names *names, const char *const *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        names->items[names->count++] = str_of(words[i]);
+    }
+}
+
+static void add_keys(struct column_names *names, const struct bound_query *query)
+{
+    for (uint32_t i = 0; i < query->key_count; i++) {
+        names->items[names->count++] = query->keys[i].name;
+    }
+}
+
+/* The columns of the answer, in order, as LANGUAGE.md lists them by verb. */
+static enum err_code column_names(struct binder *b, struct column_names *ret)
+{
+    static const char *const funnel[] = {"step",       "event",         "users",
+                                         "from_first", "from_previous", "dropped",
+                                         "median_ms",  "avg_ms",        "p90_ms"};
+    static const char *const retention[] = {"period", "size", "users", "rate", "complete"};
+    const struct bound_query *query = b->query;
+    ret->count = 0;
+    ERR_TRY(ARENA_NEW(b->arena,
+                      (size_t)query->key_count + query->measure_count + query->column_count + 16,
+                      &ret->items, b->err));
+    switch (query->verb) {
+    case VERB_TREND:
+    case VERB_DISTINCT:
+        if (query->has_each) {
+            ret->items[ret->count++] = STR("time");
+        }
+        add_keys(ret, query);
+        for (uint32_t i = 0; i < query->measure_count; i++) {
+            ret->items[ret->count++] = query->measures[i].name;
+        }
+        break;
+    case VERB_FUNNEL:
+        add_keys(ret, query);
+        add_words(ret, funnel, COUNT_OF(funnel));
+        break;
+    case VERB_RETENTION:
+        ret->items[ret->count++] = STR("cohort");
+        add_keys(ret, query);
+        add_words(ret, retention, COUNT_OF(retention));
+        break;
+    default:
+        for (uint32_t i = 0; i < query->column_count; i++) {
+            ret->items[ret->count++] = query->columns[i].name;
+        }
+        break;
+    }
+    return ERR_OK;
+}
+
+static enum err_code bind_order(struct binder *b)
+{
+    const struct ast_order *order = &b->ast->clauses.order;
+    struct column_names names;
+    if (order->column.place.line == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(column_names(b, &names));
+    if (names.count == 0) {
+        return bind_fail(b, order->column.place, "\"order by\" here needs \"columns (...)\"");
+    }
+    for (uint32_t i = 0; i < names.count; i++) {
+        if (str_eq(names.items[i], order->column.text)) {
+            b->query->has_order = true;
+            b->query->order = (struct order_by){i, order->is_descending};
+            return ERR_OK;
+        }
+    }
+    struct str list = {0};
+    struct str near = {0};
+    for (uint32_t i = 0; i < names.count && list.len < 150; i++) {
+        ERR_TRY(arena_printf(b->arena, &list, b->err, STR_FMT "%s" STR_FMT, STR_ARG(list),
+                             i == 0 ? "" : ", ", STR_ARG(names.items[i])));
+    }
+    if (names_nearest(names.items, names.count, order->column.text, &near)) {
+        return bind_fail(b, order->column.place,
+                         "the answer has no column \"" STR_FMT "\"; did you mean \"" STR_FMT "\"?",
+                         STR_ARG(order->column.text), STR_ARG(near));
+    }
+    return bind_fail(b, order->column.place,
+                     "the answer has no column \"" STR_FMT "\", it has " STR_FMT,
+                     STR_ARG(order->column.text), STR_ARG(list));
+}
+
+static void bind_limits(struct binder *b)
+{
+    const struct ast_clauses *clauses = &b->ast->clauses;
+    struct bound_query *query = b->query;
+    bool is_rows = query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE;
+    query->has_top = clauses->top.place.line != 0;
+    query->top = (uint32_t)clauses->top.value;
+    query->has_other = clauses->has_other;
+    query->has_limit = clauses->limit.place.line != 0 || is_rows;
+    query->limit = clauses->limit.value;
+    if (clauses->limit.place.line == 0 && is_rows) {
+        query->limit = query->verb == VERB_EVENTS ? 100 : 1000;
+    }
+}
+
+/* ---- the whole ---- */
+
+static enum err_code bind_all(struct binder *b)
+{
+    struct bound_query *query = b->query;
+    query->verb = verb_of(b->ast);
+    query->is_explain = b->ast->is_explain;
+    query->text = b->request->text;
+    query->now_ms = b->request->now_ms;
+    query->week_start = b->ast->clauses.week_start;
+    if (query->now_ms < CIVIL_TS_MIN || query->now_ms > CIVIL_TS_MAX) {
+        return err_set(b->err, ERR_INVALID, "now = %" PRId64 " ms lies outside of the calendar",
+                       query->now_ms);
+    }
+    ERR_TRY(bind_zone(b)); /* first: all other times are read in it */
+    ERR_TRY(bind_range(b));
+    ERR_TRY(bind_verb(b));
+    if (b->ast->clauses.where != NULL) {
+        ERR_TRY(bind_pred(b, b->ast->clauses.where, &query->where));
+    }
+    ERR_TRY(bind_keys(b));
+    ERR_TRY(bind_each(b));
+    ERR_TRY(bind_order(b));
+    bind_limits(b);
+    query->selectors = b->selectors;
+    query->selector_count = b->selector_count;
+    query->aggs = b->aggs;
+    query->agg_count = b->agg_count;
+    query->warnings = b->warnings;
+    query->warning_count = b->warning_count;
+    return ERR_OK;
+}
+
+enum err_code query_bind(const struct query_request *request, const struct snapshot *snapshot,
+                         struct io *io, struct arena *arena, const struct bound_query **ret,
+                         struct err *err)
+{
+    struct binder b = {
+        .request = request, .snapshot = snapshot, .io = io, .arena = arena, .err = err};
+    ERR_TRY(query_parse(request, arena, &b.ast, err));
+    ERR_TRY(ARENA_NEW(arena, 1, &b.owner, err));
+    b.query = &b.owner->query;
+    if (bind_all(&b) != ERR_OK) {
+        query_unbind(b.query);
+        return err->code;
+    }
+    *ret = b.query;
+    return ERR_OK;
+}
+
+void query_unbind(const struct bound_query *query)
+{
+    if (query == NULL) {
+        return;
+    }
+    /* query_bind made it: the query is the first member of its owner */
+    const struct bound_owner *owner = (const struct bound_owner *)query;
+    for (struct bound_regex *node = owner->regexes; node != NULL; node = node->next) {
+        regfree(&node->regex);
+    }
+}

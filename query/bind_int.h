@@ -1,0 +1,99 @@
+/* query/bind_int.h - what the parts of the binder share.
+ *
+ *     bind.c          time zone, range, buckets, columns; query_bind
+ *     bind_field.c    names of properties and events, and warnings about unknown ones
+ *     bind_pred.c     predicates
+ *     bind_regex.c    regular expressions
+ *     bind_measure.c  selectors, aggregates, measures
+ */
+#pragma once
+
+#include "query/bind.h"
+#include "query/grow.h"
+#include "query/names.h"
+#include "query/parse.h"
+
+#include <regex.h>
+
+#define BIND_WARNINGS_MAX 32u
+
+struct bound_regex {
+    regex_t regex;
+    struct bound_regex *next;
+};
+/* What query_bind hands out: the query, and behind it what the arena cannot free. */
+struct bound_owner {
+    struct bound_query query;
+    struct bound_regex *regexes;
+};
+
+struct binder {
+    const struct query_request *request;
+    const struct ast_query *ast;
+    const struct snapshot *snapshot;
+    struct io *io;
+    struct arena *arena;
+    struct err *err;
+    struct bound_owner *owner;
+    struct bound_query *query; /* of the owner */
+
+    bool has_events, has_fields; /* the lists below are made when first asked for */
+    struct names events, fields;
+
+    struct selector *selectors;
+    struct str *selector_texts; /* canonical, for finding equal ones */
+    uint32_t selector_count, selector_cap, selector_text_cap;
+    struct agg *aggs;
+    uint32_t agg_count, agg_cap;
+    struct str *warnings;
+    uint32_t warning_count, warning_cap;
+};
+
+#define bind_fail(b, at, ...)  err_set_at((b)->err, ERR_INVALID, (at).line, (at).column, __VA_ARGS__)
+#define bind_limit(b, at, ...) err_set_at((b)->err, ERR_LIMIT, (at).line, (at).column, __VA_ARGS__)
+
+/* ---- bind_field.c ---- */
+#define BIND_TYPES 5u
+/* The columns of a name, one for each type it was seen with. None: count 0, and a warning. */
+struct bind_fields {
+    struct field items[BIND_TYPES];
+    uint32_t count;
+};
+enum err_code bind_fields(struct binder *b, struct ast_name name,
+                          struct bind_fields *ret) ERR_MUST_CHECK;
+struct field bind_unknown(struct str name, enum col_type type);
+/* The one column of a name where nothing else says which type is meant; unknown names are
+ * FIELD_UNKNOWN. `what` needs it: "a breakdown". */
+enum err_code bind_one_field(struct binder *b, struct ast_name name, const char *what,
+                             struct field *ret) ERR_MUST_CHECK;
+enum err_code bind_number_field(struct binder *b, struct ast_name name, const char *what,
+                                struct field *ret) ERR_MUST_CHECK;
+/* Warn where no event of this name was ever seen. */
+enum err_code bind_event(struct binder *b, struct ast_name name) ERR_MUST_CHECK;
+/* "string and number": the types of `fields`, in the arena. */
+enum err_code bind_types_text(struct binder *b, const struct bind_fields *fields,
+                              struct str *ret) ERR_MUST_CHECK;
+
+/* ---- bind_pred.c ---- */
+enum err_code bind_pred(struct binder *b, const struct ast_pred *ast,
+                        const struct pred **ret) ERR_MUST_CHECK;
+
+/* ---- bind_regex.c ---- */
+/* The compiled regex_t, owned by the bound query. ERR_INVALID, ERR_LIMIT. */
+enum err_code bind_regex(struct binder *b, const struct ast_value *value,
+                         const void **ret) ERR_MUST_CHECK;
+
+/* ---- bind_measure.c ---- */
+/* A new selector, or with `is_shared` an equal one that is there already. */
+enum err_code bind_selector(struct binder *b, const struct ast_selector *ast, bool is_shared,
+                            uint32_t *ret) ERR_MUST_CHECK;
+/* The selector of every event, or of one. */
+enum err_code bind_plain_selector(struct binder *b, struct ast_name event,
+                                  uint32_t *ret) ERR_MUST_CHECK;
+enum err_code bind_trend(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_distinct(struct binder *b) ERR_MUST_CHECK;
+
+/* ---- bind.c ---- */
+/* A time value in milliseconds; errors have its place. */
+enum err_code bind_time(struct binder *b, const struct ast_value *value,
+                        int64_t *ret) ERR_MUST_CHECK;
