@@ -1,0 +1,149 @@
+/* storage/segment_int.h - an open segment, and the block cache, as segment_*.c see them. */
+#pragma once
+
+#include "storage/segment.h"
+#include "storage/segment_format.h"
+
+struct seg_span {
+    uint64_t off;
+    uint32_t bytes;
+    uint64_t checksum;
+};
+
+struct seg_block {
+    struct seg_span span;
+    uint32_t value_count;
+    uint8_t shape, kind;
+    bool is_lz4, has_zone;
+    int64_t zone_min, zone_max;
+};
+
+struct seg_dict {
+    struct dict dict;
+    struct arena *arena; /* owns this struct too */
+};
+
+struct seg_row_set {
+    struct seg_span span;
+    uint32_t rows; /* 0: no set */
+};
+struct seg_row_sets {
+    uint32_t count;
+    struct seg_row_set sets[];
+};
+
+struct seg_col {
+    struct str name;
+    enum col_type type;
+    bool is_builtin, has_dict, has_row_sets;
+    uint32_t col; /* for source_read; UINT32_MAX: not in the schema */
+    uint64_t value_count;
+    struct seg_span dict_span;
+    uint32_t dict_count;
+    struct seg_span row_sets_span; /* of the directory */
+    uint32_t row_set_count;
+    uint64_t row_set_bytes;
+    uint64_t present; /* bit b: blocks[popcount of the bits below] is block b */
+    const struct seg_block *blocks;
+    _Atomic(struct seg_dict *) dict;         /* release: dict_load */
+    _Atomic(struct seg_row_sets *) row_sets; /* release: row_sets_load */
+};
+
+struct seg_set {
+    uint32_t event; /* SUBJECT_SET_ANY or a code */
+    struct seg_span span;
+    uint32_t members;
+    _Atomic(roaring_bitmap_t *) bitmap; /* release: segment_subject_set */
+};
+
+struct segment {
+    struct source source; /* first: a struct source of a segment is a struct segment */
+    uint64_t uid;         /* of this open segment in this process: names its blocks in the cache */
+    struct arena *arena;  /* all that is below, but for what is loaded lazily */
+    struct io_file *file;
+    struct block_cache *cache;
+    const char *path;
+    struct str label; /* the last two parts of the path */
+    struct str created_by;
+    uint64_t file_bytes, footer_off, footer_bytes;
+    uint32_t col_count;
+    struct seg_col *cols;
+    uint32_t builtin_idx[COL_FIRST_PROP]; /* into cols, or UINT32_MAX */
+    uint32_t prop_count;                  /* of the schema when it was opened */
+    uint32_t *prop_idx;                   /* likewise, for each property of the schema */
+    uint32_t set_count;
+    struct seg_set *sets;          /* by (event with any first, begin) */
+    struct subject_set *set_infos; /* as handed out, side by side with sets */
+    uint32_t range_first, range_count;
+    uint32_t *range_rows; /* first row of each range */
+};
+
+/* The segment's column for a column number of source_read, or NULL. */
+const struct seg_col *segment_find_col(const struct segment *segment, uint32_t col);
+/* The block of a column, or NULL where no row has a value. */
+static inline const struct seg_block *seg_col_block(const struct seg_col *col, uint32_t block)
+{
+    uint64_t bit = UINT64_C(1) << block;
+    if ((col->present & bit) == 0) {
+        return NULL;
+    }
+    return &col->blocks[__builtin_popcountll(col->present & (bit - 1))];
+}
+/* Put `segment "dir/file": ` before the message. */
+enum err_code segment_fail(const struct segment *segment, struct err *err);
+
+/* Parse header, trailer and footer of segment->file into the segment (segment_open.c). */
+enum err_code segment_load(struct segment *segment, struct io *io, const struct schema *schema,
+                           struct err *err) ERR_MUST_CHECK;
+
+/* ---- sections: read, checked, and held while they are decoded ---- */
+
+/* BITS_SLACK zero bytes follow bytes.len. */
+struct section {
+    struct str bytes;
+    struct cache_block *block; /* holds it */
+    bool was_loaded;
+};
+enum err_code section_read(const struct segment *segment, struct io *io,
+                           const struct seg_span *span, struct section *ret,
+                           struct err *err) ERR_MUST_CHECK;
+void section_done(struct section *section);
+
+/* ---- lazily loaded parts; each is published once ---- */
+enum err_code segment_dict_load(const struct segment *segment, struct io *io,
+                                const struct seg_col *col, const struct dict **ret,
+                                struct err *err) ERR_MUST_CHECK;
+enum err_code segment_row_sets_load(const struct segment *segment, struct io *io,
+                                    const struct seg_col *col, const struct seg_row_sets **ret,
+                                    struct err *err) ERR_MUST_CHECK;
+/* Rows of one code in one block. */
+enum err_code segment_row_set_read(const struct segment *segment, struct read_ctx *ctx,
+                                   const struct seg_col *col, uint32_t code, uint32_t block,
+                                   uint16_t *out_rows, uint32_t *ret_count,
+                                   struct err *err) ERR_MUST_CHECK;
+/* Decode one block (segment_block.c). */
+enum err_code segment_block_read(const struct segment *segment, struct read_ctx *ctx,
+                                 const struct seg_col *col, uint32_t block, struct vec *ret,
+                                 struct err *err) ERR_MUST_CHECK;
+
+/* ---- block cache ---- */
+
+struct cache_block {
+    uint64_t uid, off;
+    struct cache_block *next; /* in its bucket; under the stripe's lock */
+    _Atomic uint32_t pins;    /* rises under the lock only */
+    _Atomic bool is_used;     /* since the hand passed */
+    bool is_cached;           /* set once, before it is shared */
+    uint32_t slot;            /* in the stripe's ring; under the lock */
+    uint32_t len;
+    uint8_t data[]; /* len, then BITS_SLACK zero bytes */
+};
+/* A block with one pin, not yet in the cache. */
+enum err_code cache_block_create(uint64_t uid, uint64_t off, uint32_t len, struct cache_block **ret,
+                                 struct err *err) ERR_MUST_CHECK;
+/* Pin the block, or NULL where it is not there. `cache` may be NULL: never there. */
+struct cache_block *block_cache_pin(struct block_cache *cache, uint64_t uid, uint64_t off);
+/* Offer a loaded and checked block to the cache. It stays pinned for the caller whether it is kept
+ * or not. */
+void block_cache_offer(struct block_cache *cache, struct cache_block *block);
+void cache_block_unpin(struct cache_block *block); /* NULL is fine */
