@@ -20,10 +20,7 @@
 struct cursor {
     struct scan *scan; /* NULL: at its end */
     struct scan_block block;
-    const uint32_t *groups;
-    uint32_t *groups_copy; /* the numbers of a block are the groups' own until the next block of any
-                              scan */
-    size_t groups_cap;
+    const uint32_t *groups; /* in the scan's scratch, as the block's arrays */
     uint32_t pos;
 };
 
@@ -60,17 +57,6 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     cursor->pos = 0;
     if (j->groups != NULL) {
         ERR_TRY(groups_of_block(j->groups, cursor->scan, &cursor->block, &cursor->groups, err));
-        if (j->cursor_count > 1) {
-            if (cursor->groups_cap < cursor->block.count) {
-                size_t cap = MAX_OF((size_t)cursor->block.count, 2 * cursor->groups_cap);
-                cap = MIN_OF(cap, (size_t)BLOCK_ROWS);
-                ERR_TRY(arena_alloc_raw(j->arena, cap * sizeof(uint32_t),
-                                        (void **)&cursor->groups_copy, err));
-                cursor->groups_cap = cap;
-            }
-            memcpy(cursor->groups_copy, cursor->groups, cursor->block.count * sizeof(uint32_t));
-            cursor->groups = cursor->groups_copy;
-        }
     }
     j->heads[idx] = cursor->block.subjects[0];
     return ERR_OK;
