@@ -8,8 +8,8 @@
 #define CIVIL_MINUTE_MS     INT64_C(60000)
 #define CIVIL_HOUR_MS       INT64_C(3600000)
 #define CIVIL_DAY_MS        INT64_C(86400000)
-#define CIVIL_CYCLE_MS      (146097 * CIVIL_DAY_MS) /* 400 years: the calendar repeats, weekdays too */
-#define CIVIL_OFFSET_MS_MAX (26 * CIVIL_HOUR_MS)    /* RFC 8536, 3.2: offsets lie within 26 h */
+#define CIVIL_CYCLE_MS      (146097 * CIVIL_DAY_MS) /* 400 years: weekdays repeat, too */
+#define CIVIL_OFFSET_MS_MAX (26 * CIVIL_HOUR_MS)    /* RFC 8536, 3.2 */
 
 #define ZONE_NAME_BYTES_MAX  63
 #define ZONE_FILE_BYTES_MAX  (256u << 10)

@@ -6,6 +6,7 @@
  * not part of any data folder.
  */
 #include "query/civil_int.h"
+#include "query/names.h"
 
 #include "storage/base/buf.h"
 #include "storage/base/size.h"
@@ -270,33 +271,6 @@ const char *zone_db_version(void)
 /* -- suggestions
  * -------------------------------------------------------------------------------------- */
 
-/* Edits (insert, delete, replace, swap of neighbours) from a to b, letters' case ignored, the
- * optimal string alignment distance. Both at most ZONE_NAME_BYTES_MAX long. */
-static uint32_t edit_distance(struct str a, struct str b)
-{
-    uint32_t rows[3][ZONE_NAME_BYTES_MAX + 1];
-    for (uint32_t j = 0; j <= b.len; j++) {
-        rows[0][j] = j;
-    }
-    for (uint32_t i = 1; i <= a.len; i++) {
-        uint32_t *row = rows[i % 3];
-        const uint32_t *above = rows[(i + 2) % 3];
-        const uint32_t *above2 = rows[(i + 1) % 3];
-        char ca = a.ptr[i - 1] | 0x20;
-        row[0] = i;
-        for (uint32_t j = 1; j <= b.len; j++) {
-            char cb = b.ptr[j - 1] | 0x20;
-            uint32_t best = above[j - 1] + (ca != cb);
-            best = MIN_OF(best, MIN_OF(above[j], row[j - 1]) + 1);
-            if (i > 1 && j > 1 && ca == (b.ptr[j - 2] | 0x20) && (a.ptr[i - 2] | 0x20) == cb) {
-                best = MIN_OF(best, above2[j - 2] + 1);
-            }
-            row[j] = best;
-        }
-    }
-    return rows[a.len % 3][b.len];
-}
-
 static struct str last_part(struct str name)
 {
     size_t begin = name.len;
@@ -315,11 +289,12 @@ static struct str suggest(struct str name)
     if (name.len == 0 || name.len > ZONE_NAME_BYTES_MAX) {
         return best;
     }
-    uint32_t best_score = 2 * (uint32_t)MAX_OF(name.len / 3, (size_t)1) + 1;
+    uint32_t max = (uint32_t)MAX_OF(name.len / 3, (size_t)1);
+    uint32_t best_score = 2 * (max + 1);
     for (uint32_t i = 0; i < zone_index.name_count; i++) {
         struct str known = zone_index.names[i];
-        uint32_t whole = 2 * edit_distance(name, known);
-        uint32_t part = 2 * edit_distance(name, last_part(known)) + 1;
+        uint32_t whole = 2 * names_distance(name, known, max);
+        uint32_t part = 2 * names_distance(name, last_part(known), max) + 1; /* breaks ties */
         uint32_t score = MIN_OF(whole, part);
         if (score < best_score) {
             best_score = score;
