@@ -25,52 +25,63 @@
  *
  * TRAILER, the last 32 bytes
  *         0      8  footer_off        a multiple of 8
- *         8      8  footer_bytes      the footer ends where the trailer starts, but for padding to
- * 8 16      8  footer_checksum 24      8  magic             "TWSEGEND"
+ *         8      8  footer_bytes      the footer ends where the trailer starts, but for padding to 8
+ *        16      8  footer_checksum
+ *        24      8  magic             "TWSEGEND"
  *
  * FOOTER: entries until its end, each
  *         0      2  kind              enum footer_kind
- *         2      2  flags             bit 0: a reader that does not know the kind must refuse the
- * file 4      4  body_bytes        so that unknown kinds can be skipped 8      -  body fields as
- * below; a reader that knows the kind reads all of it In bodies, `v` is an unsigned LEB128 integer,
- * `z` a zigzag one, `blob` v length and bytes, and `span` is { v offset / 8, v length, u64 checksum
- * }.
+ *         2      2  flags             bit 0: a reader that does not know the kind must refuse the file
+ *         4      4  body_bytes        so that unknown kinds can be skipped
+ *         8      -  body              fields as below; a reader that knows the kind reads all of it
  *
- *    SEGMENT (first, once): u32 shard, u32 row_count (1 .. 64 x 65536), i64 time_min_ms, i64
- * time_max_ms, u32 subject_first, u32 subject_last, u64 identity_version, blob created_by COLUMN
- * (builtins first, by number; then properties): u8 builtin (enum builtin_col, 255: property), u8
- * type (enum col_type), blob name, v value_count, u8 flags: bit 0 dictionary, bit 1 row sets,
- *        dictionary: span, v count
- *        row sets: span of their directory, v count (= that of the dictionary; 2 for bools), v
- * bytes of all sets u64 present: bit b: block b has values for each block that has: u8 shape (enum
- * block_shape), u8 kind (of its main stream), u8 flags: bit 0 LZ4, bit 1 zone; span; v value_count;
- * zone: z min, v max - min SETS: v count, for each in order of (event, begin): v event (0: any,
- * else code + 1), z begin_ms, v end_ms - begin_ms, span, v members RANGES: v first (subject_first
- * >> 16), v count, for each range of 65,536 subjects: v its first row less that of the range before
+ * In bodies, `v` is an unsigned LEB128 integer, `z` a zigzag one, `blob` v length and bytes, and `span` is
+ * { v offset / 8, v length, u64 checksum }.
  *
- * DICTIONARY section: a strings stream (codec_str.h) of `count` values, strictly ascending by
- * bytes.
+ *    SEGMENT   first, once:
+ *              u32 shard, u32 row_count (1 .. 64 x 65536), i64 time_min_ms, i64 time_max_ms,
+ *              u32 subject_first, u32 subject_last, u64 identity_version, blob created_by
+ *    COLUMN    builtins first, by number; then properties:
+ *              u8 builtin (enum builtin_col, 255: property), u8 type (enum col_type), blob name, v value_count,
+ *              u8 flags: bit 0 dictionary, bit 1 row sets
+ *                dictionary: span, v count
+ *                row sets:   span of their directory, v count (= that of the dictionary; 2 for bools), v bytes of all sets
+ *              u64 present: bit b: block b has values; for each block that has:
+ *                u8 shape (enum block_shape), u8 kind (of its main stream), u8 flags: bit 0 LZ4, bit 1 zone;
+ *                span; v value_count; zone: z min, v max - min
+ *    SETS      v count, for each in order of (event, begin):
+ *                v event (0: any, else code + 1), z begin_ms, v end_ms - begin_ms, span, v members
+ *    RANGES    v first (subject_first >> 16), v count,
+ *              for each range of 65,536 subjects: v its first row less that of the range before
+ *
+ * DICTIONARY section: a strings stream (codec_str.h) of `count` values, strictly ascending by bytes.
  *
  * BLOCK section
  *    offset  bytes  field             rule
  *         0      1  shape             as in the footer
  *         1      1  presence          enum presence_kind
- *         2      1  scale             of INTS in a number column: value = mantissa / 10^scale, 0 ..
- * 18; else 0 3      1  flags             bit 0: INTS are less the row's event_time (arrival only)
+ *         2      1  scale             of INTS in a number column: value = mantissa / 10^scale, 0 .. 18; else 0
+ *         3      1  flags             bit 0: INTS are less the row's event_time (arrival only)
  *         4      4  value_count       1 .. rows of the block, as in the footer
  *         8      4  presence_bytes
  *        12      4  zero              0
- *        16      -  presence          ALL: none, each row has a value;  BITSET: u64 per 64 rows;
- * ROWS: u16 each; RUNS: { u16 first, u16 length - 1 } each;  EVENTS: u32 event codes, ascending:
- * the rows of these events, from the row sets of event_name padding           zeroes to a multiple
- * of 8 values            one for each present row, in row order: INTS     integer stream
- * (codec_int.h): codes where the column has a dictionary; subject numbers; milliseconds; bools as 0
- * and 1; mantissas STRS     strings stream (codec_str.h): string columns without a dictionary
+ *        16      -  presence          ALL: none, each row has a value
+ *                                     BITSET: u64 per 64 rows
+ *                                     ROWS: u16 each
+ *                                     RUNS: { u16 first, u16 length - 1 } each
+ *                                     EVENTS: u32 event codes, ascending: the rows of these events, from the
+ *                                     row sets of event_name
+ *                   padding           zeroes to a multiple of 8
+ *                   values            one for each present row, in row order:
+ *        INTS     integer stream (codec_int.h): codes where the column has a dictionary; subject numbers;
+ *                 milliseconds; bools as 0 and 1; mantissas
+ *        STRS     strings stream (codec_str.h): string columns without a dictionary
  *        DOUBLES  box of f64 bits, 8 bytes each
- *        MIXED    box of one scale per value (255: a double, its bits in place of the mantissa),
- * then an integer stream of mantissas: numbers that no one scale can hold LISTS    integer stream
- * of lengths, u32 item count, u32 zero, integer stream of items' codes A box is u8 is_lz4, 3
- * zeroes, u32 raw_bytes, u32 stored_bytes, payload.
+ *        MIXED    box of one scale per value (255: a double, its bits in place of the mantissa), then an
+ *                 integer stream of mantissas: numbers that no one scale can hold
+ *        LISTS    integer stream of lengths, u32 item count, u32 zero, integer stream of items' codes
+ *
+ * A box is u8 is_lz4, 3 zeroes, u32 raw_bytes, u32 stored_bytes, payload.
  *
  * A property that all rows of certain events carry and no others do, as most do, costs no presence
  * at all beyond their codes (EVENTS). LZ4 is used over strings and doubles where it saves 5 %,
