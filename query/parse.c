@@ -88,7 +88,8 @@ enum err_code parse_expected_of(struct parser *p, const char *what, const char *
         for (size_t i = 0; i < word_count; i++) {
             items[i] = str_of(words[i]);
         }
-        if (!names_nearest(items, (uint32_t)word_count, p->cur.value, &best)) {
+        if (!names_nearest(items, (uint32_t)word_count, p->cur.value, &best) ||
+            str_eq(best, p->cur.value)) { /* a known word, but not here */
             best.len = 0;
         }
     }
@@ -235,7 +236,7 @@ static enum err_code parse_now(struct parser *p, struct ast_value *ret)
         return parse_fail(p, p->cur.place, "only the past is known: write now - 6h");
     }
     if (parse_accept(p, TOK_MINUS)) {
-        ERR_TRY(parse_duration(p, "now -", &value.before));
+        ERR_TRY(parse_duration(p, "the time before now", &value.before));
     }
     *ret = value;
     return ERR_OK;
@@ -342,20 +343,19 @@ enum err_code parse_count(struct parser *p, const char *clause, uint64_t min, ui
     return ERR_OK;
 }
 
-enum err_code parse_duration(struct parser *p, const char *clause, struct ast_duration *ret)
+enum err_code parse_duration(struct parser *p, const char *of, struct ast_duration *ret)
 {
     if (p->cur.kind == TOK_MINUS) {
-        return parse_fail(p, p->cur.place, "the duration after \"%s\" cannot be negative", clause);
+        return parse_fail(p, p->cur.place, "%s cannot be negative", of);
     }
     if (p->cur.kind == TOK_NUMBER) {
         return parse_fail(p, p->cur.place,
-                          "the duration after \"%s\" has no unit; the units are ms, s, m, h, d, "
-                          "w, mo, for example " STR_FMT "m",
-                          clause, STR_ARG(p->cur.text));
+                          "%s lacks a unit (ms, s, m, h, d, w, mo); write for example " STR_FMT "m",
+                          of, STR_ARG(p->cur.text));
     }
     if (p->cur.kind != TOK_DURATION) {
         char what[80];
-        snprintf(what, sizeof(what), "a duration (30s, 10m, 1h, 7d) after \"%s\"", clause);
+        snprintf(what, sizeof(what), "a duration (30s, 10m, 1h, 7d) for %s", of);
         return parse_expected(p, what);
     }
     *ret = (struct ast_duration){p->cur.duration, p->cur.place};
@@ -363,15 +363,15 @@ enum err_code parse_duration(struct parser *p, const char *clause, struct ast_du
     return ERR_OK;
 }
 
-enum err_code parse_window(struct parser *p, const char *clause, struct ast_duration *ret)
+enum err_code parse_window(struct parser *p, const char *of, struct ast_duration *ret)
 {
     struct ast_duration duration = {0};
-    ERR_TRY(parse_duration(p, clause, &duration));
+    ERR_TRY(parse_duration(p, of, &duration));
     if (duration.duration.unit == UNIT_MO) {
         return parse_fail(p, duration.place,
-                          "\"%s\" is elapsed time, and months differ in length; write days, for "
+                          "%s is elapsed time, and months differ in length; write days, for "
                           "example %" PRIu64 "d",
-                          clause, MIN_OF(duration.duration.count, UINT32_MAX) * 30);
+                          of, MIN_OF(duration.duration.count, UINT32_MAX) * 30);
     }
     *ret = duration;
     return ERR_OK;

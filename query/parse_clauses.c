@@ -51,7 +51,7 @@ static enum err_code clause_last(struct parser *p)
 {
     struct ast_range *range = &p->query->clauses.range;
     range->kind = AST_RANGE_LAST;
-    ERR_TRY(parse_duration(p, "last", &range->last));
+    ERR_TRY(parse_duration(p, "\"last\"", &range->last));
     if (range->last.duration.count == 0) {
         return parse_fail(p, range->last.place, "\"last\" reaches back at least 1%s",
                           duration_unit_name(range->last.duration.unit));
@@ -158,7 +158,7 @@ static enum err_code clause_each(struct parser *p)
     struct ast_each each = {.place = p->cur.place};
     if (p->cur.kind == TOK_DURATION || p->cur.kind == TOK_NUMBER || p->cur.kind == TOK_MINUS) {
         struct ast_duration duration = {0};
-        ERR_TRY(parse_duration(p, "each", &duration));
+        ERR_TRY(parse_duration(p, "\"each\"", &duration));
         if (duration.duration.count == 0) {
             return parse_fail(p, duration.place, "a bucket is longer than 0");
         }
@@ -273,7 +273,7 @@ static enum err_code clause_count(struct parser *p)
 
 static enum err_code clause_within(struct parser *p)
 {
-    return parse_window(p, "within", &p->query->funnel.within);
+    return parse_window(p, "\"within\"", &p->query->funnel.within);
 }
 
 static enum err_code clause_ties(struct parser *p)
@@ -444,13 +444,11 @@ static const struct clause *find_clause(const struct parser *p)
         if (!parse_is_word(&p->cur, clause->word)) {
             continue;
         }
-        if (clause->second != NULL && !parse_is_word(&p->peek, clause->second)) {
-            continue;
-        }
-        if ((clause->verbs & V(p->query->verb)) != 0) {
+        bool is_ours = (clause->verbs & V(p->query->verb)) != 0;
+        if (is_ours && (clause->second == NULL || parse_is_word(&p->peek, clause->second))) {
             return clause;
         }
-        other = other == NULL ? clause : other;
+        other = other == NULL || is_ours ? clause : other; /* it will say which word is missing */
     }
     return other;
 }

@@ -170,7 +170,7 @@ static enum err_code parse_measure(struct parser *p, struct ast_measure *ret)
     struct ast_measure measure = {.place = p->cur.place};
     if (parse_is_word(&p->cur, "rolling") && p->peek.kind != TOK_LPAREN) {
         parse_advance(p);
-        ERR_TRY(parse_window(p, "rolling", &measure.rolling));
+        ERR_TRY(parse_window(p, "\"rolling\"", &measure.rolling));
         if (measure.rolling.duration.count == 0) {
             return parse_fail(p, measure.rolling.place, "a rolling window is longer than 0");
         }

@@ -61,12 +61,12 @@ enum err_code parse_time(struct parser *p, struct ast_value *ret) ERR_MUST_CHECK
 /* A whole number in [min, max]; `clause` names it in messages. */
 enum err_code parse_count(struct parser *p, const char *clause, uint64_t min, uint64_t max,
                           struct ast_count *ret) ERR_MUST_CHECK;
-/* Elapsed time: no months. */
-enum err_code parse_window(struct parser *p, const char *clause,
-                           struct ast_duration *ret) ERR_MUST_CHECK;
-/* Any duration. */
-enum err_code parse_duration(struct parser *p, const char *clause,
+/* A duration; `of` says in messages whose: "\"within\"", "the limit of a step". */
+enum err_code parse_duration(struct parser *p, const char *of,
                              struct ast_duration *ret) ERR_MUST_CHECK;
+/* Elapsed time: no months. */
+enum err_code parse_window(struct parser *p, const char *of,
+                           struct ast_duration *ret) ERR_MUST_CHECK;
 /* A number with or without a minus sign. */
 enum err_code parse_number(struct parser *p, const char *what, struct num *ret) ERR_MUST_CHECK;
 

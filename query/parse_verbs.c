@@ -38,7 +38,7 @@ static enum err_code parse_step(struct parser *p, bool is_first, struct ast_step
     if (p->cur.kind == TOK_LPAREN) {
         struct place place = p->cur.place;
         parse_advance(p);
-        ERR_TRY(parse_window(p, "(", &ret->limit));
+        ERR_TRY(parse_window(p, "the limit of a step", &ret->limit));
         ERR_TRY(parse_need(p, TOK_RPAREN, "\")\""));
         if (is_first) {
             return parse_fail(p, place, "the first step has no step before it to be limited by");
