@@ -17,9 +17,9 @@
  *    FOR     u64 origin; u64 unit; bases: stream of CONST or BITS, one per mini-block;
  *            widths: u8 per mini-block; the mini-blocks' bits, each from a fresh byte
  *                                                       value = origin + unit * (base + d)
- *    DELTA   firsts, steps: streams of CONST or BITS, one per mini-block; widths: u8 per
- * mini-block; bits of all but each mini-block's first    value = value before it + step + d RLE u32
- * run_count; u32 zero; run values: stream, not RLE; run lengths less one: stream, not RLE
+ *    DELTA   firsts, steps: streams of CONST or BITS, one per mini-block; widths: u8 per mini-block;
+ *            bits of all but each mini-block's first      value = value before it + step + d
+ *    RLE     u32 run_count; u32 zero; run values: stream, not RLE; run lengths less one: stream, not RLE
  *
  * A mini-block is 128 values (the last one shorter), with its own base and width: any mini-block
  * can be decoded without the others. `unit` is the greatest common divisor of the distances from

@@ -8,9 +8,9 @@
  *         8      4  raw_bytes     of the payload before LZ4
  *        12      4  stored_bytes  of the payload as it lies here
  *        16      -  PLAIN: lengths (integer stream); payload: the strings
- *                   UUID:  payload: 16 bytes each, for canonical lower-case UUIDs (never LZ4:
- * random) FRONT: lengths shared with the string before, lengths of the rest (integer streams);
- * payload: the rests. For sorted strings: dictionaries.
+ *                   UUID:  payload: 16 bytes each, for canonical lower-case UUIDs (never LZ4: random)
+ *                   FRONT: lengths shared with the string before, lengths of the rest (integer streams);
+ *                          payload: the rests. For sorted strings: dictionaries.
  *
  * LZ4 is kept where it saves at least 5 %. Integer streams are never put through it: they would
  * lose their random access, and what packing leaves rarely shrinks further.

@@ -111,7 +111,7 @@ class Table:
 
 def name(text):
     """An event or property name, quoted so that any text is one."""
-    return '`' + text.replace('\\', '\\\\').replace('`', '\\`') + '`'
+    return '`' + text.replace('`', '``') + '`'
 
 
 def literal(value):
