@@ -39,6 +39,73 @@ struct cell cell_of_num(struct num n)
     return cell_of_total(total);
 }
 
+static int cell_rank(enum cell_kind kind)
+{
+    switch (kind) {
+    case CELL_NULL: return 0;
+    case CELL_BOOL: return 1;
+    case CELL_I64:
+    case CELL_F64:
+    case CELL_DECIMAL: return 2;
+    case CELL_STRING: return 3;
+    case CELL_LIST: return 4;
+    }
+    return 5;
+}
+
+static struct num_total cell_total(const struct cell *cell)
+{
+    if (cell->kind == CELL_I64) {
+        return (struct num_total){.is_decimal = true, .m = cell->i64, .approx = (double)cell->i64};
+    }
+    if (cell->kind == CELL_F64) {
+        return (struct num_total){.approx = cell->f64};
+    }
+    return cell->decimal;
+}
+
+/* The nearest doubles decide, unless they are equal: then two decimals are compared exactly. */
+static int total_cmp(struct num_total a, struct num_total b)
+{
+    if (a.approx != b.approx || !a.is_decimal || !b.is_decimal) {
+        return (a.approx > b.approx) - (a.approx < b.approx);
+    }
+    while (a.scale != b.scale) {
+        struct num_total *lower = a.scale < b.scale ? &a : &b;
+        if (__builtin_mul_overflow(lower->m, 10, &lower->m)) {
+            return 0; /* equal to 17 digits */
+        }
+        lower->scale++;
+    }
+    return (a.m > b.m) - (a.m < b.m);
+}
+
+static int list_cmp(const struct cell *a, const struct cell *b)
+{
+    for (uint32_t i = 0; i < a->list.count && i < b->list.count; i++) {
+        int order = str_cmp(a->list.items[i], b->list.items[i]);
+        if (order != 0) {
+            return order;
+        }
+    }
+    return (a->list.count > b->list.count) - (a->list.count < b->list.count);
+}
+
+int cell_cmp(const struct cell *a, const struct cell *b)
+{
+    int rank = cell_rank(a->kind) - cell_rank(b->kind);
+    if (rank != 0) {
+        return rank;
+    }
+    switch (a->kind) {
+    case CELL_NULL: return 0;
+    case CELL_BOOL: return (int)a->boolean - (int)b->boolean;
+    case CELL_STRING: return str_cmp(a->string, b->string);
+    case CELL_LIST: return list_cmp(a, b);
+    default: return total_cmp(cell_total(a), cell_total(b));
+    }
+}
+
 void result_free(struct result *result)
 {
     if (result != NULL) {

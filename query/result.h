@@ -29,6 +29,8 @@ struct cell {
 /* The cell of a number: int64 where it is whole and fits, exact decimal, or double. */
 struct cell cell_of_num(struct num n);
 struct cell cell_of_total(struct num_total total);
+/* An order over all cells: null, false, true, numbers by value, strings by bytes, lists. */
+int cell_cmp(const struct cell *a, const struct cell *b);
 
 enum result_type { RESULT_INT64, RESULT_NUMBER, RESULT_STRING, RESULT_BOOL, RESULT_TIME, RESULT_DATE, RESULT_LIST, RESULT_ANY };
 const char *result_type_name(enum result_type type); /* "int64", "number", "string", "bool", "timestamp", "date", "list", "any" */

@@ -9,6 +9,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define RUN_TASK_ROWS     (1u << 20) /* a shard with more is cut */
@@ -179,4 +180,79 @@ void run_tasks_free(struct run_tasks *tasks)
         arena_free(tasks->arenas[i]);
     }
     *tasks = (struct run_tasks){0};
+}
+
+/* ---- rows of the answer ---- */
+
+enum err_code run_result_rows(struct query_run_ctx *run, struct result *result, uint64_t row_count,
+                              struct cell **ret_cells, struct err *err)
+{
+    size_t cell_count = 0;
+    size_t bytes = 0;
+    if (!size_mul(row_count, result->col_count, &cell_count) ||
+        !size_mul(cell_count, sizeof(struct cell), &bytes)) {
+        return err_set(err, ERR_LIMIT, "an answer of %" PRIu64 " rows is larger than memory",
+                       row_count);
+    }
+    /* The result outlives the query and its budget; until then it counts as memory of the query. */
+    ERR_TRY(budget_take(&run->budget, bytes, err));
+    ERR_TRY(ARENA_NEW(result->arena, cell_count, &result->cells, err));
+    result->row_count = row_count;
+    *ret_cells = result->cells;
+    return ERR_OK;
+}
+
+struct shaping {
+    const struct result *result;
+    const struct order_by *order;
+};
+
+static int compare_rows(const void *a, const void *b, void *ctx)
+{
+    const struct shaping *shaping = ctx;
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    uint32_t cols = shaping->result->col_count;
+    const struct cell *cells = shaping->result->cells + shaping->order->column;
+    int order = cell_cmp(&cells[x * cols], &cells[y * cols]);
+    if (order != 0) {
+        return shaping->order->is_descending ? -order : order;
+    }
+    return (x > y) - (x < y); /* rows that tie stay in column order */
+}
+
+static enum err_code shape_order(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    uint64_t *rows = NULL;
+    struct cell *cells = NULL;
+    struct cell *unsorted = result->cells;
+    uint64_t row_count = result->row_count;
+    size_t row_bytes = result->col_count * sizeof(*cells);
+    struct shaping shaping = {.result = result, .order = &run->query->order};
+    ERR_TRY(ARENA_NEW(run->arena, row_count, &rows, err));
+    for (uint64_t i = 0; i < row_count; i++) {
+        rows[i] = i;
+    }
+    qsort_r(rows, row_count, sizeof(*rows), compare_rows, &shaping);
+    ERR_TRY(run_result_rows(run, result, row_count, &cells, err));
+    for (uint64_t i = 0; i < row_count; i++) {
+        memcpy(cells + i * result->col_count, unsorted + rows[i] * result->col_count, row_bytes);
+    }
+    return ERR_OK;
+}
+
+enum err_code run_shape(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    if (result->meta.rows_total == 0) { /* the verb itself has cut nothing */
+        result->meta.rows_total = result->row_count;
+    }
+    if (query->has_order && query->order.column < result->col_count && result->row_count > 1) {
+        ERR_TRY(shape_order(run, result, err));
+    }
+    if (query->has_limit && query->limit < result->row_count) {
+        result->meta.rows_left_out += result->row_count - query->limit;
+        result->row_count = query->limit;
+    }
+    return ERR_OK;
 }

@@ -58,6 +58,14 @@ enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t sl
                             struct run_tasks *ret, struct err *err) ERR_MUST_CHECK;
 void run_tasks_free(struct run_tasks *tasks);
 
+/* Room for `row_count` rows of the result's columns, paid for by the query's budget. Sets row_count and cells. */
+enum err_code run_result_rows(struct query_run_ctx *run, struct result *result, uint64_t row_count,
+                              struct cell **ret_cells, struct err *err) ERR_MUST_CHECK;
+/* `order by` and `limit`, after the verb: sorts (stably) and cuts the rows, and says in meta what
+ * was cut. query_run does it for every verb that has not cut its rows itself. */
+enum err_code run_shape(struct query_run_ctx *run, struct result *result,
+                        struct err *err) ERR_MUST_CHECK;
+
 /* The verbs: each fills the columns, cells and totals of `result` (arena of the result). */
 enum err_code verb_trend(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK; /* and distinct */
 enum err_code verb_funnel(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

@@ -1,0 +1,407 @@
+#include "query/agg.h"
+
+#include "query/grow.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define CHARGE_STEP_BYTES ((size_t)64 << 10)
+#define BITMAP_BYTES      128u /* of an empty bitmap and its first container */
+#define BITMAP_ADD_BYTES  2u   /* of one more subject, at most, but for growth */
+#define UNIQUE_SLOTS_MIN  16u
+
+enum acc_kind acc_kind_of(enum agg_kind kind)
+{
+    switch (kind) {
+    case AGG_COUNT: return ACC_COUNT;
+    case AGG_USERS: return ACC_USERS;
+    case AGG_UNIQUE: return ACC_UNIQUE;
+    case AGG_SUM:
+    case AGG_AVG: return ACC_SUM;
+    case AGG_MIN: return ACC_MIN;
+    case AGG_MAX: return ACC_MAX;
+    case AGG_FIRST: return ACC_FIRST;
+    case AGG_LAST: return ACC_LAST;
+    case AGG_QUANTILE: return ACC_VALUES;
+    }
+    return ACC_COUNT;
+}
+
+void acc_pool_init(struct acc_pool *pool, struct arena *arena)
+{
+    *pool = (struct acc_pool){.arena = arena};
+}
+
+void acc_pool_done(struct acc_pool *pool)
+{
+    for (struct acc_users *users = pool->users; users != NULL; users = users->next) {
+        roaring_bitmap_free(users->bitmap);
+    }
+    if (pool->arena != NULL) {
+        budget_give(arena_budget(pool->arena), pool->taken_bytes);
+    }
+    *pool = (struct acc_pool){0};
+}
+
+/* ---- users ---- */
+
+enum err_code acc_charge(struct acc_pool *pool, size_t bytes, struct err *err)
+{
+    pool->pending_bytes += bytes;
+    if (pool->pending_bytes >= CHARGE_STEP_BYTES) {
+        ERR_TRY(budget_take(arena_budget(pool->arena), pool->pending_bytes, err));
+        pool->taken_bytes += pool->pending_bytes;
+        pool->pending_bytes = 0;
+    }
+    return ERR_OK;
+}
+
+static enum err_code acc_users_make(struct acc_pool *pool, union acc_cell *cell, struct err *err)
+{
+    struct acc_users *users = NULL;
+    ERR_TRY(acc_charge(pool, BITMAP_BYTES, err));
+    ERR_TRY(ARENA_NEW(pool->arena, 1, &users, err));
+    users->bitmap = roaring_bitmap_create();
+    if (users->bitmap == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory: no bitmap of subjects");
+    }
+    users->last = UINT32_MAX; /* no subject has this number */
+    users->next = pool->users;
+    pool->users = users;
+    cell->users = users;
+    return ERR_OK;
+}
+
+enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t subject,
+                           struct err *err)
+{
+    if (cell->users == NULL) {
+        ERR_TRY(acc_users_make(pool, cell, err));
+    }
+    struct acc_users *users = cell->users;
+    if (users->last == subject) {
+        return ERR_OK;
+    }
+    users->last = subject;
+    roaring_bitmap_add(users->bitmap, subject);
+    return acc_charge(pool, BITMAP_ADD_BYTES, err);
+}
+
+enum err_code acc_bitmap(struct acc_pool *pool, union acc_cell *cell, roaring_bitmap_t **ret,
+                         struct err *err)
+{
+    if (cell->users == NULL) {
+        ERR_TRY(acc_users_make(pool, cell, err));
+    }
+    cell->users->last = UINT32_MAX; /* the caller may take subjects out again */
+    *ret = cell->users->bitmap;
+    return ERR_OK;
+}
+
+/* ---- unique ---- */
+
+static void unique_put(struct acc_unique *set, struct hash128 hash)
+{
+    uint32_t at = (uint32_t)hash.lo & (set->size - 1);
+    while (set->slots[at].lo != 0 || set->slots[at].hi != 0) {
+        if (set->slots[at].lo == hash.lo && set->slots[at].hi == hash.hi) {
+            return;
+        }
+        at = (at + 1) & (set->size - 1);
+    }
+    set->slots[at] = hash;
+    set->count++;
+}
+
+static enum err_code unique_grow(struct acc_pool *pool, struct acc_unique *set, struct err *err)
+{
+    struct acc_unique more = {.size = set->size == 0 ? UNIQUE_SLOTS_MIN : set->size * 2};
+    if (more.size <= set->size) {
+        return err_set(err, ERR_LIMIT, "more than %u different values", set->count);
+    }
+    ERR_TRY(ARENA_NEW(pool->arena, more.size, &more.slots, err));
+    for (uint32_t i = 0; i < set->size; i++) {
+        if (set->slots[i].lo != 0 || set->slots[i].hi != 0) {
+            unique_put(&more, set->slots[i]);
+        }
+    }
+    *set = more;
+    return ERR_OK;
+}
+
+enum err_code acc_add_hash(struct acc_pool *pool, union acc_cell *cell, struct hash128 hash,
+                           struct err *err)
+{
+    if (cell->unique == NULL) {
+        ERR_TRY(ARENA_NEW(pool->arena, 1, &cell->unique, err));
+    }
+    struct acc_unique *set = cell->unique;
+    if ((uint64_t)(set->count + 1) * 4 > (uint64_t)set->size * 3) {
+        ERR_TRY(unique_grow(pool, set, err));
+    }
+    if (hash.lo == 0 && hash.hi == 0) {
+        hash.lo = 1; /* {0, 0} marks a free slot */
+    }
+    unique_put(set, hash);
+    return ERR_OK;
+}
+
+/* ---- sums ---- */
+
+static enum err_code sum_widen(struct acc_pool *pool, struct acc_sum *sum, struct err *err)
+{
+    struct num_sum *wide = NULL;
+    ERR_TRY(ARENA_NEW(pool->arena, 1, &wide, err));
+    num_sum_init(wide);
+    if (sum->count > 0) {
+        num_sum_add_decimal(wide, sum->m, sum->scale, sum->count);
+    }
+    sum->wide = wide;
+    return ERR_OK;
+}
+
+/* Raise the sum, or the addend, to the larger of the two scales; false where that overflows. */
+static bool decimal_align(__int128 *m, uint8_t *scale, uint8_t to_scale)
+{
+    while (*scale < to_scale) {
+        if (__builtin_mul_overflow(*m, 10, m)) {
+            return false;
+        }
+        (*scale)++;
+    }
+    return true;
+}
+
+static enum err_code sum_add(struct acc_pool *pool, struct acc_sum *sum, __int128 m, uint8_t scale,
+                             uint64_t count, struct err *err)
+{
+    if (sum->wide == NULL) {
+        __int128 a = sum->m;
+        __int128 b = m;
+        uint8_t a_scale = sum->count == 0 ? scale : sum->scale;
+        uint8_t b_scale = scale;
+        __int128 total = 0;
+        if (decimal_align(&a, &a_scale, b_scale) && decimal_align(&b, &b_scale, a_scale) &&
+            !__builtin_add_overflow(a, b, &total)) {
+            sum->m = total;
+            sum->scale = a_scale;
+            sum->count += count;
+            return ERR_OK;
+        }
+        ERR_TRY(sum_widen(pool, sum, err));
+    }
+    num_sum_add_decimal(sum->wide, m, scale, count);
+    sum->count += count;
+    return ERR_OK;
+}
+
+enum err_code acc_add_sum(struct acc_pool *pool, union acc_cell *cell, int64_t m, uint8_t scale,
+                          struct err *err)
+{
+    if (cell->sum == NULL) {
+        ERR_TRY(ARENA_NEW(pool->arena, 1, &cell->sum, err));
+    }
+    struct acc_sum *sum = cell->sum;
+    if (scale != NUM_DOUBLE) {
+        return sum_add(pool, sum, m, scale, 1, err);
+    }
+    if (sum->wide == NULL) {
+        ERR_TRY(sum_widen(pool, sum, err));
+    }
+    num_sum_add(sum->wide, (struct num){.m = m, .scale = scale});
+    sum->count++;
+    return ERR_OK;
+}
+
+/* ---- single values ---- */
+
+static int value_cmp(const struct acc_value *a, const struct acc_value *b)
+{
+    switch (a->type) {
+    case COL_NUMBER: return num_cmp(a->number, b->number);
+    case COL_STRING: return str_cmp(a->string, b->string);
+    default: return (a->i64 > b->i64) - (a->i64 < b->i64);
+    }
+}
+
+/* True where `a` is to be kept rather than `b`. */
+static bool value_beats(enum acc_kind kind, const struct acc_value *a, const struct acc_value *b)
+{
+    if (kind == ACC_MIN) {
+        return value_cmp(a, b) < 0;
+    }
+    if (kind == ACC_MAX) {
+        return value_cmp(a, b) > 0;
+    }
+    int order = (a->at_ms > b->at_ms) - (a->at_ms < b->at_ms);
+    if (order == 0) {
+        order = str_cmp(a->event_id, b->event_id);
+    }
+    return kind == ACC_FIRST ? order < 0 : order > 0;
+}
+
+enum err_code acc_add_value(struct acc_pool *pool, enum acc_kind kind, union acc_cell *cell,
+                            const struct acc_value *value, struct err *err)
+{
+    if (cell->value != NULL && !value_beats(kind, value, cell->value)) {
+        return ERR_OK;
+    }
+    if (cell->value == NULL) {
+        ERR_TRY(ARENA_NEW(pool->arena, 1, &cell->value, err));
+    }
+    struct acc_value own = *value;
+    if (value->type == COL_STRING) {
+        ERR_TRY(arena_str(pool->arena, value->string, &own.string, err));
+    }
+    if (kind == ACC_FIRST || kind == ACC_LAST) {
+        ERR_TRY(arena_str(pool->arena, value->event_id, &own.event_id, err));
+    }
+    *cell->value = own;
+    return ERR_OK;
+}
+
+/* ---- all values ---- */
+
+enum err_code acc_add_number(struct acc_pool *pool, union acc_cell *cell, struct num number,
+                             struct err *err)
+{
+    if (cell->values == NULL) {
+        ERR_TRY(ARENA_NEW(pool->arena, 1, &cell->values, err));
+    }
+    struct acc_values *values = cell->values;
+    ERR_TRY(GROW(pool->arena, &values->items, values->count, &values->cap, err));
+    values->items[values->count++] = number;
+    return ERR_OK;
+}
+
+static void num_swap(struct num *a, struct num *b)
+{
+    struct num t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* C. A. R. Hoare's FIND, with a pivot of three: afterwards items[rank] is what sorting would put
+ * there, nothing before it is larger and nothing behind it smaller. */
+static void num_select(struct num *items, size_t count, size_t rank)
+{
+    size_t low = 0;
+    size_t high = count; /* rank lies in [low, high) */
+    while (high - low > 1) {
+        size_t mid = low + (high - low - 1) / 2;
+        if (num_cmp(items[mid], items[low]) < 0) {
+            num_swap(&items[mid], &items[low]);
+        }
+        if (num_cmp(items[high - 1], items[low]) < 0) {
+            num_swap(&items[high - 1], &items[low]);
+        }
+        if (num_cmp(items[high - 1], items[mid]) < 0) {
+            num_swap(&items[high - 1], &items[mid]);
+        }
+        struct num pivot = items[mid];
+        size_t i = low;
+        size_t j = high - 1;
+        while (true) {
+            while (num_cmp(items[i], pivot) < 0) {
+                i++;
+            }
+            while (num_cmp(pivot, items[j]) < 0) {
+                j--;
+            }
+            if (i >= j) {
+                break;
+            }
+            num_swap(&items[i], &items[j]);
+            i++;
+            j--;
+        }
+        /* [low, j] <= pivot <= [j + 1, high); both parts are shorter than before */
+        if (rank <= j) {
+            high = j + 1;
+        } else {
+            low = j + 1;
+        }
+    }
+}
+
+bool acc_quantile(struct acc_values *values, double quantile, struct num *ret)
+{
+    if (values == NULL || values->count == 0) {
+        return false;
+    }
+    double position = quantile * (double)(values->count - 1);
+    size_t rank = (size_t)floor(position);
+    double part = position - (double)rank;
+    num_select(values->items, values->count, rank);
+    struct num low = values->items[rank];
+    if (part == 0.0 || rank + 1 >= values->count) {
+        *ret = low;
+        return true;
+    }
+    struct num high = values->items[rank + 1];
+    for (size_t i = rank + 2; i < values->count; i++) {
+        if (num_cmp(values->items[i], high) < 0) {
+            high = values->items[i];
+        }
+    }
+    if (num_cmp(low, high) == 0) {
+        *ret = low;
+        return true;
+    }
+    double a = num_to_double(low);
+    double b = num_to_double(high);
+    return num_double(a + (b - a) * part, ret);
+}
+
+/* ---- merging ---- */
+
+static enum err_code acc_merge_sum(struct acc_pool *pool, union acc_cell *into,
+                                   const struct acc_sum *from, struct err *err)
+{
+    if (into->sum == NULL) {
+        ERR_TRY(ARENA_NEW(pool->arena, 1, &into->sum, err));
+    }
+    struct acc_sum *sum = into->sum;
+    if (from->wide == NULL) {
+        return from->count == 0 ? ERR_OK
+                                : sum_add(pool, sum, from->m, from->scale, from->count, err);
+    }
+    if (sum->wide == NULL) {
+        ERR_TRY(sum_widen(pool, sum, err));
+    }
+    num_sum_merge(sum->wide, from->wide);
+    sum->count += from->count;
+    return ERR_OK;
+}
+
+enum err_code acc_merge(struct acc_pool *pool, enum acc_kind kind, union acc_cell *into,
+                        const union acc_cell *from, struct err *err)
+{
+    if (from->count == 0) { /* nothing yet, of any kind */
+        return ERR_OK;
+    }
+    switch (kind) {
+    case ACC_COUNT: into->count += from->count; return ERR_OK;
+    case ACC_UNIQUE:
+        for (uint32_t i = 0; i < from->unique->size; i++) {
+            struct hash128 hash = from->unique->slots[i];
+            if (hash.lo != 0 || hash.hi != 0) {
+                ERR_TRY(acc_add_hash(pool, into, hash, err));
+            }
+        }
+        return ERR_OK;
+    case ACC_SUM: return acc_merge_sum(pool, into, from->sum, err);
+    case ACC_MIN:
+    case ACC_MAX:
+    case ACC_FIRST:
+    case ACC_LAST: return acc_add_value(pool, kind, into, from->value, err);
+    case ACC_VALUES:
+        for (uint32_t i = 0; i < from->values->count; i++) {
+            ERR_TRY(acc_add_number(pool, into, from->values->items[i], err));
+        }
+        return ERR_OK;
+    case ACC_USERS: break;
+    }
+    ASSERT(kind != ACC_USERS); /* subject numbers of different shards mean different subjects */
+    return ERR_OK;
+}

@@ -1,0 +1,113 @@
+/* query/agg.h - accumulators: what a trend keeps for one (group, span of time) until all is added
+ * up.
+ *
+ * A cell is eight bytes that mean "nothing yet" when zero, so that a whole table of cells is one
+ * zeroed allocation; everything larger is made when its first value comes. All kinds can be merged,
+ * across spans, groups and tasks, and the outcome never depends on the order of adding:
+ *
+ *     COUNT    the number itself
+ *     USERS    a roaring bitmap of subject numbers; of different shards only the counts add up
+ *     UNIQUE   a set of 128-bit hashes (2^64 values collide with a chance of about one half; a
+ *              billion with one in 10^20)
+ *     SUM      decimals as a 128-bit integer at one scale; what does not fit, a num_sum
+ *     MIN ...  one value; FIRST and LAST with the (event_time, event_id) that they stand at
+ *     VALUES   all numbers, for exact quantiles
+ *
+ * Thread: a pool and its cells belong to one task. Ownership: bitmaps are the pool's.
+ */
+#pragma once
+
+#include "query/bound.h"
+#include "query/result.h"
+#include "storage/base/hash.h"
+
+enum acc_kind {
+    ACC_COUNT,
+    ACC_USERS,
+    ACC_UNIQUE,
+    ACC_SUM, /* of sum and avg */
+    ACC_MIN,
+    ACC_MAX,
+    ACC_FIRST,
+    ACC_LAST,
+    ACC_VALUES, /* of all quantiles */
+};
+enum acc_kind acc_kind_of(enum agg_kind kind);
+
+struct acc_users {
+    struct acc_users *next; /* of the pool */
+    roaring_bitmap_t *bitmap;
+    uint32_t last; /* subject added last: rows come by subject, repeats are the rule */
+};
+
+struct acc_unique {
+    struct hash128 *slots; /* {0, 0} = free */
+    uint32_t size;         /* a power of two, or 0 */
+    uint32_t count;
+};
+
+struct acc_sum {
+    uint64_t count;
+    __int128 m; /* m * 10^-scale, while `wide` is NULL */
+    uint8_t scale;
+    struct num_sum *wide;
+};
+
+struct acc_value {
+    enum col_type type;
+    struct num number;
+    int64_t i64; /* time, bool */
+    struct str string;
+    int64_t at_ms; /* FIRST, LAST: where the value stands */
+    struct str event_id;
+};
+
+struct acc_values {
+    struct num *items;
+    uint32_t count, cap;
+};
+
+union acc_cell {
+    uint64_t count;
+    struct acc_users *users;
+    struct acc_unique *unique;
+    struct acc_sum *sum;
+    struct acc_value *value;
+    struct acc_values *values;
+};
+
+/* The memory of a task's cells. */
+struct acc_pool {
+    struct arena *arena;
+    struct acc_users *users;
+    size_t taken_bytes;   /* of the budget, for bitmaps */
+    size_t pending_bytes; /* grown and not yet taken */
+};
+void acc_pool_init(struct acc_pool *pool, struct arena *arena);
+void acc_pool_done(struct acc_pool *pool);
+
+enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t subject,
+                           struct err *err) ERR_MUST_CHECK;
+/* The cell's bitmap, made when there is none: for unions with stored sets. After them, acc_charge.
+ */
+enum err_code acc_bitmap(struct acc_pool *pool, union acc_cell *cell, roaring_bitmap_t **ret,
+                         struct err *err) ERR_MUST_CHECK;
+enum err_code acc_charge(struct acc_pool *pool, size_t bytes, struct err *err) ERR_MUST_CHECK;
+enum err_code acc_add_hash(struct acc_pool *pool, union acc_cell *cell, struct hash128 hash,
+                           struct err *err) ERR_MUST_CHECK;
+/* m * 10^-scale, or a double's bits where scale is NUM_DOUBLE. */
+enum err_code acc_add_sum(struct acc_pool *pool, union acc_cell *cell, int64_t m, uint8_t scale,
+                          struct err *err) ERR_MUST_CHECK;
+enum err_code acc_add_number(struct acc_pool *pool, union acc_cell *cell, struct num number,
+                             struct err *err) ERR_MUST_CHECK; /* VALUES */
+/* MIN, MAX, FIRST, LAST. The value's strings are copied when it is kept. */
+enum err_code acc_add_value(struct acc_pool *pool, enum acc_kind kind, union acc_cell *cell,
+                            const struct acc_value *value, struct err *err) ERR_MUST_CHECK;
+
+/* Put `from` into `into`; any kind but USERS, which must be counted per shard. */
+enum err_code acc_merge(struct acc_pool *pool, enum acc_kind kind, union acc_cell *into,
+                        const union acc_cell *from, struct err *err) ERR_MUST_CHECK;
+
+/* The inclusive quantile of all values: linear between the closest ranks; exact where it falls on
+ * one. Reorders the items. False where there are none. */
+bool acc_quantile(struct acc_values *values, double quantile, struct num *ret);

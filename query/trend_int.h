@@ -1,0 +1,66 @@
+/* query/trend_int.h - a trend between its two halves: what tasks gather, and what is made of it.
+ *
+ *     plan     lanes: one per (kind of accumulator, selector, field, rolling span); each on a grid
+ *     tasks    per lane and group an array of cells, one per atom of the lane's grid
+ *     answer   per output row and lane the union of the cells of its groups and atoms, over tasks
+ *
+ * A grid cuts time at every border that some bucket of its lanes needs: the buckets' own borders,
+ * or, for `rolling W`, each bucket's end and that end minus W. Between two borders lies an *atom*;
+ * a bucket is a run of atoms. So a row is added once, however many rolling buckets it is part of,
+ * and the total over the range is one more run of atoms.
+ */
+#pragma once
+
+#include "query/agg.h"
+#include "query/agg_expr.h"
+#include "query/keys.h"
+#include "query/run.h"
+
+struct trend_bucket { /* a run of atoms: [atom_begin, atom_end) */
+    uint32_t atom_begin, atom_end;
+};
+
+struct trend_grid {
+    uint64_t rolling_ms;
+    int64_t *edges; /* atom_count + 1, ascending */
+    uint32_t atom_count;
+    struct trend_bucket *buckets; /* bucket_count of the plan */
+    struct trend_bucket total;    /* the query's range */
+};
+
+struct trend_lane {
+    enum acc_kind kind;
+    uint32_t selector;
+    struct field field;
+    uint32_t grid;
+    bool is_indexed; /* subject sets answer it; no row is read but at the borders of atoms */
+};
+
+struct trend_plan {
+    const struct bound_query *query;
+    uint64_t hash_seed;
+    int64_t from_ms, to_ms; /* of the query, or of the data */
+    int64_t *begins;        /* of buckets, as the calendar has them; and the end of the last */
+    uint32_t bucket_count;
+    struct trend_grid *grids;
+    uint32_t grid_count;
+    struct trend_lane *lanes;
+    uint32_t lane_count;
+    uint32_t *lane_of; /* by measure * agg_count + agg; UINT32_MAX where the measure has no such */
+};
+
+/* What a task has gathered. */
+struct trend_slot {
+    struct acc_pool pool;
+    struct groups *groups;
+    union acc_cell ***cells; /* [lane][group][atom]; NULL where a group has none */
+    uint32_t group_cap;
+    int64_t row_min_ms, row_max_ms; /* of the rows that counted; min > max: none */
+};
+
+enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
+                              struct err *err) ERR_MUST_CHECK;
+/* A run_task_fn; the plan is found through `run->verb_plan`. */
+enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
+                         struct arena *arena, struct io *io, void *slot,
+                         struct err *err) ERR_MUST_CHECK;

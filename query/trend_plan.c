@@ -1,0 +1,203 @@
+#include "query/trend_int.h"
+
+#include "query/pred_eval.h"
+#include "storage/base/rng.h"
+#include "storage/base/size.h"
+
+#include <stdlib.h>
+
+#define NONE UINT32_MAX
+
+/* ---- time ---- */
+
+static enum err_code plan_buckets(struct query_run_ctx *run, struct trend_plan *plan,
+                                  struct err *err)
+{
+    const struct bound_query *query = run->query;
+    const struct snapshot *snapshot = run->snapshot;
+    plan->from_ms = query->from_ms;
+    plan->to_ms = query->to_ms;
+    if (!query->has_range) {
+        bool is_empty = snapshot->time_min_ms > snapshot->time_max_ms;
+        plan->from_ms = is_empty ? 0 : snapshot->time_min_ms;
+        plan->to_ms = is_empty ? 0 : snapshot->time_max_ms + 1;
+    }
+    if (!query->has_each) {
+        ERR_TRY(ARENA_NEW(run->arena, 2, &plan->begins, err));
+        plan->begins[0] = plan->from_ms;
+        plan->begins[1] = plan->to_ms;
+        plan->bucket_count = 1;
+        return ERR_OK;
+    }
+    struct civil_grid grid = {0};
+    ERR_TRY(civil_grid_init(query->zone, query->each_unit, query->each_count,
+                            (enum civil_weekday)query->week_start, &grid, err));
+    return civil_buckets(&grid, plan->from_ms, plan->to_ms, QUERY_BUCKETS_MAX, run->arena,
+                         &plan->begins, &plan->bucket_count, err);
+}
+
+static int64_t ms_before(int64_t ts_ms, uint64_t span_ms)
+{
+    int64_t begin = 0;
+    return span_ms > INT64_MAX || __builtin_sub_overflow(ts_ms, (int64_t)span_ms, &begin)
+               ? INT64_MIN
+               : begin;
+}
+
+/* The time that bucket b looks at. The first and the last are cut by the range. */
+static void plan_bucket_span(const struct trend_plan *plan, uint64_t rolling_ms, uint32_t b,
+                             int64_t *ret_begin, int64_t *ret_end)
+{
+    int64_t end = MIN_OF(plan->begins[b + 1], plan->to_ms);
+    *ret_begin =
+        rolling_ms != 0 ? ms_before(end, rolling_ms) : MAX_OF(plan->begins[b], plan->from_ms);
+    *ret_end = end;
+}
+
+static int compare_i64(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a;
+    int64_t y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static uint32_t edge_idx(const struct trend_grid *grid, int64_t ts_ms)
+{
+    const int64_t *at =
+        bsearch(&ts_ms, grid->edges, (size_t)grid->atom_count + 1, sizeof(ts_ms), compare_i64);
+    ASSERT(at != NULL);
+    return (uint32_t)(at - grid->edges);
+}
+
+static enum err_code plan_grid(struct query_run_ctx *run, const struct trend_plan *plan,
+                               uint64_t rolling_ms, struct trend_grid *ret, struct err *err)
+{
+    struct trend_grid grid = {.rolling_ms = rolling_ms};
+    size_t edge_max = (size_t)plan->bucket_count * 2 + 2;
+    ERR_TRY(ARENA_NEW(run->arena, edge_max, &grid.edges, err));
+    ERR_TRY(ARENA_NEW(run->arena, plan->bucket_count, &grid.buckets, err));
+    for (uint32_t b = 0; b < plan->bucket_count; b++) {
+        plan_bucket_span(plan, rolling_ms, b, &grid.edges[2 * b], &grid.edges[2 * b + 1]);
+    }
+    grid.edges[edge_max - 2] = plan->from_ms;
+    grid.edges[edge_max - 1] = MAX_OF(plan->from_ms, plan->to_ms);
+    qsort(grid.edges, edge_max, sizeof(*grid.edges), compare_i64);
+    uint32_t count = 0;
+    for (size_t i = 0; i < edge_max; i++) {
+        if (count == 0 || grid.edges[i] != grid.edges[count - 1]) {
+            grid.edges[count++] = grid.edges[i];
+        }
+    }
+    grid.atom_count = count - 1;
+    for (uint32_t b = 0; b < plan->bucket_count; b++) {
+        int64_t begin = 0;
+        int64_t end = 0;
+        plan_bucket_span(plan, rolling_ms, b, &begin, &end);
+        grid.buckets[b] = (struct trend_bucket){edge_idx(&grid, begin), edge_idx(&grid, end)};
+    }
+    grid.total = (struct trend_bucket){edge_idx(&grid, plan->from_ms),
+                                       edge_idx(&grid, MAX_OF(plan->from_ms, plan->to_ms))};
+    *ret = grid;
+    return ERR_OK;
+}
+
+static enum err_code plan_grid_of(struct query_run_ctx *run, struct trend_plan *plan,
+                                  uint64_t rolling_ms, uint32_t *ret_grid, struct err *err)
+{
+    uint32_t g = 0;
+    while (g < plan->grid_count && plan->grids[g].rolling_ms != rolling_ms) {
+        g++;
+    }
+    if (g == plan->grid_count) {
+        ERR_TRY(plan_grid(run, plan, rolling_ms, &plan->grids[g], err));
+        plan->grid_count++;
+    }
+    *ret_grid = g;
+    return ERR_OK;
+}
+
+/* ---- lanes ---- */
+
+/* Users of whole events: no predicate, no breakdown. */
+static bool plan_is_indexed(const struct query_run_ctx *run, const struct agg *agg)
+{
+    const struct bound_query *query = run->query;
+    if (agg->kind != AGG_USERS || query->key_count > 0 ||
+        (query->where != NULL && query->where->kind != PRED_TRUE) ||
+        (run->request != NULL && run->request->is_reference_path)) {
+        return false;
+    }
+    const struct selector *selector = &query->selectors[agg->selector];
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        if (selector->alts[i].pred != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool lane_has_field(enum acc_kind kind)
+{
+    return kind != ACC_COUNT && kind != ACC_USERS;
+}
+
+static enum err_code plan_lane_of(struct query_run_ctx *run, struct trend_plan *plan,
+                                  const struct agg *agg, uint64_t rolling_ms, uint32_t *ret_lane,
+                                  struct err *err)
+{
+    struct trend_lane lane = {
+        .kind = acc_kind_of(agg->kind),
+        .selector = agg->selector,
+        .field = agg->field,
+        .is_indexed = plan_is_indexed(run, agg),
+    };
+    ERR_TRY(plan_grid_of(run, plan, rolling_ms, &lane.grid, err));
+    for (uint32_t i = 0; i < plan->lane_count; i++) {
+        const struct trend_lane *other = &plan->lanes[i];
+        if (other->kind == lane.kind && other->selector == lane.selector &&
+            other->grid == lane.grid &&
+            (!lane_has_field(lane.kind) ||
+             (other->field.kind == lane.field.kind &&
+              pred_field_col(&other->field) == pred_field_col(&lane.field)))) {
+            *ret_lane = i;
+            return ERR_OK;
+        }
+    }
+    *ret_lane = plan->lane_count;
+    plan->lanes[plan->lane_count++] = lane;
+    return ERR_OK;
+}
+
+static enum err_code plan_expr(struct query_run_ctx *run, struct trend_plan *plan,
+                               const struct expr *expr, const struct measure *measure,
+                               uint32_t *lane_of, struct err *err)
+{
+    if (expr == NULL || expr->kind == EXPR_NUM) {
+        return ERR_OK;
+    }
+    if (expr->kind == EXPR_AGG) {
+        return plan_lane_of(run, plan, &plan->query->aggs[expr->agg], measure->rolling_ms,
+                            &lane_of[expr->agg], err);
+    }
+    ERR_TRY(plan_expr(run, plan, expr->left, measure, lane_of, err));
+    return plan_expr(run, plan, expr->right, measure, lane_of, err);
+}
+
+enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct trend_plan plan = {.query = query};
+    size_t pair_count = (size_t)query->measure_count * query->agg_count;
+    ERR_TRY(rng_system(&plan.hash_seed, sizeof(plan.hash_seed), err));
+    ERR_TRY(plan_buckets(run, &plan, err));
+    ERR_TRY(ARENA_NEW(run->arena, query->measure_count, &plan.grids, err));
+    ERR_TRY(ARENA_NEW(run->arena, pair_count, &plan.lanes, err));
+    ERR_TRY(ARENA_NEW(run->arena, pair_count, &plan.lane_of, err));
+    memset(plan.lane_of, 0xff, pair_count * sizeof(*plan.lane_of));
+    for (uint32_t m = 0; m < query->measure_count; m++) {
+        ERR_TRY(plan_expr(run, &plan, query->measures[m].expr, &query->measures[m],
+                          plan.lane_of + (size_t)m * query->agg_count, err));
+    }
+    *ret = plan;
+    return ERR_OK;
+}

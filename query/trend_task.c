@@ -1,0 +1,595 @@
+/* query/trend_task.c - a task's half of a trend: rows, or stored sets of subjects, into cells. */
+#include "query/trend_int.h"
+
+#include "query/pred_eval.h"
+#include "storage/base/size.h"
+
+#include <stdlib.h>
+
+#define NONE UINT32_MAX
+
+/* Hashes of a dictionary's entries, made as they occur. */
+struct hash_memo {
+    const struct dict *dict;
+    struct hash128 *hashes;
+    uint8_t *is_known;
+};
+
+struct trend_work {
+    struct query_run_ctx *run;
+    const struct run_task *task;
+    const struct trend_plan *plan;
+    struct trend_slot *slot;
+    struct arena *arena;
+    struct io *io;
+    struct hash_memo *memos; /* by lane */
+};
+
+/* The rows of a block that one lane takes. */
+struct lane_rows {
+    uint32_t count;
+    uint32_t *idx;          /* into the block's arrays */
+    union acc_cell **cells; /* where each belongs */
+};
+
+/* ---- cells ---- */
+
+static enum err_code slot_grow_groups(struct trend_work *work, uint32_t group_count,
+                                      struct err *err)
+{
+    struct trend_slot *slot = work->slot;
+    if (group_count <= slot->group_cap) {
+        return ERR_OK;
+    }
+    uint32_t cap = MAX_OF(group_count, slot->group_cap * 2);
+    for (uint32_t l = 0; l < work->plan->lane_count; l++) {
+        union acc_cell **more = NULL;
+        ERR_TRY(ARENA_NEW(work->arena, cap, &more, err));
+        if (slot->group_cap > 0) {
+            memcpy(more, slot->cells[l], slot->group_cap * sizeof(*more));
+        }
+        slot->cells[l] = more;
+    }
+    slot->group_cap = cap;
+    return ERR_OK;
+}
+
+static enum err_code slot_cells(struct trend_work *work, uint32_t lane, uint32_t group,
+                                union acc_cell **ret, struct err *err)
+{
+    union acc_cell **cells = &work->slot->cells[lane][group];
+    if (*cells == NULL) {
+        uint32_t atom_count = work->plan->grids[work->plan->lanes[lane].grid].atom_count;
+        ERR_TRY(ARENA_NEW(work->arena, atom_count, cells, err));
+    }
+    *ret = *cells;
+    return ERR_OK;
+}
+
+/* ---- rows ---- */
+
+/* The atom of each row, NONE outside the grid. Times of neighbours are near each other, so the last
+ * atom is tried first. */
+static void grid_atoms(const struct trend_grid *grid, const struct scan_block *block,
+                       uint32_t *out_atoms)
+{
+    uint32_t atom = NONE;
+    int64_t begin = 0;
+    int64_t end = 0; /* [begin, end) is the span of `atom` */
+    for (uint32_t i = 0; i < block->count; i++) {
+        int64_t ts = block->times[i];
+        if (ts < begin || ts >= end) {
+            if (ts < grid->edges[0] || ts >= grid->edges[grid->atom_count]) {
+                out_atoms[i] = NONE;
+                continue;
+            }
+            atom = civil_bucket_idx(grid->edges, grid->atom_count, ts);
+            begin = grid->edges[atom];
+            end = grid->edges[atom + 1];
+        }
+        out_atoms[i] = atom;
+    }
+}
+
+static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
+                               const struct scan_block *block, const uint32_t *groups,
+                               const uint32_t *atoms, struct arena *scratch, struct lane_rows *ret,
+                               struct err *err)
+{
+    struct lane_rows rows = {0};
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(*rows.idx), &memory, err));
+    rows.idx = memory;
+    ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(union acc_cell *), &memory, err));
+    rows.cells = memory;
+    uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
+    uint32_t group = NONE;
+    union acc_cell *cells = NULL;
+    for (uint32_t i = 0; i < block->count; i++) {
+        if ((block->masks[i] & bit) == 0 || atoms[i] == NONE) {
+            continue;
+        }
+        if (groups[i] != group) {
+            group = groups[i];
+            ERR_TRY(slot_cells(work, lane, group, &cells, err));
+        }
+        rows.idx[rows.count] = i;
+        rows.cells[rows.count++] = cells + atoms[i];
+    }
+    *ret = rows;
+    return ERR_OK;
+}
+
+static struct hash128 value_hash(const struct vec *vec, uint32_t place, uint64_t seed)
+{
+    if (vec->kind == VEC_BYTES) {
+        struct str s = vec_str(vec, place);
+        return hash128(s.ptr, s.len, seed);
+    }
+    int64_t words[2] = {0, 0};
+    switch (vec->kind) {
+    case VEC_NUM:
+    case VEC_F64: {
+        struct num n = vec_num(vec, place);
+        words[0] = n.m;
+        words[1] = n.scale;
+        break;
+    }
+    case VEC_BOOL: words[0] = vec->u8[place] != 0; break;
+    default: words[0] = vec->i64[place]; break;
+    }
+    return hash128(words, sizeof(words), seed);
+}
+
+static enum err_code memo_for(struct trend_work *work, struct hash_memo *memo,
+                              const struct dict *dict, struct err *err)
+{
+    if (memo->dict == dict) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->hashes, err));
+    ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->is_known, err));
+    memo->dict = dict;
+    return ERR_OK;
+}
+
+static struct hash128 memo_hash(struct hash_memo *memo, uint32_t code, uint64_t seed)
+{
+    if (!memo->is_known[code]) {
+        struct str s = dict_value(memo->dict, code);
+        memo->hashes[code] = hash128(s.ptr, s.len, seed);
+        memo->is_known[code] = 1;
+    }
+    return memo->hashes[code];
+}
+
+static enum err_code add_unique(struct trend_work *work, uint32_t lane,
+                                const struct lane_rows *rows, const struct vec *vec,
+                                const uint32_t *places, struct err *err)
+{
+    struct acc_pool *pool = &work->slot->pool;
+    struct hash_memo *memo = &work->memos[lane];
+    uint64_t seed = work->plan->hash_seed;
+    bool has_codes = vec->kind == VEC_CODE || vec->kind == VEC_LIST;
+    if (has_codes) {
+        ERR_TRY(memo_for(work, memo, vec->dict, err));
+    }
+    for (uint32_t k = 0; k < rows->count; k++) {
+        uint32_t place = places[rows->idx[k]];
+        if (place == NONE) {
+            continue;
+        }
+        if (!has_codes) {
+            ERR_TRY(acc_add_hash(pool, rows->cells[k], value_hash(vec, place, seed), err));
+            continue;
+        }
+        /* each item of a list is a value */
+        uint32_t begin = vec->kind == VEC_LIST ? vec->offs[place] : place;
+        uint32_t end = vec->kind == VEC_LIST ? vec->offs[place + 1] : place + 1;
+        for (uint32_t c = begin; c < end; c++) {
+            ERR_TRY(acc_add_hash(pool, rows->cells[k], memo_hash(memo, vec->u32[c], seed), err));
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code add_sums(struct trend_work *work, const struct lane_rows *rows,
+                              const struct vec *vec, const uint32_t *places, struct err *err)
+{
+    for (uint32_t k = 0; k < rows->count; k++) {
+        uint32_t place = places[rows->idx[k]];
+        if (place == NONE) {
+            continue;
+        }
+        struct num n = {.m = 0, .scale = vec->scale};
+        if (vec->kind == VEC_NUM && vec->scales == NULL) {
+            n.m = vec->i64[place]; /* one scale for all, lowest terms or not */
+        } else {
+            n = vec_num(vec, place);
+        }
+        ERR_TRY(acc_add_sum(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
+    }
+    return ERR_OK;
+}
+
+static struct acc_value value_at(const struct vec *vec, uint32_t place)
+{
+    switch (vec->kind) {
+    case VEC_NUM:
+    case VEC_F64: return (struct acc_value){.type = COL_NUMBER, .number = vec_num(vec, place)};
+    case VEC_BOOL: return (struct acc_value){.type = COL_BOOL, .i64 = vec->u8[place] != 0};
+    case VEC_I64: return (struct acc_value){.type = COL_TIME, .i64 = vec->i64[place]};
+    default: return (struct acc_value){.type = COL_STRING, .string = vec_str(vec, place)};
+    }
+}
+
+static enum err_code add_values(struct trend_work *work, enum acc_kind kind, struct scan *scan,
+                                const struct scan_block *block, const struct lane_rows *rows,
+                                const struct vec *vec, const uint32_t *places, struct err *err)
+{
+    struct vec ids = {0};
+    const uint32_t *id_places = NULL;
+    bool has_place = kind == ACC_FIRST || kind == ACC_LAST;
+    if (has_place) {
+        const struct field event_id = {.kind = FIELD_EVENT_ID, .type = COL_STRING};
+        ERR_TRY(scan_field(scan, &event_id, &ids, &id_places, err));
+    }
+    for (uint32_t k = 0; k < rows->count; k++) {
+        uint32_t i = rows->idx[k];
+        if (places[i] == NONE) {
+            continue;
+        }
+        struct acc_value value = value_at(vec, places[i]);
+        if (has_place) {
+            value.at_ms = block->times[i];
+            if (id_places[i] != NONE) {
+                value.event_id = vec_str(&ids, id_places[i]);
+            }
+        }
+        ERR_TRY(acc_add_value(&work->slot->pool, kind, rows->cells[k], &value, err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code add_numbers(struct trend_work *work, const struct lane_rows *rows,
+                                 const struct vec *vec, const uint32_t *places, struct err *err)
+{
+    for (uint32_t k = 0; k < rows->count; k++) {
+        uint32_t place = places[rows->idx[k]];
+        if (place != NONE) {
+            ERR_TRY(acc_add_number(&work->slot->pool, rows->cells[k], vec_num(vec, place), err));
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code lane_add_rows(struct trend_work *work, uint32_t lane_idx, struct scan *scan,
+                                   const struct scan_block *block, const struct lane_rows *rows,
+                                   struct err *err)
+{
+    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
+    if (lane->kind == ACC_COUNT) {
+        for (uint32_t k = 0; k < rows->count; k++) {
+            rows->cells[k]->count++;
+        }
+        return ERR_OK;
+    }
+    if (lane->kind == ACC_USERS) {
+        for (uint32_t k = 0; k < rows->count; k++) {
+            ERR_TRY(acc_add_user(&work->slot->pool, rows->cells[k], block->subjects[rows->idx[k]],
+                                 err));
+        }
+        return ERR_OK;
+    }
+    struct vec vec = {0};
+    const uint32_t *places = NULL;
+    ERR_TRY(scan_field(scan, &lane->field, &vec, &places, err));
+    bool is_number = vec.kind == VEC_NUM || vec.kind == VEC_F64;
+    if (vec.kind == VEC_ABSENT) {
+        return ERR_OK;
+    }
+    switch (lane->kind) {
+    case ACC_UNIQUE: return add_unique(work, lane_idx, rows, &vec, places, err);
+    case ACC_SUM: return is_number ? add_sums(work, rows, &vec, places, err) : ERR_OK;
+    case ACC_VALUES: return is_number ? add_numbers(work, rows, &vec, places, err) : ERR_OK;
+    default:
+        return vec.kind == VEC_LIST
+                   ? ERR_OK
+                   : add_values(work, lane->kind, scan, block, rows, &vec, places, err);
+    }
+}
+
+/* Add a block to the lanes that `is_indexed` selects, or to the one lane `only`. */
+static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
+                                    const struct scan_block *block, uint32_t only, struct err *err)
+{
+    struct arena *scratch = scan_read_ctx(scan)->arena;
+    const struct trend_plan *plan = work->plan;
+    const uint32_t *groups = NULL;
+    ERR_TRY(groups_of_block(work->slot->groups, scan, block, &groups, err));
+    ERR_TRY(slot_grow_groups(work, groups_count(work->slot->groups), err));
+    for (uint32_t i = 0; only == NONE && i < block->count; i++) {
+        work->slot->row_min_ms = MIN_OF(work->slot->row_min_ms, block->times[i]);
+        work->slot->row_max_ms = MAX_OF(work->slot->row_max_ms, block->times[i]);
+    }
+    for (uint32_t g = 0; g < plan->grid_count; g++) {
+        uint32_t *atoms = NULL;
+        for (uint32_t l = 0; l < plan->lane_count; l++) {
+            const struct trend_lane *lane = &plan->lanes[l];
+            if (lane->grid != g || (only == NONE ? lane->is_indexed : l != only)) {
+                continue;
+            }
+            if (atoms == NULL) {
+                void *memory = NULL;
+                ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(*atoms), &memory, err));
+                atoms = memory;
+                grid_atoms(&plan->grids[g], block, atoms);
+            }
+            struct lane_rows rows = {0};
+            ERR_TRY(lane_pick(work, l, block, groups, atoms, scratch, &rows, err));
+            ERR_TRY(lane_add_rows(work, l, scan, block, &rows, err));
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code task_scan(struct trend_work *work, const struct source *source,
+                               const struct scan_want *wants, uint32_t want_count, uint32_t only,
+                               struct err *err)
+{
+    const struct run_task *task = work->task;
+    const struct scan_spec spec = {
+        .query = work->plan->query,
+        .wants = wants,
+        .want_count = want_count,
+        .subject_begin = task->subject_begin,
+        .subject_end = task->subject_end,
+        .deleted = work->run->snapshot->deleted[task->shard],
+        .no_index = work->run->request != NULL && work->run->request->is_reference_path,
+    };
+    CLEANUP(scan_closep) struct scan *scan = NULL;
+    ERR_TRY(scan_open(source, &spec, work->run, work->arena, work->io, &scan, err));
+    while (true) {
+        struct scan_block block = {0};
+        bool has_more = false;
+        ERR_TRY(scan_next(scan, &block, &has_more, err));
+        if (!has_more) {
+            return ERR_OK;
+        }
+        ERR_TRY(task_add_block(work, scan, &block, only, err));
+    }
+}
+
+/* One want per selector that some lane reads rows of, over all the time that these lanes look at.
+ */
+static enum err_code task_row_wants(struct trend_work *work, struct scan_want **ret_wants,
+                                    uint32_t *ret_count, struct err *err)
+{
+    const struct trend_plan *plan = work->plan;
+    struct scan_want *wants = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &wants, err));
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        const struct trend_lane *lane = &plan->lanes[l];
+        const struct trend_grid *grid = &plan->grids[lane->grid];
+        if (lane->is_indexed) {
+            continue;
+        }
+        uint32_t w = 0;
+        while (w < count && wants[w].selector != lane->selector) {
+            w++;
+        }
+        int64_t begin = grid->edges[0];
+        int64_t end = grid->edges[grid->atom_count];
+        if (w == count) {
+            wants[count++] =
+                (struct scan_want){.selector = lane->selector, .begin_ms = begin, .end_ms = end};
+        }
+        wants[w].begin_ms = MIN_OF(wants[w].begin_ms, begin);
+        wants[w].end_ms = MAX_OF(wants[w].end_ms, end);
+    }
+    *ret_wants = wants;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+/* ---- stored sets ---- */
+
+/* Take the set of one event and span into the lane's atom, where one holds all of it; what crosses
+ * a border is appended to `wants`. */
+static enum err_code index_take_set(struct trend_work *work, uint32_t lane_idx,
+                                    const struct source *source, const struct subject_set *set,
+                                    struct read_ctx *read, struct scan_want *wants,
+                                    uint32_t *want_count, struct err *err)
+{
+    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
+    const struct trend_grid *grid = &work->plan->grids[lane->grid];
+    /* Within a source, a set has no event outside the source's own time. */
+    int64_t begin = MAX_OF(set->begin_ms, source->time_min_ms);
+    int64_t end = MIN_OF(set->end_ms, source->time_max_ms + 1);
+    int64_t grid_end = grid->edges[grid->atom_count];
+    if (begin >= end || end <= grid->edges[0] || begin >= grid_end) {
+        return ERR_OK;
+    }
+    uint32_t atom = NONE;
+    if (begin >= grid->edges[0] && end <= grid_end) {
+        atom = civil_bucket_idx(grid->edges, grid->atom_count, begin);
+    }
+    if (atom == NONE || end > grid->edges[atom + 1]) {
+        wants[(*want_count)++] = (struct scan_want){
+            .selector = lane->selector,
+            .begin_ms = MAX_OF(begin, grid->edges[0]),
+            .end_ms = MIN_OF(end, grid_end),
+        };
+        return ERR_OK;
+    }
+    const roaring_bitmap_t *subjects = NULL;
+    union acc_cell *cells = NULL;
+    roaring_bitmap_t *bitmap = NULL;
+    ERR_TRY(source_subject_set(source, read, set->set_idx, &subjects, err));
+    ERR_TRY(slot_cells(work, lane_idx, 0, &cells, err));
+    ERR_TRY(acc_bitmap(&work->slot->pool, &cells[atom], &bitmap, err));
+    size_t before = roaring_bitmap_size_in_bytes(bitmap);
+    roaring_bitmap_or_inplace(bitmap, subjects);
+    size_t after = roaring_bitmap_size_in_bytes(bitmap);
+    return acc_charge(&work->slot->pool, after > before ? after - before : 0, err);
+}
+
+static int compare_wants(const void *a, const void *b)
+{
+    const struct scan_want *x = a;
+    const struct scan_want *y = b;
+    return (x->begin_ms > y->begin_ms) - (x->begin_ms < y->begin_ms);
+}
+
+/* Different events leave the same spans over: one want for what touches. */
+static uint32_t merge_wants(struct scan_want *wants, uint32_t count)
+{
+    qsort(wants, count, sizeof(*wants), compare_wants);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (kept > 0 && wants[i].begin_ms <= wants[kept - 1].end_ms) {
+            wants[kept - 1].end_ms = MAX_OF(wants[kept - 1].end_ms, wants[i].end_ms);
+        } else {
+            wants[kept++] = wants[i];
+        }
+    }
+    return kept;
+}
+
+/* The events of a selector as codes of the source; one SUBJECT_SET_ANY where it takes any. */
+static enum err_code index_events(struct trend_work *work, const struct selector *selector,
+                                  const struct source *source, struct read_ctx *read,
+                                  uint32_t **ret_codes, uint32_t *ret_count, struct err *err)
+{
+    uint32_t *codes = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(read->arena, selector->alt_count, &codes, err));
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        if (selector->alts[i].kind == ALT_ANY) {
+            codes[0] = SUBJECT_SET_ANY;
+            count = 1;
+            break;
+        }
+        bool is_found = false;
+        ERR_TRY(source_code(source, read, COL_EVENT_NAME, selector->alts[i].event, &is_found,
+                            &codes[count], err));
+        count += is_found;
+    }
+    *ret_codes = codes;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+static enum err_code index_source(struct trend_work *work, uint32_t lane_idx,
+                                  const struct source *source, struct read_ctx *read,
+                                  struct err *err)
+{
+    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
+    const struct trend_grid *grid = &work->plan->grids[lane->grid];
+    uint32_t *codes = NULL;
+    uint32_t code_count = 0;
+    ERR_TRY(index_events(work, &work->plan->query->selectors[lane->selector], source, read, &codes,
+                         &code_count, err));
+    if (code_count == 0 || source->time_max_ms < grid->edges[0] ||
+        source->time_min_ms >= grid->edges[grid->atom_count]) {
+        return ERR_OK;
+    }
+    run_mark_source(work->run, source);
+    struct scan_want *wants = NULL;
+    uint32_t want_count = 0;
+    const struct scan_want whole = {.selector = lane->selector,
+                                    .begin_ms = grid->edges[0],
+                                    .end_ms = grid->edges[grid->atom_count]};
+    for (uint32_t c = 0; c < code_count; c++) {
+        const struct subject_set *sets = NULL;
+        uint32_t set_count = 0;
+        ERR_TRY(source_subject_sets(source, read, codes[c], &sets, &set_count, err));
+        if (set_count == 0) { /* a memtable: rows only */
+            return task_scan(work, source, &whole, 1, lane_idx, err);
+        }
+        struct scan_want *more = NULL;
+        ERR_TRY(ARENA_NEW(read->arena, (size_t)want_count + set_count, &more, err));
+        if (want_count > 0) {
+            memcpy(more, wants, want_count * sizeof(*more));
+        }
+        wants = more;
+        for (uint32_t s = 0; s < set_count; s++) {
+            ERR_TRY(
+                index_take_set(work, lane_idx, source, &sets[s], read, wants, &want_count, err));
+        }
+    }
+    want_count = merge_wants(wants, want_count);
+    return want_count == 0 ? ERR_OK : task_scan(work, source, wants, want_count, lane_idx, err);
+}
+
+/* Stored sets know nothing of this task's subject range, nor of deleted subjects. */
+static enum err_code index_mask(struct trend_work *work, uint32_t lane_idx, struct err *err)
+{
+    const struct run_task *task = work->task;
+    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[task->shard];
+    union acc_cell *cells = work->slot->cells[lane_idx][0];
+    uint32_t atom_count = work->plan->grids[work->plan->lanes[lane_idx].grid].atom_count;
+    for (uint32_t a = 0; cells != NULL && a < atom_count; a++) {
+        if (cells[a].users == NULL) {
+            continue;
+        }
+        roaring_bitmap_t *bitmap = NULL;
+        ERR_TRY(acc_bitmap(&work->slot->pool, &cells[a], &bitmap, err));
+        if (deleted != NULL) {
+            roaring_bitmap_andnot_inplace(bitmap, deleted);
+        }
+        if (task->subject_begin > 0) {
+            roaring_bitmap_remove_range_closed(bitmap, 0, task->subject_begin - 1);
+        }
+        if (task->subject_end < UINT32_MAX) {
+            roaring_bitmap_remove_range_closed(bitmap, task->subject_end, UINT32_MAX);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
+    struct read_ctx read = {.arena = scratch, .io = work->io};
+    enum err_code code = ERR_OK;
+    for (uint32_t s = 0; s < work->task->source_count && code == ERR_OK; s++) {
+        code = run_check(work->run, err);
+        if (code == ERR_OK) {
+            code = index_source(work, lane_idx, work->task->sources[s], &read, err);
+        }
+    }
+    run_count(work->run, 0, &read);
+    return code == ERR_OK ? index_mask(work, lane_idx, err) : code;
+}
+
+/* ---- the task ---- */
+
+enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
+                         struct arena *arena, struct io *io, void *slot, struct err *err)
+{
+    const struct trend_plan *plan = run->verb_plan;
+    struct trend_work work = {
+        .run = run, .task = task, .plan = plan, .slot = slot, .arena = arena, .io = io};
+    acc_pool_init(&work.slot->pool, arena);
+    work.slot->row_min_ms = INT64_MAX;
+    work.slot->row_max_ms = INT64_MIN;
+    ERR_TRY(groups_create(plan->query, arena, &work.slot->groups, err));
+    ERR_TRY(ARENA_NEW(arena, plan->lane_count, &work.slot->cells, err));
+    ERR_TRY(ARENA_NEW(arena, plan->lane_count, &work.memos, err));
+    ERR_TRY(slot_grow_groups(&work, 1, err));
+
+    struct scan_want *wants = NULL;
+    uint32_t want_count = 0;
+    ERR_TRY(task_row_wants(&work, &wants, &want_count, err));
+    for (uint32_t s = 0; want_count > 0 && s < task->source_count; s++) {
+        ERR_TRY(task_scan(&work, task->sources[s], wants, want_count, NONE, err));
+    }
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        if (plan->lanes[l].is_indexed) {
+            ERR_TRY(index_lane(&work, l, err));
+        }
+    }
+    return ERR_OK;
+}

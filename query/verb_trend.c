@@ -1,0 +1,583 @@
+/* query/verb_trend.c - trend and distinct: measures over time and breakdowns.
+ *
+ * Tasks leave cells (trend_int.h); here their groups are matched by value, the `top` ones chosen by
+ * the first measure over the whole range, and each row of the answer is the union of its cells.
+ * Uniques of a row, of `other` and of the totals are unions of their own, never sums: except over
+ * shards, whose subjects are different by construction.
+ *
+ * With `each`, every group has a row in every bucket: over the range, or, where the query gives
+ * none, from the first bucket with a row to the last. */
+#include "query/trend_int.h"
+
+#include "query/grow.h"
+#include "storage/base/size.h"
+
+#include <stdlib.h>
+
+#define NONE UINT32_MAX
+
+/* One row's worth of groups: a single one, or all that `other` stands for. */
+struct trend_group {
+    const uint32_t *members; /* global group numbers */
+    uint32_t member_count;
+    bool is_other;
+    struct cell *keys;
+};
+
+struct trend_answer {
+    struct query_run_ctx *run;
+    const struct trend_plan *plan;
+    struct result *result;
+    const struct run_tasks *tasks;
+    struct groups *groups; /* of all tasks */
+    uint32_t **local;      /* [task][group]: its number in the task, or NONE */
+    uint32_t *order;       /* groups in canonical order */
+    uint32_t *all;         /* 0, 1, 2, ...: the members of the totals */
+    uint32_t group_count;
+    struct trend_group *rows;
+    uint32_t row_group_count;
+    uint32_t bucket_begin, bucket_end; /* that are shown */
+    struct arena *scratch;
+    const roaring_bitmap_t **bitmaps; /* scratch of a union */
+    size_t bitmap_cap;
+};
+
+/* ---- matching the groups of tasks ---- */
+
+static const struct trend_slot *answer_slot(const struct trend_answer *answer, uint32_t task)
+{
+    return (const struct trend_slot *)answer->tasks->slots + task;
+}
+
+static enum err_code answer_match_groups(struct trend_answer *answer, struct err *err)
+{
+    struct arena *arena = answer->run->arena;
+    uint32_t task_count = answer->tasks->count;
+    ERR_TRY(groups_create(answer->plan->query, arena, &answer->groups, err));
+    ERR_TRY(ARENA_NEW(arena, task_count, &answer->local, err));
+    uint32_t **global = NULL; /* [task][number in the task] */
+    ERR_TRY(ARENA_NEW(arena, task_count, &global, err));
+    for (uint32_t t = 0; t < task_count; t++) {
+        const struct groups *groups = answer_slot(answer, t)->groups;
+        ERR_TRY(ARENA_NEW(arena, groups_count(groups), &global[t], err));
+        for (uint32_t g = 0; g < groups_count(groups); g++) {
+            ERR_TRY(groups_import(answer->groups, groups, g, &global[t][g], err));
+        }
+    }
+    answer->group_count = groups_count(answer->groups);
+    for (uint32_t t = 0; t < task_count; t++) {
+        uint32_t count = groups_count(answer_slot(answer, t)->groups);
+        ERR_TRY(ARENA_NEW(arena, answer->group_count, &answer->local[t], err));
+        memset(answer->local[t], 0xff, answer->group_count * sizeof(uint32_t));
+        for (uint32_t g = 0; g < count; g++) {
+            answer->local[t][global[t][g]] = g;
+        }
+    }
+    ERR_TRY(ARENA_NEW(arena, answer->group_count, &answer->all, err));
+    for (uint32_t g = 0; g < answer->group_count; g++) {
+        answer->all[g] = g;
+    }
+    return ERR_OK;
+}
+
+static int compare_groups(const void *a, const void *b, void *groups)
+{
+    return groups_cmp(groups, *(const uint32_t *)a, *(const uint32_t *)b);
+}
+
+/* ---- the value of a lane ---- */
+
+/* The cells of a task's group, or NULL. */
+static const union acc_cell *answer_cells(const struct trend_answer *answer, uint32_t task,
+                                          uint32_t lane, uint32_t group)
+{
+    uint32_t local = answer->local[task][group];
+    return local == NONE ? NULL : answer_slot(answer, task)->cells[lane][local];
+}
+
+/* Different subjects of the members in a run of atoms: a union within each task, and a sum over
+ * tasks, whose subjects differ. */
+static enum err_code answer_users(struct trend_answer *answer, uint32_t lane,
+                                  const struct trend_group *group, struct trend_bucket atoms,
+                                  uint64_t *ret, struct err *err)
+{
+    uint64_t total = 0;
+    for (uint32_t t = 0; t < answer->tasks->count; t++) {
+        size_t count = 0;
+        for (uint32_t m = 0; m < group->member_count; m++) {
+            const union acc_cell *cells = answer_cells(answer, t, lane, group->members[m]);
+            for (uint32_t a = atoms.atom_begin; cells != NULL && a < atoms.atom_end; a++) {
+                if (cells[a].users == NULL) {
+                    continue;
+                }
+                if (count == answer->bitmap_cap) {
+                    size_t cap = answer->bitmap_cap == 0 ? 64 : answer->bitmap_cap * 2;
+                    const roaring_bitmap_t **more = NULL;
+                    ERR_TRY(ARENA_NEW(answer->run->arena, cap, &more, err));
+                    if (count > 0) {
+                        memcpy(more, answer->bitmaps, count * sizeof(roaring_bitmap_t *));
+                    }
+                    answer->bitmaps = more;
+                    answer->bitmap_cap = cap;
+                }
+                answer->bitmaps[count++] = cells[a].users->bitmap;
+            }
+        }
+        if (count == 1) {
+            total += roaring_bitmap_get_cardinality(answer->bitmaps[0]);
+        } else if (count == 2) {
+            total += roaring_bitmap_or_cardinality(answer->bitmaps[0], answer->bitmaps[1]);
+        } else if (count > 2) {
+            roaring_bitmap_t *all = roaring_bitmap_or_many(count, answer->bitmaps);
+            if (all == NULL) {
+                return err_set(err, ERR_NOMEM, "out of memory: no union of %zu sets", count);
+            }
+            total += roaring_bitmap_get_cardinality(all);
+            roaring_bitmap_free(all);
+        }
+    }
+    *ret = total;
+    return ERR_OK;
+}
+
+/* The union of the other kinds. A single cell is taken as it is: sets are not copied for nothing.
+ */
+static enum err_code answer_union(struct trend_answer *answer, uint32_t lane,
+                                  const struct trend_group *group, struct trend_bucket atoms,
+                                  union acc_cell *ret, struct err *err)
+{
+    enum acc_kind kind = answer->plan->lanes[lane].kind;
+    struct acc_pool pool = {.arena = answer->scratch};
+    const union acc_cell *only = NULL;
+    union acc_cell sum = {0};
+    bool is_copied = kind == ACC_COUNT;
+    for (uint32_t t = 0; t < answer->tasks->count; t++) {
+        for (uint32_t m = 0; m < group->member_count; m++) {
+            const union acc_cell *cells = answer_cells(answer, t, lane, group->members[m]);
+            for (uint32_t a = atoms.atom_begin; cells != NULL && a < atoms.atom_end; a++) {
+                if (cells[a].count == 0) {
+                    continue;
+                }
+                if (!is_copied && only == NULL) {
+                    only = &cells[a];
+                    continue;
+                }
+                if (!is_copied) {
+                    ERR_TRY(acc_merge(&pool, kind, &sum, only, err));
+                    is_copied = true;
+                }
+                ERR_TRY(acc_merge(&pool, kind, &sum, &cells[a], err));
+            }
+        }
+    }
+    *ret = is_copied || only == NULL ? sum : *only;
+    return ERR_OK;
+}
+
+static enum err_code value_of(struct trend_answer *answer, const struct acc_value *value,
+                              struct expr_value *ret, struct err *err)
+{
+    struct cell cell = {.kind = CELL_NULL};
+    char text[CIVIL_TEXT_BYTES];
+    switch (value->type) {
+    case COL_NUMBER: *ret = expr_of_num(value->number); return ERR_OK;
+    case COL_BOOL: cell = (struct cell){.kind = CELL_BOOL, .boolean = value->i64 != 0}; break;
+    case COL_TIME:
+        cell.kind = CELL_STRING;
+        ERR_TRY(arena_str(answer->result->arena,
+                          civil_format_instant(answer->plan->query->zone, value->i64, text),
+                          &cell.string, err));
+        break;
+    default:
+        cell.kind = CELL_STRING;
+        ERR_TRY(arena_str(answer->result->arena, value->string, &cell.string, err));
+        break;
+    }
+    *ret = (struct expr_value){.kind = VALUE_OTHER, .cell = cell};
+    return ERR_OK;
+}
+
+static enum err_code sum_value(const struct agg *agg, const struct acc_sum *sum,
+                               struct expr_value *ret)
+{
+    bool is_empty = sum == NULL || sum->count == 0;
+    if (is_empty) { /* a sum of nothing is 0, an average of nothing is not a number */
+        *ret = agg->kind == AGG_SUM ? expr_exact(0, 0) : (struct expr_value){.kind = VALUE_MISSING};
+        return ERR_OK;
+    }
+    struct expr_value total = sum->wide != NULL ? expr_of_total(num_sum_total(sum->wide))
+                                                : expr_exact(sum->m, sum->scale);
+    if (agg->kind == AGG_AVG && total.kind != VALUE_MISSING) {
+        total = expr_double(expr_to_double(&total) / (double)sum->count);
+    }
+    *ret = total;
+    return ERR_OK;
+}
+
+static enum err_code answer_agg(struct trend_answer *answer, const struct agg *agg, uint32_t lane,
+                                const struct trend_group *group, struct trend_bucket atoms,
+                                struct expr_value *ret, struct err *err)
+{
+    *ret = (struct expr_value){.kind = VALUE_MISSING};
+    if (agg->kind == AGG_USERS) {
+        uint64_t users = 0;
+        ERR_TRY(answer_users(answer, lane, group, atoms, &users, err));
+        *ret = expr_exact((__int128)users, 0);
+        return ERR_OK;
+    }
+    union acc_cell cell = {0};
+    ERR_TRY(answer_union(answer, lane, group, atoms, &cell, err));
+    switch (answer->plan->lanes[lane].kind) {
+    case ACC_COUNT: *ret = expr_exact((__int128)cell.count, 0); return ERR_OK;
+    case ACC_UNIQUE:
+        *ret = expr_exact(cell.unique == NULL ? 0 : cell.unique->count, 0);
+        return ERR_OK;
+    case ACC_SUM: return sum_value(agg, cell.sum, ret);
+    case ACC_VALUES: {
+        struct num n = {0};
+        if (acc_quantile(cell.values, agg->quantile, &n)) {
+            *ret = expr_of_num(n);
+        }
+        return ERR_OK;
+    }
+    default: return cell.value == NULL ? ERR_OK : value_of(answer, cell.value, ret, err);
+    }
+}
+
+/* Measure m of a group, over bucket b, or over the whole range where b is NONE. */
+static enum err_code answer_measure(struct trend_answer *answer, uint32_t m,
+                                    const struct trend_group *group, uint32_t b,
+                                    struct expr_value *ret, struct err *err)
+{
+    const struct trend_plan *plan = answer->plan;
+    const struct bound_query *query = plan->query;
+    const uint32_t *lane_of = plan->lane_of + (size_t)m * query->agg_count;
+    struct expr_value *aggs = NULL;
+    ERR_TRY(ARENA_NEW(answer->scratch, query->agg_count, &aggs, err));
+    for (uint32_t a = 0; a < query->agg_count; a++) {
+        if (lane_of[a] == NONE) {
+            continue;
+        }
+        const struct trend_grid *grid = &plan->grids[plan->lanes[lane_of[a]].grid];
+        struct trend_bucket atoms = b == NONE ? grid->total : grid->buckets[b];
+        ERR_TRY(answer_agg(answer, &query->aggs[a], lane_of[a], group, atoms, &aggs[a], err));
+    }
+    *ret = expr_eval(query->measures[m].expr, aggs);
+    return ERR_OK;
+}
+
+/* ---- which rows ---- */
+
+struct ranked_group {
+    uint32_t place; /* in canonical order */
+    uint32_t group;
+    struct cell value;
+};
+
+/* Largest first; ties by the groups' own order. */
+static int compare_ranked(const void *a, const void *b)
+{
+    const struct ranked_group *x = a;
+    const struct ranked_group *y = b;
+    int order = cell_cmp(&y->value, &x->value);
+    return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+static int compare_u32(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Put the `top` groups first in answer->order, in canonical order, the others behind them. */
+static enum err_code answer_rank(struct trend_answer *answer, struct err *err)
+{
+    struct ranked_group *ranked = NULL;
+    uint32_t top = answer->plan->query->top;
+    uint32_t *places = NULL;
+    ERR_TRY(ARENA_NEW(answer->run->arena, answer->group_count, &ranked, err));
+    ERR_TRY(ARENA_NEW(answer->run->arena, top, &places, err));
+    for (uint32_t i = 0; i < answer->group_count; i++) {
+        struct arena_mark mark = arena_mark(answer->scratch);
+        struct trend_group group = {.members = &answer->order[i], .member_count = 1};
+        struct expr_value value = {0};
+        ERR_TRY(answer_measure(answer, 0, &group, NONE, &value, err));
+        ranked[i] = (struct ranked_group){i, answer->order[i], expr_cell(&value)};
+        arena_rewind(answer->scratch, mark);
+    }
+    qsort(ranked, answer->group_count, sizeof(*ranked), compare_ranked);
+    for (uint32_t i = 0; i < top; i++) {
+        places[i] = ranked[i].place;
+    }
+    qsort(places, top, sizeof(*places), compare_u32);
+    uint32_t *order = NULL;
+    ERR_TRY(ARENA_NEW(answer->run->arena, answer->group_count, &order, err));
+    for (uint32_t i = 0; i < top; i++) {
+        order[i] = answer->order[places[i]];
+    }
+    for (uint32_t i = top; i < answer->group_count; i++) {
+        order[i] = ranked[i].group;
+    }
+    answer->order = order;
+    return ERR_OK;
+}
+
+static enum err_code group_keys(struct trend_answer *answer, struct trend_group *group,
+                                struct err *err)
+{
+    const struct bound_query *query = answer->plan->query;
+    ERR_TRY(ARENA_NEW(answer->run->arena, query->key_count, &group->keys, err));
+    for (uint32_t k = 0; k < query->key_count; k++) {
+        struct cell cell = {.kind = CELL_NULL};
+        if (group->is_other && k == 0) {
+            cell = (struct cell){.kind = CELL_STRING, .string = STR("other")};
+        } else if (!group->is_other) {
+            cell = groups_cell(answer->groups, group->members[0], k);
+        }
+        if (cell.kind == CELL_STRING) {
+            ERR_TRY(arena_str(answer->result->arena, cell.string, &cell.string, err));
+        }
+        group->keys[k] = cell;
+    }
+    return ERR_OK;
+}
+
+/* The groups that get rows, and how many rows the cut by `top` takes away. */
+static enum err_code answer_choose(struct trend_answer *answer, struct err *err)
+{
+    const struct bound_query *query = answer->plan->query;
+    struct arena *arena = answer->run->arena;
+    ERR_TRY(ARENA_NEW(arena, answer->group_count, &answer->order, err));
+    if (answer->group_count > 0) {
+        memcpy(answer->order, answer->all, answer->group_count * sizeof(uint32_t));
+    }
+    qsort_r(answer->order, answer->group_count, sizeof(uint32_t), compare_groups, answer->groups);
+    uint32_t shown = answer->group_count;
+    bool is_cut = query->has_top && query->key_count > 0 && query->top < shown;
+    if (is_cut) {
+        ERR_TRY(answer_rank(answer, err));
+        shown = query->top;
+    }
+    ERR_TRY(ARENA_NEW(arena, (size_t)shown + 1, &answer->rows, err));
+    for (uint32_t i = 0; i < shown; i++) {
+        answer->rows[i] = (struct trend_group){.members = &answer->order[i], .member_count = 1};
+    }
+    answer->row_group_count = shown;
+    if (is_cut && query->has_other) {
+        answer->rows[answer->row_group_count++] = (struct trend_group){
+            .members = answer->order + shown,
+            .member_count = answer->group_count - shown,
+            .is_other = true,
+        };
+    }
+    for (uint32_t i = 0; i < answer->row_group_count; i++) {
+        ERR_TRY(group_keys(answer, &answer->rows[i], err));
+    }
+    return ERR_OK;
+}
+
+/* Without a range, the data say where the buckets begin and end. */
+static void answer_trim(struct trend_answer *answer)
+{
+    const struct trend_plan *plan = answer->plan;
+    answer->bucket_begin = 0;
+    answer->bucket_end = plan->bucket_count;
+    if (plan->query->has_range || !plan->query->has_each) {
+        return;
+    }
+    int64_t min_ms = INT64_MAX;
+    int64_t max_ms = INT64_MIN;
+    for (uint32_t t = 0; t < answer->tasks->count; t++) {
+        const struct trend_slot *slot = answer_slot(answer, t);
+        min_ms = MIN_OF(min_ms, slot->row_min_ms);
+        max_ms = MAX_OF(max_ms, slot->row_max_ms);
+        for (uint32_t l = 0; l < plan->lane_count; l++) {
+            const struct trend_grid *grid = &plan->grids[plan->lanes[l].grid];
+            const union acc_cell *cells = plan->lanes[l].is_indexed ? slot->cells[l][0] : NULL;
+            for (uint32_t a = 0; cells != NULL && a < grid->atom_count; a++) {
+                if (cells[a].users != NULL && !roaring_bitmap_is_empty(cells[a].users->bitmap)) {
+                    min_ms = MIN_OF(min_ms, grid->edges[a]);
+                    max_ms = MAX_OF(max_ms, grid->edges[a + 1] - 1);
+                }
+            }
+        }
+    }
+    if (min_ms > max_ms) {
+        answer->bucket_end = 0;
+        return;
+    }
+    min_ms = MAX_OF(min_ms, plan->begins[0]);
+    max_ms = MIN_OF(max_ms, plan->begins[plan->bucket_count] - 1);
+    answer->bucket_begin = civil_bucket_idx(plan->begins, plan->bucket_count, min_ms);
+    answer->bucket_end = civil_bucket_idx(plan->begins, plan->bucket_count, max_ms) + 1;
+}
+
+/* ---- the table ---- */
+
+static enum result_type key_type(const struct by_key *key, bool has_other)
+{
+    if (key->edges != NULL || key->field.kind == FIELD_UNKNOWN) {
+        return RESULT_STRING;
+    }
+    switch (key->field.type) {
+    case COL_NUMBER: return has_other ? RESULT_ANY : RESULT_NUMBER;
+    case COL_BOOL: return has_other ? RESULT_ANY : RESULT_BOOL;
+    case COL_TIME: return has_other ? RESULT_ANY : RESULT_TIME;
+    default: return RESULT_STRING;
+    }
+}
+
+static enum result_type measure_type(const struct bound_query *query, const struct expr *expr)
+{
+    if (expr_is_whole(expr, query->aggs)) {
+        return RESULT_INT64;
+    }
+    if (expr->kind == EXPR_AGG) {
+        const struct agg *agg = &query->aggs[expr->agg];
+        bool is_value = agg->kind == AGG_FIRST || agg->kind == AGG_LAST || agg->kind == AGG_MIN ||
+                        agg->kind == AGG_MAX;
+        if (is_value && agg->field.kind != FIELD_UNKNOWN) {
+            switch (agg->field.type) {
+            case COL_STRING: return RESULT_STRING;
+            case COL_BOOL: return RESULT_BOOL;
+            case COL_TIME: return RESULT_TIME;
+            default: break;
+            }
+        }
+    }
+    return RESULT_NUMBER;
+}
+
+static bool each_is_date(const struct bound_query *query)
+{
+    return query->each_unit >= CIVIL_DAY;
+}
+
+static enum err_code answer_columns(struct trend_answer *answer, struct err *err)
+{
+    const struct bound_query *query = answer->plan->query;
+    struct arena *arena = answer->result->arena;
+    uint32_t count = (query->has_each ? 1 : 0) + query->key_count + query->measure_count;
+    struct result_col *cols = NULL;
+    ERR_TRY(ARENA_NEW(arena, count, &cols, err));
+    uint32_t c = 0;
+    if (query->has_each) {
+        cols[c++] =
+            (struct result_col){STR("time"), each_is_date(query) ? RESULT_DATE : RESULT_TIME};
+    }
+    bool has_other =
+        answer->row_group_count > 0 && answer->rows[answer->row_group_count - 1].is_other;
+    for (uint32_t k = 0; k < query->key_count; k++, c++) {
+        cols[c].type = key_type(&query->keys[k], has_other && k == 0);
+        ERR_TRY(arena_str(arena, query->keys[k].name, &cols[c].name, err));
+    }
+    for (uint32_t m = 0; m < query->measure_count; m++, c++) {
+        cols[c].type = measure_type(query, query->measures[m].expr);
+        ERR_TRY(arena_str(arena, query->measures[m].name, &cols[c].name, err));
+    }
+    answer->result->cols = cols;
+    answer->result->col_count = count;
+    return ERR_OK;
+}
+
+static enum err_code answer_time(struct trend_answer *answer, uint32_t b, struct cell *ret,
+                                 struct err *err)
+{
+    const struct bound_query *query = answer->plan->query;
+    int64_t begin = answer->plan->begins[b];
+    char text[CIVIL_TEXT_BYTES];
+    struct str time = each_is_date(query) ? civil_format_date(query->zone, begin, text)
+                                          : civil_format_instant(query->zone, begin, text);
+    ret->kind = CELL_STRING;
+    return arena_str(answer->result->arena, time, &ret->string, err);
+}
+
+/* The measures of one row, into cells[0 .. measure_count). */
+static enum err_code answer_row(struct trend_answer *answer, const struct trend_group *group,
+                                uint32_t b, struct cell *cells, struct err *err)
+{
+    for (uint32_t m = 0; m < answer->plan->query->measure_count; m++) {
+        struct arena_mark mark = arena_mark(answer->scratch);
+        struct expr_value value = {0};
+        ERR_TRY(answer_measure(answer, m, group, b, &value, err));
+        cells[m] = expr_cell(&value);
+        arena_rewind(answer->scratch, mark);
+    }
+    return ERR_OK;
+}
+
+static enum err_code answer_rows(struct trend_answer *answer, struct err *err)
+{
+    const struct bound_query *query = answer->plan->query;
+    struct result *result = answer->result;
+    uint64_t buckets = answer->bucket_end - answer->bucket_begin;
+    struct cell *cells = NULL;
+    ERR_TRY(run_result_rows(answer->run, result, buckets * answer->row_group_count, &cells, err));
+    for (uint32_t b = answer->bucket_begin; b < answer->bucket_end; b++) {
+        struct cell time = {.kind = CELL_NULL};
+        ERR_TRY(run_check(answer->run, err));
+        if (query->has_each) {
+            ERR_TRY(answer_time(answer, b, &time, err));
+        }
+        for (uint32_t g = 0; g < answer->row_group_count; g++) {
+            if (query->has_each) {
+                *cells++ = time;
+            }
+            for (uint32_t k = 0; k < query->key_count; k++) {
+                *cells++ = answer->rows[g].keys[k];
+            }
+            ERR_TRY(answer_row(answer, &answer->rows[g], b, cells, err));
+            cells += query->measure_count;
+        }
+    }
+    uint64_t shown = answer->row_group_count;
+    uint64_t left_out =
+        query->has_other || shown >= answer->group_count ? 0 : answer->group_count - shown;
+    result->meta.rows_total = buckets * MAX_OF(shown, (uint64_t)answer->group_count);
+    result->meta.rows_left_out = buckets * left_out;
+    return ERR_OK;
+}
+
+static enum err_code answer_totals(struct trend_answer *answer, struct err *err)
+{
+    struct result *result = answer->result;
+    const struct trend_group everything = {.members = answer->all,
+                                           .member_count = answer->group_count};
+    ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
+    uint32_t first = result->col_count - answer->plan->query->measure_count;
+    return answer_row(answer, &everything, NONE, result->totals + first, err);
+}
+
+static enum err_code trend_answer(struct trend_answer *answer, struct err *err)
+{
+    ERR_TRY(answer_match_groups(answer, err));
+    ERR_TRY(answer_choose(answer, err));
+    answer_trim(answer);
+    ERR_TRY(answer_columns(answer, err));
+    ERR_TRY(answer_rows(answer, err));
+    return answer_totals(answer, err);
+}
+
+/* A task that failed, or never began, has an empty slot. */
+static void trend_free(struct run_tasks *tasks)
+{
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        acc_pool_done(&((struct trend_slot *)tasks->slots + t)->pool);
+    }
+    run_tasks_free(tasks);
+}
+
+enum err_code verb_trend(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    struct trend_plan plan = {0};
+    CLEANUP(trend_free) struct run_tasks tasks = {0};
+    ERR_TRY(trend_plan_make(run, &plan, err));
+    run->verb_plan = &plan;
+    ERR_TRY(run_all_tasks(run, trend_task, sizeof(struct trend_slot), &tasks, err));
+
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(&run->budget);
+    struct trend_answer answer = {
+        .run = run, .plan = &plan, .result = result, .tasks = &tasks, .scratch = scratch};
+    return trend_answer(&answer, err);
+}
