@@ -3,7 +3,7 @@
 
 #include "server/ingest_parse.h"
 
-#include "proto/ingest.pb-c.h"
+#include "server/proto_api.h"
 
 /* What a body of this length may unpack to: enough for the densest honest batch, no more. */
 #define INGEST_UNPACK_BYTES(len) ((size_t)(len)*40 + (1u << 20))

@@ -6,7 +6,7 @@
 #include "server/utf8.h"
 #include "storage/base/json_text.h"
 
-#include "proto/query.pb-c.h"
+#include "server/proto_api.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "server/ingest_parse.h"
 #include "server/rpc_json.h"
 
-#include "proto/ingest.pb-c.h"
+#include "server/proto_api.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

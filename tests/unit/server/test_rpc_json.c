@@ -2,8 +2,7 @@
 #include "server/rpc_json.h"
 #include "storage/base/rng.h"
 
-#include "proto/ingest.pb-c.h"
-#include "proto/query.pb-c.h"
+#include "server/proto_api.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
