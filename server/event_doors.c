@@ -71,7 +71,6 @@ static void render_receipts(struct job *job)
 {
     ingest_receipts_json(job->batch, (enum ingest_shape)job->shape, job->with_receipts,
                          &job->response.body);
-    buf_u8(&job->response.body, '\n');
     job_answer(job, "application/json");
 }
 

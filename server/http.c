@@ -369,22 +369,31 @@ static enum err_code loop_init(struct http_loop *loop, struct http *http, struct
     return ERR_OK;
 }
 
-/* h2o keeps per-thread free lists, so a loop is made by the thread that runs it. */
+/* h2o keeps free lists per thread, so a loop is made by the thread that runs it. And the thread never
+ * returns: its lists, and what another thread's last message still touches, stay until the process ends. */
 static void *loop_main(void *arg)
 {
     struct http_loop *loop = arg;
-    enum err_code code = loop_init(loop, loop->http, loop->server, &loop->start_err);
-    loop->is_done = code != ERR_OK;
-    loop->start_code = code;
-    sem_post(&loop->started); /* from here on http_start may read the two */
-    while (!loop->is_done) {
+    loop->code = loop_init(loop, loop->http, loop->server, &loop->err);
+    bool is_made = loop->code == ERR_OK;
+    sem_post(&loop->started); /* from here on http_start reads the result */
+    while (is_made && !loop->is_done) {
         if (h2o_evloop_run(loop->ctx.loop, LOOP_WAIT_MS_MAX) != 0 && errno != EINTR) {
             log_line(LOG_ERROR, "event loop failed", "errno=%d", errno);
             kill(getpid(), SIGTERM); /* in good order, as far as it goes */
             usleep(100 * 1000);
         }
     }
+    sem_post(&loop->done);
+    while (pause() != 0) { /* it never returns 0 */
+    }
     return NULL;
+}
+
+static void sem_wait_for(sem_t *sem)
+{
+    while (sem_wait(sem) != 0) { /* interrupted */
+    }
 }
 
 static void conf_init(struct http *http, const struct config *config)
@@ -419,15 +428,15 @@ enum err_code http_start(struct http *http, struct server *server, struct err *e
         loop->http = http;
         loop->server = server;
         sem_init(&loop->started, 0, 0);
+        sem_init(&loop->done, 0, 0);
         int failure = pthread_create(&loop->thread, NULL, loop_main, loop);
         if (failure != 0) {
             return err_set_errno(err, failure, "cannot start event loop %u", i + 1);
         }
         (void)pthread_setname_np(loop->thread, "http");
-        while (sem_wait(&loop->started) != 0) { /* interrupted */
-        }
-        if (loop->start_code != ERR_OK) {
-            *err = loop->start_err;
+        sem_wait_for(&loop->started);
+        if (loop->code != ERR_OK) {
+            *err = loop->err;
             return err->code;
         }
     }
@@ -446,6 +455,6 @@ void http_drain(struct http *http)
 void http_join(struct http *http)
 {
     for (uint32_t i = 0; i < http->loop_count; i++) {
-        pthread_join(http->loops[i].thread, NULL);
+        sem_wait_for(&http->loops[i].done);
     }
 }

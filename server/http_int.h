@@ -62,9 +62,10 @@ struct http_loop {
     bool is_done;
     uint64_t drain_end_us;
     pthread_t thread;
-    sem_t started; /* posted once start_code is set */
-    enum err_code start_code;
-    struct err start_err;
+    sem_t started; /* posted once `code` is set */
+    sem_t done;    /* posted when the loop has drained */
+    enum err_code code;
+    struct err err;
 };
 
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req);
