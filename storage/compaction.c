@@ -1,0 +1,490 @@
+/* storage/compaction.c - planning merges (pure), and doing one.
+ *
+ * A merge reads its inputs' times once to count rows by UTC day, chooses the cuts, writes one segment
+ * for each part, and swaps all of it in one catalog transaction. Readers that pinned the old version
+ * keep the old segments' descriptors; their files are unlinked right after the swap. */
+#include "storage/compaction.h"
+
+#include "storage/dataset_int.h"
+
+#include "storage/base/clock.h"
+#include "storage/base/size.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DAY_MS           86400000LL
+#define DAYS_MAX         200000u /* five centuries: more than the range of accepted times */
+#define PARTS_MAX        (SEG_BLOCKS_MAX / 2)
+#define COMPACT_RETRY_US 60000000ULL
+
+struct compact_limits compact_limits_default(void)
+{
+    return (struct compact_limits){.block_rows = BLOCK_ROWS,
+                                   .blocks_max = SEG_BLOCKS_MAX,
+                                   .part_blocks_min = 4,
+                                   .tier_count = 4,
+                                   .inputs_max = 64};
+}
+
+/* ---- planning ---- */
+
+static uint64_t rows_max(const struct compact_limits *limits)
+{
+    return (uint64_t)limits->block_rows * limits->blocks_max;
+}
+
+static uint64_t settled_rows(const struct compact_limits *limits)
+{
+    return (uint64_t)limits->block_rows * limits->part_blocks_min;
+}
+
+static bool overlaps(const struct compact_seg *a, const struct compact_seg *b)
+{
+    return a->time_min_ms <= b->time_max_ms && b->time_min_ms <= a->time_max_ms;
+}
+
+/* Powers of four, everything below a 16th of a block in one class. */
+static uint32_t size_class(uint64_t rows, const struct compact_limits *limits)
+{
+    uint32_t class = 0;
+    for (uint64_t bound = limits->block_rows / 16 + 1; rows >= bound; bound *= 4) {
+        class ++;
+    }
+    return class;
+}
+
+/* Runs of neighbours in time that fit one segment. A big segment joins only what it overlaps. */
+static uint32_t plan_full(const struct compact_seg *segs, uint32_t count,
+                          const struct compact_limits *limits, uint32_t *out_idx)
+{
+    for (uint32_t begin = 0; begin + 1 < count; begin++) {
+        struct compact_seg run = segs[begin];
+        uint32_t end = begin + 1;
+        for (; end < count && end - begin < limits->inputs_max; end++) {
+            bool is_settled_pair = run.rows >= settled_rows(limits) &&
+                                   segs[end].rows >= settled_rows(limits) &&
+                                   !overlaps(&run, &segs[end]);
+            if (is_settled_pair || run.rows + segs[end].rows > rows_max(limits)) {
+                break;
+            }
+            run.rows += segs[end].rows;
+            run.time_max_ms = MAX_OF(run.time_max_ms, segs[end].time_max_ms);
+        }
+        if (end - begin >= 2) {
+            for (uint32_t i = begin; i < end; i++) {
+                out_idx[i - begin] = i;
+            }
+            return end - begin;
+        }
+    }
+    return 0;
+}
+
+/* Whether a segment of the class is worth merging: small, or overlapped by another of its class. */
+static bool wants_merge(const struct compact_seg *segs, uint32_t count, uint32_t idx,
+                        uint32_t class, const struct compact_limits *limits)
+{
+    if (segs[idx].rows < settled_rows(limits)) {
+        return true;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (i != idx && size_class(segs[i].rows, limits) == class &&
+            overlaps(&segs[i], &segs[idx])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t plan_tier(const struct compact_seg *segs, uint32_t count,
+                          const struct compact_limits *limits, uint32_t *out_idx)
+{
+    uint32_t class_max = size_class(rows_max(limits), limits);
+    for (uint32_t class = 0; class <= class_max; class ++) {
+        uint32_t found = 0;
+        uint64_t rows = 0;
+        for (uint32_t i = 0; i < count && found < limits->inputs_max; i++) {
+            if (size_class(segs[i].rows, limits) == class &&
+                rows + segs[i].rows <= rows_max(limits) &&
+                wants_merge(segs, count, i, class, limits)) {
+                out_idx[found++] = i;
+                rows += segs[i].rows;
+            }
+        }
+        if (found >= limits->tier_count) {
+            return found;
+        }
+    }
+    return 0;
+}
+
+uint32_t compact_plan(const struct compact_seg *segs, uint32_t count,
+                      const struct compact_limits *limits, bool is_full, uint32_t *out_idx)
+{
+    return is_full ? plan_full(segs, count, limits, out_idx)
+                   : plan_tier(segs, count, limits, out_idx);
+}
+
+uint32_t compact_cuts(const uint32_t *rows_by_day, uint32_t day_count,
+                      const struct compact_limits *limits, uint32_t *out_ends)
+{
+    uint64_t left = 0;
+    for (uint32_t day = 0; day < day_count; day++) {
+        left += rows_by_day[day];
+    }
+    uint32_t parts = 0;
+    uint64_t part = 0;
+    for (uint32_t day = 0; day < day_count; day++) {
+        part += rows_by_day[day];
+        left -= rows_by_day[day];
+        if (part >= settled_rows(limits) && left >= settled_rows(limits)) {
+            out_ends[parts++] = day + 1;
+            part = 0;
+        }
+    }
+    out_ends[parts++] = day_count;
+    return parts;
+}
+
+/* ---- one merge ---- */
+
+struct merge {
+    struct dataset *dataset;
+    struct io *io;
+    const struct version *version;
+    uint32_t shard;
+    struct seg_ref **inputs;
+    const struct source **sources;
+    uint32_t input_count;
+    struct seg_ref **outputs;
+    uint32_t output_count;
+    uint64_t *numbers; /* of files written, for undoing */
+    uint32_t number_count;
+};
+
+static int64_t day_of(int64_t time_ms)
+{
+    int64_t day = time_ms / DAY_MS;
+    return day * DAY_MS > time_ms ? day - 1 : day;
+}
+
+static enum err_code count_days(struct merge *merge, int64_t first_day, uint32_t *rows_by_day,
+                                struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    for (uint32_t i = 0; i < merge->input_count; i++) {
+        const struct source *source = merge->sources[i];
+        for (uint32_t block = 0; block < source->block_count; block++) {
+            struct read_ctx ctx = {.arena = arena, .io = merge->io};
+            struct arena_mark mark = arena_mark(arena);
+            struct vec vec;
+            ERR_TRY(source_read(source, &ctx, COL_EVENT_TIME, block, &vec, err));
+            for (uint32_t row = 0; row < vec.value_count; row++) {
+                rows_by_day[day_of(vec.i64[row]) - first_day]++;
+            }
+            arena_rewind(arena, mark);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code write_part(struct merge *merge, int64_t begin_ms, int64_t end_ms,
+                                struct err *err)
+{
+    struct dataset *dataset = merge->dataset;
+    if (atomic_load_explicit(&dataset->store->is_cancelled, memory_order_relaxed)) {
+        return err_set(err, ERR_CANCELLED, "the store is closing");
+    }
+    struct catalog_segment meta = {.number = dataset_next_segment(dataset), .shard = merge->shard};
+    struct segment_write_opts opts = {.shard = merge->shard,
+                                      .identity_version = dataset->identity_version};
+    struct segment_stats stats = {0};
+    char path[DATASET_PATH_BYTES + 64];
+    const struct mask_ref *deleted = merge->version->deleted[merge->shard];
+    dataset_segment_path(dataset, merge->shard, meta.number, path);
+    merge->numbers[merge->number_count++] = meta.number;
+    ERR_TRY(segment_write(merge->io, path, dataset->schema, merge->sources, merge->input_count,
+                          begin_ms, end_ms, deleted == NULL ? NULL : deleted->bits, &opts, &stats,
+                          err));
+    if (stats.row_count == 0) {
+        merge->number_count--;
+        return ERR_OK;
+    }
+    meta.row_count = stats.row_count;
+    meta.bytes = stats.bytes;
+    meta.time_min_ms = stats.time_min_ms;
+    meta.time_max_ms = stats.time_max_ms;
+    ERR_TRY(seg_ref_open(dataset, merge->io, &meta, &merge->outputs[merge->output_count], err));
+    merge->output_count++;
+    return ERR_OK;
+}
+
+static enum err_code write_parts(struct merge *merge, struct err *err)
+{
+    int64_t low = INT64_MAX;
+    int64_t high = INT64_MIN;
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < merge->input_count; i++) {
+        low = MIN_OF(low, merge->sources[i]->time_min_ms);
+        high = MAX_OF(high, merge->sources[i]->time_max_ms);
+        rows += merge->sources[i]->row_count;
+    }
+    int64_t first_day = day_of(low);
+    uint64_t days = (uint64_t)(day_of(high) - first_day) + 1;
+    if (days > DAYS_MAX || rows < 2 * settled_rows(&merge->dataset->limits)) {
+        return write_part(merge, INT64_MIN, INT64_MAX, err);
+    }
+    uint32_t *rows_by_day = calloc((size_t)days, sizeof(*rows_by_day));
+    uint32_t *ends = calloc((size_t)days, sizeof(*ends));
+    enum err_code code = ERR_OK;
+    if (rows_by_day == NULL || ends == NULL) {
+        code = err_set(err, ERR_NOMEM, "no memory for %" PRIu64 " days", days);
+    } else {
+        code = count_days(merge, first_day, rows_by_day, err);
+    }
+    if (code == ERR_OK) {
+        uint32_t parts = compact_cuts(rows_by_day, (uint32_t)days, &merge->dataset->limits, ends);
+        ASSERT(parts <= PARTS_MAX);
+        for (uint32_t i = 0; code == ERR_OK && i < parts; i++) {
+            int64_t begin_ms = i == 0 ? INT64_MIN : (first_day + ends[i - 1]) * DAY_MS;
+            int64_t end_ms = i + 1 == parts ? INT64_MAX : (first_day + ends[i]) * DAY_MS;
+            code = write_part(merge, begin_ms, end_ms, err);
+        }
+    }
+    free(rows_by_day);
+    free(ends);
+    return code;
+}
+
+/* What went in must have come out, but for deleted subjects. */
+static enum err_code check_rows(const struct merge *merge, struct err *err)
+{
+    uint64_t in = 0;
+    uint64_t out = 0;
+    for (uint32_t i = 0; i < merge->input_count; i++) {
+        in += merge->sources[i]->row_count;
+    }
+    for (uint32_t i = 0; i < merge->output_count; i++) {
+        out += merge->outputs[i]->meta.row_count;
+    }
+    if (out > in || (out < in && merge->version->deleted[merge->shard] == NULL)) {
+        return err_set(err, ERR_CORRUPT,
+                       "%" PRIu64 " rows went into the merge, %" PRIu64 " came out", in, out);
+    }
+    return ERR_OK;
+}
+
+static enum err_code publish(struct merge *merge, struct err *err)
+{
+    struct dataset *dataset = merge->dataset;
+    char path[DATASET_PATH_BYTES + 64];
+    dataset_shard_path(dataset, merge->shard, path);
+    ERR_TRY(io_sync_dir(merge->io, path, err));
+    struct version_change change = {.added = merge->outputs,
+                                    .added_count = merge->output_count,
+                                    .dropped = merge->inputs,
+                                    .dropped_count = merge->input_count};
+    pthread_mutex_lock(&dataset->catalog_lock);
+    enum err_code code = dataset_apply(dataset, &change, err);
+    pthread_mutex_unlock(&dataset->catalog_lock);
+    ERR_TRY(code);
+    /* merge->version still holds the inputs; their names may go now, what fails is an orphan. */
+    for (uint32_t i = 0; i < merge->input_count; i++) {
+        struct err ignored;
+        const struct catalog_segment *meta = &merge->inputs[i]->meta;
+        dataset_segment_path(dataset, meta->shard, meta->number, path);
+        (void)!io_unlink(merge->io, path, &ignored);
+        atomic_fetch_add(&dataset->compacted_bytes, meta->bytes);
+    }
+    atomic_fetch_add(&dataset->compactions, 1);
+    return ERR_OK;
+}
+
+static void undo(struct merge *merge)
+{
+    struct err ignored;
+    char path[DATASET_PATH_BYTES + 64];
+    for (uint32_t i = 0; i < merge->output_count; i++) {
+        seg_ref_unref(merge->outputs[i]);
+    }
+    for (uint32_t i = 0; i < merge->number_count; i++) {
+        dataset_segment_path(merge->dataset, merge->shard, merge->numbers[i], path);
+        (void)!io_unlink(merge->io, path, &ignored);
+    }
+}
+
+static enum err_code merge_chosen(struct dataset *dataset, const struct version *version,
+                                  uint32_t shard, struct seg_ref **inputs, uint32_t input_count,
+                                  struct io *io, struct err *err)
+{
+    const struct source *sources[SEG_BLOCKS_MAX];
+    struct seg_ref *outputs[PARTS_MAX];
+    uint64_t numbers[PARTS_MAX];
+    ASSERT(input_count <= COUNT_OF(sources));
+    for (uint32_t i = 0; i < input_count; i++) {
+        sources[i] = segment_source(inputs[i]->segment);
+    }
+    struct merge merge = {.dataset = dataset,
+                          .io = io,
+                          .version = version,
+                          .shard = shard,
+                          .inputs = inputs,
+                          .sources = sources,
+                          .input_count = input_count,
+                          .outputs = outputs,
+                          .numbers = numbers};
+    enum err_code code = write_parts(&merge, err);
+    if (code == ERR_OK) {
+        code = check_rows(&merge, err);
+    }
+    if (code == ERR_OK) {
+        code = publish(&merge, err);
+    }
+    if (code != ERR_OK) {
+        undo(&merge);
+        return err_context(err, "data set \"%s\": compaction of shard %" PRIu32, dataset->name,
+                           shard);
+    }
+    return ERR_OK;
+}
+
+/* ---- choosing ---- */
+
+/* Whether rows of deleted subjects are in the segment. */
+static enum err_code has_deleted(const struct seg_ref *ref, const struct mask_ref *mask,
+                                 struct io *io, bool *ret, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    const struct source *source = segment_source(ref->segment);
+    struct read_ctx ctx = {.arena = arena, .io = io};
+    roaring_uint32_iterator_t at;
+    roaring_init_iterator(mask->bits, &at);
+    *ret = false;
+    for (; at.has_value && !*ret; roaring_advance_uint32_iterator(&at)) {
+        uint32_t begin = 0;
+        uint32_t end = source->row_count;
+        ERR_TRY(source_subject_row(source, &ctx, at.current_value, &begin, err));
+        if (at.current_value != UINT32_MAX) {
+            ERR_TRY(source_subject_row(source, &ctx, at.current_value + 1, &end, err));
+        }
+        *ret = begin < end;
+    }
+    return ERR_OK;
+}
+
+/* On request, a segment that merges with nothing is still rewritten when it holds deleted rows. */
+static enum err_code choose_deleted(const struct version *version, uint32_t shard,
+                                    struct seg_ref *const *segs, uint32_t count, struct io *io,
+                                    struct seg_ref **out, uint32_t *ret_count, struct err *err)
+{
+    *ret_count = 0;
+    if (version->deleted[shard] == NULL) {
+        return ERR_OK;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        bool found = false;
+        ERR_TRY(has_deleted(segs[i], version->deleted[shard], io, &found, err));
+        if (found) {
+            out[0] = segs[i];
+            *ret_count = 1;
+            return ERR_OK;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code choose(struct dataset *dataset, const struct version *version, uint32_t shard,
+                            bool is_full, struct io *io, struct seg_ref **out, uint32_t *ret_count,
+                            struct err *err)
+{
+    struct seg_ref *const *segs = version->segs;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < version->seg_count; i++) {
+        if (version->segs[i]->meta.shard == shard) {
+            segs = count == 0 ? &version->segs[i] : segs;
+            count++;
+        }
+    }
+    struct compact_seg *plan = calloc((size_t)count + 1, sizeof(*plan));
+    uint32_t *idx = calloc((size_t)count + 1, sizeof(*idx));
+    if (plan == NULL || idx == NULL) {
+        free(plan);
+        free(idx);
+        return err_set(err, ERR_NOMEM, "no memory for a compaction");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct catalog_segment *meta = &segs[i]->meta;
+        plan[i] = (struct compact_seg){meta->row_count, meta->time_min_ms, meta->time_max_ms};
+    }
+    uint32_t chosen = compact_plan(plan, count, &dataset->limits, is_full, idx);
+    for (uint32_t i = 0; i < chosen; i++) {
+        out[i] = segs[idx[i]];
+    }
+    free(plan);
+    free(idx);
+    *ret_count = chosen;
+    if (chosen == 0 && is_full) {
+        return choose_deleted(version, shard, segs, count, io, out, ret_count, err);
+    }
+    return ERR_OK;
+}
+
+enum err_code compaction_step(struct dataset *dataset, uint32_t shard, bool is_full, struct io *io,
+                              bool *ret_did, struct err *err)
+{
+    struct seg_ref *inputs[SEG_BLOCKS_MAX];
+    uint32_t input_count = 0;
+    ASSERT(dataset->limits.inputs_max <= COUNT_OF(inputs));
+    pthread_mutex_lock(&dataset->compact_lock);
+    struct version *version = version_pin(dataset);
+    enum err_code code = choose(dataset, version, shard, is_full, io, inputs, &input_count, err);
+    if (code == ERR_OK && input_count > 0) {
+        code = merge_chosen(dataset, version, shard, inputs, input_count, io, err);
+    }
+    version_unref(version);
+    pthread_mutex_unlock(&dataset->compact_lock);
+    ERR_TRY(code);
+    *ret_did = input_count > 0;
+    return ERR_OK;
+}
+
+void compaction_if_due(struct dataset *dataset, struct io *io)
+{
+    if (clock_mono_us() < dataset->compact_retry_us) {
+        return;
+    }
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        struct err err;
+        bool did = true;
+        while (did) {
+            enum err_code code = compaction_step(dataset, shard, false, io, &did, &err);
+            if (code == ERR_CANCELLED) {
+                return;
+            }
+            if (code != ERR_OK) {
+                dataset_note_error(dataset, &err);
+                dataset->compact_retry_us = clock_mono_us() + COMPACT_RETRY_US;
+                return;
+            }
+        }
+    }
+}
+
+enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cancel, struct err *err)
+{
+    CLEANUP(io_freep) struct io *io = NULL;
+    ERR_TRY(io_create(dataset->store->opts.io_kind, &io, err));
+    ERR_TRY(dataset_flush_io(dataset, io, err));
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        bool did = true;
+        while (did) {
+            if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed)) {
+                return err_set(err, ERR_CANCELLED, "compaction was cancelled");
+            }
+            ERR_TRY(compaction_step(dataset, shard, true, io, &did, err));
+        }
+    }
+    return ERR_OK;
+}
