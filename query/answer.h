@@ -1,5 +1,5 @@
-/* query/answer.h - what verbs do to their rows at the end: choosing groups, copying cells into the
- * result, `order by`, `limit`.
+/* query/answer.h - what funnel and retention do to their groups at the end: choosing those that are
+ * shown, and their keys as cells of the result.
  *
  * Thread: the calling thread's, after all tasks are merged.
  */
@@ -7,8 +7,10 @@
 
 #include "query/keys.h"
 
-/* Result type of the column of a `by` key. */
-enum result_type answer_key_type(const struct by_key *key);
+/* The column of key k; the line of the groups beyond `top` says "other" in the first one. */
+enum err_code answer_key_col(const struct bound_query *query, uint32_t k, bool has_other,
+                             struct arena *arena, struct result_col *ret,
+                             struct err *err) ERR_MUST_CHECK;
 
 /* A group and the number that `top` ranks it by. */
 struct answer_group {
@@ -26,13 +28,8 @@ enum err_code answer_key_cells(const struct groups *groups, uint32_t key_count, 
                                bool is_other, struct arena *arena, struct cell *out,
                                struct err *err) ERR_MUST_CHECK;
 
-/* Order over cells: null, then bools, numbers by value, strings by bytes, lists item by item. */
-int cell_cmp(const struct cell *a, const struct cell *b);
-
-/* Apply `order by` (rows that are equal by it stay as they are) and `limit`; adds to
- * meta.rows_total the rows there were, and to meta.rows_left_out those that the limit cut. */
-enum err_code answer_finish(const struct bound_query *query, struct result *result,
-                            struct arena *scratch, struct err *err) ERR_MUST_CHECK;
+/* Say in meta that `left_out` rows are missing from those that the result has now. */
+void answer_left_out(struct result *result, uint64_t left_out);
 
 /* a / b as a cell, null where b is 0. */
 struct cell answer_ratio(uint64_t a, uint64_t b);

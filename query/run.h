@@ -22,7 +22,6 @@ struct query_run_ctx {
     struct arena *arena;    /* of the calling thread: plans, merged answers */
     _Atomic uint64_t rows_read, bytes_read, blocks_loaded;
     _Atomic bool *is_source_used; /* one per source of the snapshot, or NULL: some scan opened it */
-    const void *plan; /* of the verb, for its own tasks: set before run_all_tasks, read only */
     _Atomic bool is_failed; /* some task failed: the others stop */
     struct err first_err;   /* guarded by the winner of is_failed */
 };

@@ -212,7 +212,7 @@ static enum err_code count_subject(const struct funnel_spec *spec, const struct 
 static enum err_code funnel_task(struct query_run_ctx *run, const struct run_task *task,
                                  struct arena *arena, struct io *io, void *slot, struct err *err)
 {
-    const struct funnel_plan *plan = run->plan;
+    const struct funnel_plan *plan = run->verb_plan;
     struct funnel_part *part = slot;
     struct attempt_scratch scratch = {0};
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
@@ -379,8 +379,8 @@ static void deal_durations(const struct run_tasks *tasks, struct funnel_merge *m
 
 /* ---- the table ---- */
 
-static enum err_code make_columns(const struct bound_query *query, struct result *result,
-                                  struct err *err)
+static enum err_code make_columns(const struct bound_query *query, bool has_other,
+                                  struct result *result, struct err *err)
 {
     static const struct result_col fixed[FIXED_COLS] = {
         {STR("step"), RESULT_INT64},           {STR("event"), RESULT_STRING},
@@ -393,8 +393,7 @@ static enum err_code make_columns(const struct bound_query *query, struct result
 
     ERR_TRY(ARENA_NEW(result->arena, query->key_count + FIXED_COLS, &cols, err));
     for (uint32_t k = 0; k < query->key_count; k++) {
-        ERR_TRY(arena_str(result->arena, query->keys[k].name, &cols[k].name, err));
-        cols[k].type = answer_key_type(&query->keys[k]);
+        ERR_TRY(answer_key_col(query, k, has_other, result->arena, &cols[k], err));
     }
     memcpy(cols + query->key_count, fixed, sizeof(fixed));
     result->cols = cols;
@@ -473,18 +472,17 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct run_tas
     ERR_TRY(make_lines(query, run->arena, &m, &left_out, err));
     deal_durations(tasks, &m);
 
-    ERR_TRY(make_columns(query, result, err));
-    size_t row_count = (size_t)m.line_count * m.step_count;
-    ERR_TRY(ARENA_NEW(result->arena, row_count * result->col_count, &result->cells, err));
+    bool has_other = m.line_count > 0 && m.lines[m.line_count - 1].is_other;
+    struct cell *cells = NULL;
+    ERR_TRY(make_columns(query, has_other, result, err));
+    ERR_TRY(run_result_rows(run, result, (uint64_t)m.line_count * m.step_count, &cells, err));
     for (uint32_t i = 0; i < m.line_count; i++) {
-        ERR_TRY(line_rows(query, &m, &m.lines[i], result->arena,
-                          result->cells + (size_t)i * m.step_count * result->col_count, err));
+        ERR_TRY(run_check(run, err));
+        ERR_TRY(line_rows(query, &m, &m.lines[i], result->arena, cells, err));
+        cells += (size_t)m.step_count * result->col_count;
     }
-    result->row_count = row_count;
-    result->meta.rows_total += left_out * m.step_count;
-    result->meta.rows_left_out += left_out * m.step_count;
-    ERR_TRY(make_totals(query, &m, result, err));
-    return answer_finish(query, result, run->arena, err);
+    answer_left_out(result, left_out * m.step_count);
+    return make_totals(query, &m, result, err);
 }
 
 enum err_code verb_funnel(struct query_run_ctx *run, struct result *result, struct err *err)
@@ -496,7 +494,7 @@ enum err_code verb_funnel(struct query_run_ctx *run, struct result *result, stru
         return err_set(err, ERR_UNSUPPORTED, "a funnel with \"each\" is not part of this version");
     }
     ERR_TRY(plan_make(run->query, run->arena, &plan, err));
-    run->plan = plan;
+    run->verb_plan = plan;
     ERR_TRY(run_all_tasks(run, funnel_task, sizeof(struct funnel_part), &tasks, err));
     return make_answer(run, &tasks, result, err);
 }

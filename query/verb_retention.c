@@ -208,7 +208,7 @@ static uint32_t start_group(const struct groups *groups, const struct journey *j
 static enum err_code retention_task(struct query_run_ctx *run, const struct run_task *task,
                                     struct arena *arena, struct io *io, void *slot, struct err *err)
 {
-    const struct retention_plan *plan = run->plan;
+    const struct retention_plan *plan = run->verb_plan;
     const struct retention_spec *spec = &plan->spec;
     struct retention_part *part = slot;
     struct retention_scratch scratch = {0};
@@ -341,8 +341,8 @@ static enum err_code make_lines(struct query_run_ctx *run, const struct retentio
     return ERR_OK;
 }
 
-static enum err_code make_columns(const struct bound_query *query, struct result *result,
-                                  struct err *err)
+static enum err_code make_columns(const struct bound_query *query, bool has_other,
+                                  struct result *result, struct err *err)
 {
     static const struct result_col fixed[COLS_AFTER_KEYS] = {
         [COL_PERIOD] = {STR("period"), RESULT_INT64},    [COL_SIZE] = {STR("size"), RESULT_INT64},
@@ -355,8 +355,7 @@ static enum err_code make_columns(const struct bound_query *query, struct result
     cols[0] = (struct result_col){STR("cohort"),
                                   query->retention.unit >= CIVIL_DAY ? RESULT_DATE : RESULT_TIME};
     for (uint32_t k = 0; k < query->key_count; k++) {
-        ERR_TRY(arena_str(result->arena, query->keys[k].name, &cols[1 + k].name, err));
-        cols[1 + k].type = answer_key_type(&query->keys[k]);
+        ERR_TRY(answer_key_col(query, k, has_other, result->arena, &cols[1 + k], err));
     }
     memcpy(cols + 1 + query->key_count, fixed, sizeof(fixed));
     result->cols = cols;
@@ -412,33 +411,32 @@ static enum err_code make_rows(struct query_run_ctx *run, const struct retention
 {
     const struct bound_query *query = run->query;
     struct arena *arena = result->arena;
-    size_t cohorts = 0;
-    size_t row_count = 0;
-    size_t cell_total = 0;
+    uint32_t cohorts = 0;
     struct cell *heads = NULL; /* per line: room for the cohort, then its keys */
     size_t head_count = 1 + (size_t)query->key_count;
 
     for (uint32_t c = lines->cohort_begin; c < lines->cohort_end; c++) {
         cohorts += is_cohort(&plan->calendar, c) ? 1 : 0;
     }
-    if (!size_mul(cohorts, (size_t)lines->count * plan->spec.period_count, &row_count) ||
-        !size_mul(row_count, result->col_count, &cell_total)) {
-        return err_set(err, ERR_LIMIT, "too many rows: %zu cohorts of %u groups", cohorts,
+    uint64_t row_count = (uint64_t)cohorts * plan->spec.period_count;
+    if (__builtin_mul_overflow(row_count, (uint64_t)lines->count, &row_count)) {
+        return err_set(err, ERR_LIMIT, "too many rows: %u cohorts of %u groups", cohorts,
                        lines->count);
     }
-    ERR_TRY(ARENA_NEW(arena, cell_total, &result->cells, err));
+    struct cell *out = NULL;
+    ERR_TRY(run_result_rows(run, result, row_count, &out, err));
     ERR_TRY(ARENA_NEW(arena, (size_t)lines->count * head_count, &heads, err));
     for (uint32_t i = 0; i < lines->count; i++) {
         bool is_other = lines->has_other && i + 1 == lines->count;
         ERR_TRY(answer_key_cells(groups, query->key_count, lines->groups[i].number, is_other, arena,
                                  heads + i * head_count + 1, err));
     }
-    struct cell *out = result->cells;
     for (uint32_t c = lines->cohort_begin; c < lines->cohort_end; c++) {
         struct cell cohort = {0};
         if (!is_cohort(&plan->calendar, c)) {
             continue;
         }
+        ERR_TRY(run_check(run, err));
         ERR_TRY(cohort_cell(run, plan->calendar.begins[c], arena, &cohort, err));
         for (uint32_t i = 0; i < lines->count; i++) {
             bool has_rows = i < lines->part.group_cap && lines->part.rows[i] != NULL;
@@ -447,7 +445,14 @@ static enum err_code make_rows(struct query_run_ctx *run, const struct retention
                               heads + i * head_count, out);
         }
     }
-    result->row_count = row_count;
+    return ERR_OK;
+}
+
+static enum err_code make_totals(const struct bound_query *query, uint64_t size,
+                                 struct result *result, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err)); /* all null */
+    result->totals[1 + query->key_count + COL_SIZE] = cell_count(size);
     return ERR_OK;
 }
 
@@ -463,14 +468,12 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct retenti
     ERR_TRY(groups_create(query, run->arena, &sum.groups, err));
     ERR_TRY(merge_parts(&plan->spec, tasks, run->arena, &sum, err));
     ERR_TRY(make_lines(run, plan, &sum, &lines, &left_out, err));
+    ERR_TRY(make_columns(query, lines.has_other, result, err));
     ERR_TRY(make_rows(run, plan, sum.groups, &lines, result, err));
     if (lines.count > 0) {
-        left_out *= result->row_count / lines.count;
+        answer_left_out(result, left_out * (result->row_count / lines.count));
     }
-    result->meta.rows_total += left_out;
-    result->meta.rows_left_out += left_out;
-    result->totals[1 + query->key_count + COL_SIZE] = cell_count(lines.size);
-    return answer_finish(query, result, run->arena, err);
+    return make_totals(query, lines.size, result, err);
 }
 
 enum err_code verb_retention(struct query_run_ctx *run, struct result *result, struct err *err)
@@ -481,14 +484,12 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
 
     ASSERT(query->retention.period_count >= 1 &&
            query->retention.period_count <= QUERY_PERIODS_MAX + 1);
-    ERR_TRY(make_columns(query, result, err));
-    ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err)); /* all null */
     ERR_TRY(plan_make(run, &plan, err));
     if (plan == NULL) {
-        result->totals[1 + query->key_count + COL_SIZE] = cell_count(0);
-        return ERR_OK;
+        ERR_TRY(make_columns(query, false, result, err));
+        return make_totals(query, 0, result, err);
     }
-    run->plan = plan;
+    run->verb_plan = plan;
     ERR_TRY(run_all_tasks(run, retention_task, sizeof(struct retention_part), &tasks, err));
     return make_answer(run, plan, &tasks, result, err);
 }

@@ -1,11 +1,12 @@
 /* tests/prop/prop_funnel.c - Goal: the streaming funnel, and the attempt it shows, equal their
  * definition. Method: short journeys, few event types, many ties in time, windows around the
  * journey's length; ref_funnel tries every choice of events. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include "query/funnel_attempt.h"
 #include "storage/base/rng.h"

@@ -2,11 +2,12 @@
  * definition. Method: random journeys around changes of the clock in several zones; the period of
  * each event comes from the C library's localtime_r, not from our calendar; ref_retention counts.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include "query/retention_calendar.h"
 #include "storage/base/rng.h"
