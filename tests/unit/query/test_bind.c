@@ -1,0 +1,799 @@
+/* Tests of query/bind*.c: every kind of mistake with its place and words, and what a bound query holds. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "query/civil.h"
+#include "tests/support/lang_fixture.h"
+
+#include <regex.h>
+
+static struct lang_fixture fixture;
+
+static int open_fixture(void **state)
+{
+    (void)state;
+    lang_fixture_open(&fixture, false);
+    return 0;
+}
+
+static int close_fixture(void **state)
+{
+    (void)state;
+    lang_fixture_close(&fixture);
+    return 0;
+}
+
+static const struct {
+    const char *text;
+    const char *error; /* code, line:column: message */
+} mistakes[] = {
+    {"funel a -> b", "invalid 1:1: expected a verb (trend, distinct, funnel, retention, events, "
+                     "timeline, show), found \"funel\"; did you mean \"funnel\"?"},
+    {"FUNNEL a", "invalid 1:1: expected a verb (trend, distinct, funnel, retention, events, "
+                 "timeline, show), found \"FUNNEL\"; did you mean \"funnel\"?"},
+    {"paths starting at a",
+     "unsupported 1:1: the word \"paths\" of the language is not in this version"},
+    {"attribution of a",
+     "unsupported 1:1: the word \"attribution\" of the language is not in this version"},
+    {"segment did(a)",
+     "unsupported 1:1: the word \"segment\" of the language is not in this version"},
+    {"why \"u\" in funnel a",
+     "unsupported 1:1: the word \"why\" of the language is not in this version"},
+    {"profile funnel a",
+     "unsupported 1:1: the word \"profile\" of the language is not in this version"},
+    {"users of (step = 2) in funnel a",
+     "unsupported 1:1: the word \"users\" of the language is not in this version"},
+    {"diff 1, 2 in trend count(any)",
+     "unsupported 1:1: the word \"diff\" of the language is not in this version"},
+    {"funnel", "invalid 1:7: expected an event, found the end of the query"},
+    {"funnel -> b", "invalid 1:8: expected an event, found \"->\""},
+    {"funnel a ->", "invalid 1:12: expected an event, found the end of the query"},
+    {"funnel a -> b withn 1h", "invalid 1:15: expected a clause (where, from, last, by, each, "
+                               "...), found \"withn\"; did you mean \"within\"?"},
+    {"funnel a -> b within", "invalid 1:21: expected a duration (30s, 10m, 1h, 7d) for \"within\", "
+                             "found the end of the query"},
+    {"funnel a -> b within 5",
+     "invalid 1:22: \"within\" lacks a unit (ms, s, m, h, d, w, mo); write for example 5m"},
+    {"funnel a -> b within -5m", "invalid 1:22: \"within\" cannot be negative"},
+    {"funnel a -> b within 3mo", "invalid 1:22: \"within\" is elapsed time, and months differ in "
+                                 "length; write days, for example 90d"},
+    {"funnel a -> b within 7days", "invalid 1:22: \"7days\" is neither a number nor a duration; "
+                                   "the units are ms, s, m, h, d, w, mo"},
+    {"funnel a -> b within 1.5h",
+     "invalid 1:22: \"1.5h\": a duration is a whole number of its unit"},
+    {"funnel a -> b within 99999999999999999999d",
+     "invalid 1:22: the duration \"99999999999999999999d\" is longer than time itself: at most "
+     "106751991167d"},
+    {"funnel a -> b (-5m)", "invalid 1:16: the limit of a step cannot be negative"},
+    {"funnel a -> b (5)", "invalid 1:16: the limit of a step lacks a unit (ms, s, m, h, d, w, mo); "
+                          "write for example 5m"},
+    {"funnel a (5m) -> b", "invalid 1:10: the first step has no step before it to be limited by"},
+    {"funnel a -> b (5m", "invalid 1:18: expected \")\", found the end of the query"},
+    {"funnel a -> b? -> c",
+     "unsupported 1:14: the word \"?\" of the language is not in this version"},
+    {"funnel a! -> b", "unsupported 1:9: the word \"!\" of the language is not in this version"},
+    {"funnel first a -> b",
+     "unsupported 1:8: the word \"first\" of the language is not in this version"},
+    {"funnel first matching a -> b",
+     "unsupported 1:8: the word \"first\" of the language is not in this version"},
+    {"funnel a -> b within 1h within 2h", "invalid 1:25: clause \"within\" is given twice"},
+    {"funnel a -> b each day",
+     "unsupported 1:15: the word \"each\" of the language is not in this version of funnel"},
+    {"funnel a -> b order strict",
+     "unsupported 1:21: the word \"strict\" of the language is not in this version"},
+    {"funnel a -> b order any",
+     "unsupported 1:21: the word \"any\" of the language is not in this version"},
+    {"funnel a -> b count totals",
+     "unsupported 1:21: the word \"totals\" of the language is not in this version"},
+    {"funnel a -> b without c between 1 and 2",
+     "unsupported 1:15: the word \"without\" of the language is not in this version"},
+    {"funnel a -> b dropping users with c between 1 and 2",
+     "unsupported 1:15: the word \"dropping\" of the language is not in this version"},
+    {"funnel a -> b holding product_id",
+     "unsupported 1:15: the word \"holding\" of the language is not in this version"},
+    {"funnel a -> b considering c",
+     "unsupported 1:15: the word \"considering\" of the language is not in this version"},
+    {"funnel a -> b entry first",
+     "unsupported 1:15: the word \"entry\" of the language is not in this version"},
+    {"funnel a -> b attempt latest",
+     "unsupported 1:15: the word \"attempt\" of the language is not in this version"},
+    {"funnel a -> b reuse",
+     "unsupported 1:15: the word \"reuse\" of the language is not in this version"},
+    {"funnel a -> b mode \"clickhouse:strict_order\"",
+     "unsupported 1:15: the word \"mode\" of the language is not in this version"},
+    {"funnel a -> b times",
+     "unsupported 1:15: the word \"times\" of the language is not in this version"},
+    {"funnel a -> b list users",
+     "unsupported 1:15: the word \"list\" of the language is not in this version"},
+    {"funnel a -> b correlate events",
+     "unsupported 1:15: the word \"correlate\" of the language is not in this version"},
+    {"funnel a -> b by channel at step 2",
+     "unsupported 1:34: the word \"at step\" of the language is not in this version"},
+    {"funnel a -> b by channel at first set",
+     "unsupported 1:29: the word \"at first set\" of the language is not in this version"},
+    {"funnel a -> b by channel at all steps",
+     "unsupported 1:29: the word \"at all steps\" of the language is not in this version"},
+    {"funnel a -> b at step 1",
+     "invalid 1:18: \"at step\" says where \"by\" is read, and there is none"},
+    {"funnel a -> b ties loose", "invalid 1:20: expected \"strict\", found \"loose\""},
+    {"funnel any of", "invalid 1:12: expected a clause (where, from, last, by, each, ...), found "
+                      "\"of\"; did you mean \"on\"?"},
+    {"funnel in -> b", "invalid 1:8: expected an event, found the reserved word \"in\"; as a name "
+                       "it stands in backquotes"},
+    {"funnel a | b", "invalid 1:10: alternatives stand in parentheses: (a | b)"},
+    {"funnel (a | b -> c", "invalid 1:15: expected \"|\" or \")\", found \"->\""},
+    {"funnel \"\"", "invalid 1:8: the name of an event is not empty"},
+    {"trend count(any) per device_id",
+     "unsupported 1:18: the word \"per\" of the language is not in this version"},
+    {"trend count(any) compare previous period",
+     "unsupported 1:18: the word \"compare\" of the language is not in this version"},
+    {"trend count(any) as of 12",
+     "unsupported 1:18: the word \"as of\" of the language is not in this version"},
+    {"trend count(any) exclude cohort \"bots\"",
+     "unsupported 1:18: the word \"exclude\" of the language is not in this version"},
+    {"trend count(any) save cohort \"x\"",
+     "unsupported 1:18: the word \"save\" of the language is not in this version"},
+    {"trend within 1h", "invalid 1:7: expected a measure (count, users, unique, sum, avg, min, "
+                        "max, first, last, median, p95), found \"within\""},
+    {"trend count(any) within 1h", "invalid 1:18: \"within\" is no clause of trend"},
+    {"trend", "invalid 1:6: expected a measure (count, users, unique, sum, avg, min, max, first, "
+              "last, median, p95), found the end of the query"},
+    {"trend count", "invalid 1:7: expected a measure (count, users, unique, sum, avg, min, max, "
+                    "first, last, median, p95), found \"count\""},
+    {"trend cuont(any)",
+     "invalid 1:7: expected a measure (count, users, unique, sum, avg, min, max, first, last, "
+     "median, p95), found \"cuont\"; did you mean \"count\"?"},
+    {"trend count()", "invalid 1:13: expected an event, found \")\""},
+    {"trend metric(\"gmv\")",
+     "unsupported 1:7: the word \"metric\" of the language is not in this version"},
+    {"trend p0(amount)", "invalid 1:7: percentile \"p0\" is not between 0 and 100; both excluded"},
+    {"trend p100(amount)",
+     "invalid 1:7: percentile \"p100\" is not between 0 and 100; both excluded"},
+    {"trend p99.(amount)", "invalid 1:7: expected a measure (count, users, unique, sum, avg, min, "
+                           "max, first, last, median, p95), found \"p99.\""},
+    {"trend sum(channel)",
+     "invalid 1:11: sum needs a number, and property \"channel\" is a string"},
+    {"trend sum(mixed of any), sum(vip)",
+     "invalid 1:30: sum needs a number, and property \"vip\" is a bool"},
+    {"trend unique(mixed)",
+     "invalid 1:14: property \"mixed\" is seen as string, number and bool; unique needs one type"},
+    {"trend 1 + 1",
+     "invalid 1:7: a measure is made of count, users, sum and their kin, and this one has none"},
+    {"trend count(any) as x, users(any) as x",
+     "invalid 1:38: two measures are called \"x\"; name one with \"as\""},
+    {"trend rolling 7d users(any)",
+     "invalid 1:7: \"rolling\" looks back from the end of each bucket: it needs \"each\""},
+    {"trend rolling 1mo users(any) each day",
+     "invalid 1:15: \"rolling\" is elapsed time, and months differ in length; write days, for "
+     "example 30d"},
+    {"trend rolling 0s users(any) each day", "invalid 1:15: a rolling window is longer than 0"},
+    {"trend count(any) each", "invalid 1:22: expected a unit of time (second, minute, hour, day, "
+                              "week, month, quarter, year, 5m), found the end of the query"},
+    {"trend count(any) each dya",
+     "invalid 1:23: expected a unit of time (second, minute, hour, day, week, month, quarter, "
+     "year, 5m), found \"dya\"; did you mean \"day\"?"},
+    {"trend count(any) each 0s", "invalid 1:23: a bucket is longer than 0"},
+    {"trend count(any) each 7",
+     "invalid 1:23: \"each\" lacks a unit (ms, s, m, h, d, w, mo); write for example 7m"},
+    {"trend count(any) each second last 30d",
+     "limit 1:23: the range has 2592000 such buckets, the limit is 100000"},
+    {"trend count(any) each 30h",
+     "invalid 1:23: a time bucket of 30 hours: expected 1 .. 24 (from a day on, count in days)"},
+    {"trend count(any) top 5", "invalid 1:22: \"top\" needs a breakdown: \"by KEY\""},
+    {"trend count(any) by channel top 0",
+     "invalid 1:33: \"top\" takes a whole number from 1 to 10000"},
+    {"trend count(any) by channel top 10001",
+     "invalid 1:33: \"top\" takes a whole number from 1 to 10000"},
+    {"trend count(any) by channel top x",
+     "invalid 1:33: expected a whole number after \"top\", found \"x\""},
+    {"trend count(any) by channel top 5 with others",
+     "invalid 1:40: expected \"other\", found \"others\"; did you mean \"other\"?"},
+    {"trend count(any) by channel, channel", "invalid 1:30: key \"channel\" is given twice"},
+    {"trend count(any) by mixed", "invalid 1:21: property \"mixed\" is seen as string, number and "
+                                  "bool; a breakdown needs one type"},
+    {"trend count(any) by tags",
+     "invalid 1:21: property \"tags\" is a list, and a breakdown needs single values"},
+    {"trend count(any) by bucket(amount)",
+     "invalid 1:34: expected \",\" and the edges of the buckets, found \")\""},
+    {"trend count(any) by bucket(amount, 5, 5)", "invalid 1:39: the edges of buckets ascend"},
+    {"trend count(any) by bucket(channel, 5)",
+     "invalid 1:28: bucket needs a number, and property \"channel\" is a string"},
+    {"trend count(any) by a1,a2,a3,a4,a5,a6,a7,a8,a9,a10,a11,a12,a13,a14,a15,a16,a17",
+     "limit 1:76: a breakdown has at most 16 keys"},
+    {"trend count(any) by where channel = \"x\"",
+     "invalid 1:21: expected a property, found the reserved word \"where\"; as a name it stands in "
+     "backquotes"},
+    {"trend count(any) by channel by platform", "invalid 1:29: clause \"by\" is given twice"},
+    {"trend count(any) order by chanel",
+     "invalid 1:27: the answer has no column \"chanel\", it has count(any)"},
+    {"trend count(any) by channel order by chanel",
+     "invalid 1:38: the answer has no column \"chanel\"; did you mean \"channel\"?"},
+    {"trend count(any) order up", "invalid 1:24: expected \"by\", found \"up\""},
+    {"trend count(any) limit 0", "invalid 1:24: \"limit\" takes a whole number from 1 to 1000000"},
+    {"trend count(any) limit 1000001",
+     "invalid 1:24: \"limit\" takes a whole number from 1 to 1000000"},
+    {"trend count(any) limit 1.5",
+     "invalid 1:24: \"limit\" takes a whole number from 1 to 1000000"},
+    {"trend count(any) limit -1", "invalid 1:24: \"limit\" takes a whole number from 1 to 1000000"},
+    {"trend count(any) last", "invalid 1:22: expected a duration (30s, 10m, 1h, 7d) for \"last\", "
+                              "found the end of the query"},
+    {"trend count(any) last 0d", "invalid 1:23: \"last\" reaches back at least 1d"},
+    {"trend count(any) last 30d last 7d",
+     "invalid 1:27: a query has one range: \"last\" comes on top of another"},
+    {"trend count(any) last 30d from 2025-01-01",
+     "invalid 1:27: a query has one range: \"from\" comes on top of another"},
+    {"trend count(any) from 2025-01-01 from 2025-02-01",
+     "invalid 1:34: clause \"from\" is given twice"},
+    {"trend count(any) from 2025-02-01 to 2025-01-01",
+     "invalid 1:37: the range ends before it begins"},
+    {"trend count(any) from 2025-13-01",
+     "invalid 1:23: \"2025-13-01\" is no date or time: month is not 01..12"},
+    {"trend count(any) from 2025-02-30 to 2025-03-01",
+     "invalid 1:23: \"2025-02-30\" is no date or time: the month has no such day"},
+    {"trend count(any) from 2025-5-1", "invalid 1:23: expected a date or an instant (2025-05-01, "
+                                       "2025-05-01T08:00, now - 6h), found \"2025\""},
+    {"trend count(any) from \"2025-05-01\"",
+     "invalid 1:23: expected a date or an instant (2025-05-01, 2025-05-01T08:00, now - 6h), found "
+     "\"2025-05-01\""},
+    {"trend count(any) from now + 6h", "invalid 1:27: only the past is known: write now - 6h"},
+    {"trend count(any) from now - 6", "invalid 1:29: the time before now lacks a unit (ms, s, m, "
+                                      "h, d, w, mo); write for example 6m"},
+    {"trend count(any) last 9999999d",
+     "invalid 1:23: 9999999d reaches back beyond the calendar, which begins in the year -9999"},
+    {"trend count(any) last 99999999999d",
+     "invalid 1:23: 99999999999d reaches back beyond the calendar, which begins in the year -9999"},
+    {"trend count(any) from now - 4000000000mo",
+     "invalid 1:29: 4000000000mo reaches back beyond the calendar, which begins in the year -9999"},
+    {"trend count(any) on 2025-05-01T08:00",
+     "invalid 1:21: \"on\" takes a date such as 2025-05-01; from and to take instants"},
+    {"trend count(any) on now",
+     "invalid 1:21: \"on\" takes a date such as 2025-05-01; from and to take instants"},
+    {"trend count(any) from 2025-05-01T8:00",
+     "invalid 1:23: malformed time; dates are written 2025-05-01, instants 2025-05-01T08:00, "
+     "2025-05-01T08:00:00.000Z or 2025-05-01T08:00+08:00"},
+    {"trend count(any) from 2025-05-01T08:00X",
+     "invalid 1:23: malformed time; dates are written 2025-05-01, instants 2025-05-01T08:00, "
+     "2025-05-01T08:00:00.000Z or 2025-05-01T08:00+08:00"},
+    {"trend count(any) last 6h including today",
+     "invalid 1:26: \"including today\" goes with \"last\" and whole days, weeks or months"},
+    {"trend count(any) including today",
+     "invalid 1:18: \"including today\" goes with \"last\" and whole days, weeks or months"},
+    {"trend count(any) tz \"Europe/Pariss\"",
+     "invalid 1:21: unknown time zone \"Europe/Pariss\"; did you mean \"Europe/Paris\"?"},
+    {"trend count(any) tz UTC",
+     "invalid 1:21: expected a time zone in quotes, such as \"Europe/Paris\", found \"UTC\""},
+    {"trend count(any) week starts someday",
+     "invalid 1:30: expected a day of the week (monday, ..., sunday), found \"someday\"; did you "
+     "mean \"monday\"?"},
+    {"trend count(any) columns (a)", "invalid 1:18: \"columns\" is no clause of trend"},
+    {"trend count(any) closed", "invalid 1:18: \"closed\" is no clause of trend"},
+    {"retention a", "invalid 1:12: expected \"->\" and the event that people return with, found "
+                    "the end of the query"},
+    {"retention a -> b",
+     "invalid 1:1: retention needs its period: \"each day\", \"each week\", \"each month\""},
+    {"retention a -> b each day",
+     "invalid 1:1: retention needs the number of periods: \"for 30\" is periods 0 to 30"},
+    {"retention a -> b for 3",
+     "invalid 1:1: retention needs its period: \"each day\", \"each week\", \"each month\""},
+    {"retention a -> b each day for 10000",
+     "invalid 1:31: \"for\" takes a whole number from 0 to 9999"},
+    {"retention a -> b each 5m for 3", "invalid 1:23: a period of retention is an hour or longer"},
+    {"retention a -> b each day for 3 first recurring",
+     "invalid 1:39: \"recurring\" comes on top of another word of its kind"},
+    {"retention a -> b each day for 3 exact unbounded",
+     "invalid 1:39: \"unbounded\" comes on top of another word of its kind"},
+    {"retention a -> b each day for 3 bracket (1, 2-7)",
+     "unsupported 1:33: the word \"bracket\" of the language is not in this version"},
+    {"retention a -> b each day for 3 streak",
+     "unsupported 1:33: the word \"streak\" of the language is not in this version"},
+    {"retention a -> b each day for 3 rolling",
+     "unsupported 1:33: the word \"rolling\" of the language is not in this version"},
+    {"retention a -> b each day for 3 value sum(amount)",
+     "unsupported 1:33: the word \"value\" of the language is not in this version"},
+    {"retention a -> b each day for 3 at least 0",
+     "invalid 1:42: \"at least\" takes a whole number from 1 to 1000000"},
+    {"retention a -> b each day for 3 at most 3",
+     "invalid 1:36: expected \"least\", found \"most\""},
+    {"retention a -> b each day for 3 within 1h",
+     "invalid 1:33: \"within\" is no clause of retention"},
+    {"retention first a -> b each day for 3",
+     "invalid 1:17: expected \"->\" and the event that people return with, found \"a\""},
+    {"churn 14d of active",
+     "unsupported 1:1: the word \"churn\" of the language is not in this version"},
+    {"ltv register value sum(amount) each month for 12",
+     "unsupported 1:1: the word \"ltv\" of the language is not in this version"},
+    {"distinct user", "invalid 1:14: expected \"of\", found the end of the query"},
+    {"distinct of any", "invalid 1:10: expected a property, found the reserved word \"of\"; as a "
+                        "name it stands in backquotes"},
+    {"distinct mixed of any", "invalid 1:10: property \"mixed\" is seen as string, number and "
+                              "bool; distinct needs one type"},
+    {"events", "invalid 1:7: expected an event, found the end of the query"},
+    {"events any columns ()", "invalid 1:21: expected a property, found \")\""},
+    {"events any columns (a, a)", "invalid 1:24: column \"a\" is given twice"},
+    {"events any columns (mixed)", "invalid 1:21: property \"mixed\" is seen as string, number and "
+                                   "bool; a column needs one type"},
+    {"events any order by event_time", "invalid 1:21: \"order by\" here needs \"columns (...)\""},
+    {"events any columns (event_time, channel) order by event_tme",
+     "invalid 1:51: the answer has no column \"event_tme\"; did you mean \"event_time\"?"},
+    {"events any by channel", "invalid 1:12: \"by\" is no clause of events"},
+    {"timeline", "invalid 1:9: expected the id of a user in quotes, found the end of the query"},
+    {"timeline u_42", "invalid 1:10: expected the id of a user in quotes, found \"u_42\""},
+    {"timeline \"\"", "invalid 1:10: the id of a user is not empty"},
+    {"timeline \"u\" columns (a)", "invalid 1:14: \"columns\" is no clause of timeline"},
+    {"show",
+     "invalid 1:5: expected events, properties, values or segments, found the end of the query"},
+    {"show evnts", "invalid 1:6: expected events, properties, values or segments, found \"evnts\"; "
+                   "did you mean \"events\"?"},
+    {"show cohorts",
+     "unsupported 1:6: the word \"cohorts\" of the language is not in this version"},
+    {"show metrics",
+     "unsupported 1:6: the word \"metrics\" of the language is not in this version"},
+    {"show values", "invalid 1:12: expected \"of\", found the end of the query"},
+    {"show values of mixed", "invalid 1:16: property \"mixed\" is seen as string, number and bool; "
+                             "show values needs one type"},
+    {"show events where a = 1", "invalid 1:13: \"where\" is no clause of show"},
+    {"events any where", "invalid 1:17: expected a property, found the end of the query"},
+    {"events any where channel", "invalid 1:25: expected a comparison (=, !=, <, <=, >, >=, in, "
+                                 "between, contains, is set, ...), found the end of the query"},
+    {"events any where channel == \"a\"",
+     "invalid 1:26: \"==\" is no operator; did you mean \"=\"?"},
+    {"events any where channel <> \"a\"",
+     "invalid 1:26: \"<>\" is no operator; did you mean \"!=\"?"},
+    {"events any where channel = ios",
+     "invalid 1:28: expected a value, found the name \"ios\"; text stands in quotes"},
+    {"events any where channel = null",
+     "invalid 1:28: \"null\" is no value; ask \"is set\" or \"is not set\""},
+    {"events any where channel is null", "invalid 1:29: \"null\" is no value; ask \"is not set\""},
+    {"events any where channel is not null", "invalid 1:33: \"null\" is no value; ask \"is set\""},
+    {"events any where channel like \"a\"",
+     "invalid 1:26: expected a comparison (=, !=, <, <=, >, >=, in, between, contains, is set, "
+     "...), found \"like\""},
+    {"events any where \"channel\" = 1",
+     "invalid 1:18: expected a property, found a string; such a name stands bare or in backquotes"},
+    {"events any where channel = 1",
+     "invalid 1:28: property \"channel\" is a string and cannot be compared with a number"},
+    {"events any where amount = \"1\"",
+     "invalid 1:27: property \"amount\" is a number and cannot be compared with a string"},
+    {"events any where amount = true",
+     "invalid 1:27: property \"amount\" is a number and cannot be compared with a bool"},
+    {"events any where vip > true",
+     "invalid 1:24: true and false have no order; compare by = or !="},
+    {"events any where vip = \"true\"",
+     "invalid 1:24: property \"vip\" is a bool and cannot be compared with a string"},
+    {"events any where mixed = 2025-05-01",
+     "invalid 1:26: property \"mixed\" is a string, number and bool and cannot be compared with a "
+     "timestamp; as text it stands in quotes"},
+    {"events any where channel > 2025-05-01",
+     "invalid 1:28: property \"channel\" is a string and cannot be compared with a timestamp; as "
+     "text it stands in quotes"},
+    {"events any where event_time = \"yesterday\"",
+     "invalid 1:31: \"yesterday\" is no date or time: expected a date as in 2025-05-01"},
+    {"events any where event_time = 5",
+     "invalid 1:31: property \"event_time\" is a timestamp and cannot be compared with a number"},
+    {"events any where channel in ()", "invalid 1:30: expected a value, found \")\""},
+    {"events any where channel in (\"a\", 1)",
+     "invalid 1:35: the values of \"in\" have one type: this is a number, the first a string"},
+    {"events any where channel in \"a\"",
+     "invalid 1:29: expected \"(\" and the values of \"in\", found \"a\""},
+    {"events any where channel not \"a\"", "invalid 1:30: expected \"in\", found \"a\""},
+    {"events any where amount between 1 or 2", "invalid 1:35: expected \"and\", found \"or\""},
+    {"events any where amount contains 1",
+     "invalid 1:34: \"contains\" takes text in quotes, not a number"},
+    {"events any where amount contains \"1\"",
+     "invalid 1:34: property \"amount\" is a number and cannot be compared with a string"},
+    {"events any where channel matches \"[a\"",
+     "invalid 1:34: \"[a\" is no regular expression: Unmatched [, [^, [:, [., or [="},
+    {"events any where channel matches \"(a)\\\\1\"",
+     "invalid 1:34: a regular expression here has no back-references"},
+    {"events any where channel matches \"((((((((((((((((((a+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+\"",
+     "limit 1:34: the repetitions of the regular expression make it larger than the limit of 10000 "
+     "nodes"},
+    {"events any where channel matches \"(a{200}){200}\"",
+     "limit 1:34: the repetitions of the regular expression make it larger than the limit of 10000 "
+     "nodes"},
+    {"events any where in cohort \"vip\"",
+     "unsupported 1:18: the word \"in cohort\" of the language is not in this version"},
+    {"events any where not in cohort \"vip\"",
+     "unsupported 1:22: the word \"in cohort\" of the language is not in this version"},
+    {"events any where channel in cohort \"vip\"",
+     "unsupported 1:29: the word \"in cohort\" of the language is not in this version"},
+    {"events any where profile.plan = \"pro\"",
+     "unsupported 1:18: the word \"profile.\" of the language is not in this version"},
+    {"events any where (channel = \"a\"",
+     "invalid 1:32: expected \")\", found the end of the query"},
+    {"events any where channel = \"a\" and",
+     "invalid 1:35: expected a property, found the end of the query"},
+    {"events any where channel = \"abc", "invalid 1:28: the string is not closed on its line"},
+    {"events any where channel = \"a\\x\"",
+     "invalid 1:30: unknown escape in a string; known are \\n \\t \\\\ \\\" \\' \\uXXXX"},
+    {"events any where channel = \"\\ud800\"",
+     "invalid 1:29: unknown escape in a string; known are \\n \\t \\\\ \\\" \\' \\uXXXX"},
+    {"events any where `channel = 1",
+     "invalid 1:18: the name in backquotes is not closed on its line"},
+    {"events any where `` = 1", "invalid 1:18: a name in backquotes is empty"},
+    {"events any where channel = :x", "invalid 1:28: parameter \":x\" has no value"},
+    {"events any where a = 12abc", "invalid 1:22: \"12abc\" is neither a number nor a duration; "
+                                   "the units are ms, s, m, h, d, w, mo"},
+    {"events any where a = 1e999", "invalid 1:22: \"1e999\" is not a number or too large for one"},
+    {"events any where a = -x", "invalid 1:23: expected a number after \"-\", found \"x\""},
+    {"events any where a ~ 1", "invalid 1:20: unexpected character \"~\"; names with other "
+                               "characters than A-Z a-z 0-9 _ . $ stand in backquotes"},
+    {"events any where é = 1", "invalid 1:18: unexpected character \"é\"; names with other "
+                               "characters than A-Z a-z 0-9 _ . $ stand in backquotes"},
+    {"events any where :x = 1", "invalid 1:18: expected a property, found \":x\""},
+    {"trend count(any) each day 5",
+     "invalid 1:27: expected a clause (where, from, last, by, each, ...), found \"5\""},
+    {"funnel a -> (b | c)[x = 1]",
+     "invalid 1:20: expected a clause (where, from, last, by, each, ...), found \"[\""},
+    {"explain explain funnel a", "invalid 1:9: expected a verb (trend, distinct, funnel, "
+                                 "retention, events, timeline, show), found \"explain\""},
+    {"trend count(each) each each", "invalid 1:24: expected a unit of time (second, minute, hour, "
+                                    "day, week, month, quarter, year, 5m), found \"each\""},
+    {"funnel \"sign up\" -> 'it''s'",
+     "invalid 1:25: expected a clause (where, from, last, by, each, ...), found 's'"},
+    {"trend rolling(any)", "invalid 1:7: expected a measure (count, users, unique, sum, avg, min, "
+                           "max, first, last, median, p95), found \"rolling\""},
+    {"trend users(a), users(a), users(a) as b",
+     "invalid 1:17: two measures are called \"users(a)\"; name one with \"as\""},
+    {"trend users(a) as x, users( a ) as y, count(a | b)",
+     "invalid 1:47: alternatives stand in parentheses: (a | b)"},
+};
+
+static void every_mistake_is_named_at_its_place(void **state)
+{
+    (void)state;
+    assert_true(COUNT_OF(mistakes) >= 80);
+    for (size_t i = 0; i < COUNT_OF(mistakes); i++) {
+        assert_string_equal(lang_outcome(&fixture, mistakes[i].text), mistakes[i].error);
+    }
+}
+
+static const struct {
+    const char *text;
+    const char *warnings;
+} unknown[] = {
+    {"trend count(by) by by each day", "line 1, column 13: no event \"by\" has been seen\nline 1, "
+                                       "column 20: no property \"by\" has been seen"},
+    {"funnel \"first\" -> first -> last", "line 1, column 28: no event \"last\" has been seen"},
+    {"events any where `profile.plan` = \"pro\"",
+     "line 1, column 18: no property \"profile.plan\" has been seen"},
+    {"distinct `user` of any", "line 1, column 10: no property \"user\" has been seen"},
+    {"show values of `user id`",
+     "line 1, column 16: no property \"user id\" has been seen; did you mean \"user_id\"?"},
+    {"trend count($pageview)",
+     "line 1, column 13: no event \"$pageview\" has been seen; did you mean \"page_view\"?"},
+    {"funnel pay_sucess -> register",
+     "line 1, column 8: no event \"pay_sucess\" has been seen; did you mean \"pay_success\"?"},
+    {"events any\n  where chanel = \"a\"",
+     "line 2, column 9: no property \"chanel\" has been seen; did you mean \"channel\"?"},
+};
+
+static void names_never_seen_are_warnings(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(unknown); i++) {
+        assert_string_equal(lang_outcome(&fixture, unknown[i].text), unknown[i].warnings);
+    }
+}
+
+static void an_empty_data_set_warns_of_nothing(void **state)
+{
+    (void)state;
+    struct lang_fixture empty;
+    lang_fixture_open(&empty, true);
+    assert_string_equal(lang_outcome(&empty, "funnel a -> b[c = 1] by d"), "");
+    lang_fixture_close(&empty);
+}
+
+/* ---- what a bound query holds ---- */
+
+static const struct bound_query *bound(const char *text)
+{
+    const struct bound_query *query = NULL;
+    struct err err = {0};
+    if (lang_bind(&fixture, text, &query, &err) != ERR_OK) {
+        fail_msg("%s: %u:%u: %s", text, err.line, err.column, err.message);
+    }
+    return query;
+}
+
+static void check_range(const char *clauses, const char *from, const char *to, bool is_partial)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    buf_printf(&text, "trend count(any) %s", clauses);
+    buf_u8(&text, '\0');
+    const struct bound_query *query = bound((const char *)text.ptr);
+    char room[CIVIL_TEXT_BYTES];
+    assert_true(query->has_range);
+    assert_string_equal(civil_format_instant(query->zone, query->from_ms, room).ptr, from);
+    assert_string_equal(civil_format_instant(query->zone, query->to_ms, room).ptr, to);
+    assert_int_equal(query->has_partial, is_partial);
+    query_unbind(query);
+}
+
+/* The clock stands at Thursday 2025-05-15T12:00Z. */
+static void ranges_are_whole_civil_units_of_the_zone(void **state)
+{
+    (void)state;
+    check_range("last 1d", "2025-05-14T00:00:00Z", "2025-05-15T00:00:00Z", false);
+    check_range("last 30d", "2025-04-15T00:00:00Z", "2025-05-15T00:00:00Z", false);
+    check_range("last 1d including today", "2025-05-14T00:00:00Z", "2025-05-16T00:00:00Z", true);
+    check_range("last 2w", "2025-04-28T00:00:00Z", "2025-05-12T00:00:00Z", false);
+    check_range("last 2w week starts sunday", "2025-04-27T00:00:00Z", "2025-05-11T00:00:00Z",
+                false);
+    check_range("last 6mo", "2024-11-01T00:00:00Z", "2025-05-01T00:00:00Z", false);
+    check_range("last 1mo including today", "2025-04-01T00:00:00Z", "2025-06-01T00:00:00Z", true);
+    check_range("today", "2025-05-15T00:00:00Z", "2025-05-16T00:00:00Z", true);
+    check_range("last 6h", "2025-05-15T06:00:00Z", "2025-05-15T12:00:00Z", false);
+    check_range("last 90m", "2025-05-15T10:30:00Z", "2025-05-15T12:00:00Z", false);
+    check_range("last 30s", "2025-05-15T11:59:30Z", "2025-05-15T12:00:00Z", false);
+    check_range("on 2025-05-01", "2025-05-01T00:00:00Z", "2025-05-02T00:00:00Z", false);
+    check_range("on 2025-05-15", "2025-05-15T00:00:00Z", "2025-05-16T00:00:00Z", true);
+    check_range("from 2025-05-01 to 2025-05-01", "2025-05-01T00:00:00Z", "2025-05-01T00:00:00Z",
+                false);
+    check_range("from now - 6h to now", "2025-05-15T06:00:00Z", "2025-05-15T12:00:00Z", false);
+    check_range("from now - 1mo to 2025-05-15T12:00", "2025-04-15T12:00:00Z",
+                "2025-05-15T12:00:00Z", false);
+}
+
+static void the_zone_holds_wherever_it_stands(void **state)
+{
+    (void)state;
+    check_range("tz \"Asia/Shanghai\" last 1d", "2025-05-14T00:00:00+08:00",
+                "2025-05-15T00:00:00+08:00", false);
+    check_range("last 1d tz \"Asia/Shanghai\"", "2025-05-14T00:00:00+08:00",
+                "2025-05-15T00:00:00+08:00", false);
+    check_range("from 2025-05-01T08:00 to 2025-05-01T08:00Z tz \"Asia/Shanghai\"",
+                "2025-05-01T08:00:00+08:00", "2025-05-01T16:00:00+08:00", false);
+    /* a day of 23 hours, and one that never was */
+    check_range("on 2025-03-30 tz \"Europe/Paris\"", "2025-03-30T00:00:00+01:00",
+                "2025-03-31T00:00:00+02:00", false);
+    check_range("on 2011-12-30 tz \"Pacific/Apia\"", "2011-12-31T00:00:00+14:00",
+                "2011-12-31T00:00:00+14:00", false);
+}
+
+static void no_range_or_half_of_one_is_open(void **state)
+{
+    (void)state;
+    const struct bound_query *query = bound("trend count(any)");
+    assert_false(query->has_range);
+    assert_true(query->from_ms == INT64_MIN && query->to_ms == INT64_MAX);
+    query_unbind(query);
+    query = bound("trend count(any) from 2025-05-01");
+    assert_true(query->has_range && query->from_ms > 0 && query->to_ms == INT64_MAX);
+    query_unbind(query);
+    query = bound("trend count(any) to 2025-05-01");
+    assert_true(query->has_range && query->from_ms == INT64_MIN && query->to_ms > 0);
+    query_unbind(query);
+}
+
+static void equal_selectors_and_aggregates_of_a_trend_are_shared(void **state)
+{
+    (void)state;
+    const struct bound_query *query =
+        bound("trend users(any) as a, sum(amount of pay_success) / users( any ) as b, "
+              "sum(amount) as c, p50(amount) as d, median(amount of any) as e, p99.9(amount) as f");
+    assert_int_equal(query->selector_count, 2);
+    assert_int_equal(query->agg_count, 5);
+    assert_int_equal(query->measure_count, 6);
+    assert_int_equal(query->measures[0].expr->kind, EXPR_AGG);
+    assert_int_equal(query->measures[1].expr->kind, EXPR_DIV);
+    assert_int_equal(query->measures[1].expr->right->agg, query->measures[0].expr->agg);
+    assert_int_equal(query->measures[3].expr->agg, query->measures[4].expr->agg);
+    double quantile = query->aggs[query->measures[5].expr->agg].quantile;
+    assert_true(quantile >= 0.999 && quantile <= 0.999);
+    query_unbind(query);
+}
+
+static void labels_are_the_source_text_with_single_spaces(void **state)
+{
+    (void)state;
+    const struct bound_query *query =
+        bound("trend count( pay_success[ channel  =\n \"a  b\" ] ) # why\n / 2, users(any) as u");
+    assert_true(
+        str_eq(query->measures[0].name, STR("count( pay_success[ channel = \"a  b\" ] ) / 2")));
+    assert_true(str_eq(query->measures[1].name, STR("u")));
+    query_unbind(query);
+    query = bound("funnel register -> (pay_success |  first) (1h) -> 'sign up'");
+    assert_true(str_eq(query->funnel.steps[0].label, STR("register")));
+    assert_true(str_eq(query->funnel.steps[1].label, STR("(pay_success | first)")));
+    assert_true(str_eq(query->funnel.steps[2].label, STR("'sign up'")));
+    query_unbind(query);
+}
+
+static void a_funnel_keeps_a_selector_for_each_step(void **state)
+{
+    (void)state;
+    const struct bound_query *query =
+        bound("funnel register -> register (10m) -> any within 0s ties strict closed by channel");
+    assert_int_equal(query->verb, VERB_FUNNEL);
+    assert_int_equal(query->selector_count, 3);
+    assert_int_equal(query->funnel.step_count, 3);
+    assert_int_equal(query->funnel.steps[1].selector, 1);
+    assert_false(query->funnel.steps[0].has_limit);
+    assert_true(query->funnel.steps[1].has_limit);
+    assert_int_equal(query->funnel.steps[1].limit_ms, 600000);
+    assert_int_equal(query->funnel.window_ms, 0);
+    assert_true(query->funnel.is_strict_ties && query->funnel.is_closed);
+    assert_int_equal(query->keys[0].field.kind, FIELD_PROP);
+    assert_int_equal(query->keys[0].field.col, COL_FIRST_PROP);
+    query_unbind(query);
+    query = bound("explain funnel register");
+    assert_true(query->is_explain);
+    assert_true(query->funnel.window_ms == UINT64_MAX);
+    query_unbind(query);
+}
+
+static void retention_binds_its_words(void **state)
+{
+    (void)state;
+    const struct bound_query *query = bound("retention register -> active each day for 30");
+    assert_int_equal(query->retention.start, RETENTION_FIRST_EVER);
+    assert_int_equal(query->retention.mode, RETENTION_EXACT);
+    assert_int_equal(query->retention.unit, CIVIL_DAY);
+    assert_int_equal(query->retention.unit_count, 1);
+    assert_int_equal(query->retention.period_count, 31);
+    assert_int_equal(query->retention.at_least, 1);
+    assert_int_equal(query->selectors[query->retention.return_selector].alts[0].kind, ALT_ANY);
+    query_unbind(query);
+    query = bound("retention register -> any unbounded first_ever unfiltered each 2w at least 3 "
+                  "for 0");
+    assert_int_equal(query->retention.start, RETENTION_FIRST_EVER_UNFILTERED);
+    assert_int_equal(query->retention.mode, RETENTION_UNBOUNDED);
+    assert_int_equal(query->retention.unit, CIVIL_WEEK);
+    assert_int_equal(query->retention.unit_count, 2);
+    assert_int_equal(query->retention.period_count, 1);
+    assert_int_equal(query->retention.at_least, 3);
+    query_unbind(query);
+}
+
+/* ---- predicates ---- */
+
+static void literals_choose_among_the_types_of_a_name(void **state)
+{
+    (void)state;
+    const struct bound_query *query = bound("events any where mixed = 1");
+    assert_int_equal(query->where->kind, PRED_EQ);
+    assert_int_equal(query->where->field.type, COL_NUMBER);
+    query_unbind(query);
+    query = bound("events any where mixed in (\"a\", \"b\")");
+    assert_int_equal(query->where->field.type, COL_STRING);
+    assert_int_equal(query->where->value_count, 2);
+    query_unbind(query);
+    query = bound("events any where mixed is not set");
+    assert_int_equal(query->where->kind, PRED_AND);
+    assert_int_equal(query->where->kid_count, 3);
+    assert_int_equal(query->where->kids[2]->kind, PRED_IS_NOT_SET);
+    query_unbind(query);
+    query = bound("events any where label = \"a\""); /* a string column and a list column */
+    assert_int_equal(query->where->kind, PRED_OR);
+    assert_int_equal(query->where->kid_count, 2);
+    query_unbind(query);
+    query = bound("events any where event_time >= \"2025-05-01\" and received_at < 2025-05-01");
+    assert_int_equal(query->where->kids[0]->values[0].type, COL_TIME);
+    assert_true(query->where->kids[0]->values[0].ts_ms == query->where->kids[1]->values[0].ts_ms);
+    assert_int_equal(query->where->kids[1]->field.kind, FIELD_RECEIVED_AT);
+    query_unbind(query);
+    query = bound("events any where nobody != 1");
+    assert_int_equal(query->where->field.kind, FIELD_UNKNOWN);
+    assert_true(query->where->field.col == UINT32_MAX);
+    query_unbind(query);
+}
+
+static void regular_expressions_are_compiled(void **state)
+{
+    (void)state;
+    const struct bound_query *query =
+        bound("events any where channel matches \"^(a|b)[[:digit:]]{2,3}$\"");
+    const regex_t *regex = query->where->regex;
+    assert_int_equal(regexec(regex, "b123", 0, NULL, 0), 0);
+    assert_int_equal(regexec(regex, "c123", 0, NULL, 0), REG_NOMATCH);
+    query_unbind(query);
+    query_unbind(NULL);
+}
+
+static void rows_have_default_limits(void **state)
+{
+    (void)state;
+    const struct bound_query *query = bound("events any columns (event_time, nobody)");
+    assert_true(query->has_limit && query->limit == 100 && query->column_count == 2);
+    query_unbind(query);
+    query = bound("timeline \"u\"");
+    assert_true(query->has_limit && query->limit == 1000);
+    assert_true(str_eq(query->subject_id, STR("u")));
+    query_unbind(query);
+    query = bound("trend count(any)");
+    assert_false(query->has_limit);
+    query_unbind(query);
+}
+
+static void order_by_names_a_column_of_the_answer(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t column;
+    } cases[] = {
+        {"trend count(any) as n by channel each day order by time", 0},
+        {"trend count(any) as n by channel each day order by channel", 1},
+        {"trend count(any) as n by channel each day order by n desc", 2},
+        {"trend count(any) by channel order by count(any)", 1},
+        {"distinct user of any by channel order by distinct", 1},
+        {"funnel register by channel order by p90_ms", 9},
+        {"retention register -> any each day for 3 by channel order by complete", 6},
+        {"events any columns (user_id, amount) order by amount", 1},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const struct bound_query *query = bound(cases[i].text);
+        assert_true(query->has_order);
+        assert_int_equal(query->order.column, cases[i].column);
+        query_unbind(query);
+    }
+}
+
+static void a_spent_budget_is_a_limit(void **state)
+{
+    (void)state;
+    struct budget budget;
+    budget_init(&budget, 1024, "query memory");
+    CLEANUP(arena_freep) struct arena *arena = arena_create(&budget);
+    struct query_request request = {.text = STR("funnel register -> pay_success"),
+                                    .now_ms = LANG_NOW_MS};
+    const struct bound_query *query = NULL;
+    struct err err = {0};
+    assert_int_equal(query_bind(&request, &fixture.snapshot, NULL, arena, &query, &err), ERR_LIMIT);
+    assert_null(query);
+}
+
+/* ---- query_error_show ---- */
+
+static void check_shown(const char *text, uint32_t line, uint32_t column, const char *want)
+{
+    struct err err = {.line = line, .column = column};
+    CLEANUP(buf_freep) struct buf out = {0};
+    query_error_show(str_of(text), &err, &out);
+    buf_u8(&out, '\0');
+    assert_string_equal((const char *)out.ptr, want);
+}
+
+static void the_caret_stands_under_the_place(void **state)
+{
+    (void)state;
+    check_shown("funnel a -> b withn 1h", 1, 15,
+                "    funnel a -> b withn 1h\n                  ^\n");
+    check_shown("a\n\tb ?\nc", 2, 4, "     b ?\n       ^\n");
+    check_shown("a", 1, 2, "    a\n     ^\n");
+    check_shown("", 1, 1, "    \n    ^\n");
+    check_shown("a", 0, 0, "");
+    check_shown("a", 9, 3, "    \n    ^\n");
+    check_shown("\"\xe6\xb3\xa8\" ?", 1, 5, "    \"\xe6\xb3\xa8\" ?\n         ^\n");
+    check_shown("\xff\xfe ?", 1, 4, "    ?? ?\n       ^\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_mistake_is_named_at_its_place),
+        cmocka_unit_test(names_never_seen_are_warnings),
+        cmocka_unit_test(an_empty_data_set_warns_of_nothing),
+        cmocka_unit_test(ranges_are_whole_civil_units_of_the_zone),
+        cmocka_unit_test(the_zone_holds_wherever_it_stands),
+        cmocka_unit_test(no_range_or_half_of_one_is_open),
+        cmocka_unit_test(equal_selectors_and_aggregates_of_a_trend_are_shared),
+        cmocka_unit_test(labels_are_the_source_text_with_single_spaces),
+        cmocka_unit_test(a_funnel_keeps_a_selector_for_each_step),
+        cmocka_unit_test(retention_binds_its_words),
+        cmocka_unit_test(literals_choose_among_the_types_of_a_name),
+        cmocka_unit_test(regular_expressions_are_compiled),
+        cmocka_unit_test(rows_have_default_limits),
+        cmocka_unit_test(order_by_names_a_column_of_the_answer),
+        cmocka_unit_test(a_spent_budget_is_a_limit),
+        cmocka_unit_test(the_caret_stands_under_the_place),
+    };
+    return cmocka_run_group_tests(tests, open_fixture, close_fixture);
+}

@@ -1,0 +1,372 @@
+/* Tests of query/parse*.c and query/ast_print.c: a query and its canonical text. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "query/parse.h"
+#include "tests/support/lang_fixture.h"
+
+static struct lang_fixture fixture;
+
+static int open_fixture(void **state)
+{
+    (void)state;
+    lang_fixture_open(&fixture, false);
+    return 0;
+}
+
+static int close_fixture(void **state)
+{
+    (void)state;
+    lang_fixture_close(&fixture);
+    return 0;
+}
+
+/* NULL: the query is canonical as it stands. The first ones are the examples of the language's manual. */
+static const struct {
+    const char *text;
+    const char *canonical;
+} valid[] = {
+    {"funnel page_view -> feature_invoke[feature = \"remove_bg\"] -> place_order (1h) -> "
+     "pay_success within 7d where country in (\"CN\", \"US\") by channel last 30d tz "
+     "\"Asia/Shanghai\"",
+     NULL},
+    {"trend count(page_view), users(page_view) each day by platform last 30d",
+     "trend count(page_view), users(page_view) by platform each day last 30d"},
+    {"trend sum(amount of pay_success) / users(any) as arpu each day by channel last 90d top 5 "
+     "with other",
+     "trend sum(amount of pay_success) / users(any) as arpu by channel each day last 90d top 5 "
+     "with other"},
+    {"trend median(latency_ms of perf_api), p95(latency_ms of perf_api), p99(latency_ms of "
+     "perf_api) each hour last 7d",
+     NULL},
+    {"trend count(pay_success) / count(place_order) as success_rate each day last 30d", NULL},
+    {"trend rolling 7d users(any) as wau each day last 90d", NULL},
+    {"distinct user of any each day last 90d", NULL},
+    {"distinct user of any where city = \"Beijing\" and platform = \"ios\" from 2025-05-01 to "
+     "2025-06-01",
+     NULL},
+    {"distinct task_id of task_submit each day by feature",
+     "distinct task_id of task_submit by feature each day"},
+    {"funnel register -> place_order -> pay_success within 7d from 2025-05-01 to 2025-06-01", NULL},
+    {"retention register -> any each day for 30 last 60d", NULL},
+    {"retention pay_success -> pay_success each week for 12 recurring unbounded by channel from "
+     "2025-01-01 to 2025-04-01",
+     NULL},
+    {"timeline \"u_42\" last 7d limit 100", NULL},
+    {"events pay_success[amount > 1000] columns (event_time, user_id, amount) last 1h limit 50",
+     NULL},
+    {"show events", NULL},
+    {"show properties", NULL},
+    {"show properties of pay_success", NULL},
+    {"show values of channel", NULL},
+    {"show segments", NULL},
+    {"explain funnel a -> b", NULL},
+    {"trend count(active)", NULL},
+    {"trend count(pay_success[amount >= 100 and channel = \"ad\"])", NULL},
+    {"trend count((share | invite[channel = \"wechat\"]))", NULL},
+    {"trend unique(task_id of any) as u, first(amount of any), last(amount), p99.9(amount of any), "
+     "p050(amount)",
+     "trend unique(task_id of any) as u, first(amount of any), last(amount), p99.9(amount of any), "
+     "p50(amount)"},
+    {"trend - count(any) * 2 + (count(any) - (users(any) - 3)) / 1.5e2 as x",
+     "trend -count(any) * 2 + (count(any) - (users(any) - 3)) / 150 as x"},
+    {"trend (count(any) + 1) * 2 as x", NULL},
+    {"trend count(any) - 1 - 2", NULL},
+    {"trend count(any) - (1 - 2)", NULL},
+    {"trend count(any) / (2 / 3)", NULL},
+    {"trend - - count(any)", "trend --count(any)"},
+    {"trend -(count(any) + 1) as n", NULL},
+    {"trend count(any) order by count(any) desc", "trend count(any) order by `count(any)` desc"},
+    {"trend count(any) as n by channel order by n asc limit 5",
+     "trend count(any) as n by channel order by n limit 5"},
+    {"trend count( any ) by channel order by `count( any )`",
+     "trend count(any) by channel order by `count( any )`"},
+    {"trend count(any) by bucket(amount, -10, 0, 10.5, 1e3)",
+     "trend count(any) by bucket(amount, -10, 0, 10.5, 1000)"},
+    {"trend count(any) by bucket(amount, 0), channel, `amount`",
+     "trend count(any) by bucket(amount, 0), channel, amount"},
+    {"trend count(any) by bucket", NULL},
+    {"trend count(any) each 5m today", NULL},
+    {"trend count(any) each 2w last 12w including today week starts sunday", NULL},
+    {"trend count(any) each month last 6mo including today", NULL},
+    {"trend count(any) each quarter", NULL},
+    {"trend count(any) each year", NULL},
+    {"trend count(any) each minute last 90m", NULL},
+    {"trend count(any) each second last 30s", NULL},
+    {"trend count(any) each 500ms last 10s", NULL},
+    {"trend count(any) on 2025-05-01", NULL},
+    {"trend count(any) from 2025-05-01", NULL},
+    {"trend count(any) to 2025-05-01", NULL},
+    {"trend count(any) to 2025-05-02 from 2025-05-01",
+     "trend count(any) from 2025-05-01 to 2025-05-02"},
+    {"trend count(any) from now - 6h to now", NULL},
+    {"trend count(any) from now-6h", "trend count(any) from now - 6h"},
+    {"trend count(any) from now - 3mo to now - 2w", NULL},
+    {"trend count(any) from 2025-05-01T08:00 to 2025-05-01T08:00:30.250", NULL},
+    {"trend count(any) from 2025-05-01T08:00Z to 2025-05-01T09:00:00+01:00", NULL},
+    {"trend count(any) last 6h", NULL},
+    {"trend count(last)", NULL},
+    {"trend count(by) by by each day", NULL},
+    {"funnel last -> by -> each within 1h", NULL},
+    {"funnel \"first\" -> first -> last", "funnel \"first\" -> \"first\" -> last"},
+    {"funnel first within 1h", "funnel \"first\" within 1h"},
+    {"funnel \"sign up\" -> 'it\\'s \"q\" \\u00e9\\ud83d\\ude00\\n\\t\\\\'",
+     "funnel \"sign up\" -> \"it's \\\"q\\\" é😀\\n\\t\\\\\""},
+    {"funnel `sign up` -> `any` -> \"where\"", "funnel \"sign up\" -> \"any\" -> \"where\""},
+    {"funnel `a``b`", "funnel \"a`b\""},
+    {"funnel a -> b (10m) -> (c | d[amount > 1]) (0s) within 0s", NULL},
+    {"funnel a -> b ties strict closed order ordered count users by channel at step 1",
+     "funnel a -> b ties strict closed by channel"},
+    {"funnel a within 2w", NULL},
+    {"funnel a at step 1 by channel", "funnel a by channel"},
+    {"retention a -> b for 3 each week first", "retention a -> b each week for 3 first"},
+    {"retention a -> b first_ever each day for 0 exact calendar at least 3",
+     "retention a -> b each day for 0 at least 3"},
+    {"retention a -> b each day for 2 at least 2 events first_ever unfiltered unbounded",
+     "retention a -> b each day for 2 first_ever unfiltered unbounded at least 2"},
+    {"retention a[x = 1] -> (b | c) each month for 9999 recurring", NULL},
+    {"retention a -> b each 7d for 4 by channel order by rate desc limit 10 top 5",
+     "retention a -> b each 7d for 4 by channel top 5 order by rate desc limit 10"},
+    {"events any", NULL},
+    {"events active limit 1000000", NULL},
+    {"events (a | b) columns (`any`, event_name, `weird col`) order by `weird col`", NULL},
+    {"timeline 'x' where event_name = \"a\" from 2025-01-01",
+     "timeline \"x\" where event_name = \"a\" from 2025-01-01"},
+    {"events any where a = 1 and b = 2 or c = 3 and not d = 4", NULL},
+    {"events any where a = 1 and (b = 2 or c = 3)", NULL},
+    {"events any where (a = 1 and b = 2) or c = 3", "events any where a = 1 and b = 2 or c = 3"},
+    {"events any where ((a = 1))", "events any where a = 1"},
+    {"events any where not (a = 1 or b = 2)", NULL},
+    {"events any where not not a = 1", NULL},
+    {"events any where not (a = 1 and b = 2) and c != \"x\"", NULL},
+    {"events any where (a = 1 and b = 2) and (c = 3 or d = 4 or (e = 5 or f = 6))",
+     "events any where a = 1 and b = 2 and (c = 3 or d = 4 or e = 5 or f = 6)"},
+    {"events any where a < 1 and b <= 2 and c > -3 and d >= 4.50 and e != 1e30",
+     "events any where a < 1 and b <= 2 and c > -3 and d >= 4.5 and e != 1e+30"},
+    {"events any where a in (1) or a not in (1, 2, 3) or b in (\"x\", 'y')",
+     "events any where a in (1) or a not in (1, 2, 3) or b in (\"x\", \"y\")"},
+    {"events any where amount between 1 and 2 and channel between \"a\" and \"b\"", NULL},
+    {"events any where channel contains \"x\" or channel starts with \"y\" or channel ends with "
+     "\"z\" or channel matches \"^a.*$\"",
+     NULL},
+    {"events any where channel is set and platform is not set", NULL},
+    {"events any where vip = true and vip != false and vip in (true, false)", NULL},
+    {"events any where event_time >= 2025-05-01 and received_at < now - 1h and seen_at between "
+     "2025-05-01T08:00 and now",
+     NULL},
+    {"events any where event_time >= \"2025-05-01\"", NULL},
+    {"events any where mixed = 1 or mixed = \"a\" or mixed = true or mixed is set or mixed is not "
+     "set",
+     NULL},
+    {"events any where tags = \"x\" and tags contains \"y\" and label = \"z\"", NULL},
+    {"events any where true = 1 and now = 2 and null = 3", NULL},
+    {"events any where `profile.plan` = \"pro\"", NULL},
+    {"events any where `not` = 1 and `in` is set", NULL},
+    {"events any where user_id = \"u1\" and anonymous_id is not set and event_id starts with \"e\" "
+     "and event_name in (\"a\", \"b\")",
+     NULL},
+    {"events any # a comment to the end", "events any"},
+    {"events  any\twhere   a = \"two  spaces\"  # more", "events any where a = \"two  spaces\""},
+    {"distinct `user` of any", NULL},
+    {"distinct user of any by platform top 10000", NULL},
+    {"distinct user_id of any", NULL},
+    {"trend count(any) as `odd name`", NULL},
+    {"trend count(any) tz \"Pacific/Apia\" on 2011-12-30",
+     "trend count(any) on 2011-12-30 tz \"Pacific/Apia\""},
+    {"trend count(rolling), rolling 1d count(any) as r each day", NULL},
+    {"trend p50(amount), median(amount)", NULL},
+    {"show values of `user id`", NULL},
+    {"show events limit 5", NULL},
+    {"show properties of \"sign up\" limit 5 tz \"UTC\"", NULL},
+    {"trend sum($x.y_1)", NULL},
+    {"trend count($pageview)", NULL},
+    {"trend count(a) where a = 1 last 7d by b each day top 3 order by time limit 9 tz \"UTC\" week "
+     "starts monday",
+     "trend count(a) where a = 1 by b each day last 7d top 3 order by time limit 9 tz \"UTC\" week "
+     "starts monday"},
+};
+
+static void every_valid_query_has_its_canonical_text(void **state)
+{
+    (void)state;
+    assert_true(COUNT_OF(valid) >= 100);
+    for (size_t i = 0; i < COUNT_OF(valid); i++) {
+        const char *want = valid[i].canonical == NULL ? valid[i].text : valid[i].canonical;
+        assert_string_equal(lang_canonical(&fixture, valid[i].text), want);
+    }
+}
+
+static void canonical_text_is_its_own_canonical_text(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(valid); i++) {
+        const char *once = lang_canonical(&fixture, valid[i].text);
+        assert_string_equal(lang_canonical(&fixture, once), once);
+    }
+}
+
+static void white_space_and_comments_do_not_matter(void **state)
+{
+    (void)state;
+    assert_string_equal(lang_canonical(&fixture, "funnel a->b(10m)within 1h"),
+                        "funnel a -> b (10m) within 1h");
+    assert_string_equal(lang_canonical(&fixture, "\n # what\r\nfunnel # who\n\ta\n->\nb # end"),
+                        "funnel a -> b");
+}
+
+/* ---- parameters ---- */
+
+static const char *parse_with(const struct query_param *params, uint32_t count, const char *text)
+{
+    struct query_request request = {
+        .text = str_of(text), .params = params, .param_count = count, .now_ms = LANG_NOW_MS};
+    const struct ast_query *ast = NULL;
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf buf = {0};
+    if (query_parse(&request, fixture.arena, &ast, &err) != ERR_OK) {
+        buf_printf(&buf, "%u:%u: %s", err.line, err.column, err.message);
+    } else {
+        ast_print(ast, &buf);
+    }
+    struct str kept = {0};
+    assert_int_equal(arena_str(fixture.arena, buf_as_str(&buf), &kept, &err), ERR_OK);
+    return kept.ptr;
+}
+
+static void parameters_stand_for_their_values(void **state)
+{
+    (void)state;
+    struct query_param params[] = {
+        {.name = STR("who"), .kind = PARAM_STRING, .string = STR("x\" or 1 = 1")},
+        {.name = STR("n"), .kind = PARAM_NUMBER, .number = {5, 0}},
+        {.name = STR("on"), .kind = PARAM_BOOL, .boolean = true},
+        {.name = STR("since"), .kind = PARAM_STRING, .string = STR("2025-05-01T08:00Z")},
+    };
+    assert_string_equal(parse_with(params, 1, "events any where channel = :who"),
+                        "events any where channel = \"x\\\" or 1 = 1\"");
+    assert_string_equal(parse_with(params, 1, "funnel :who -> b"),
+                        "funnel \"x\\\" or 1 = 1\" -> b");
+    assert_string_equal(parse_with(params, 1, "timeline :who"), "timeline \"x\\\" or 1 = 1\"");
+    assert_string_equal(
+        parse_with(params, 4, "events :who where a in (:n, 2) and b = :on from :since limit :n"),
+        "events \"x\\\" or 1 = 1\" where a in (5, 2) and b = true from 2025-05-01T08:00Z limit 5");
+}
+
+static void parameters_are_checked(void **state)
+{
+    (void)state;
+    struct query_param params[] = {
+        {.name = STR("s"), .kind = PARAM_STRING, .string = STR("2025-05-01 tz")},
+        {.name = STR("n"), .kind = PARAM_NUMBER, .number = {5, 1}},
+    };
+    assert_string_equal(parse_with(params, 1, "events any where a = :t"),
+                        "1:22: parameter \":t\" has no value");
+    assert_string_equal(parse_with(params, 2, "events any where a = :n"),
+                        "0:0: parameter \":s\" is given, but the query does not use it");
+    assert_string_equal(parse_with(params, 1, "events any from :s"),
+                        "1:17: expected a date or an instant (2025-05-01, 2025-05-01T08:00, now - "
+                        "6h), but the parameter is \"2025-05-01 tz\"");
+    assert_string_equal(
+        parse_with(params + 1, 1, "timeline :n"),
+        "1:10: expected the id of a user in quotes, but parameter \":n\" is a number");
+    assert_string_equal(parse_with(params + 1, 1, "events any limit :n"),
+                        "1:18: \"limit\" takes a whole number from 1 to 1000000");
+}
+
+/* ---- bounds ---- */
+
+static enum err_code parse_repeated(const char *before, const char *unit, uint32_t count,
+                                    const char *after, struct err *err)
+{
+    CLEANUP(buf_freep) struct buf buf = {0};
+    buf_z(&buf, before);
+    for (uint32_t i = 0; i < count; i++) {
+        buf_z(&buf, unit);
+    }
+    buf_z(&buf, after);
+    struct query_request request = {.text = buf_as_str(&buf)};
+    const struct ast_query *ast = NULL;
+    return query_parse(&request, fixture.arena, &ast, err);
+}
+
+static void nesting_is_bounded(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_int_equal(parse_repeated("events any where ", "not ", 200, "a = 1", &err), ERR_OK);
+    assert_int_equal(parse_repeated("events any where ", "not ", 201, "a = 1", &err), ERR_LIMIT);
+    assert_string_equal(err.message, "nested deeper than 200 levels");
+    assert_int_equal(err.column, 17 + 200 * 4 + 1);
+    assert_int_equal(parse_repeated("events any where ", "(", 100000, "", &err), ERR_LIMIT);
+    assert_int_equal(parse_repeated("trend ", "(", 100000, "", &err), ERR_LIMIT);
+    assert_int_equal(parse_repeated("trend ", "- ", 100000, "", &err), ERR_LIMIT);
+    assert_int_equal(parse_repeated("trend 1", "+1", 100000, "", &err), ERR_LIMIT);
+    assert_int_equal(parse_repeated("trend ", "(", 150, "", &err), ERR_INVALID);
+}
+
+static void long_lists_are_fine_and_bounded_where_they_cost(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_int_equal(parse_repeated("events any where a in (1", ", 1", 100000, ")", &err), ERR_OK);
+    assert_int_equal(parse_repeated("events any where a = 1", " or a = 1", 50000, "", &err),
+                     ERR_OK);
+    assert_int_equal(parse_repeated("events (a", "|a", 1000, ")", &err), ERR_LIMIT);
+    assert_int_equal(parse_repeated("trend count(a)", ",count(a)", 256, "", &err), ERR_LIMIT);
+}
+
+static void a_funnel_has_at_most_64_steps(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_int_equal(parse_repeated("funnel a", " -> a", 63, "", &err), ERR_OK);
+    assert_int_equal(parse_repeated("funnel a", " -> a", 64, "", &err), ERR_INVALID);
+    assert_string_equal(err.message, "a funnel has 1 to 64 steps, this one has 65");
+    assert_int_equal(err.column, 8 + 64 * 5);
+}
+
+static void the_text_is_bounded_and_utf8(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_int_equal(parse_repeated("events any", " ", QUERY_TEXT_BYTES_MAX - 10, "", &err),
+                     ERR_OK);
+    assert_int_equal(parse_repeated("events any", " ", QUERY_TEXT_BYTES_MAX - 9, "", &err),
+                     ERR_LIMIT);
+    assert_string_equal(err.message, "the query is 1048577 bytes long, the limit is 1048576");
+    assert_int_equal(parse_repeated("events any\n # \xc3\xa9", "\xff", 1, "", &err), ERR_INVALID);
+    assert_string_equal(err.message, "byte 0xff is not UTF-8");
+    assert_int_equal(err.line, 2);
+    assert_int_equal(err.column, 5);
+}
+
+static void columns_count_characters(void **state)
+{
+    (void)state;
+    assert_string_equal(lang_canonical(&fixture, "funnel \"\xe6\xb3\xa8\xe5\x86\x8c\" -> ?"),
+                        "1:16: expected an event, found \"?\"");
+    assert_string_equal(lang_canonical(&fixture, "funnel a # \xe6\xb3\xa8\n  -> b\n   5"),
+                        "3:4: expected a clause (where, from, last, by, each, ...), found \"5\"");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_valid_query_has_its_canonical_text),
+        cmocka_unit_test(canonical_text_is_its_own_canonical_text),
+        cmocka_unit_test(white_space_and_comments_do_not_matter),
+        cmocka_unit_test(parameters_stand_for_their_values),
+        cmocka_unit_test(parameters_are_checked),
+        cmocka_unit_test(nesting_is_bounded),
+        cmocka_unit_test(long_lists_are_fine_and_bounded_where_they_cost),
+        cmocka_unit_test(a_funnel_has_at_most_64_steps),
+        cmocka_unit_test(the_text_is_bounded_and_utf8),
+        cmocka_unit_test(columns_count_characters),
+    };
+    return cmocka_run_group_tests(tests, open_fixture, close_fixture);
+}
