@@ -1,5 +1,7 @@
 #include "query/result.h"
 
+#include "query/result_int.h"
+
 #include <math.h>
 
 static const char *const TYPE_NAMES[] = {
@@ -111,4 +113,15 @@ void result_free(struct result *result)
     if (result != NULL) {
         arena_free(result->arena); /* and the result with it */
     }
+}
+
+enum err_code result_write(const struct result *result, enum result_format format, struct buf *out,
+                           struct err *err)
+{
+    switch (format) {
+    case RESULT_JSON: result_write_json(result, out); break;
+    case RESULT_CSV: result_write_csv(result, out); break;
+    case RESULT_NDJSON: result_write_ndjson(result, out); break;
+    }
+    return buf_check(out, err);
 }

@@ -174,6 +174,12 @@ enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t sl
     return code;
 }
 
+enum err_code run_task_count(struct query_run_ctx *run, uint32_t *ret, struct err *err)
+{
+    struct run_task *tasks = NULL;
+    return run_make_tasks(run, &tasks, ret, err);
+}
+
 void run_tasks_free(struct run_tasks *tasks)
 {
     for (uint32_t i = 0; i < tasks->count; i++) {

@@ -55,6 +55,8 @@ struct run_tasks {
 /* *ret is filled after a failure as well, as far as it came: the caller frees it either way. */
 enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t slot_bytes,
                             struct run_tasks *ret, struct err *err) ERR_MUST_CHECK;
+/* How many tasks that would be (explain). */
+enum err_code run_task_count(struct query_run_ctx *run, uint32_t *ret, struct err *err) ERR_MUST_CHECK;
 void run_tasks_free(struct run_tasks *tasks);
 
 /* Room for `row_count` rows of the result's columns, paid for by the query's budget. Sets row_count and cells. */

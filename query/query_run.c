@@ -1,0 +1,176 @@
+/* query/query_run.c - the one door: bind, run the verb, say what the answer stands on. */
+#include "query/bind.h"
+#include "query/run.h"
+#include "storage/base/clock.h"
+
+#define QUERY_MEMORY_BYTES ((size_t)1 << 30)
+
+static struct str verb_name(const struct bound_query *query)
+{
+    if (query->is_explain) {
+        return STR("explain");
+    }
+    switch (query->verb) {
+    case VERB_TREND: return STR("trend");
+    case VERB_DISTINCT: return STR("distinct");
+    case VERB_FUNNEL: return STR("funnel");
+    case VERB_RETENTION: return STR("retention");
+    case VERB_EVENTS: return STR("events");
+    case VERB_TIMELINE: return STR("timeline");
+    case VERB_SHOW_EVENTS:
+    case VERB_SHOW_PROPERTIES:
+    case VERB_SHOW_VALUES:
+    case VERB_SHOW_SEGMENTS: return STR("show");
+    }
+    return STR("");
+}
+
+static enum err_code run_verb(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    if (run->query->is_explain) {
+        return verb_explain(run, result, err);
+    }
+    switch (run->query->verb) {
+    case VERB_TREND:
+    case VERB_DISTINCT: return verb_trend(run, result, err);
+    case VERB_FUNNEL: return verb_funnel(run, result, err);
+    case VERB_RETENTION: return verb_retention(run, result, err);
+    case VERB_EVENTS:
+    case VERB_TIMELINE: return verb_events(run, result, err);
+    case VERB_SHOW_EVENTS:
+    case VERB_SHOW_PROPERTIES:
+    case VERB_SHOW_VALUES:
+    case VERB_SHOW_SEGMENTS: return verb_show(run, result, err);
+    }
+    return err_set(err, ERR_UNSUPPORTED, "no such verb");
+}
+
+/* ---- meta ---- */
+
+static void meta_sources(const struct query_run_ctx *run, struct result_meta *meta)
+{
+    const struct snapshot *snapshot = run->snapshot;
+    for (uint32_t i = 0; i < snapshot->source_count; i++) {
+        if (!snapshot->sources[i]->is_memory) {
+            meta->segments++;
+            meta->segments_pruned += !atomic_load(&run->is_source_used[i]);
+        }
+    }
+    meta->rows_read = atomic_load(&run->rows_read);
+    meta->bytes_read = atomic_load(&run->bytes_read);
+    meta->blocks_loaded = atomic_load(&run->blocks_loaded);
+}
+
+static enum err_code meta_text(struct arena *arena, const char *text, struct str *ret,
+                               struct err *err)
+{
+    return arena_str(arena, str_of(text), ret, err);
+}
+
+/* The verb may have left warnings of its own: the binder's come first. */
+static enum err_code meta_warnings(const struct bound_query *query, struct result *result,
+                                   struct err *err)
+{
+    struct result_meta *meta = &result->meta;
+    uint32_t count = query->warning_count + meta->warning_count;
+    struct str *all = NULL;
+    ERR_TRY(ARENA_NEW(result->arena, count, &all, err));
+    for (uint32_t i = 0; i < count; i++) {
+        struct str text = i < query->warning_count ? query->warnings[i]
+                                                   : meta->warnings[i - query->warning_count];
+        ERR_TRY(arena_str(result->arena, text, &all[i], err));
+    }
+    meta->warnings = all;
+    meta->warning_count = count;
+    return ERR_OK;
+}
+
+static enum err_code fill_meta(const struct query_run_ctx *run, struct result *result,
+                               struct err *err)
+{
+    const struct bound_query *query = run->query;
+    const struct snapshot *snapshot = run->snapshot;
+    struct result_meta *meta = &result->meta;
+    struct arena *arena = result->arena;
+    if (snapshot->dataset != NULL) {
+        ERR_TRY(meta_text(arena, dataset_name(snapshot->dataset), &meta->dataset, err));
+    }
+    if (snapshot->watermark_ms != INT64_MIN) {
+        char text[CIVIL_TEXT_BYTES];
+        ERR_TRY(arena_str(arena, civil_format_instant(query->zone, snapshot->watermark_ms, text),
+                          &meta->watermark, err));
+    }
+    ERR_TRY(arena_str(arena, zone_name(query->zone), &meta->time_zone, err));
+    ERR_TRY(meta_text(arena, zone_db_version(), &meta->zone_version, err));
+    ERR_TRY(meta_warnings(query, result, err));
+    meta->epoch = snapshot->epoch;
+    meta->exact = true;
+    meta->partial = query->has_range && query->has_partial;
+    meta->verb = verb_name(query);
+    meta_sources(run, meta);
+    return ERR_OK;
+}
+
+/* ---- running ---- */
+
+/* Verbs that keep only the best rows while they read have cut them already. */
+static bool verb_shapes_itself(const struct bound_query *query)
+{
+    return !query->is_explain && (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE);
+}
+
+static enum err_code run_bound(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    ERR_TRY(run_check(run, err));
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_array(run->arena, run->snapshot->source_count, sizeof(_Atomic bool),
+                              &memory, err));
+    run->is_source_used = memory;
+    ERR_TRY(run_verb(run, result, err));
+    if (!verb_shapes_itself(run->query)) {
+        ERR_TRY(run_shape(run, result, err));
+    }
+    return fill_meta(run, result, err);
+}
+
+static enum err_code result_create(struct result **ret, struct err *err)
+{
+    /* No budget: the result outlives the query's. Its rows were asked for from that one. */
+    struct arena *arena = arena_create(NULL);
+    struct result *result = NULL;
+    if (ARENA_NEW(arena, 1, &result, err) != ERR_OK) {
+        arena_free(arena);
+        return err->code;
+    }
+    result->arena = arena;
+    *ret = result;
+    return ERR_OK;
+}
+
+static void query_unbindp(const struct bound_query **query)
+{
+    if (*query != NULL) {
+        query_unbind(*query);
+    }
+}
+
+enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
+                        const struct query_request *request, struct result **ret, struct err *err)
+{
+    uint64_t begin_us = clock_mono_us();
+    struct query_run_ctx run = {.request = request, .snapshot = snapshot, .pool = pool, .io = io};
+    budget_init(&run.budget,
+                request->memory_bytes_max != 0 ? request->memory_bytes_max : QUERY_MEMORY_BYTES,
+                "query memory");
+    CLEANUP(arena_freep) struct arena *arena = arena_create(&run.budget);
+    CLEANUP(query_unbindp) const struct bound_query *query = NULL;
+    CLEANUP(result_freep) struct result *result = NULL;
+    run.arena = arena;
+    ERR_TRY(query_bind(request, snapshot, io, arena, &query, err));
+    run.query = query;
+    ERR_TRY(result_create(&result, err));
+    ERR_TRY(run_bound(&run, result, err));
+    result->meta.elapsed_us = clock_mono_us() - begin_us;
+    *ret = TAKE(result);
+    return ERR_OK;
+}

@@ -1,0 +1,341 @@
+/* query/verb_explain.c - what a query would do, found out by doing all of it but the reading of
+ * blocks: sources are pruned by time and by event name, blocks by their zones, and the row bitmaps
+ * of the named events say how many rows are candidates. */
+#include "query/pred_eval.h"
+#include "query/run.h"
+#include "storage/base/size.h"
+
+#include <inttypes.h>
+
+#define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
+#define COLUMNS_MAX       64u
+#define EXPLAIN_LINES_MAX 16u
+
+struct explain {
+    struct query_run_ctx *run;
+    int64_t begin_ms, end_ms; /* that the verb may look at */
+    uint32_t segments, memtables;
+    uint32_t pruned_by_time, pruned_by_name, to_scan;
+    uint64_t blocks, blocks_pruned, rows;
+    uint32_t with_sets; /* sources that keep sets of subjects */
+    struct str columns[COLUMNS_MAX];
+    uint32_t column_count;
+    bool has_predicate;
+};
+
+/* ---- what is looked at ---- */
+
+static void explain_column(struct explain *explain, struct str name)
+{
+    for (uint32_t i = 0; i < explain->column_count; i++) {
+        if (str_eq(explain->columns[i], name)) {
+            return;
+        }
+    }
+    if (explain->column_count < COLUMNS_MAX) {
+        explain->columns[explain->column_count++] = name;
+    }
+}
+
+static void explain_pred(struct explain *explain, const struct pred *pred)
+{
+    if (pred == NULL) {
+        return;
+    }
+    explain->has_predicate = true;
+    for (uint32_t i = 0; i < pred->kid_count; i++) {
+        explain_pred(explain, pred->kids[i]);
+    }
+    if (pred->kind >= PRED_EQ && pred->field.name.len > 0) {
+        explain_column(explain, pred->field.name);
+    }
+}
+
+static void explain_columns(struct explain *explain)
+{
+    const struct bound_query *query = explain->run->query;
+    explain_column(explain, STR("subject"));
+    explain_column(explain, STR("event_time"));
+    explain_pred(explain, query->where);
+    for (uint32_t s = 0; s < query->selector_count; s++) {
+        for (uint32_t a = 0; a < query->selectors[s].alt_count; a++) {
+            explain_pred(explain, query->selectors[s].alts[a].pred);
+        }
+    }
+    for (uint32_t k = 0; k < query->key_count; k++) {
+        explain_column(explain, query->keys[k].field.name);
+    }
+    for (uint32_t a = 0; a < query->agg_count; a++) {
+        if (query->aggs[a].field.name.len > 0) {
+            explain_column(explain, query->aggs[a].field.name);
+        }
+    }
+    for (uint32_t c = 0; c < query->column_count; c++) {
+        explain_column(explain, query->columns[c].name);
+    }
+}
+
+/* Funnels look beyond the range's end, rolling measures and first times before its begin. */
+static void explain_range(struct explain *explain)
+{
+    const struct bound_query *query = explain->run->query;
+    explain->begin_ms = query->from_ms;
+    explain->end_ms = query->to_ms;
+    uint64_t back_ms = 0;
+    for (uint32_t m = 0; m < query->measure_count; m++) {
+        back_ms = MAX_OF(back_ms, query->measures[m].rolling_ms);
+    }
+    if (query->verb == VERB_RETENTION) {
+        explain->begin_ms = INT64_MIN;
+        explain->end_ms = INT64_MAX;
+    } else if (back_ms > INT64_MAX ||
+               __builtin_sub_overflow(explain->begin_ms, (int64_t)back_ms, &explain->begin_ms)) {
+        explain->begin_ms = INT64_MIN;
+    }
+    if (query->verb == VERB_FUNNEL && !query->funnel.is_closed &&
+        (query->funnel.window_ms > INT64_MAX ||
+         __builtin_add_overflow(explain->end_ms, (int64_t)query->funnel.window_ms,
+                                &explain->end_ms))) {
+        explain->end_ms = INT64_MAX;
+    }
+}
+
+/* ---- sources ---- */
+
+/* The named events that the source has; *ret_any where the query takes any event. */
+static enum err_code explain_codes(struct explain *explain, const struct source *source,
+                                   struct read_ctx *read, uint32_t **ret_codes, uint32_t *ret_count,
+                                   bool *ret_any, struct err *err)
+{
+    const struct bound_query *query = explain->run->query;
+    uint32_t *codes = NULL;
+    uint32_t count = 0;
+    size_t max = 0;
+    *ret_any = false;
+    for (uint32_t s = 0; s < query->selector_count; s++) {
+        max += query->selectors[s].alt_count;
+    }
+    ERR_TRY(ARENA_NEW(read->arena, max, &codes, err));
+    for (uint32_t s = 0; s < query->selector_count; s++) {
+        for (uint32_t a = 0; a < query->selectors[s].alt_count; a++) {
+            const struct alt *alt = &query->selectors[s].alts[a];
+            bool is_found = false;
+            uint32_t code = 0;
+            if (alt->kind == ALT_ANY) {
+                *ret_any = true;
+                continue;
+            }
+            ERR_TRY(source_code(source, read, COL_EVENT_NAME, alt->event, &is_found, &code, err));
+            for (uint32_t i = 0; is_found && i < count; i++) {
+                is_found = codes[i] != code;
+            }
+            if (is_found) {
+                codes[count++] = code;
+            }
+        }
+    }
+    *ret_codes = codes;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+static enum err_code explain_blocks(struct explain *explain, const struct source *source,
+                                    struct read_ctx *read, const uint32_t *codes,
+                                    uint32_t code_count, bool is_any, struct err *err)
+{
+    uint16_t *rows = NULL;
+    ERR_TRY(ARENA_NEW(read->arena, BLOCK_ROWS, &rows, err));
+    for (uint32_t b = 0; b < source->block_count; b++) {
+        ERR_TRY(run_check(explain->run, err));
+        int64_t min_ms = source->time_min_ms;
+        int64_t max_ms = source->time_max_ms;
+        (void)source_zone(source, COL_EVENT_TIME, b, &min_ms, &max_ms);
+        uint64_t candidates = is_any ? source_block_rows(source, b) : 0;
+        bool is_in_time = min_ms < explain->end_ms && max_ms >= explain->begin_ms;
+        for (uint32_t c = 0; is_in_time && !is_any && c < code_count; c++) {
+            struct arena_mark mark = arena_mark(read->arena);
+            uint32_t count = 0;
+            ERR_TRY(
+                source_value_rows(source, read, COL_EVENT_NAME, codes[c], b, rows, &count, err));
+            arena_rewind(read->arena, mark);
+            candidates += count;
+        }
+        if (is_in_time && candidates > 0) {
+            explain->blocks++;
+            explain->rows += candidates;
+        } else {
+            explain->blocks_pruned++;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code explain_source(struct explain *explain, const struct source *source,
+                                    struct arena *arena, struct err *err)
+{
+    struct read_ctx read = {.arena = arena, .io = explain->run->io};
+    uint32_t *codes = NULL;
+    uint32_t code_count = 0;
+    bool is_any = false;
+    explain->segments += !source->is_memory;
+    explain->memtables += source->is_memory;
+    if (source->time_max_ms < explain->begin_ms || source->time_min_ms >= explain->end_ms) {
+        explain->pruned_by_time++;
+        return ERR_OK;
+    }
+    ERR_TRY(explain_codes(explain, source, &read, &codes, &code_count, &is_any, err));
+    if (!is_any && code_count == 0) {
+        explain->pruned_by_name++;
+        return ERR_OK;
+    }
+    const struct subject_set *sets = NULL;
+    uint32_t set_count = 0;
+    ERR_TRY(source_subject_sets(source, &read, is_any ? SUBJECT_SET_ANY : codes[0], &sets,
+                                &set_count, err));
+    explain->with_sets += set_count > 0;
+    explain->to_scan++;
+    return explain_blocks(explain, source, &read, codes, code_count, is_any, err);
+}
+
+/* True where every aggregate is a number of users of whole events. */
+static bool explain_is_index_only(const struct explain *explain)
+{
+    const struct bound_query *query = explain->run->query;
+    if ((query->verb != VERB_TREND && query->verb != VERB_DISTINCT) || query->key_count > 0 ||
+        explain->has_predicate || explain->run->request->is_reference_path) {
+        return false;
+    }
+    for (uint32_t a = 0; a < query->agg_count; a++) {
+        if (query->aggs[a].kind != AGG_USERS) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- the answer ---- */
+
+struct explain_rows {
+    struct cell *cells;
+    struct result *result;
+};
+
+static enum err_code explain_line(struct explain_rows *rows, const char *item, struct str value,
+                                  struct err *err)
+{
+    ASSERT(rows->result->row_count < EXPLAIN_LINES_MAX);
+    rows->cells[0] = (struct cell){.kind = CELL_STRING, .string = str_of(item)};
+    rows->cells[1].kind = CELL_STRING;
+    ERR_TRY(arena_str(rows->result->arena, value, &rows->cells[1].string, err));
+    rows->cells += 2;
+    rows->result->row_count++;
+    return ERR_OK;
+}
+
+static enum err_code explain_number(struct explain_rows *rows, const char *item, uint64_t value,
+                                    struct err *err)
+{
+    struct str text = {0};
+    ERR_TRY(arena_printf(rows->result->arena, &text, err, "%" PRIu64, value));
+    return explain_line(rows, item, text, err);
+}
+
+static enum err_code explain_range_line(struct explain *explain, struct explain_rows *rows,
+                                        struct err *err)
+{
+    const struct bound_query *query = explain->run->query;
+    if (!query->has_range) {
+        return explain_line(rows, "range", STR("all data"), err);
+    }
+    char from[CIVIL_TEXT_BYTES];
+    char to[CIVIL_TEXT_BYTES];
+    struct str text = {0};
+    struct str from_text = civil_format_instant(query->zone, query->from_ms, from);
+    struct str to_text = civil_format_instant(query->zone, query->to_ms, to);
+    ERR_TRY(arena_printf(rows->result->arena, &text, err, "[" STR_FMT ", " STR_FMT ")",
+                         STR_ARG(from_text), STR_ARG(to_text)));
+    return explain_line(rows, "range", text, err);
+}
+
+static enum err_code explain_columns_line(struct explain *explain, struct explain_rows *rows,
+                                          struct err *err)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    for (uint32_t i = 0; i < explain->column_count; i++) {
+        buf_z(&text, i > 0 ? ", " : "");
+        buf_str(&text, explain->columns[i]);
+    }
+    ERR_TRY(buf_check(&text, err));
+    return explain_line(rows, "columns", buf_as_str(&text), err);
+}
+
+static struct str explain_index_name(const struct explain *explain)
+{
+    if (explain->run->request->is_reference_path) {
+        return STR("none: reference path, all rows are read");
+    }
+    if (explain_is_index_only(explain)) {
+        return explain->with_sets == explain->to_scan
+                   ? STR("subject sets; rows only where a set crosses a bucket's border")
+                   : STR("subject sets, and the rows of memtables");
+    }
+    return STR("row bitmaps of the named events");
+}
+
+static enum err_code explain_fill(struct explain *explain, struct explain_rows *rows,
+                                  struct err *err)
+{
+    struct query_run_ctx *run = explain->run;
+    static const char *const verbs[] = {
+        [VERB_TREND] = "trend",
+        [VERB_DISTINCT] = "distinct",
+        [VERB_FUNNEL] = "funnel",
+        [VERB_RETENTION] = "retention",
+        [VERB_EVENTS] = "events",
+        [VERB_TIMELINE] = "timeline",
+        [VERB_SHOW_EVENTS] = "show events",
+        [VERB_SHOW_PROPERTIES] = "show properties",
+        [VERB_SHOW_VALUES] = "show values",
+        [VERB_SHOW_SEGMENTS] = "show segments",
+    };
+    uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
+    bool is_index_only = explain_is_index_only(explain) && explain->with_sets == explain->to_scan;
+    uint32_t tasks = 0;
+    ERR_TRY(run_task_count(run, &tasks, err));
+    ERR_TRY(explain_line(rows, "verb", str_of(verbs[run->query->verb]), err));
+    ERR_TRY(explain_range_line(explain, rows, err));
+    ERR_TRY(explain_number(rows, "segments", explain->segments, err));
+    ERR_TRY(explain_number(rows, "memtables", explain->memtables, err));
+    ERR_TRY(explain_number(rows, "sources pruned by time", explain->pruned_by_time, err));
+    ERR_TRY(explain_number(rows, "sources pruned by event name", explain->pruned_by_name, err));
+    ERR_TRY(explain_number(rows, "sources to read", explain->to_scan, err));
+    ERR_TRY(explain_number(rows, "blocks pruned", explain->blocks_pruned, err));
+    ERR_TRY(explain_number(rows, "blocks to read", is_index_only ? 0 : explain->blocks, err));
+    ERR_TRY(explain_line(rows, "index", explain_index_name(explain), err));
+    ERR_TRY(explain_columns_line(explain, rows, err));
+    ERR_TRY(explain_number(rows, "estimated rows", is_index_only ? 0 : explain->rows, err));
+    ERR_TRY(explain_number(rows, "estimated bytes", is_index_only ? 0 : bytes, err));
+    ERR_TRY(explain_number(rows, "tasks", tasks, err));
+    return explain_number(rows, "workers", run->pool == NULL ? 1 : pool_slots(run->pool), err);
+}
+
+enum err_code verb_explain(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    static const struct result_col cols[] = {{{"item", 4}, RESULT_STRING},
+                                             {{"value", 5}, RESULT_STRING}};
+    struct explain explain = {.run = run};
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(&run->budget);
+    explain_range(&explain);
+    explain_columns(&explain);
+    for (uint32_t i = 0; i < run->snapshot->source_count; i++) {
+        struct arena_mark mark = arena_mark(scratch);
+        ERR_TRY(explain_source(&explain, run->snapshot->sources[i], scratch, err));
+        arena_rewind(scratch, mark);
+    }
+    result->cols = cols;
+    result->col_count = COUNT_OF(cols);
+    struct explain_rows rows = {.result = result};
+    ERR_TRY(run_result_rows(run, result, EXPLAIN_LINES_MAX, &rows.cells, err));
+    result->row_count = 0;
+    return explain_fill(&explain, &rows, err);
+}
