@@ -38,6 +38,9 @@ const struct route *route_find(struct str path)
 bool route_allows(const struct route *route, struct str method)
 {
     struct str rest = str_of(route->allow);
+    if (memchr(method.ptr, ',', method.len) != NULL) {
+        return false;
+    }
     if (str_eq(method, STR("HEAD"))) { /* wherever GET is; the body is left out when it is sent */
         method = STR("GET");
     }
