@@ -12,7 +12,8 @@
 struct io;
 struct snapshot;
 
-#define NAMES_NEAR_BYTES_MAX 64u /* longer names get no suggestion: bounded work on foreign text   \
+#define NAMES_NEAR_BYTES_MAX                                                                       \
+    64u /* longer names get no suggestion: bounded work on foreign text   \
                                   */
 
 struct names { /* sorted by bytes, no repeats */
