@@ -255,7 +255,7 @@ static void mistakes_are_answered_with_their_place(void **state)
     struct call call = {.path = "/v1/query?dataset=ways", .headers = {TEXT}};
     call.body = "trend cuont(w)";
     expect(&call, 400, "\"column\":7");
-    expect(&call, 400, "\"excerpt\":\"trend cuont(w)\\n      ^");
+    expect(&call, 400, "\"excerpt\":\"    trend cuont(w)\\n          ^");
 }
 
 static void what_does_not_exist_is_404(void **state)
