@@ -6,6 +6,7 @@
 #include <endian.h>
 #include <string.h>
 
+/* clang-format off */
 /* One `case` per width, each with the width as a constant. */
 #define WIDTHS_1_TO_32(CASE)                                                                       \
     CASE(1)                                                                                        \
@@ -18,6 +19,8 @@
     CASE(34) CASE(35) CASE(36) CASE(37) CASE(38) CASE(39) CASE(40) CASE(41) CASE(42) CASE(43)      \
         CASE(44) CASE(45) CASE(46) CASE(47) CASE(48) CASE(49) CASE(50) CASE(51) CASE(52) CASE(53)  \
             CASE(54) CASE(55) CASE(56)
+
+/* clang-format on */
 
 static inline uint64_t load64(const uint8_t *at)
 {

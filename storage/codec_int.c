@@ -22,13 +22,23 @@ static uint32_t mini_count(uint32_t count, uint32_t mini)
 
 /* ---- encoding ---- */
 
-static void put_head(struct buf *out, enum ints_kind kind, unsigned width, size_t body_bytes)
+/* The head; its length is put in by end_body, from what was really written: the sizes that a kind is
+ * chosen by are estimates. Returns where the body begins. */
+static size_t begin_body(struct buf *out, enum ints_kind kind, unsigned width)
 {
-    ASSERT(body_bytes <= UINT32_MAX);
     buf_u8(out, (uint8_t)kind);
     buf_u8(out, (uint8_t)width);
     buf_u16(out, 0);
-    buf_u32(out, (uint32_t)body_bytes);
+    buf_u32(out, 0);
+    return out->len;
+}
+
+static void end_body(struct buf *out, size_t begin)
+{
+    if (!out->is_bad) {
+        ASSERT(out->len - begin <= UINT32_MAX);
+        wr_u32(out->ptr + begin - 4, (uint32_t)(out->len - begin));
+    }
 }
 
 static void put_bits(struct buf *out, const uint64_t *values, uint32_t count, unsigned width)
@@ -187,11 +197,12 @@ static void encode_flat(struct buf *out, const uint64_t *values, uint32_t count)
     }
     unsigned width = bits_width((uint64_t)max - (uint64_t)min);
     if (width == 0) {
-        put_head(out, INTS_CONST, 0, 8);
+        size_t begin = begin_body(out, INTS_CONST, 0);
         buf_i64(out, min);
+        end_body(out, begin);
         return;
     }
-    put_head(out, INTS_BITS, width, 8 + bits_bytes(count, width));
+    size_t body = begin_body(out, INTS_BITS, width);
     buf_i64(out, min);
     uint64_t chunk[INTS_MINI]; /* 128 x any width is whole bytes: chunks join without a seam */
     for (uint32_t k = 0; k < minis_of(count); k++) {
@@ -201,6 +212,7 @@ static void encode_flat(struct buf *out, const uint64_t *values, uint32_t count)
         }
         put_bits(out, chunk, n, width);
     }
+    end_body(out, body);
 }
 
 /* One number per mini-block, widths, and the bits: what FOR and DELTA share. `side` has 2 numbers
@@ -209,7 +221,7 @@ static void encode_for(struct buf *out, const uint64_t *values, uint32_t count,
                        const struct ints_stats *stats, uint64_t *side)
 {
     uint32_t minis = minis_of(count);
-    put_head(out, INTS_FOR, 0, for_bytes(count, stats) - HEAD_BYTES);
+    size_t body = begin_body(out, INTS_FOR, 0);
     buf_i64(out, stats->min);
     buf_u64(out, stats->unit);
     for (uint32_t k = 0; k < minis; k++) {
@@ -236,6 +248,7 @@ static void encode_for(struct buf *out, const uint64_t *values, uint32_t count,
         }
         put_bits(out, chunk, n, (unsigned)side[2 * k + 1]);
     }
+    end_body(out, body);
 }
 
 static void encode_delta(struct buf *out, const uint64_t *values, uint32_t count,
@@ -245,7 +258,7 @@ static void encode_delta(struct buf *out, const uint64_t *values, uint32_t count
     uint64_t *firsts = side;
     uint64_t *steps = side + minis;
     uint64_t *widths = side + 2 * (size_t)minis;
-    put_head(out, INTS_DELTA, 0, delta_bytes(count, stats) - HEAD_BYTES);
+    size_t body = begin_body(out, INTS_DELTA, 0);
     for (uint32_t k = 0; k < minis; k++) {
         int64_t min = 0;
         int64_t max = 0;
@@ -268,6 +281,7 @@ static void encode_delta(struct buf *out, const uint64_t *values, uint32_t count
         }
         put_bits(out, chunk, n - 1, (unsigned)widths[k]);
     }
+    end_body(out, body);
 }
 
 static void encode_chosen(struct buf *out, enum ints_kind kind, const uint64_t *values,
@@ -325,11 +339,12 @@ static bool encode_runs(struct buf *out, const uint64_t *values, uint32_t count,
         choose_flat(runs + run_count, run_count, &length_stats, &length_bytes);
     bool is_taken = HEAD_BYTES + 8 + value_bytes + length_bytes < bytes_below;
     if (is_taken) {
-        put_head(out, INTS_RLE, 0, 8 + value_bytes + length_bytes);
+        size_t body = begin_body(out, INTS_RLE, 0);
         buf_u32(out, run_count);
         buf_u32(out, 0);
         encode_chosen(out, value_kind, runs, run_count, &value_stats);
         encode_chosen(out, length_kind, runs + run_count, run_count, &length_stats);
+        end_body(out, body);
     }
     free(runs);
     return is_taken;

@@ -118,8 +118,8 @@ static void integers_come_back_in_every_kind(void **state)
 {
     static uint64_t values[BLOCK_ROWS];
     struct rng rng = rng_init(segment_test_seed());
-    for (uint32_t trial = 0; trial < 200; trial++) {
-        uint32_t count = counts[rng_below(&rng, COUNT_OF(counts) - (trial % 8 == 0 ? 0 : 1))];
+    for (uint32_t trial = 0; trial < 4000; trial++) {
+        uint32_t count = counts[rng_below(&rng, COUNT_OF(counts) - (trial % 256 == 0 ? 0 : 1))];
         fill(&rng, trial % PATTERNS, values, count);
         CLEANUP(buf_freep) struct buf out = {0};
         ints_encode(values, count, &out);
@@ -135,6 +135,18 @@ static void integers_come_back_in_every_kind(void **state)
             check_ints(&out, values, count, "forced");
         }
     }
+}
+
+/* Distances from the smallest value that are no int64: the mini-blocks' bases wrap around. */
+static void integers_at_both_ends_of_64_bits_come_back(void **state)
+{
+    static uint64_t values[3 * INTS_MINI];
+    CLEANUP(buf_freep) struct buf out = {0};
+    for (uint32_t i = 0; i < COUNT_OF(values); i++) {
+        values[i] = i / INTS_MINI == 1 ? (uint64_t)INT64_MAX - i % 2 : (uint64_t)INT64_MIN + i % 2;
+    }
+    assert_int_equal(ints_encode(values, COUNT_OF(values), &out), INTS_FOR);
+    check_ints(&out, values, COUNT_OF(values), "ends");
 }
 
 static void integers_take_the_kind_that_fits_them(void **state)
@@ -422,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed_bits_come_back_for_every_width),
         cmocka_unit_test(integers_come_back_in_every_kind),
+        cmocka_unit_test(integers_at_both_ends_of_64_bits_come_back),
         cmocka_unit_test(integers_take_the_kind_that_fits_them),
         cmocka_unit_test(damaged_integers_never_harm),
         cmocka_unit_test(strings_come_back_in_every_kind),
