@@ -63,8 +63,11 @@ static const struct snap_subject *snap_subject_of(struct snap *snap, const char 
     }
     uint32_t shard = (uint32_t)(hash_str(str_of(user), 0) % shard_count);
     struct snap_subject *subject = &snap->subjects[snap->subject_count++];
+    struct err err = {0};
+    struct str own = {0};
+    must(arena_str(snap->arena, str_of(user), &own, &err), &err);
     *subject = (struct snap_subject){
-        .user = str_of(user),
+        .user = own,
         .shard = shard,
         .subject = snap->snapshot.subject_count[shard]++,
     };
