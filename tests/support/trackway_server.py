@@ -23,8 +23,10 @@ class QueryError(Exception):
 
 
 class Server:
-    def __init__(self, *options):
-        self.folder = tempfile.mkdtemp(prefix='trackway-test-')
+    def __init__(self, *options, folder=None):
+        """`folder`: one that outlives this server, for tests that start another one over it."""
+        self.keeps_folder = folder is not None
+        self.folder = folder or tempfile.mkdtemp(prefix='trackway-test-')
         self.log = open(os.path.join(self.folder, 'log'), 'w+b')
         program = os.path.join(build_dir(), 'server', 'trackwayd')
         self.process = subprocess.Popen(
@@ -84,11 +86,20 @@ class Server:
 
     def stop(self):
         """SIGTERM; returns the exit status."""
-        self.connection.close()
         self.process.terminate()
+        return self._ended()
+
+    def kill(self):
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+        return self._ended()
+
+    def _ended(self):
+        self.connection.close()
         status = self.process.wait(timeout=120)
         self.log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.keeps_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
         return status
 
     def __enter__(self):
