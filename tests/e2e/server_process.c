@@ -1,5 +1,5 @@
 /* tests/e2e/server_process.c - see server_process.h. */
-#include "server_process.h"
+#include "tests/e2e/server_process.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

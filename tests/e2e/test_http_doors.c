@@ -2,7 +2,7 @@
  * and how, and what happens to it when clients hang up, overload it, or it is told to stop.
  *
  * usage: test_http_doors PATH-OF-TRACKWAYD */
-#include "server_process.h"
+#include "tests/e2e/server_process.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
