@@ -11,8 +11,10 @@
 #include "query/funnel_attempt.h"
 #include "storage/base/rng.h"
 #include "tests/support/ref_funnel.h"
+#include "tests/support/verb_run.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define TRIALS 40000u
@@ -204,12 +206,152 @@ static void users_never_grow_from_step_to_step(void **state)
     }
 }
 
+/* ---- the whole verb ---- */
+
+#define USERS      12u
+#define USER_STEPS 3
+#define CHANNELS   3u /* none, "p", "q": in canonical order */
+
+struct world {
+    struct snap_event events[USERS * 10];
+    uint32_t event_count;
+    char ids[USERS * 10][12];
+    char users[USERS][8];
+};
+static const char *const step_names[USER_STEPS] = {"a", "b", "c"};
+static const struct snap_prop channels[] = {
+    {.name = "channel", .type = COL_STRING, .text = "p"},
+    {.name = "channel", .type = COL_STRING, .text = "q"},
+};
+
+static void world_make(struct world *w, struct rng *rng)
+{
+    w->event_count = 0;
+    for (uint32_t u = 0; u < USERS; u++) {
+        (void)snprintf(w->users[u], sizeof(w->users[u]), "u%u", u % 100);
+        for (uint64_t n = rng_below(rng, 10); n > 0; n--) {
+            uint32_t i = w->event_count++;
+            uint64_t channel = rng_below(rng, CHANNELS);
+            (void)snprintf(w->ids[i], sizeof(w->ids[i]), "%u", i);
+            w->events[i] = (struct snap_event){
+                .event_id = w->ids[i],
+                .name = rng_below(rng, 8) == 0 ? "x" : step_names[rng_below(rng, USER_STEPS)],
+                .user = w->users[u],
+                .time_ms = 1000 + (int64_t)rng_below(rng, 30),
+                .props = channel == 0 ? NULL : &channels[channel - 1],
+                .prop_count = channel == 0 ? 0 : 1,
+            };
+        }
+    }
+}
+
+/* Users per channel and step, by the reference; steps c and b may be the same. */
+static void world_expect(const struct world *w, const struct ref_funnel_query *query,
+                         const char *names, uint64_t users[CHANNELS][USER_STEPS])
+{
+    for (uint32_t u = 0; u < USERS; u++) {
+        struct ref_funnel_event events[REF_FUNNEL_EVENTS_MAX];
+        uint32_t channel_of[REF_FUNNEL_EVENTS_MAX];
+        int count = 0;
+        for (uint32_t i = 0; i < w->event_count; i++) {
+            const struct snap_event *event = &w->events[i];
+            if (event->user != w->users[u]) {
+                continue;
+            }
+            events[count] = (struct ref_funnel_event){.time_ms = event->time_ms};
+            for (int step = 0; step < query->step_count; step++) {
+                events[count].fits[step] =
+                    event->name[0] == names[step] && (step > 0 || event->time_ms < 1020);
+            }
+            channel_of[count] = event->props == NULL ? 0 : event->props == &channels[0] ? 1 : 2;
+            count++;
+        }
+        struct ref_funnel_answer answer = ref_funnel(query, events, count);
+        uint32_t channel = CHANNELS;
+        for (int e = 0; e < count; e++) {
+            if (answer.can_enter[e] && channel_of[e] < channel) {
+                channel = channel_of[e];
+            }
+        }
+        for (int step = 0; step < answer.level; step++) {
+            users[channel][step]++;
+        }
+    }
+}
+
+/* The first columns of the answer: "channel|step|event|users". */
+static void check_world(const char *got, const char *names, uint64_t users[CHANNELS][USER_STEPS],
+                        uint64_t seed)
+{
+    static const char *const labels[CHANNELS] = {"-", "p", "q"};
+    for (uint32_t c = 0; c < CHANNELS; c++) {
+        for (uint32_t step = 0; step < USER_STEPS && users[c][0] > 0; step++) {
+            char want[64];
+            (void)snprintf(want, sizeof(want), "%s|%u|%c|%" PRIu64 "|", labels[c], step + 1,
+                           names[step], users[c][step]);
+            if (strncmp(got, want, strlen(want)) != 0) {
+                fail_msg("seed %" PRIu64 ": not \"%s\" but\n%s", seed, want, got);
+            }
+            got += strcspn(got, "\n") + 1;
+        }
+    }
+    if (strncmp(got, "= ", 2) != 0) {
+        fail_msg("seed %" PRIu64 ": more rows than expected:\n%s", seed, got);
+    }
+}
+
+static void answers_do_not_depend_on_layout_or_indexes(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 3000000;
+
+    for (uint64_t i = 0; i < 120; i++) {
+        struct rng rng = rng_init(seed + i);
+        struct world world;
+        CLEANUP(buf_freep) struct buf first = {0};
+        CLEANUP(buf_freep) struct buf again = {0};
+        char text[200];
+        const char *names = rng_below(&rng, 4) == 0 ? "aac" : "abc";
+        struct ref_funnel_query query = {
+            .step_count = USER_STEPS,
+            .has_window = true,
+            .window_ms = rng_below(&rng, 30),
+            .has_limit = {false, true, false},
+            .limit_ms = {0, rng_below(&rng, 12), 0},
+            .is_strict_ties = rng_below(&rng, 3) == 0,
+        };
+        uint64_t users[CHANNELS][USER_STEPS] = {0};
+        world_make(&world, &rng);
+        world_expect(&world, &query, names, users);
+        (void)snprintf(text, sizeof(text),
+                       "funnel %c -> %c (%" PRIu64 "ms) -> %c within %" PRIu64 "ms%s by channel "
+                       "from 1970-01-01T00:00:01Z to 1970-01-01T00:00:01.020Z",
+                       names[0], names[1], query.limit_ms[1], names[2], query.window_ms,
+                       query.is_strict_ties ? " ties strict" : "");
+        for (uint32_t sources = 1; sources <= 5; sources++) {
+            struct snap_opts opts = {.source_count = sources,
+                                     .memory_count = (uint32_t)rng_below(&rng, sources + 1),
+                                     .shard_count = (uint32_t)rng_below(&rng, 4),
+                                     .seed = seed + i};
+            struct buf *out = sources == 1 ? &first : &again;
+            CLEANUP(snap_freep)
+            struct snap *snap = snap_build(world.events, world.event_count, &opts);
+            (void)verb_run(snap, text, 0, VERB_RUN_INDEXED, out);
+            assert_string_equal((const char *)out->ptr, (const char *)first.ptr);
+            (void)verb_run(snap, text, 0, VERB_RUN_REFERENCE, &again);
+            assert_string_equal((const char *)again.ptr, (const char *)first.ptr);
+        }
+        check_world((const char *)first.ptr, names, users, seed + i);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(funnel_equals_its_definition_on_random_journeys),
         cmocka_unit_test(order_inside_one_instant_does_not_matter),
         cmocka_unit_test(users_never_grow_from_step_to_step),
+        cmocka_unit_test(answers_do_not_depend_on_layout_or_indexes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

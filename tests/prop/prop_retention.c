@@ -12,8 +12,10 @@
 #include "query/retention_calendar.h"
 #include "storage/base/rng.h"
 #include "tests/support/ref_retention.h"
+#include "tests/support/verb_run.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -228,10 +230,146 @@ static void retention_equals_its_definition_on_random_journeys(void **state)
     assert_true(members > COUNT_OF(places) * TRIALS_PER_ZONE / 4); /* the trials are not trivial */
 }
 
+/* ---- the whole verb ---- */
+
+#define USERS     10u
+#define WORLD_MAX (USERS * 10)
+#define DAYS      12
+
+struct world {
+    struct snap_event events[WORLD_MAX];
+    uint32_t event_count;
+    char ids[WORLD_MAX][12];
+    char users[USERS][8];
+};
+static const struct snap_prop is_paid = {.name = "paid", .type = COL_BOOL, .boolean = true};
+
+static void world_make(struct world *w, struct rng *rng)
+{
+    w->event_count = 0;
+    for (uint32_t u = 0; u < USERS; u++) {
+        (void)snprintf(w->users[u], sizeof(w->users[u]), "u%u", u % 100);
+        for (uint64_t n = rng_below(rng, 10); n > 0; n--) {
+            uint32_t i = w->event_count++;
+            bool has_prop = rng_below(rng, 2) == 0;
+            (void)snprintf(w->ids[i], sizeof(w->ids[i]), "%u", i);
+            /* Days 0 .. 11; the range of starts is days 2 .. 6. A third of the times are alike. */
+            int64_t in_day = rng_below(rng, 3) == 0 ? 0 : (int64_t)rng_below(rng, (uint64_t)DAY_MS);
+            w->events[i] = (struct snap_event){
+                .event_id = w->ids[i],
+                .name = rng_below(rng, 2) == 0 ? "s" : "r",
+                .user = w->users[u],
+                .time_ms = (int64_t)rng_below(rng, DAYS) * DAY_MS + in_day,
+                .props = has_prop ? &is_paid : NULL,
+                .prop_count = has_prop ? 1 : 0,
+            };
+        }
+    }
+}
+
+/* The answer of "retention s[paid] -> any where ..." as verb_run prints it. */
+static void world_expect(const struct world *w, const struct ref_retention_query *query,
+                         struct buf *out)
+{
+    uint64_t sizes[DAYS] = {0};
+    uint64_t users[DAYS][REF_RETENTION_PERIODS_MAX] = {{0}};
+    uint64_t total = 0;
+
+    for (uint32_t u = 0; u < USERS; u++) {
+        struct ref_retention_event events[REF_RETENTION_EVENTS_MAX];
+        int count = 0;
+        for (uint32_t i = 0; i < w->event_count; i++) {
+            const struct snap_event *event = &w->events[i];
+            if (event->user != w->users[u]) {
+                continue;
+            }
+            bool is_name = event->name[0] == 's';
+            events[count++] = (struct ref_retention_event){
+                .time_ms = event->time_ms,
+                .period = event->time_ms / DAY_MS,
+                .is_name = is_name,
+                .is_start = is_name && event->prop_count > 0,
+                .is_return = true,
+            };
+        }
+        struct ref_retention_answer answer = ref_retention(query, events, count);
+        for (int m = 0; m < answer.member_count; m++) {
+            int64_t cohort = answer.members[m].cohort;
+            sizes[cohort]++;
+            total++;
+            for (int n = 0; n < query->period_count; n++) {
+                users[cohort][n] += answer.members[m].is_back[n] ? 1 : 0;
+            }
+        }
+    }
+    for (int cohort = 2; cohort <= 6; cohort++) {
+        for (int n = 0; n < query->period_count; n++) {
+            buf_printf(out, "1970-01-%02d|%d|%" PRIu64 "|%" PRIu64 "|", cohort + 1, n,
+                       sizes[cohort], users[cohort][n]);
+            if (sizes[cohort] == 0) {
+                buf_z(out, "-");
+            } else {
+                buf_printf(out, "%.17g", (double)users[cohort][n] / (double)sizes[cohort]);
+            }
+            buf_z(out, cohort + n < 10 ? "|true\n" : "|false\n");
+        }
+    }
+    buf_printf(out, "= -|-|%" PRIu64 "|-|-|-\n", total);
+    buf_u8(out, 0);
+}
+
+static void the_verb_equals_its_definition_in_every_layout(void **state)
+{
+    (void)state;
+    static const char *const starts[] = {"first_ever", "first_ever unfiltered", "first",
+                                         "recurring"};
+    uint64_t seed = seed_of_run() + 3000000;
+
+    for (uint64_t i = 0; i < 120; i++) {
+        struct rng rng = rng_init(seed + i);
+        struct world world;
+        CLEANUP(buf_freep) struct buf want = {0};
+        CLEANUP(buf_freep) struct buf got = {0};
+        char text[200];
+        struct ref_retention_query query = {
+            .start = (enum ref_retention_start)(i % 4),
+            .is_unbounded = rng_below(&rng, 2) == 0,
+            .at_least = 1 + (int)rng_below(&rng, 2),
+            .period_count = 1 + (int)rng_below(&rng, 5),
+            .from_ms = 2 * DAY_MS,
+            .to_ms = 7 * DAY_MS,
+        };
+        world_make(&world, &rng);
+        world_expect(&world, &query, &want);
+        (void)snprintf(text, sizeof(text),
+                       "retention s[paid = true] -> any each day for %d %s %s at least %d "
+                       "from 1970-01-03 to 1970-01-08",
+                       query.period_count - 1, starts[i % 4],
+                       query.is_unbounded ? "unbounded" : "exact", query.at_least);
+        for (uint32_t sources = 1; sources <= 5; sources++) {
+            struct snap_opts opts = {.source_count = sources,
+                                     .memory_count = (uint32_t)rng_below(&rng, sources + 1),
+                                     .shard_count = (uint32_t)rng_below(&rng, 4),
+                                     .seed = seed + i};
+            CLEANUP(snap_freep)
+            struct snap *snap = snap_build(world.events, world.event_count, &opts);
+            for (int path = 0; path < 2; path++) {
+                (void)verb_run(snap, text, 10 * DAY_MS,
+                               path == 0 ? VERB_RUN_INDEXED : VERB_RUN_REFERENCE, &got);
+                if (strcmp((const char *)got.ptr, (const char *)want.ptr) != 0) {
+                    fail_msg("seed %" PRIu64 ": %s\n%s\nby definition\n%s", seed + i, text,
+                             (const char *)got.ptr, (const char *)want.ptr);
+                }
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(retention_equals_its_definition_on_random_journeys),
+        cmocka_unit_test(the_verb_equals_its_definition_in_every_layout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
