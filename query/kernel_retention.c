@@ -10,27 +10,37 @@
  */
 #include "query/kernel_retention.h"
 
-/* The slot that holds t, given that slot `from` begins at or before t and t is before the end of
- * the last: nearly always this one or the next, else by binary search. */
-static uint32_t slot_find(const struct retention_spec *spec, uint32_t from, int64_t t)
+/* Slots are periods of nearly equal length, so a guess by proportion is off by one or two at most. */
+struct slot_finder {
+    const int64_t *begins;
+    uint32_t slot_count;
+    double slots_per_ms; /* on average */
+};
+
+static struct slot_finder slot_finder_init(const struct retention_spec *spec)
 {
-    if (t < spec->begins[from + 1]) {
-        return from;
+    uint64_t span_ms = (uint64_t)spec->begins[spec->slot_count] - (uint64_t)spec->begins[0];
+    return (struct slot_finder){
+        .begins = spec->begins,
+        .slot_count = spec->slot_count,
+        .slots_per_ms = span_ms == 0 ? 0 : (double)spec->slot_count / (double)span_ms,
+    };
+}
+
+/* The slot that holds t, given that slot `from` begins at or before t and that t is before the end
+ * of the last slot. */
+static inline uint32_t slot_find(const struct slot_finder *f, uint32_t from, int64_t t)
+{
+    uint64_t ahead_ms = (uint64_t)t - (uint64_t)f->begins[from];
+    double guess = (double)from + (double)ahead_ms * f->slots_per_ms;
+    uint32_t slot = guess < (double)(f->slot_count - 1) ? (uint32_t)guess : f->slot_count - 1;
+    while (f->begins[slot] > t) {
+        slot--;
     }
-    uint32_t lo = from + 1; /* begins[lo] <= t < begins[hi] */
-    uint32_t hi = spec->slot_count;
-    if (lo + 1 < hi && t < spec->begins[lo + 1]) {
-        return lo;
+    while (f->begins[slot + 1] <= t) { /* over slots without length as well */
+        slot++;
     }
-    while (hi - lo > 1) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (spec->begins[mid] <= t) {
-            lo = mid;
-        } else {
-            hi = mid;
-        }
-    }
-    return lo;
+    return slot;
 }
 
 static size_t lower_bound(const int64_t *times, size_t count, int64_t t)
@@ -98,6 +108,7 @@ static void retention_first(const struct retention_spec *spec, const int64_t *re
         spec->start == RETENTION_FIRST_EVER_UNFILTERED ? RETENTION_NAME : RETENTION_START;
     int64_t since_ms = spec->start == RETENTION_FIRST ? spec->from_ms : INT64_MIN;
     struct retention_member *member = &scratch->members[0];
+    struct slot_finder finder = slot_finder_init(spec);
     size_t i = 0;
 
     while (i < count && ((masks[i] & wanted) == 0 || times[i] < since_ms)) {
@@ -109,13 +120,13 @@ static void retention_first(const struct retention_spec *spec, const int64_t *re
     if (!start_at(times, masks, count, i, member)) {
         return;
     }
-    uint32_t slot = slot_find(spec, 0, times[i]);
+    uint32_t slot = slot_find(&finder, 0, times[i]);
     ASSERT_DEBUG(slot < spec->cohort_count);
     i = lower_bound(times, i,
                     spec->begins[slot]); /* returns before the start count in its period */
     i = walk_slot(spec, times, masks, count, i, slot, scratch, member);
     while (i < count && times[i] < spec->begins[spec->slot_count]) {
-        slot = slot_find(spec, slot, times[i]);
+        slot = slot_find(&finder, slot, times[i]);
         i = walk_slot(spec, times, masks, count, i, slot, scratch, NULL);
     }
 }
@@ -124,12 +135,13 @@ static void retention_recurring(const struct retention_spec *spec, const int64_t
                                 const uint64_t *restrict masks, size_t count,
                                 struct retention_scratch *scratch)
 {
+    struct slot_finder finder = slot_finder_init(spec);
     uint32_t slot = 0;
     size_t i = lower_bound(times, count, spec->begins[0]);
 
     while (i < count && times[i] < spec->begins[spec->slot_count]) {
         struct retention_member *member = NULL;
-        slot = slot_find(spec, slot, times[i]);
+        slot = slot_find(&finder, slot, times[i]);
         if (slot < spec->cohort_count) {
             size_t s = i;
             while (s < count && times[s] < spec->begins[slot + 1] &&

@@ -14,7 +14,8 @@
 /* Bits of a journey's masks. */
 #define RETENTION_START  UINT64_C(1) /* matches the start selector */
 #define RETENTION_RETURN UINT64_C(2) /* matches the return selector */
-#define RETENTION_NAME   UINT64_C(4) /* has a name of the start selector, whatever its filters say \
+#define RETENTION_NAME                                                                             \
+    UINT64_C(4) /* has a name of the start selector, whatever its filters say \
                                       */
 
 struct retention_spec {

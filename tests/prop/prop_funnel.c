@@ -289,14 +289,16 @@ static void check_world(const char *got, const char *names, uint64_t users[CHANN
             char want[64];
             (void)snprintf(want, sizeof(want), "%s|%u|%c|%" PRIu64 "|", labels[c], step + 1,
                            names[step], users[c][step]);
-            if (strncmp(got, want, strlen(want)) != 0) {
-                fail_msg("seed %" PRIu64 ": not \"%s\" but\n%s", seed, want, got);
+            char row[sizeof(want)] = "";
+            strncat(row, got, strlen(want));
+            if (strcmp(row, want) != 0) {
+                fail_msg("seed %" PRIu64 ": row \"%s\", by definition \"%s\"", seed, row, want);
             }
             got += strcspn(got, "\n") + 1;
         }
     }
     if (strncmp(got, "= ", 2) != 0) {
-        fail_msg("seed %" PRIu64 ": more rows than expected:\n%s", seed, got);
+        fail_msg("seed %" PRIu64 ": more rows than by definition", seed);
     }
 }
 
