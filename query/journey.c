@@ -14,8 +14,8 @@
 #include "query/query.h"
 #include "storage/base/size.h"
 
-#define NO_SUBJECT                                                                                 \
-    UINT32_MAX /* the end of a range of subjects is exclusive, so no subject has it */
+/* The end of a range of subjects is exclusive, so no subject has this number. */
+#define NO_SUBJECT UINT32_MAX
 
 struct cursor {
     struct scan *scan; /* NULL: at its end */

@@ -11,12 +11,11 @@
 
 #include "query/bound.h"
 
-/* Bits of a journey's masks. */
-#define RETENTION_START  UINT64_C(1) /* matches the start selector */
-#define RETENTION_RETURN UINT64_C(2) /* matches the return selector */
-#define RETENTION_NAME                                                                             \
-    UINT64_C(4) /* has a name of the start selector, whatever its filters say \
-                                      */
+/* Bits of a journey's masks: the event matches the start selector; the return selector; has a name of
+ * the start selector, whatever its filters say. */
+#define RETENTION_START  UINT64_C(1)
+#define RETENTION_RETURN UINT64_C(2)
+#define RETENTION_NAME   UINT64_C(4)
 
 struct retention_spec {
     const int64_t *begins; /* slot_count + 1, ascending */
