@@ -69,8 +69,8 @@ enum err_code ingest_submit(struct job *job, struct str name, void (*render)(str
 
 static void render_receipts(struct job *job)
 {
-    ingest_receipts_json(job->batch, (enum ingest_shape)job->shape, job->with_receipts,
-                         &job->response.body);
+    ingest_receipts_json(job->batch, (enum ingest_shape)job->shape,
+                         (enum receipt_list)job->receipts, &job->response.body);
     job_answer(job, "application/json");
 }
 
@@ -130,6 +130,27 @@ static bool is_one_of(struct str type, const char *const *names, size_t count)
     return false;
 }
 
+/* Which receipts the body's answer lists: &receipts=all (default), rejected or counts. */
+static bool receipts_param(struct job *job, struct err *err)
+{
+    static const char *const names[] = {
+        [RECEIPTS_ALL] = "all", [RECEIPTS_REJECTED] = "rejected", [RECEIPTS_COUNTS] = "counts"};
+    const struct str *value = url_param(&job->params, "receipts");
+    job->receipts = RECEIPTS_ALL;
+    if (value == NULL) {
+        return true;
+    }
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (str_eq(*value, str_of(names[i]))) {
+            job->receipts = (int)i;
+            return true;
+        }
+    }
+    err_set(err, ERR_INVALID, "receipts=" STR_FMT ": expected all, rejected or counts",
+            STR_ARG(*value));
+    return false;
+}
+
 void door_events(struct job *job, struct io *io)
 {
     static const char *const params[] = {"dataset", "receipts"};
@@ -151,8 +172,11 @@ void door_events(struct job *job, struct io *io)
     }
     struct err err;
     struct str type = media_type(job->request.headers[HEADER_CONTENT_TYPE]);
-    const struct str *receipts = url_param(&job->params, "receipts");
-    job->with_receipts = receipts == NULL || !str_eq(*receipts, STR("off"));
+    if (!receipts_param(job, &err)) {
+        job_fail(job, &err);
+        job_finish(job);
+        return;
+    }
     if (is_one_of(type, json, COUNT_OF(json))) {
         ingest_body(job, INGEST_NDJSON, NULL, io);
     } else if (is_one_of(type, proto, COUNT_OF(proto))) {
@@ -175,7 +199,7 @@ void door_segment_batch(struct job *job, struct io *io)
         job_finish(job);
         return;
     }
-    job->with_receipts = true;
+    job->receipts = RECEIPTS_ALL;
     ingest_body(job, INGEST_SEGMENT_BATCH, NULL, io);
 }
 
@@ -185,6 +209,6 @@ void door_segment_single(struct job *job, struct io *io)
         job_finish(job);
         return;
     }
-    job->with_receipts = true;
+    job->receipts = RECEIPTS_ALL;
     ingest_body(job, INGEST_SEGMENT_SINGLE, job->route->label, io);
 }

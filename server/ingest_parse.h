@@ -38,9 +38,14 @@ struct ingest_counts {
     uint64_t accepted, duplicate, rejected;
 };
 struct ingest_counts ingest_counts(const struct event_batch *batch);
+enum receipt_list {
+    RECEIPTS_ALL,
+    RECEIPTS_REJECTED, /* only those: a loader of files wants no more */
+    RECEIPTS_COUNTS,   /* no list */
+};
 /* {"accepted":1,"duplicate":0,"rejected":1,"receipts":[{"line":1,"event_id":"...","status":"accepted"},
- *  {"line":2,"status":"rejected","reason":"..."}]}; without the list where `with_list` is false.
+ *  {"line":2,"status":"rejected","reason":"..."}]}, listing what `list` asks for.
  * Segment shapes add "success":true. */
-void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape shape, bool with_list,
-                          struct buf *out);
+void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape shape,
+                          enum receipt_list list, struct buf *out);
 const char *receipt_status_name(enum receipt_status status);

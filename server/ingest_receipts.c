@@ -26,19 +26,24 @@ struct ingest_counts ingest_counts(const struct event_batch *batch)
     return counts;
 }
 
-void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape shape, bool with_list,
-                          struct buf *out)
+void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape shape,
+                          enum receipt_list list, struct buf *out)
 {
     struct ingest_counts counts = ingest_counts(batch);
     bool is_segment = shape == INGEST_SEGMENT_BATCH || shape == INGEST_SEGMENT_SINGLE;
     buf_printf(out, "{%s\"accepted\":%llu,\"duplicate\":%llu,\"rejected\":%llu",
                is_segment ? "\"success\":true," : "", (unsigned long long)counts.accepted,
                (unsigned long long)counts.duplicate, (unsigned long long)counts.rejected);
-    if (with_list) {
+    if (list != RECEIPTS_COUNTS) {
+        bool is_first = true;
         buf_z(out, ",\"receipts\":[");
         for (uint32_t i = 0; i < batch->event_count; i++) {
             const struct event *event = &batch->events[i];
-            buf_printf(out, "%s{\"line\":%u", i == 0 ? "" : ",", event->line);
+            if (list == RECEIPTS_REJECTED && event->status != RECEIPT_REJECTED) {
+                continue;
+            }
+            buf_printf(out, "%s{\"line\":%u", is_first ? "" : ",", event->line);
+            is_first = false;
             if (event->event_id.len > 0) {
                 buf_z(out, ",\"event_id\":");
                 json_text(event->event_id, out);
@@ -52,5 +57,5 @@ void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape sha
         }
         buf_u8(out, ']');
     }
-    buf_z(out, "}\n");
+    buf_u8(out, '}');
 }

@@ -81,7 +81,7 @@ struct job {
     struct event_batch *batch;
     struct budget batch_budget;
     int shape; /* enum ingest_shape, or enum rpc_encoding at the RPC doors */
-    bool with_receipts;
+    int receipts; /* enum receipt_list */
     void (*render)(struct job *job); /* from batch to answer */
 
     void (*finish)(struct job *job); /* set by the loop that made the job */

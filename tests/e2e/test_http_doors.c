@@ -107,7 +107,7 @@ static void a_broken_line_does_not_reject_the_others(void **state)
     call.body = "{\"event_name\":\"a\",\"user_id\":\"u\"}\n{\"event_name\":\n"
                 "{\"event_name\":\"b\",\"user_id\":\"u\"}\n";
     expect(&call, 200, "\"accepted\":2,\"duplicate\":0,\"rejected\":1");
-    call.path = "/v1/events?dataset=lines&receipts=off";
+    call.path = "/v1/events?dataset=lines&receipts=counts";
     expect(&call, 200, "\"accepted\":2");
     call.body = "this is no NDJSON";
     expect(&call, 400, "\"code\":\"invalid\"");
@@ -404,7 +404,7 @@ static void send_heavy(int fd, const struct buf *body)
 {
     char head[256];
     int len = snprintf(head, sizeof(head),
-                       "POST /v1/events?dataset=heavy&receipts=off HTTP/1.1\r\nHost: x\r\n"
+                       "POST /v1/events?dataset=heavy&receipts=counts HTTP/1.1\r\nHost: x\r\n"
                        "Content-Type: application/x-ndjson\r\nContent-Encoding: gzip\r\n"
                        "Content-Length: %zu\r\n\r\n",
                        body->len);

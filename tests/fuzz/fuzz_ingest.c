@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct event_batch *batch = NULL;
     if (ingest_parse((enum ingest_shape)(data[0] % 5), body, &opts, &batch, &err) == ERR_OK) {
         struct buf out = {0};
-        ingest_receipts_json(batch, INGEST_NDJSON, true, &out);
+        ingest_receipts_json(batch, INGEST_NDJSON, RECEIPTS_ALL, &out);
         buf_done(&out);
         event_batch_free(batch);
     }

@@ -259,12 +259,22 @@ static void receipts_say_what_became_of_each(void **state)
         ndjson("{\"event_id\":\"a\\\"b\",\"event_name\":\"a\",\"user_id\":\"u\"}\n{}\n");
     b->events[0].status = RECEIPT_ACCEPTED;
     struct buf out = {0};
-    ingest_receipts_json(b, INGEST_NDJSON, true, &out);
+    ingest_receipts_json(b, INGEST_NDJSON, RECEIPTS_ALL, &out);
     buf_u8(&out, 0);
     assert_non_null(strstr(
         (char *)out.ptr,
         "{\"accepted\":1,\"duplicate\":0,\"rejected\":1,\"receipts\":[{\"line\":1,\"event_id\":"
         "\"a\\\"b\",\"status\":\"accepted\"},{\"line\":2,\"status\":\"rejected\",\"reason\":\""));
+    buf_clear(&out);
+    ingest_receipts_json(b, INGEST_SEGMENT_BATCH, RECEIPTS_REJECTED, &out);
+    buf_u8(&out, 0);
+    assert_non_null(strstr((char *)out.ptr,
+                           "{\"success\":true,\"accepted\":1,\"duplicate\":0,\"rejected\":1,"
+                           "\"receipts\":[{\"line\":2,\"status\":\"rejected\""));
+    buf_clear(&out);
+    ingest_receipts_json(b, INGEST_NDJSON, RECEIPTS_COUNTS, &out);
+    buf_u8(&out, 0);
+    assert_string_equal((char *)out.ptr, "{\"accepted\":1,\"duplicate\":0,\"rejected\":1}");
     buf_done(&out);
     event_batch_free(b);
 }
