@@ -24,6 +24,10 @@ struct cell cell_of_total(struct num_total total)
         }
         return (struct cell){.kind = CELL_F64, .f64 = total.approx};
     }
+    while (total.scale > 0 && total.m % 10 == 0) { /* one value, one text */
+        total.m /= 10;
+        total.scale--;
+    }
     if (total.scale == 0 && total.m >= INT64_MIN && total.m <= INT64_MAX) {
         return (struct cell){.kind = CELL_I64, .i64 = (int64_t)total.m};
     }
