@@ -47,9 +47,24 @@ static bool pred_order_holds(enum pred_kind kind, int order)
     }
 }
 
+static unsigned char ascii_lower(char c)
+{
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+}
+
+/* ASCII letters in either case; other bytes as they are. */
 static bool str_contains(struct str s, struct str part)
 {
-    return part.len == 0 || (s.len >= part.len && memmem(s.ptr, s.len, part.ptr, part.len) != NULL);
+    for (size_t at = 0; at + part.len <= s.len; at++) {
+        size_t same = 0;
+        while (same < part.len && ascii_lower(s.ptr[at + same]) == ascii_lower(part.ptr[same])) {
+            same++;
+        }
+        if (same == part.len) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* REG_STARTEND: the value is not NUL-terminated and may hold NUL bytes. */

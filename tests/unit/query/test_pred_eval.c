@@ -104,6 +104,8 @@ static void check_strings(const struct vec *vec)
     const struct literal values[] = {{.type = COL_STRING, .string = STR("beta")},
                                      {.type = COL_STRING, .string = STR("")}};
     const struct literal part[] = {{.type = COL_STRING, .string = STR("ta")}};
+    const struct literal capitals[] = {{.type = COL_STRING, .string = STR("TA")}};
+    const struct literal longer[] = {{.type = COL_STRING, .string = STR("alphabeta")}};
     const struct literal first[] = {{.type = COL_STRING, .string = STR("a")}};
     const struct literal wrong_type[] = {number(1, 0)};
     check(vec, PRED_EQ, values, 1, "001000");
@@ -112,6 +114,8 @@ static void check_strings(const struct vec *vec)
     check(vec, PRED_IN, values, 2, "001100");
     check(vec, PRED_NOT_IN, values, 2, "100011");
     check(vec, PRED_CONTAINS, part, 1, "001010");
+    check(vec, PRED_CONTAINS, capitals, 1, "001010"); /* ASCII letters in either case */
+    check(vec, PRED_CONTAINS, longer, 1, "000000");
     check(vec, PRED_STARTS, first, 1, "100001");
     check(vec, PRED_ENDS, part, 1, "001010");
     check(vec, PRED_EQ, wrong_type, 1, "000000");
