@@ -241,7 +241,7 @@ static enum err_code folder_report(struct inspect *inspect, struct err *err)
                         "(trackway flush)\n");
         return buf_check(out, err);
     }
-    sheet_draw(&inspect->sheet, inspect->opts.has_colour, out);
+    ERR_TRY(sheet_draw(&inspect->sheet, inspect->opts.has_colour, out, err));
     buf_u8(out, '\n');
     ERR_TRY(inspect_cols_draw(inspect->cols, inspect->col_count, NULL, inspect->rows,
                               inspect->bytes, inspect->opts.has_colour, out, err));

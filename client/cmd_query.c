@@ -355,7 +355,7 @@ static enum err_code datasets_print(struct str body, const char *format, int *re
     }
     if (strcmp(format, "table") == 0) {
         ERR_TRY(datasets_sheet(&tree, list, &sheet, err));
-        sheet_draw(&sheet, term_has_colour(STDOUT_FILENO), &out);
+        ERR_TRY(sheet_draw(&sheet, term_has_colour(STDOUT_FILENO), &out, err));
     } else {
         datasets_rows(&tree, list, strcmp(format, "csv") == 0, &out);
     }

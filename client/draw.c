@@ -244,8 +244,7 @@ static enum err_code draw_table(const struct result_table *table, uint32_t bar_c
             at += col == bar_col ? 2 : 1;
         }
     }
-    sheet_draw(&sheet, has_colour, out);
-    return buf_check(out, err);
+    return sheet_draw(&sheet, has_colour, out, err);
 }
 
 /* ---- the retention grid: cohorts down, periods across ---- */
@@ -369,7 +368,7 @@ static enum err_code draw_grid(const struct grid *grid, bool has_colour, struct 
         }
         ERR_TRY(grid_set(&sheet, grid, row, has_colour, err));
     }
-    sheet_draw(&sheet, has_colour, out);
+    ERR_TRY(sheet_draw(&sheet, has_colour, out, err));
     if (grid->has_running) {
         buf_z(out, "* this period still runs; · it has not begun, or nobody came back yet\n");
     }

@@ -126,8 +126,7 @@ enum err_code inspect_cols_draw(const struct inspect_col *cols, uint32_t count,
             ERR_TRY(sheet_set(&sheet, 9, buf_as_str(&names), NULL, err));
         }
     }
-    sheet_draw(&sheet, has_colour, out);
-    return buf_check(out, err);
+    return sheet_draw(&sheet, has_colour, out, err);
 }
 
 void inspect_cols_json(const struct inspect_col *cols, uint32_t count,
@@ -205,8 +204,7 @@ static enum err_code blocks_draw(const struct segment *segment, uint32_t idx, bo
     term_text(col.name, false, out);
     buf_printf(out, " (%s; %u dictionary values, %u row bitmaps)\n", col_type_name(col.type),
                col.dict_count, col.bitmap_count);
-    sheet_draw(&sheet, has_colour, out);
-    return buf_check(out, err);
+    return sheet_draw(&sheet, has_colour, out, err);
 }
 
 static void blocks_json(const struct segment *segment, uint32_t idx, struct buf *out)
@@ -378,7 +376,7 @@ static enum err_code rows_draw(const struct segment *segment, struct io *io,
     if (opts->is_json) {
         buf_u8(out, ']');
     } else {
-        sheet_draw(&sheet, opts->has_colour, out);
+        ERR_TRY(sheet_draw(&sheet, opts->has_colour, out, err));
     }
     return buf_check(out, err);
 }

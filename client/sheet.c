@@ -119,30 +119,37 @@ static void draw_rule(const struct sheet *sheet, bool has_colour, struct buf *ou
     buf_z(out, has_colour ? TERM_RESET "\n" : "\n");
 }
 
-void sheet_draw(const struct sheet *sheet, bool has_colour, struct buf *out)
+/* A line of cells; those at its end that are empty need no padding before them. */
+static void draw_line(const struct sheet *sheet, const struct sheet_cell *cells, bool has_colour,
+                      struct buf *out)
 {
-    for (uint32_t col = 0; col < sheet->col_count; col++) {
+    uint32_t used = sheet->col_count;
+    while (used > 1 && cells[used - 1].text.len == 0) {
+        used--;
+    }
+    for (uint32_t col = 0; col < used; col++) {
         buf_z(out, col > 0 ? "  " : "");
-        draw_cell(&sheet->cols[col], sheet->cols[col].header, has_colour ? TERM_BOLD : NULL,
-                  col + 1 == sheet->col_count, out);
+        draw_cell(&sheet->cols[col], cells[col].text, has_colour ? cells[col].style : NULL,
+                  col + 1 == used, out);
     }
     buf_u8(out, '\n');
+}
+
+enum err_code sheet_draw(const struct sheet *sheet, bool has_colour, struct buf *out,
+                         struct err *err)
+{
+    struct sheet_cell *headers = NULL;
+    ERR_TRY(ARENA_NEW(sheet->arena, sheet->col_count, &headers, err));
+    for (uint32_t col = 0; col < sheet->col_count; col++) {
+        headers[col] = (struct sheet_cell){sheet->cols[col].header, TERM_BOLD};
+    }
+    draw_line(sheet, headers, has_colour, out);
     draw_rule(sheet, has_colour, out);
     for (size_t row = 0; row < sheet->row_count; row++) {
         if (row == sheet->rule_row) {
             draw_rule(sheet, has_colour, out);
         }
-        /* Cells at the end that are empty need no padding before them. */
-        uint32_t used = sheet->col_count;
-        const struct sheet_cell *cells = sheet->cells + row * sheet->col_count;
-        while (used > 1 && cells[used - 1].text.len == 0) {
-            used--;
-        }
-        for (uint32_t col = 0; col < used; col++) {
-            buf_z(out, col > 0 ? "  " : "");
-            draw_cell(&sheet->cols[col], cells[col].text, has_colour ? cells[col].style : NULL,
-                      col + 1 == used, out);
-        }
-        buf_u8(out, '\n');
+        draw_line(sheet, sheet->cells + row * sheet->col_count, has_colour, out);
     }
+    return buf_check(out, err);
 }
