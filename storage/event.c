@@ -10,7 +10,7 @@
 
 #include <inttypes.h>
 
-#define EVENT_FUTURE_MS_MAX (10 * 60 * 1000LL)
+#define EVENT_FUTURE_MS_MAX (10 * 60 * 1000ULL)
 #define EVENT_TIME_MS_MIN   (-2208988800000LL) /* 1900-01-01T00:00:00Z */
 #define FIRST_EVENTS        64u
 #define FIRST_PROPS         256u
@@ -261,10 +261,11 @@ void batch_check_event(struct batch_builder *builder, int64_t now_ms)
                "event_time %" PRId64 " ms lies before the year 1900", event->time_ms);
         return;
     }
-    if (event->time_ms > now_ms && event->time_ms - now_ms > EVENT_FUTURE_MS_MAX) {
+    uint64_t ahead_ms = (uint64_t)event->time_ms - (uint64_t)now_ms; /* where it is later */
+    if (event->time_ms > now_ms && ahead_ms > EVENT_FUTURE_MS_MAX) {
         REJECT(arena, event, "event_time lies in the future",
-               "event_time %" PRId64 " ms lies %" PRId64 " s in the future, at most 600",
-               event->time_ms, (event->time_ms - now_ms) / 1000);
+               "event_time %" PRId64 " ms lies %" PRIu64 " s in the future, at most 600",
+               event->time_ms, ahead_ms / 1000);
         return;
     }
     if (builder->bad_name_count > 0) {

@@ -1,0 +1,199 @@
+/* tests/unit/storage/test_catalog.c - tests of storage/catalog.c: all of a change or nothing of it. */
+#include "live_test.h"
+
+#include "storage/catalog.h"
+#include "tests/support/live_events.h"
+
+#include <sqlite3.h>
+
+struct fixture {
+    char dir[64];
+    char path[96];
+    struct catalog *catalog;
+    struct catalog_dataset row;
+};
+
+static void open_catalog(struct fixture *f)
+{
+    struct err err = {0};
+    assert_ok(catalog_open(f->path, false, &f->catalog, &err));
+}
+
+static int setup(void **state)
+{
+    struct err err = {0};
+    struct fixture *f = calloc(1, sizeof(*f));
+    live_dir_make(f->dir);
+    snprintf(f->path, sizeof(f->path), "%s/catalog.db", f->dir);
+    open_catalog(f);
+    f->row = (struct catalog_dataset){.name = "shop",
+                                      .zone = "UTC",
+                                      .seed = UINT64_MAX - 5,
+                                      .identity_version = 1,
+                                      .wal_floor = 1,
+                                      .next_segment = 1,
+                                      .watermark_ms = INT64_MIN};
+    assert_ok(catalog_add_dataset(f->catalog, &f->row, &err));
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    catalog_close(f->catalog);
+    live_dir_remove(f->dir);
+    free(f);
+    return 0;
+}
+
+struct listing {
+    struct catalog_dataset row;
+    struct catalog_segment segs[8];
+    uint32_t datasets, seg_count, cols, deleted;
+    uint64_t value_counts[8];
+};
+
+static enum err_code note_dataset(void *arg, const struct catalog_dataset *row, struct err *err)
+{
+    struct listing *listing = arg;
+    listing->row = *row;
+    listing->datasets++;
+    return ERR_OK;
+}
+
+static enum err_code note_segment(void *arg, const struct catalog_segment *seg, struct err *err)
+{
+    struct listing *listing = arg;
+    listing->segs[listing->seg_count++] = *seg;
+    return ERR_OK;
+}
+
+static enum err_code note_column(void *arg, uint32_t prop, struct str name, enum col_type type,
+                                 uint64_t value_count, struct err *err)
+{
+    struct listing *listing = arg;
+    if (prop != listing->cols || !str_eq(name, STR("na\xc3\xafve")) || type != COL_LIST) {
+        return err_set(err, ERR_INVALID, "column %u", prop);
+    }
+    listing->value_counts[listing->cols++] = value_count;
+    return ERR_OK;
+}
+
+static enum err_code note_subject(void *arg, uint32_t shard, uint32_t subject, struct err *err)
+{
+    struct listing *listing = arg;
+    listing->deleted += shard == 15 && subject == UINT32_MAX;
+    return ERR_OK;
+}
+
+static struct listing look(struct fixture *f)
+{
+    struct err err = {0};
+    struct listing listing = {0};
+    assert_ok(catalog_datasets(f->catalog, note_dataset, &listing, &err));
+    assert_ok(catalog_segments(f->catalog, f->row.id, note_segment, &listing, &err));
+    assert_ok(catalog_columns(f->catalog, f->row.id, note_column, &listing, &err));
+    assert_ok(catalog_deleted(f->catalog, f->row.id, note_subject, &listing, &err));
+    return listing;
+}
+
+static void a_change_is_there_after_reopening(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct schema *schema = NULL;
+    uint32_t prop = 0;
+    uint64_t value_count = 17;
+    assert_ok(schema_create(&schema, &err));
+    assert_ok(schema_add(schema, STR("na\xc3\xafve"), COL_LIST, &prop, &err));
+    struct catalog_segment segs[] = {{3, 1, 10, 1000, -5, 9}, {2, 0, 20, 2000, 7, 8}};
+    f->row.ids = (struct ids_mark){12, 345};
+    f->row.epoch = 99;
+    f->row.wal_floor = 4;
+    f->row.next_segment = 5;
+    f->row.watermark_ms = 123;
+    struct catalog_change change = {.dataset = &f->row,
+                                    .added = segs,
+                                    .added_count = 2,
+                                    .schema = schema,
+                                    .value_counts = &value_count,
+                                    .column_count = 1};
+    assert_ok(catalog_apply(f->catalog, &change, &err));
+    assert_ok(catalog_delete_subject(f->catalog, f->row.id, 15, UINT32_MAX, &err));
+    assert_ok(catalog_delete_subject(f->catalog, f->row.id, 15, UINT32_MAX, &err));
+    catalog_close(f->catalog);
+    open_catalog(f);
+    struct listing listing = look(f);
+    assert_int_equal(listing.datasets, 1);
+    assert_memory_equal(&listing.row.ids, &f->row.ids, sizeof(f->row.ids));
+    assert_true(listing.row.seed == UINT64_MAX - 5);
+    assert_int_equal(listing.row.epoch, 99);
+    assert_int_equal(listing.row.wal_floor, 4);
+    assert_int_equal(listing.row.next_segment, 5);
+    assert_int_equal(listing.row.watermark_ms, 123);
+    assert_int_equal(listing.seg_count, 2);
+    assert_int_equal(listing.segs[0].number, 2); /* by shard */
+    assert_int_equal(listing.segs[1].time_min_ms, -5);
+    assert_int_equal(listing.value_counts[0], 17);
+    assert_int_equal(listing.deleted, 1);
+    schema_free(schema);
+}
+
+static void a_change_that_fails_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9};
+    struct catalog_change change = {.dataset = &f->row, .added = &seg, .added_count = 1};
+    assert_ok(catalog_apply(f->catalog, &change, &err));
+    const uint64_t missing[] = {1, 77};
+    struct catalog_segment other = {2, 0, 10, 1000, 0, 9};
+    f->row.epoch = 1000;
+    change = (struct catalog_change){.dataset = &f->row,
+                                     .added = &other,
+                                     .added_count = 1,
+                                     .dropped = missing,
+                                     .dropped_count = 2};
+    assert_fails(catalog_apply(f->catalog, &change, &err), ERR_CORRUPT, "segment 77 is not in it");
+    struct listing listing = look(f);
+    assert_int_equal(listing.seg_count, 1);
+    assert_int_equal(listing.segs[0].number, 1);
+    assert_int_equal(listing.row.epoch, 0);
+    change = (struct catalog_change){.dataset = &f->row, .dropped = missing, .dropped_count = 1};
+    assert_ok(catalog_apply(f->catalog, &change, &err)); /* and it goes on working */
+    assert_int_equal(look(f).seg_count, 0);
+}
+
+static void a_name_is_taken_once(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct catalog_dataset again = f->row;
+    assert_int_not_equal(catalog_add_dataset(f->catalog, &again, &err), ERR_OK);
+    assert_int_equal(look(f).datasets, 1);
+}
+
+static void a_newer_version_is_refused_by_name(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    sqlite3 *db = NULL;
+    struct catalog *none = NULL;
+    catalog_close(TAKE(f->catalog));
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 2", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "has version 2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_change_is_there_after_reopening, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_change_that_fails_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_is_taken_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_newer_version_is_refused_by_name, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
