@@ -647,7 +647,7 @@ static void a_trend_equals_its_definition_in_every_layout(void **state)
     static struct ask ask;
     static struct ref_table table;
     bool is_repeat = getenv("TEST_SEED") != NULL;
-    uint64_t trials = is_repeat ? 1 : 200;
+    uint64_t trials = is_repeat ? 1 : 100;
     for (uint64_t trial = 0; trial < trials; trial++) {
         uint64_t seed = test_seed() + trial;
         struct rng rng = rng_init(seed);

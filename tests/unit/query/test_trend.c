@@ -272,6 +272,28 @@ static void deleted_subjects_are_in_no_answer(void **state)
     snap_free(snap);
 }
 
+static void the_answer_does_not_depend_on_workers(void **state)
+{
+    (void)state;
+    const char *text = "trend count(any), users(any), sum(amount of any), median(amount of any), "
+                       "unique(channel of any) by channel each day" RANGE;
+    struct snap *snap = open_layout(3, 1);
+    struct pool *pool = NULL;
+    struct err err = {0};
+    assert_int_equal(pool_create(3, IO_POSIX, "test", &pool, &err), ERR_OK);
+    const struct snap_query_opts opts = {.pool = pool};
+    char *alone = snap_query_json(snap, text, NULL);
+    assert_non_null(strstr(alone, "\"rows\""));
+    for (int i = 0; i < 50; i++) {
+        char *together = snap_query_json(snap, text, &opts);
+        assert_string_equal(together, alone);
+        free(together);
+    }
+    free(alone);
+    pool_free(pool);
+    snap_free(snap);
+}
+
 static void a_spent_budget_is_a_limit_error(void **state)
 {
     (void)state;
@@ -307,6 +329,7 @@ int main(void)
         cmocka_unit_test(distinct_counts_users_and_values),
         cmocka_unit_test(users_of_whole_events_read_no_row),
         cmocka_unit_test(deleted_subjects_are_in_no_answer),
+        cmocka_unit_test(the_answer_does_not_depend_on_workers),
         cmocka_unit_test(a_spent_budget_is_a_limit_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
