@@ -322,6 +322,7 @@ struct crowd {
     struct bench *b;
     uint32_t first, batches;
     _Atomic bool *stop;
+    char why[256]; /* what went wrong; empty: nothing */
 };
 
 static void *ingest_many(void *arg)
@@ -330,16 +331,16 @@ static void *ingest_many(void *arg)
     struct err err = {0};
     struct io *io = NULL;
     if (io_create(IO_POSIX, &io, &err) != ERR_OK) {
-        return "no io";
+        snprintf(crowd->why, sizeof(crowd->why), "no io");
+        return NULL;
     }
-    char *why = NULL;
-    for (uint32_t i = 0; i < crowd->batches && why == NULL; i++) {
+    for (uint32_t i = 0; i < crowd->batches && crowd->why[0] == '\0'; i++) {
         if (live_ingest(crowd->b->dataset, crowd->first + i * 20, 20, io, &err) != ERR_OK) {
-            why = strdup(err.message);
+            snprintf(crowd->why, sizeof(crowd->why), "%.200s", err.message);
         }
     }
     io_free(io);
-    return why;
+    return NULL;
 }
 
 static void *read_many(void *arg)
@@ -350,15 +351,19 @@ static void *read_many(void *arg)
     while (!atomic_load(crowd->stop)) {
         struct snapshot *snapshot = NULL;
         if (dataset_snapshot(crowd->b->dataset, &snapshot, &err) != ERR_OK) {
-            return "no snapshot";
+            snprintf(crowd->why, sizeof(crowd->why), "no snapshot: %.200s", err.message);
+            return NULL;
         }
         /* Batches of 20 become visible as a whole, and nothing vanishes. */
         bool is_wrong = snapshot->row_count % 20 != 0 || snapshot->row_count < rows;
-        rows = snapshot->row_count;
+        uint64_t now = snapshot->row_count;
         snapshot_unpin(snapshot);
         if (is_wrong) {
-            return "a snapshot shows a part of a batch, or lost rows";
+            snprintf(crowd->why, sizeof(crowd->why), "rows went from %" PRIu64 " to %" PRIu64, rows,
+                     now);
+            return NULL;
         }
+        rows = now;
     }
     return NULL;
 }
@@ -372,7 +377,7 @@ static void writers_readers_and_flushes_run_together(void **state)
     pthread_t threads[WRITERS + 1];
     struct crowd crowds[WRITERS + 1];
     for (uint32_t i = 0; i <= WRITERS; i++) {
-        crowds[i] = (struct crowd){b, i * BATCHES * 20, BATCHES, &stop};
+        crowds[i] = (struct crowd){b, i * BATCHES * 20, BATCHES, &stop, ""};
         pthread_create(&threads[i], NULL, i < WRITERS ? ingest_many : read_many, &crowds[i]);
     }
     for (uint32_t i = 0; i < 5; i++) {
@@ -380,14 +385,13 @@ static void writers_readers_and_flushes_run_together(void **state)
         assert_ok(dataset_compact(b->dataset, NULL, &err));
         usleep(5000);
     }
-    void *why = NULL;
     for (uint32_t i = 0; i < WRITERS; i++) {
-        pthread_join(threads[i], &why);
-        assert_null(why);
+        pthread_join(threads[i], NULL);
+        assert_string_equal(crowds[i].why, "");
     }
     atomic_store(&stop, true);
-    pthread_join(threads[WRITERS], &why);
-    assert_null(why);
+    pthread_join(threads[WRITERS], NULL);
+    assert_string_equal(crowds[WRITERS].why, "");
     uint8_t counts[WRITERS * BATCHES * 20];
     memset(counts, 1, sizeof(counts));
     expect(b, counts, sizeof(counts));
