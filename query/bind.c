@@ -411,7 +411,7 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
     const struct bound_query *query = b->query;
     ret->count = 0;
     ERR_TRY(ARENA_NEW(b->arena,
-                      (size_t)query->key_count + query->measure_count + query->column_count + 16,
+                      (size_t)query->key_count + query->measure_count + 16,
                       &ret->items, b->err));
     switch (query->verb) {
     case VERB_TREND:
@@ -433,11 +433,7 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
         add_keys(ret, query);
         add_words(ret, retention, COUNT_OF(retention));
         break;
-    default:
-        for (uint32_t i = 0; i < query->column_count; i++) {
-            ret->items[ret->count++] = query->columns[i].name;
-        }
-        break;
+    default: break;
     }
     return ERR_OK;
 }
@@ -449,10 +445,13 @@ static enum err_code bind_order(struct binder *b)
     if (order->column.place.line == 0) {
         return ERR_OK;
     }
-    ERR_TRY(column_names(b, &names));
-    if (names.count == 0) {
-        return bind_fail(b, order->column.place, "\"order by\" here needs \"columns (...)\"");
+    if (b->query->verb == VERB_EVENTS || b->query->verb == VERB_TIMELINE) {
+        /* rows are ordered by any field, shown or not */
+        b->query->has_order = true;
+        b->query->order.is_descending = order->is_descending;
+        return bind_one_field(b, order->column, "\"order by\"", &b->query->order_field);
     }
+    ERR_TRY(column_names(b, &names));
     for (uint32_t i = 0; i < names.count; i++) {
         if (str_eq(names.items[i], order->column.text)) {
             b->query->has_order = true;

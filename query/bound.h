@@ -166,7 +166,8 @@ struct bound_query {
     uint32_t top;
     bool has_other; /* `with other` */
     bool has_order;
-    struct order_by order;
+    struct order_by order;      /* of events and timeline only its direction: they go by order_field */
+    struct field order_field;
     bool has_limit;
     uint64_t limit;
 

@@ -537,7 +537,7 @@ enum err_code verb_events(struct query_run_ctx *run, struct result *result, stru
     CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
     bool is_known = true;
     if (query->has_order) {
-        plan.order = &query->columns[query->order.column];
+        plan.order = &query->order_field;
         plan.is_descending = query->order.is_descending;
     }
     if (query->verb == VERB_TIMELINE) {
