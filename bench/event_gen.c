@@ -282,7 +282,8 @@ static enum err_code day_deliver(struct event_gen *gen, int64_t begin_ms, int64_
         radix_sort(keys, places, spare, ready);
         is_fine = events_reserve(&gen->pool, gen->pool_count, &gen->pool_cap, ready);
     }
-    if (is_fine) { /* through the free end of the pool: a gather cannot be done in place */
+    if (is_fine &&
+        ready > 0) { /* through the free end of the pool: a gather cannot be done in place */
         struct gen_event *sorted = gen->pool + gen->pool_count;
         for (size_t i = 0; i < ready; i++) {
             sorted[i] = gen->rows[places[i]];

@@ -122,19 +122,18 @@ static enum err_code ingest_file(struct ingest *ingest, const struct batcher_opt
     batcher_init(&ingest->batcher, opts);
     for (;;) {
         size_t len = 0;
-        enum err_code code = input_read(input, chunk, CHUNK_BYTES, &len, err);
-        if (code == ERR_OK && len > 0) {
-            code = feed_chunk(ingest, (struct str){chunk, len}, err);
-        } else if (batcher_end(&ingest->batcher)) { /* also what came before the damage */
-            struct err sent;
-            enum err_code sent_code = put_batch(ingest, code == ERR_OK ? err : &sent);
-            return code == ERR_OK ? sent_code : code;
-        } else {
-            return code;
+        if (input_read(input, chunk, CHUNK_BYTES, &len, err) != ERR_OK) {
+            /* Damaged: the whole lines before it are sent, and the damage is reported. */
+            struct err second;
+            if (ingest->batcher.whole_bytes > 0 && put_batch(ingest, &second) != ERR_OK) {
+                *err = second;
+            }
+            return err->code;
         }
-        if (code != ERR_OK) {
-            return code;
+        if (len == 0) {
+            return batcher_end(&ingest->batcher) ? put_batch(ingest, err) : ERR_OK;
         }
+        ERR_TRY(feed_chunk(ingest, (struct str){chunk, len}, err));
         progress_draw(ingest, input);
     }
 }
@@ -151,9 +150,9 @@ static int report(const struct ingest *ingest, const struct uploader_counts *cou
     }
     if (counts->lines_without_id > 0 && !ingest->is_quiet) {
         fprintf(stderr,
-                "trackway: %" PRIu64 " lines have no event_id: the server gave them fresh ones, so "
-                "sending them again would count them again\n",
-                counts->lines_without_id);
+                "trackway: %" PRIu64 " line%s no event_id: the server makes up fresh ones, so "
+                "sending such lines again counts them again\n",
+                counts->lines_without_id, counts->lines_without_id == 1 ? " has" : "s have");
     }
     if (is_json) {
         buf_printf(&out,

@@ -195,15 +195,38 @@ static void fail(struct uploader *uploader, const struct err *err)
     pthread_mutex_unlock(&uploader->lock);
 }
 
-static uint64_t lines_without_id(struct str body)
+static bool is_blank(struct str line)
+{
+    for (size_t i = 0; i < line.len; i++) {
+        if (strchr(" \t\r\n", line.ptr[i]) == NULL || line.ptr[i] == '\0') {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Lines of the body that do not mention event_id and were not refused; `receipts` is in order of lines. */
+static uint64_t lines_without_id(struct str body, const struct json_tree *tree, uint32_t receipts)
 {
     static const char name[] = "\"event_id\"";
+    bool has_receipts = receipts != JSON_TREE_NONE;
+    uint32_t at = has_receipts ? receipts + 1 : 0;
+    uint32_t end = has_receipts ? tree->nodes[receipts].end : 0;
     uint64_t count = 0;
-    while (body.len > 0) {
+    for (uint64_t number = 1; body.len > 0; number++) {
         const char *newline = memchr(body.ptr, '\n', body.len);
-        size_t line = newline == NULL ? body.len : (size_t)(newline + 1 - body.ptr);
-        count += line > sizeof(name) && memmem(body.ptr, line, name, sizeof(name) - 1) == NULL;
-        body = (struct str){body.ptr + line, body.len - line};
+        size_t len = newline == NULL ? body.len : (size_t)(newline + 1 - body.ptr);
+        struct str line = {body.ptr, len};
+        while (at < end && json_tree_count(tree, at, "line", 0) < number) {
+            at = tree->nodes[at].end;
+        }
+        bool is_refused = at < end && json_tree_count(tree, at, "line", 0) == number &&
+                          str_eq(json_tree_text(tree, at, "status"), STR("rejected"));
+        if (memmem(line.ptr, line.len, name, sizeof(name) - 1) == NULL && !is_refused &&
+            !is_blank(line)) {
+            count++;
+        }
+        body = (struct str){body.ptr + len, body.len - len};
     }
     return count;
 }
@@ -224,8 +247,9 @@ static enum err_code receipts_take(struct uploader *uploader, const struct parce
         return err_set(err, ERR_INVALID, "receipts of %s without counts; is it a trackwayd?",
                        uploader->opts.server_url);
     }
+    uint32_t list = json_tree_member(&tree, 0, "receipts");
     uint64_t without_id =
-        uploader->is_ndjson ? lines_without_id(buf_as_str(&parcel->batch.bytes)) : 0;
+        uploader->is_ndjson ? lines_without_id(buf_as_str(&parcel->batch.bytes), &tree, list) : 0;
     pthread_mutex_lock(&uploader->lock);
     uploader->counts.accepted += accepted;
     uploader->counts.duplicate += duplicate;
@@ -233,7 +257,6 @@ static enum err_code receipts_take(struct uploader *uploader, const struct parce
     uploader->counts.bodies++;
     uploader->counts.bytes += parcel->batch.bytes.len;
     uploader->counts.lines_without_id += without_id;
-    uint32_t list = json_tree_member(&tree, 0, "receipts");
     if (list != JSON_TREE_NONE && rejected > 0 && uploader->opts.on_rejected != NULL) {
         for (uint32_t at = list + 1; at < tree.nodes[list].end; at = tree.nodes[at].end) {
             uint64_t line = json_tree_count(&tree, at, "line", 0);
@@ -326,7 +349,35 @@ static enum err_code parcel_split(struct parcel *parcel, struct parcel *ret_firs
     return ERR_OK;
 }
 
-/* As parcel_send, in halves where the server finds it too large; one line that still is was refused. */
+static void reject_line(struct uploader *uploader, const struct parcel *parcel, uint64_t line,
+                        struct str reason)
+{
+    pthread_mutex_lock(&uploader->lock);
+    uploader->counts.rejected++;
+    if (uploader->opts.on_rejected != NULL) {
+        uploader->opts.on_rejected(uploader->opts.arg, parcel->source, line, reason);
+    }
+    pthread_mutex_unlock(&uploader->lock);
+}
+
+static void reject_all_lines(struct uploader *uploader, const struct parcel *parcel)
+{
+    struct str rest = buf_as_str(&parcel->batch.bytes);
+    for (uint64_t line = parcel->batch.first_line; rest.len > 0; line++) {
+        const char *newline = memchr(rest.ptr, '\n', rest.len);
+        size_t len = newline == NULL ? rest.len : (size_t)(newline + 1 - rest.ptr);
+        if (!is_blank((struct str){rest.ptr, len})) {
+            reject_line(uploader, parcel, line, STR("not a JSON object"));
+        }
+        rest = (struct str){rest.ptr + len, rest.len - len};
+    }
+}
+
+/* As parcel_send, but for what concerns lines alone:
+ * - too large a body is sent in halves; one line that still is too large is rejected;
+ * - a body without one JSON object is refused whole. At the head of a file that means a wrong file, and
+ *   is a failure; further on it means broken lines;
+ * - a body of blank lines has nothing to send. */
 static enum err_code parcel_deliver(struct uploader *uploader, struct api *api,
                                     struct parcel *parcel, struct err *err)
 {
@@ -337,22 +388,23 @@ static enum err_code parcel_deliver(struct uploader *uploader, struct api *api,
     while (piece_count > 0 && code == ERR_OK) {
         bool is_too_large = false;
         struct parcel *piece = &pieces[piece_count - 1];
-        code = parcel_send(uploader, api, piece, &is_too_large, err);
-        if (is_too_large && uploader->is_ndjson && piece->batch.line_count > 1 &&
+        bool is_ndjson = uploader->is_ndjson;
+        if (!is_ndjson || !is_blank(buf_as_str(&piece->batch.bytes))) {
+            code = parcel_send(uploader, api, piece, &is_too_large, err);
+        }
+        if (is_too_large && is_ndjson && piece->batch.line_count > 1 &&
             piece_count < COUNT_OF(pieces)) {
             code = parcel_split(piece, &pieces[piece_count], err);
             piece_count += code == ERR_OK;
             continue;
         }
-        if (is_too_large && uploader->is_ndjson) {
+        if (is_too_large && is_ndjson) {
+            reject_line(uploader, piece, piece->batch.first_line, str_of(err->message));
             code = ERR_OK;
-            pthread_mutex_lock(&uploader->lock);
-            uploader->counts.rejected++;
-            if (uploader->opts.on_rejected != NULL) {
-                uploader->opts.on_rejected(uploader->opts.arg, piece->source,
-                                           piece->batch.first_line, str_of(err->message));
-            }
-            pthread_mutex_unlock(&uploader->lock);
+        } else if (code == ERR_INVALID && is_ndjson && api_status(api) == 400 &&
+                   piece->batch.first_line > 1) {
+            reject_all_lines(uploader, piece);
+            code = ERR_OK;
         }
         if (code == ERR_OK) {
             buf_done(&piece->batch.bytes);
