@@ -1,6 +1,6 @@
 /* tests/unit/storage/test_compaction.c - tests of storage/compaction.c: the plan by its rules, and that a
  * merge changes no answer. */
-#include "live_test.h"
+#include "tests/unit/storage/live_test.h"
 
 #include "storage/base/rng.h"
 #include "storage/base/size.h"

@@ -1,6 +1,6 @@
 /* tests/unit/storage/test_dataset.c - tests of storage/dataset*.c: receipts, exactly once, snapshots, and
  * a random history against a counter per event. */
-#include "live_test.h"
+#include "tests/unit/storage/live_test.h"
 
 #include "storage/base/rng.h"
 #include "storage/dataset_int.h"

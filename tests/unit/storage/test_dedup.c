@@ -1,5 +1,5 @@
 /* tests/unit/storage/test_dedup.c - tests of storage/dedup.c against a plain array of flags. */
-#include "live_test.h"
+#include "tests/unit/storage/live_test.h"
 
 #include "storage/base/rng.h"
 #include "storage/dedup.h"

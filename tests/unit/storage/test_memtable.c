@@ -1,6 +1,6 @@
 /* tests/unit/storage/test_memtable.c - tests of storage/memtable*.c: views equal the rows that went in,
  * whatever came when. */
-#include "live_test.h"
+#include "tests/unit/storage/live_test.h"
 
 #include "storage/memtable.h"
 #include "tests/support/random_rows.h"

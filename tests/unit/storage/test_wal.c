@@ -1,6 +1,6 @@
 /* tests/unit/storage/test_wal.c - tests of storage/wal.c: what was committed comes back, a torn tail
  * goes, damage elsewhere is named. */
-#include "live_test.h"
+#include "tests/unit/storage/live_test.h"
 
 #include "storage/base/rng.h"
 #include "storage/wal.h"
