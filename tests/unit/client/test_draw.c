@@ -4,6 +4,7 @@
 #include "client/draw.h"
 #include "client/sheet.h"
 #include "client/term.h"
+#include "storage/base/rng.h"
 
 #define assert_drawn(call, want)                                                                   \
     do {                                                                                           \
@@ -237,6 +238,59 @@ static void the_last_line_says_what_the_answer_stands_on(void **state)
     result_table_done(&table);
 }
 
+/* Goal: whatever an answer says, it is refused or drawn, and the drawing has lines of plain text only.
+ * Method: good answers with random bytes changed, dropped or doubled; sanitizers watch the rest. */
+static void mutated_answers_are_refused_or_drawn_harmlessly(void **state)
+{
+    static const char *const GOOD[] = {
+        "{\"columns\":[" FUNNEL_COLUMNS "],\"rows\":[[1,\"a\",1000,1,null,0,null],"
+        "[2,\"b\\u001b\",400,0.4,0.4,600,123456]],\"totals\":[2,\"b\",400,0.4,0.4,600,1],"
+        "\"meta\":{\"verb\":\"funnel\",\"exact\":false,\"elapsed_us\":12}}",
+        "{\"columns\":[" RETENTION_COLUMNS "],\"rows\":[[\"2024-06-03\",0,100,100,1,true],"
+        "[\"2024-06-03\",1,100,60,0.6,false]],\"totals\":null,\"meta\":{\"verb\":\"retention\"}}",
+        "{\"columns\":[{\"name\":\"time\",\"type\":\"date\"},{\"name\":\"n\",\"type\":"
+        "\"number\"}],\"rows\":[[\"2024-06-01\",-4.5e300],[\"x\",2]],\"totals\":[null,5],"
+        "\"meta\":{\"verb\":\"trend\"}}"};
+    uint64_t seed = client_test_seed();
+    uint64_t drawn = 0;
+    for (uint64_t trial = 0; trial < 20000; trial++) {
+        struct rng rng = rng_init(seed + trial);
+        struct str good = str_of(GOOD[rng_below(&rng, COUNT_OF(GOOD))]);
+        CLEANUP(buf_freep) struct buf text = {0};
+        CLEANUP(buf_freep) struct buf out = {0};
+        struct result_table table = {0};
+        struct err err;
+        buf_str(&text, good);
+        for (uint64_t changes = rng_below(&rng, 4); changes > 0; changes--) {
+            size_t at = rng_below(&rng, text.len);
+            uint64_t how = rng_below(&rng, 4);
+            if (how == 0) {
+                text.ptr[at] = (uint8_t)rng_below(&rng, 256);
+            } else if (how == 1) {
+                text.ptr[at] = (uint8_t) "0159.-eE{}[]\",:"[rng_below(&rng, 16)];
+            } else if (how == 2) {
+                memmove(text.ptr + at, text.ptr + at + 1, text.len - at - 1);
+                text.len--;
+            } else {
+                buf_u8(&text, 0);
+                memmove(text.ptr + at + 1, text.ptr + at, text.len - at - 1);
+            }
+        }
+        if (result_table_parse(&table, buf_as_str(&text), &err) == ERR_OK &&
+            draw_result(&table, false, &out, &err) == ERR_OK) {
+            draw_meta(&table, false, &out);
+            drawn++;
+        }
+        for (size_t i = 0; i < out.len; i++) {
+            if (out.ptr[i] < 0x20 && out.ptr[i] != '\n') {
+                fail_msg("seed %" PRIu64 ": byte 0x%02x in the drawing", seed + trial, out.ptr[i]);
+            }
+        }
+        result_table_done(&table);
+    }
+    assert_true(drawn > 5000 && drawn < 20000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +308,7 @@ int main(void)
         cmocka_unit_test(one_figure_over_time_gets_bars_and_a_total),
         cmocka_unit_test(values_cannot_break_the_table),
         cmocka_unit_test(colours_appear_only_where_asked_for),
+        cmocka_unit_test(mutated_answers_are_refused_or_drawn_harmlessly),
         cmocka_unit_test(the_last_line_says_what_the_answer_stands_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
