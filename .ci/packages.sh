@@ -6,7 +6,7 @@ set -eu
 packages="gcc g++ make meson ninja-build pkg-config ca-certificates
 libh2o-evloop-dev liburing-dev liblz4-dev libroaring-dev libprotobuf-c-dev protobuf-c-compiler
 libssl-dev zlib1g-dev libzstd-dev libsqlite3-dev libxxhash-dev libsimdjson-dev libcurl4-openssl-dev
-libjansson-dev tzdata"
+tzdata"
 # tests: unit tests, conformance and real-data runners, official clients from npm
 packages="$packages libcmocka-dev python3 zstd curl protobuf-compiler"
 command -v node >/dev/null 2>&1 || packages="$packages nodejs"
