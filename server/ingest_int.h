@@ -6,6 +6,25 @@
 #include "server/json_tokens.h"
 #include "storage/base/size.h"
 
+/* What a key is, remembered by its bytes: bodies repeat the same keys event after event. */
+enum ingest_reserved {
+    KEY_EVENT_ID,
+    KEY_EVENT_TIME,
+    KEY_EVENT_NAME,
+    KEY_USER_ID,
+    KEY_ANONYMOUS_ID,
+    KEY_PROPERTIES,
+    KEY_OTHER, /* no reserved key of an NDJSON line */
+};
+struct ingest_key {
+    struct str key; /* in the batch's arena; ptr NULL = an empty slot */
+    enum ingest_reserved reserved;
+    bool is_taken;     /* by the language: no property's name */
+    uint32_t name_idx; /* in the batch; KEY_NO_NAME until a property has it */
+};
+#define KEY_NO_NAME UINT32_MAX
+#define INGEST_KEYS 256u
+
 /* One body being read. Tokens point into the batch's own copy of the body or into the parser;
  * `keep` makes the latter the batch's as well. */
 struct ingest_reader {
@@ -17,7 +36,7 @@ struct ingest_reader {
      */
     uint32_t *top_of;
     uint32_t top_cap;
-    struct buf scratch; /* flattened names */
+    struct ingest_key *keys; /* INGEST_KEYS slots, each for the last key that fell on it */
 };
 
 void ingest_reader_done(struct ingest_reader *reader);
@@ -31,6 +50,9 @@ enum err_code ingest_keep(struct ingest_reader *reader, struct str text, bool is
                           struct str *ret, struct err *err) ERR_MUST_CHECK;
 
 enum ingest_place { INGEST_TOP, INGEST_INNER };
+/* What is known of this key; valid until the next call. */
+enum err_code ingest_key(struct ingest_reader *reader, struct str key, struct ingest_key **ret,
+                         struct err *err) ERR_MUST_CHECK;
 /* Add the value at token `idx` as a property called `name` (flattened below it). An INNER name that
  * the event has at its top, or that the language has taken, becomes `properties.NAME`. */
 enum err_code ingest_property(struct ingest_reader *reader, struct str name, uint32_t idx,
@@ -38,11 +60,20 @@ enum err_code ingest_property(struct ingest_reader *reader, struct str name, uin
 /* Every member of the object at `idx` as a property, its name after `prefix` ("" or "context."). */
 enum err_code ingest_members(struct ingest_reader *reader, struct str prefix, uint32_t idx,
                              enum ingest_place place, struct err *err) ERR_MUST_CHECK;
+/* As ingest_property, for a key that was looked up just now. */
+enum err_code ingest_property_of(struct ingest_reader *reader, struct ingest_key *key,
+                                 struct str name, uint32_t idx, enum ingest_place place,
+                                 struct err *err) ERR_MUST_CHECK;
 /* The number of a property name in the batch, after a clash with the event's top was settled. */
 enum err_code ingest_name(struct ingest_reader *reader, struct str name, enum ingest_place place,
                           uint32_t *ret_idx, struct err *err) ERR_MUST_CHECK;
 /* The token after the value at `idx`. */
-uint32_t ingest_next(const struct ingest_reader *reader, uint32_t idx);
+static inline uint32_t ingest_next(const struct ingest_reader *reader, uint32_t idx)
+{
+    const struct json_token *token = &reader->tokens[idx];
+    bool is_container = token->kind == JSON_OBJECT || token->kind == JSON_ARRAY;
+    return is_container ? token->end_idx + 1 : idx + 1;
+}
 
 /* An id as text: strings as they are, integers as their digits, null as absent; false for other
  * kinds. */

@@ -4,34 +4,15 @@
 #include "server/ingest_parse.h"
 
 #include "server/ingest_int.h"
+#include "server/json_lines.h"
 
 #include <string.h>
 
-enum line_result { LINE_EVENT, LINE_BROKEN };
-
-/* The reserved keys of a line; tokens, or NULL where absent. The last one given wins. */
+/* The reserved keys of a line: their tokens, or NULL where absent. The last one given wins. */
 struct line_keys {
-    const struct json_token *event_id, *event_time, *event_name, *user_id, *anonymous_id;
+    const struct json_token *at[KEY_PROPERTIES];
     uint32_t properties_idx; /* 0: none or no object */
 };
-
-static const struct json_token **reserved_key(struct line_keys *keys, struct str key)
-{
-    static const struct {
-        const char *name;
-        size_t off;
-    } NAMES[] = {{"event_id", offsetof(struct line_keys, event_id)},
-                 {"event_time", offsetof(struct line_keys, event_time)},
-                 {"event_name", offsetof(struct line_keys, event_name)},
-                 {"user_id", offsetof(struct line_keys, user_id)},
-                 {"anonymous_id", offsetof(struct line_keys, anonymous_id)}};
-    for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
-        if (str_eq(key, str_of(NAMES[i].name))) {
-            return (const struct json_token **)(void *)((char *)keys + NAMES[i].off);
-        }
-    }
-    return NULL;
-}
 
 /* An id key of a line into `out`; a wrong type rejects the event. */
 static enum err_code read_id(struct ingest_reader *reader, struct event *event,
@@ -51,19 +32,20 @@ static enum err_code read_id(struct ingest_reader *reader, struct event *event,
 static enum err_code read_keys(struct ingest_reader *reader, struct event *event,
                                const struct line_keys *keys, struct err *err)
 {
-    ERR_TRY(read_id(reader, event, keys->event_id, "event_id", &event->event_id, err));
-    if (keys->event_name != NULL) {
-        if (keys->event_name->kind != JSON_STRING) {
+    ERR_TRY(read_id(reader, event, keys->at[KEY_EVENT_ID], "event_id", &event->event_id, err));
+    if (keys->at[KEY_EVENT_NAME] != NULL) {
+        if (keys->at[KEY_EVENT_NAME]->kind != JSON_STRING) {
             return ingest_reject(reader, event, err, "\"event_name\" must be a string");
         }
-        ERR_TRY(ingest_keep(reader, keys->event_name->text, keys->event_name->is_in_text,
-                            &event->name, err));
+        ERR_TRY(ingest_keep(reader, keys->at[KEY_EVENT_NAME]->text,
+                            keys->at[KEY_EVENT_NAME]->is_in_text, &event->name, err));
     }
-    ERR_TRY(read_id(reader, event, keys->user_id, "user_id", &event->user_id, err));
-    ERR_TRY(read_id(reader, event, keys->anonymous_id, "anonymous_id", &event->anonymous_id, err));
-    if (keys->event_time != NULL && event->status != RECEIPT_REJECTED &&
-        !ingest_time(keys->event_time, reader->opts->now_ms, &event->time_ms)) {
-        struct str text = keys->event_time->text;
+    ERR_TRY(read_id(reader, event, keys->at[KEY_USER_ID], "user_id", &event->user_id, err));
+    ERR_TRY(read_id(reader, event, keys->at[KEY_ANONYMOUS_ID], "anonymous_id", &event->anonymous_id,
+                    err));
+    if (keys->at[KEY_EVENT_TIME] != NULL && event->status != RECEIPT_REJECTED &&
+        !ingest_time(keys->at[KEY_EVENT_TIME], reader->opts->now_ms, &event->time_ms)) {
+        struct str text = keys->at[KEY_EVENT_TIME]->text;
         return ingest_reject(reader, event, err,
                              "\"event_time\" must be milliseconds, seconds or an ISO 8601 time, "
                              "not \"%.*s\"",
@@ -79,13 +61,14 @@ static enum err_code read_event(struct ingest_reader *reader, struct event *even
     uint32_t end = reader->tokens[0].end_idx;
     for (uint32_t i = 1; i < end; i = ingest_next(reader, i)) {
         const struct json_token *token = &reader->tokens[i];
-        const struct json_token **slot = reserved_key(&keys, token->key);
-        if (slot != NULL) {
-            *slot = token;
-        } else if (str_eq(token->key, STR("properties")) && token->kind == JSON_OBJECT) {
+        struct ingest_key *key = NULL;
+        ERR_TRY(ingest_key(reader, token->key, &key, err));
+        if (key->reserved < KEY_PROPERTIES) {
+            keys.at[key->reserved] = token;
+        } else if (key->reserved == KEY_PROPERTIES && token->kind == JSON_OBJECT) {
             keys.properties_idx = i;
         } else {
-            ERR_TRY(ingest_property(reader, token->key, i, INGEST_TOP, err));
+            ERR_TRY(ingest_property_of(reader, key, token->key, i, INGEST_TOP, err));
         }
     }
     if (keys.properties_idx != 0) {
@@ -99,8 +82,32 @@ static enum err_code read_event(struct ingest_reader *reader, struct event *even
     return ERR_OK;
 }
 
+/* The fast reader of plain lines, and the one that judges all others, made when it is first needed. */
+struct line_parsers {
+    struct json_lines *lines;
+    struct json_parser *parser;
+};
+
+static void line_parsers_done(struct line_parsers *parsers)
+{
+    json_lines_free(parsers->lines);
+    json_parser_free(parsers->parser);
+}
+
+static enum err_code parse_line(struct ingest_reader *reader, struct line_parsers *parsers,
+                                struct str line, struct err *err)
+{
+    if (json_lines_parse(parsers->lines, line, &reader->tokens, &reader->token_count)) {
+        return ERR_OK;
+    }
+    if (parsers->parser == NULL) {
+        ERR_TRY(json_parser_create(&parsers->parser, err));
+    }
+    return json_parse(parsers->parser, line, &reader->tokens, &reader->token_count, err);
+}
+
 /* One line; *ret_is_object says whether it was a JSON object at all. */
-static enum err_code read_line(struct ingest_reader *reader, struct json_parser *parser,
+static enum err_code read_line(struct ingest_reader *reader, struct line_parsers *parsers,
                                struct str line, uint32_t number, bool *ret_is_object,
                                struct err *err)
 {
@@ -113,7 +120,7 @@ static enum err_code read_line(struct ingest_reader *reader, struct json_parser 
         return ingest_reject(reader, event, err, "the event has %zu bytes, the limit is %zu",
                              line.len, reader->opts->event_bytes_max);
     }
-    enum err_code code = json_parse(parser, line, &reader->tokens, &reader->token_count, &broken);
+    enum err_code code = parse_line(reader, parsers, line, &broken);
     if (code == ERR_NOMEM) {
         *err = broken;
         return code;
@@ -129,25 +136,32 @@ static enum err_code read_line(struct ingest_reader *reader, struct json_parser 
     return read_event(reader, event, err);
 }
 
-static enum err_code parse_ndjson(struct str body, const struct ingest_opts *opts,
-                                  struct event_batch **ret, struct err *err)
+/* The next run of whole lines, as many as the fast reader takes at once, at least one. */
+static struct str next_run(const char *at, const char *end)
 {
-    CLEANUP(ingest_reader_donep) struct ingest_reader reader = {.opts = opts};
-    CLEANUP(json_parser_freep) struct json_parser *parser = NULL;
-    ERR_TRY(json_parser_create(&parser, err));
-    ERR_TRY(batch_begin(opts->budget, opts->now_ms, &reader.builder, err));
-    reader.builder.batch->bytes = body.len;
-    struct str text;
-    ERR_TRY(ingest_copy_body(&reader, body, &text, err));
+    size_t left = (size_t)(end - at);
+    size_t len = MIN_OF(left, (size_t)JSON_LINES_BYTES_MAX);
+    if (len < left) {
+        const char *newline = memrchr(at, '\n', len);
+        if (newline == NULL) {
+            newline = memchr(at + len, '\n', left - len); /* one long line */
+        }
+        len = newline == NULL ? left : (size_t)(newline - at) + 1;
+    }
+    return (struct str){at, len};
+}
 
-    uint32_t number = 0;
-    uint64_t objects = 0;
-    for (const char *at = text.ptr, *end = text.ptr + text.len; at < end;) {
+static enum err_code read_run(struct ingest_reader *reader, struct line_parsers *parsers,
+                              struct str run, uint32_t *number, uint64_t *objects, struct err *err)
+{
+    json_lines_begin(parsers->lines,
+                     run.len <= JSON_LINES_BYTES_MAX ? run : (struct str){run.ptr, 0});
+    for (const char *at = run.ptr, *end = run.ptr + run.len; at < end;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *stop = newline == NULL ? end : newline;
         struct str line = {at, (size_t)(stop - at)};
         at = stop + 1;
-        number++;
+        ++*number;
         while (line.len > 0 && (line.ptr[line.len - 1] == '\r' || line.ptr[line.len - 1] == ' ')) {
             line.len--;
         }
@@ -155,10 +169,29 @@ static enum err_code parse_ndjson(struct str body, const struct ingest_opts *opt
             continue;
         }
         bool is_object = false;
-        ERR_TRY(read_line(&reader, parser, line, number, &is_object, err));
-        objects += is_object;
+        ERR_TRY(read_line(reader, parsers, line, *number, &is_object, err));
+        *objects += is_object;
     }
-    const struct event_batch *batch = reader.builder.batch;
+    return ERR_OK;
+}
+
+static enum err_code read_body(struct ingest_reader *reader, struct line_parsers *parsers,
+                               struct str body, struct event_batch **ret, struct err *err)
+{
+    const struct ingest_opts *opts = reader->opts;
+    struct str text;
+    uint32_t number = 0;
+    uint64_t objects = 0;
+    ERR_TRY(json_lines_create(body.len, &parsers->lines, err));
+    ERR_TRY(batch_begin(opts->budget, opts->now_ms, &reader->builder, err));
+    reader->builder.batch->bytes = body.len;
+    ERR_TRY(ingest_copy_body(reader, body, &text, err));
+    for (const char *at = text.ptr, *end = text.ptr + text.len; at < end;) {
+        struct str run = next_run(at, end);
+        ERR_TRY(read_run(reader, parsers, run, &number, &objects, err));
+        at += run.len;
+    }
+    const struct event_batch *batch = reader->builder.batch;
     if (batch->event_count == 0) {
         return err_set(err, ERR_INVALID, "the body is empty: expected one JSON object per line");
     }
@@ -169,8 +202,19 @@ static enum err_code parse_ndjson(struct str body, const struct ingest_opts *opt
                           "the body is no NDJSON (one JSON object per line): line %u: " STR_FMT,
                           first->line, STR_ARG(first->reason));
     }
-    *ret = TAKE(reader.builder.batch);
+    *ret = TAKE(reader->builder.batch);
     return ERR_OK;
+}
+
+static enum err_code parse_ndjson(struct str body, const struct ingest_opts *opts,
+                                  struct event_batch **ret, struct err *err)
+{
+    struct ingest_reader reader = {.opts = opts};
+    struct line_parsers parsers = {0};
+    enum err_code code = read_body(&reader, &parsers, body, ret, err);
+    line_parsers_done(&parsers);
+    ingest_reader_done(&reader);
+    return code;
 }
 
 enum err_code ingest_parse(enum ingest_shape shape, struct str body, const struct ingest_opts *opts,

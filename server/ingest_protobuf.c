@@ -1,4 +1,5 @@
-/* server/ingest_protobuf.c - trackway.v1.EventBatch as a batch.
+/* server/ingest_protobuf.c - an unpacked trackway.v1.EventBatch as a batch: for Connect calls, whose
+ * messages come as JSON, too, and as what server/ingest_wire.c is tested against.
  *
  * protobuf-c unpacks into an allocator with a byte cap, because a hostile body can ask for fifty
  * times its size; its strings are not checked by the library, so UTF-8 and NUL are checked here. */
@@ -86,6 +87,10 @@ static enum err_code value_of(struct ingest_reader *reader, const Trackway__V1__
         return ERR_OK;
     case TRACKWAY__V1__PROPERTY__VALUE_DECIMAL_VALUE:
         prop->type = COL_NUMBER;
+        if (!utf8_is_valid(str_of(p->decimal_value))) {
+            *ret_ok = false;
+            return ingest_reject(reader, event, err, "a decimal is not UTF-8");
+        }
         if (!num_parse(str_of(p->decimal_value), &prop->number)) {
             *ret_ok = false;
             return ingest_reject(reader, event, err, "\"%.40s\" is no number", p->decimal_value);
@@ -186,24 +191,4 @@ static void capped_free(void *data, void *pointer)
 ProtobufCAllocator ingest_capped_allocator(struct arena *arena)
 {
     return (ProtobufCAllocator){capped_alloc, capped_free, arena};
-}
-
-enum err_code ingest_parse_protobuf(struct str body, const struct ingest_opts *opts,
-                                    struct event_batch **ret, struct err *err)
-{
-    struct budget budget;
-    budget_init(&budget, INGEST_UNPACK_BYTES(body.len), "unpacking protobuf");
-    CLEANUP(arena_freep) struct arena *arena = arena_create(&budget);
-    if (arena == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory for a protobuf body");
-    }
-    ProtobufCAllocator allocator = ingest_capped_allocator(arena);
-    Trackway__V1__EventBatch *message =
-        trackway__v1__event_batch__unpack(&allocator, body.len, (const uint8_t *)body.ptr);
-    if (message == NULL) {
-        return err_set(err, ERR_INVALID,
-                       "the body is no trackway.v1.EventBatch, or unpacks to more than %zu bytes",
-                       budget.max_bytes);
-    }
-    return ingest_from_message(message, body.len, opts, ret, err);
 }

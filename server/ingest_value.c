@@ -18,7 +18,7 @@ void ingest_reader_done(struct ingest_reader *reader)
 {
     event_batch_free(TAKE(reader->builder.batch));
     free(TAKE(reader->top_of));
-    buf_done(&reader->scratch);
+    free(TAKE(reader->keys));
 }
 
 enum err_code ingest_copy_body(struct ingest_reader *reader, struct str body, struct str *ret,
@@ -41,13 +41,6 @@ enum err_code ingest_keep(struct ingest_reader *reader, struct str text, bool is
         return ERR_OK;
     }
     return arena_str(reader->builder.batch->arena, text, ret, err);
-}
-
-uint32_t ingest_next(const struct ingest_reader *reader, uint32_t idx)
-{
-    const struct json_token *token = &reader->tokens[idx];
-    bool is_container = token->kind == JSON_OBJECT || token->kind == JSON_ARRAY;
-    return is_container ? token->end_idx + 1 : idx + 1;
 }
 
 enum err_code ingest_reject(struct ingest_reader *reader, struct event *event, struct err *err,
@@ -213,28 +206,96 @@ static bool is_taken(struct str name)
     return false;
 }
 
-/* The number of the name in the batch, after a clash with the event's top was settled. */
-enum err_code ingest_name(struct ingest_reader *reader, struct str name, enum ingest_place place,
-                          uint32_t *ret_idx, struct err *err)
+/* ---- keys ---- */
+
+static uint64_t load(const char *at, size_t bytes)
+{
+    uint64_t v = 0;
+    memcpy(&v, at, bytes);
+    return v;
+}
+
+/* A cheap slot: a collision costs a look-up by name, nothing else. */
+static uint32_t key_slot(struct str key)
+{
+    uint64_t v = key.len;
+    if (key.len >= 8) {
+        v ^= load(key.ptr, 8) ^ (load(key.ptr + key.len - 8, 8) * 0x9e3779b97f4a7c15u);
+    } else if (key.len >= 4) {
+        v ^= load(key.ptr, 4) ^ (load(key.ptr + key.len - 4, 4) << 32);
+    } else {
+        for (size_t i = 0; i < key.len; i++) {
+            v = v << 8 ^ (unsigned char)key.ptr[i];
+        }
+    }
+    return (uint32_t)((v * 0xbf58476d1ce4e5b9u) >> 56) % INGEST_KEYS;
+}
+
+static enum ingest_reserved reserved_of(struct str key)
+{
+    static const char *const NAMES[] = {
+        [KEY_EVENT_ID] = "event_id",         [KEY_EVENT_TIME] = "event_time",
+        [KEY_EVENT_NAME] = "event_name",     [KEY_USER_ID] = "user_id",
+        [KEY_ANONYMOUS_ID] = "anonymous_id", [KEY_PROPERTIES] = "properties"};
+    for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
+        if (str_eq(key, str_of(NAMES[i]))) {
+            return (enum ingest_reserved)i;
+        }
+    }
+    return KEY_OTHER;
+}
+
+enum err_code ingest_key(struct ingest_reader *reader, struct str key, struct ingest_key **ret,
+                         struct err *err)
+{
+    if (reader->keys == NULL) {
+        reader->keys = calloc(INGEST_KEYS, sizeof(*reader->keys));
+        if (reader->keys == NULL) {
+            return err_set(err, ERR_NOMEM, "out of memory for the keys of a body");
+        }
+    }
+    struct ingest_key *slot = &reader->keys[key_slot(key)];
+    if (slot->key.ptr == NULL || !str_eq(slot->key, key)) {
+        struct ingest_key made = {
+            .reserved = reserved_of(key), .is_taken = is_taken(key), .name_idx = KEY_NO_NAME};
+        ERR_TRY(arena_str(reader->builder.batch->arena, key, &made.key, err));
+        *slot = made;
+    }
+    *ret = slot;
+    return ERR_OK;
+}
+
+/* Note that event number `event_no` has the name at its top. */
+static enum err_code note_top(struct ingest_reader *reader, uint32_t idx, struct err *err)
+{
+    if (idx >= reader->top_cap) {
+        uint32_t cap = MAX_OF(64u, (idx + 1) * 2);
+        uint32_t *grown = realloc(reader->top_of, cap * sizeof(*grown));
+        if (grown == NULL) {
+            return err_set(err, ERR_NOMEM, "out of memory for %u property names", cap);
+        }
+        memset(grown + reader->top_cap, 0, (cap - reader->top_cap) * sizeof(*grown));
+        reader->top_of = grown;
+        reader->top_cap = cap;
+    }
+    reader->top_of[idx] = reader->builder.batch->event_count;
+    return ERR_OK;
+}
+
+static enum err_code name_of_key(struct ingest_reader *reader, struct ingest_key *key,
+                                 struct str name, enum ingest_place place, uint32_t *ret_idx,
+                                 struct err *err)
 {
     uint32_t event_no = reader->builder.batch->event_count;
-    uint32_t idx = 0;
-    if (!is_taken(name)) {
-        ERR_TRY(batch_name(&reader->builder, name, &idx, err));
-        if (idx >= reader->top_cap) {
-            uint32_t cap = MAX_OF(64u, (idx + 1) * 2);
-            uint32_t *grown = realloc(reader->top_of, cap * sizeof(*grown));
-            if (grown == NULL) {
-                return err_set(err, ERR_NOMEM, "out of memory for %u property names", cap);
-            }
-            memset(grown + reader->top_cap, 0, (cap - reader->top_cap) * sizeof(*grown));
-            reader->top_of = grown;
-            reader->top_cap = cap;
+    if (!key->is_taken) {
+        if (key->name_idx == KEY_NO_NAME) {
+            ERR_TRY(batch_name(&reader->builder, name, &key->name_idx, err));
         }
+        uint32_t idx = key->name_idx;
         if (place == INGEST_TOP) {
-            reader->top_of[idx] = event_no;
+            ERR_TRY(note_top(reader, idx, err));
         }
-        if (place == INGEST_TOP || reader->top_of[idx] != event_no) {
+        if (place == INGEST_TOP || idx >= reader->top_cap || reader->top_of[idx] != event_no) {
             *ret_idx = idx;
             return ERR_OK;
         }
@@ -246,8 +307,25 @@ enum err_code ingest_name(struct ingest_reader *reader, struct str name, enum in
     return batch_name(&reader->builder, buf_as_str(&longer), ret_idx, err);
 }
 
+enum err_code ingest_name(struct ingest_reader *reader, struct str name, enum ingest_place place,
+                          uint32_t *ret_idx, struct err *err)
+{
+    struct ingest_key *key = NULL;
+    ERR_TRY(ingest_key(reader, name, &key, err));
+    return name_of_key(reader, key, name, place, ret_idx, err);
+}
+
 enum err_code ingest_property(struct ingest_reader *reader, struct str name, uint32_t idx,
                               enum ingest_place place, struct err *err)
+{
+    struct ingest_key *key = NULL;
+    ERR_TRY(ingest_key(reader, name, &key, err));
+    return ingest_property_of(reader, key, name, idx, place, err);
+}
+
+enum err_code ingest_property_of(struct ingest_reader *reader, struct ingest_key *key,
+                                 struct str name, uint32_t idx, enum ingest_place place,
+                                 struct err *err)
 {
     const struct json_token *token = &reader->tokens[idx];
     struct prop prop = {0};
@@ -280,7 +358,7 @@ enum err_code ingest_property(struct ingest_reader *reader, struct str name, uin
     case JSON_OBJECT_END:
     case JSON_ARRAY_END: ASSERT(!"a value starts with no end token"); break;
     }
-    ERR_TRY(ingest_name(reader, name, place, &prop.name_idx, err));
+    ERR_TRY(name_of_key(reader, key, name, place, &prop.name_idx, err));
     return batch_prop(&reader->builder, &prop, err);
 }
 

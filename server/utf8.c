@@ -6,6 +6,15 @@ bool utf8_is_valid(struct str text)
     const unsigned char *p = (const unsigned char *)text.ptr;
     size_t left = text.len;
     while (left > 0) {
+        uint64_t eight = 0;
+        if (left >= sizeof(eight)) { /* most text is ASCII */
+            memcpy(&eight, p, sizeof(eight));
+            if ((eight & 0x8080808080808080u) == 0) {
+                p += sizeof(eight);
+                left -= sizeof(eight);
+                continue;
+            }
+        }
         unsigned char c = p[0];
         size_t more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
         if (more >= left || (c >= 0x80 && c < 0xc2) || c > 0xf4) {

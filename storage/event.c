@@ -43,7 +43,12 @@ static enum err_code array_grow(struct arena *arena, void **array, uint32_t *cap
     }
     uint32_t more = *cap == 0 ? first : *cap * 2;
     void *grown = NULL;
-    ERR_TRY(arena_alloc_array(arena, more, size, &grown, err));
+    size_t bytes = 0;
+    if (!size_mul(more, size, &bytes)) {
+        return err_set(err, ERR_LIMIT, "batch has more than %" PRIu32 " elements", *cap);
+    }
+    /* Not zeroed: an element is written whole before it is counted. */
+    ERR_TRY(arena_alloc_raw(arena, bytes, &grown, err));
     if (count > 0) {
         memcpy(grown, *array, count * size);
     }
@@ -116,12 +121,15 @@ enum err_code batch_name(struct batch_builder *builder, struct str name, uint32_
     ERR_TRY(name_table_grow(builder, err));
     ERR_TRY(array_grow(batch->arena, (void **)&batch->names, &builder->name_cap, batch->name_count,
                        sizeof(*batch->names), FIRST_NAMES, err));
+    ERR_TRY(array_grow(batch->arena, (void **)&builder->name_prop, &builder->name_prop_cap,
+                       batch->name_count, sizeof(*builder->name_prop), FIRST_NAMES, err));
     ERR_TRY(arena_str(batch->arena, name, &copy, err));
     if (!name_is_good(copy, PROP_NAME_BYTES_MAX)) {
         builder->bad_name_count++;
     }
     uint32_t idx = batch->name_count++;
     batch->names[idx] = copy;
+    builder->name_prop[idx] = 0;
     name_insert(builder->name_table, builder->name_table_size, copy, idx);
     *ret_idx = idx;
     return ERR_OK;
@@ -150,13 +158,10 @@ enum err_code batch_prop(struct batch_builder *builder, const struct prop *prop,
     ASSERT(batch->event_count > 0);
     ASSERT(prop->name_idx < batch->name_count);
     struct event *event = &batch->events[batch->event_count - 1];
-    /* Linear: an event has a few dozen properties, and PROPS_PER_EVENT_MAX bounds the square. */
-    for (uint32_t i = 0; i < event->prop_count; i++) {
-        struct prop *earlier = &batch->props[event->prop_first + i];
-        if (earlier->name_idx == prop->name_idx) {
-            *earlier = *prop;
-            return ERR_OK;
-        }
+    uint32_t *last = &builder->name_prop[prop->name_idx];
+    if (*last > event->prop_first) { /* it has one of this name already: the last one wins */
+        batch->props[*last - 1] = *prop;
+        return ERR_OK;
     }
     if (event->prop_count == PROPS_PER_EVENT_MAX) {
         if (event->status != RECEIPT_REJECTED) {
@@ -167,6 +172,7 @@ enum err_code batch_prop(struct batch_builder *builder, const struct prop *prop,
     ERR_TRY(array_grow(batch->arena, (void **)&batch->props, &builder->prop_cap, batch->prop_count,
                        sizeof(*batch->props), FIRST_PROPS, err));
     batch->props[batch->prop_count++] = *prop;
+    *last = batch->prop_count;
     event->prop_count++;
     return ERR_OK;
 }

@@ -74,6 +74,8 @@ struct batch_builder {
     uint32_t event_cap, prop_cap, name_cap, list_cap;
     uint32_t *name_table; /* open addressing over batch.names */
     uint32_t name_table_size;
+    uint32_t *name_prop; /* by name: 1 + place in batch.props of the last one that has it; 0: none */
+    uint32_t name_prop_cap;
     uint32_t bad_name_count; /* interned names that no event may use: empty, too long, with a NUL */
 };
 enum err_code batch_begin(struct budget *budget, int64_t arrival_ms, struct batch_builder *ret,
