@@ -6,12 +6,19 @@
 
 /* ---- warnings ---- */
 
-static enum err_code warn_unknown(struct binder *b, const char *what, struct ast_name name,
-                                  struct names known)
+static enum err_code warn_add(struct binder *b, struct str text)
 {
     if (b->warning_count == BIND_WARNINGS_MAX) {
         return ERR_OK;
     }
+    ERR_TRY(GROW(b->arena, &b->warnings, b->warning_count, &b->warning_cap, b->err));
+    b->warnings[b->warning_count++] = text;
+    return ERR_OK;
+}
+
+static enum err_code warn_unknown(struct binder *b, const char *what, struct ast_name name,
+                                  struct names known)
+{
     struct str text = {0};
     struct str near = {0};
     if (names_nearest(known.items, known.count, name.text, &near)) {
@@ -25,9 +32,7 @@ static enum err_code warn_unknown(struct binder *b, const char *what, struct ast
                              "line %u, column %u: no %s \"" STR_FMT "\" has been seen",
                              name.place.line, name.place.column, what, STR_ARG(name.text)));
     }
-    ERR_TRY(GROW(b->arena, &b->warnings, b->warning_count, &b->warning_cap, b->err));
-    b->warnings[b->warning_count++] = text;
-    return ERR_OK;
+    return warn_add(b, text);
 }
 
 enum err_code bind_event(struct binder *b, struct ast_name name)
@@ -132,6 +137,21 @@ enum err_code bind_one_field(struct binder *b, struct ast_name name, const char 
     return ERR_OK;
 }
 
+/* A number was asked for, and the property has values of other types as well. */
+static enum err_code warn_left_out(struct binder *b, struct ast_name name, const char *what,
+                                   const struct bind_fields *fields)
+{
+    struct str types = {0};
+    struct str text = {0};
+    ERR_TRY(bind_types_text(b, fields, &types));
+    ERR_TRY(arena_printf(b->arena, &text, b->err,
+                         "line %u, column %u: property \"" STR_FMT "\" is seen as " STR_FMT
+                         "; %s takes its numbers alone",
+                         name.place.line, name.place.column, STR_ARG(name.text), STR_ARG(types),
+                         what));
+    return warn_add(b, text);
+}
+
 enum err_code bind_number_field(struct binder *b, struct ast_name name, const char *what,
                                 struct field *ret)
 {
@@ -140,7 +160,7 @@ enum err_code bind_number_field(struct binder *b, struct ast_name name, const ch
     for (uint32_t i = 0; i < fields.count; i++) {
         if (fields.items[i].type == COL_NUMBER) {
             *ret = fields.items[i];
-            return ERR_OK;
+            return fields.count == 1 ? ERR_OK : warn_left_out(b, name, what, &fields);
         }
     }
     if (fields.count > 0) {

@@ -5,6 +5,7 @@
  * estimated first, by the same grammar with a stack of groups. Back-references, which make matching
  * exponential, are refused. */
 #include "query/bind_int.h"
+#include "query/regex_locale.h"
 
 #define REGEX_BYTES_MAX 1000u
 #define REGEX_NODES_MAX 10000u
@@ -132,7 +133,9 @@ enum err_code bind_regex(struct binder *b, const struct ast_value *value, const 
     ERR_TRY(check_regex(b, value));
     ERR_TRY(ARENA_NEW(b->arena, 1, &node, b->err));
     ERR_TRY(arena_str(b->arena, value->text, &zero_ended, b->err));
+    locale_t before = regex_locale_enter();
     int code = regcomp(&node->regex, zero_ended.ptr, REG_EXTENDED | REG_NOSUB);
+    regex_locale_leave(before);
     if (code != 0) {
         char why[128];
         regerror(code, &node->regex, why, sizeof(why));

@@ -154,6 +154,7 @@ enum err_code parse_verb(struct parser *p)
     }
     words[COUNT_OF(verbs)] = "explain";
     return parse_expected_of(p,
-                             "a verb (trend, distinct, funnel, retention, events, timeline, show)",
+                             "a verb (trend, distinct, funnel, retention, events, timeline, show, "
+                             "explain)",
                              words, COUNT_OF(words));
 }

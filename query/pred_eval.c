@@ -1,5 +1,7 @@
 #include "query/pred_eval.h"
 
+#include "query/regex_locale.h"
+
 #include <regex.h>
 #include <stdlib.h>
 
@@ -71,7 +73,10 @@ static bool str_contains(struct str s, struct str part)
 static bool regex_holds(const regex_t *regex, const char *ptr, size_t len)
 {
     regmatch_t range = {.rm_so = 0, .rm_eo = (regoff_t)len};
-    return regexec(regex, ptr, 1, &range, REG_STARTEND) == 0;
+    locale_t before = regex_locale_enter();
+    int code = regexec(regex, ptr, 1, &range, REG_STARTEND);
+    regex_locale_leave(before);
+    return code == 0;
 }
 
 static bool pred_matches(const struct pred *pred, struct str v)

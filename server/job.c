@@ -3,6 +3,7 @@
 
 #include "query/query.h"
 #include "server/gzip.h"
+#include "server/log.h"
 #include "server/rpc.h"
 #include "storage/base/clock.h"
 
@@ -19,7 +20,11 @@ static void job_fail_with(struct job *job, int status, struct str text, const st
     job->response.is_gzip = false;
     job->response.status = status;
     job->response.content_type = "application/json";
-    if (err->code == ERR_CANCELLED) {
+    if (err->code == ERR_CORRUPT || err->code == ERR_IO || err->code == ERR_NOMEM) {
+        log_err(LOG_ERROR, "a request failed",
+                err); /* what the operator must know, not only the client */
+        metrics_add(job->server->metrics, COUNTER_SERVER_ERRORS, 1);
+    } else if (err->code == ERR_CANCELLED) {
         metrics_add(job->server->metrics, COUNTER_CANCELLED, 1);
     } else if (err->code == ERR_TIMEOUT) {
         metrics_add(job->server->metrics, COUNTER_TIMEOUTS, 1);

@@ -192,6 +192,7 @@ int main(int argc, char **argv)
         return status;
     }
     sigset_t waited;
+    umask(0027); /* the data folder and all in it are the server's */
     block_signals(&waited);
     log_level_set(config.log_level);
     if (start(&config, &err) != ERR_OK) {

@@ -29,6 +29,8 @@ static const struct {
     [COUNTER_BUSY] = {"requests_busy_total", "requests refused because a queue or budget was full"},
     [COUNTER_HANGUPS] = {"client_hangups_total", "requests whose client left before the answer"},
     [COUNTER_CANCELLED] = {"jobs_cancelled_total", "jobs that ended because their client had left"},
+    [COUNTER_SERVER_ERRORS] = {"jobs_failed_total",
+                               "jobs that met damaged data, a failing disk, or no memory"},
     [COUNTER_TIMEOUTS] = {"jobs_timed_out_total", "jobs that ended at their deadline"},
     [COUNTER_ABUSE_CLOSED] = {"connections_abuse_closed_total",
                               "connections closed for resetting request after request"},

@@ -21,6 +21,7 @@ enum counter {
     COUNTER_BUSY,           /* requests refused with 429 */
     COUNTER_HANGUPS,        /* requests whose client left before the answer */
     COUNTER_CANCELLED,      /* jobs that ended by it */
+    COUNTER_SERVER_ERRORS,  /* jobs that met damaged data, a failing disk, or no memory */
     COUNTER_TIMEOUTS,       /* jobs that ended at their deadline */
     COUNTER_ABUSE_CLOSED,   /* connections closed for resetting request after request */
     COUNTER_WRITE_TIMEOUTS, /* connections closed because the client did not read on */

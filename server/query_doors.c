@@ -14,6 +14,8 @@
 #include "storage/base/clock.h"
 #include "storage/base/iso8601.h"
 
+#include <string.h>
+
 #include <stdlib.h>
 
 #define QUERY_PARAMS_MAX 256u
@@ -285,7 +287,15 @@ static enum err_code query_read(struct job *job, struct query_request *request,
     }
     if (type.len == 0 || str_eq_nocase(type, STR("text/plain")) ||
         str_eq_nocase(type, STR("application/x-www-form-urlencoded"))) { /* what curl -d says */
-        request->text = job_body(job);
+        struct str body = job_body(job);
+        size_t space = 0;
+        while (space < body.len && strchr(" \t\r\n", body.ptr[space]) != NULL) {
+            space++;
+        }
+        if (space < body.len && body.ptr[space] == '{') { /* no query text starts like that */
+            return query_from_json(job, request, err);
+        }
+        request->text = body;
         return ERR_OK;
     }
     *ret_is_type_known = false;

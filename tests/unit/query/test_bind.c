@@ -33,9 +33,9 @@ static const struct {
     const char *error; /* code, line:column: message */
 } mistakes[] = {
     {"funel a -> b", "invalid 1:1: expected a verb (trend, distinct, funnel, retention, events, "
-                     "timeline, show), found \"funel\"; did you mean \"funnel\"?"},
+                     "timeline, show, explain), found \"funel\"; did you mean \"funnel\"?"},
     {"FUNNEL a", "invalid 1:1: expected a verb (trend, distinct, funnel, retention, events, "
-                 "timeline, show), found \"FUNNEL\"; did you mean \"funnel\"?"},
+                 "timeline, show, explain), found \"FUNNEL\"; did you mean \"funnel\"?"},
     {"paths starting at a",
      "unsupported 1:1: the word \"paths\" of the language is not in this version"},
     {"attribution of a",
@@ -430,7 +430,7 @@ static const struct {
     {"funnel a -> (b | c)[x = 1]",
      "invalid 1:20: expected a clause (where, from, last, by, each, ...), found \"[\""},
     {"explain explain funnel a", "invalid 1:9: expected a verb (trend, distinct, funnel, "
-                                 "retention, events, timeline, show), found \"explain\""},
+                                 "retention, events, timeline, show, explain), found \"explain\""},
     {"trend count(each) each each", "invalid 1:24: expected a unit of time (second, minute, hour, "
                                     "day, week, month, quarter, year, 5m), found \"each\""},
     {"funnel \"sign up\" -> 'it''s'",
