@@ -6,10 +6,15 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct catalog {
     sqlite3 *db;
     pthread_mutex_t lock; /* guards db: one statement or transaction at a time */
+    char *path;
+    int64_t transaction; /* number of the last one, kept as user_version; 31 bits, then from 1 */
+    bool is_unsure;      /* whether the last transaction happened, see end() */
+    struct err why;
 };
 
 static const char *const tables_sql =
@@ -97,6 +102,17 @@ static enum err_code step(struct catalog *catalog, sqlite3_stmt *stmt, bool *ret
     return ERR_OK;
 }
 
+static enum err_code read_transaction(sqlite3 *db, int64_t *ret)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    if (sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &stmt, NULL) != SQLITE_OK ||
+        sqlite3_step(stmt) != SQLITE_ROW) {
+        return ERR_IO;
+    }
+    *ret = sqlite3_column_int64(stmt, 0);
+    return ERR_OK;
+}
+
 static enum err_code check_version(struct catalog *catalog, bool is_read_only, struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
@@ -136,6 +152,10 @@ enum err_code catalog_open(const char *path, bool is_read_only, struct catalog *
         return err_set(err, ERR_NOMEM, "no memory for a catalog");
     }
     pthread_mutex_init(&catalog->lock, NULL);
+    catalog->path = strdup(path);
+    if (catalog->path == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a catalog");
+    }
     int flags = is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
     int rc = sqlite3_open_v2(path, &catalog->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc != SQLITE_OK) {
@@ -153,6 +173,9 @@ enum err_code catalog_open(const char *path, bool is_read_only, struct catalog *
     if (code == ERR_OK) {
         code = check_version(catalog, is_read_only, err);
     }
+    if (code == ERR_OK && read_transaction(catalog->db, &catalog->transaction) != ERR_OK) {
+        code = fail(catalog, sqlite3_errcode(catalog->db), err);
+    }
     if (code != ERR_OK) {
         return err_context(err, "\"%s\"", path);
     }
@@ -164,6 +187,7 @@ void catalog_close(struct catalog *catalog)
 {
     if (catalog != NULL) {
         sqlite3_close(catalog->db);
+        free(catalog->path);
         pthread_mutex_destroy(&catalog->lock);
         free(catalog);
     }
@@ -338,17 +362,51 @@ enum err_code catalog_deleted(struct catalog *catalog, int64_t dataset, catalog_
 
 static enum err_code begin(struct catalog *catalog, struct err *err)
 {
-    return exec(catalog, "BEGIN IMMEDIATE", err);
+    if (catalog->is_unsure) {
+        *err = catalog->why;
+        return err_context(err, "the catalog takes no changes until it is opened again");
+    }
+    ERR_TRY(exec(catalog, "BEGIN IMMEDIATE", err));
+    char sql[64];
+    snprintf(sql, sizeof(sql), "PRAGMA user_version = %" PRId64,
+             catalog->transaction == INT32_MAX ? 1 : catalog->transaction + 1);
+    enum err_code code = exec(catalog, sql, err);
+    if (code != ERR_OK) {
+        sqlite3_exec(catalog->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return code;
+}
+
+/* Did the transaction whose commit failed happen? Another connection, with nothing in its cache, tells
+ * by the number in the file. "No" can be relied on: SQLite has put the old pages back and synced
+ * them. "Yes" cannot: the journal is gone for us, and may be back after a power loss. */
+static bool has_surely_failed(const struct catalog *catalog)
+{
+    sqlite3 *db = NULL;
+    int64_t transaction = 0;
+    bool is_sure = sqlite3_open_v2(catalog->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+                                   NULL) == SQLITE_OK &&
+                   read_transaction(db, &transaction) == ERR_OK &&
+                   transaction == catalog->transaction;
+    sqlite3_close(db);
+    return is_sure;
 }
 
 /* Commit where `code` is ERR_OK, else roll back and keep the first error. */
 static enum err_code end(struct catalog *catalog, enum err_code code, struct err *err)
 {
+    bool has_tried = code == ERR_OK;
     if (code == ERR_OK) {
         code = exec(catalog, "COMMIT", err);
     }
     if (code != ERR_OK && sqlite3_get_autocommit(catalog->db) == 0) {
         sqlite3_exec(catalog->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    if (code == ERR_OK) {
+        catalog->transaction = catalog->transaction == INT32_MAX ? 1 : catalog->transaction + 1;
+    } else if (has_tried && !has_surely_failed(catalog)) {
+        catalog->is_unsure = true;
+        catalog->why = *err;
     }
     return code;
 }
@@ -484,24 +542,31 @@ enum err_code catalog_apply(struct catalog *catalog, const struct catalog_change
     enum err_code code = begin(catalog, err);
     if (code == ERR_OK) {
         code = end(catalog, apply(catalog, change, err), err);
+        if (code != ERR_OK && change->ret_is_unsure != NULL) {
+            *change->ret_is_unsure = catalog->is_unsure;
+        }
     }
     pthread_mutex_unlock(&catalog->lock);
     return code;
 }
 
-enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,
-                                     uint32_t subject, struct err *err)
+static enum err_code insert_deleted(struct catalog *catalog, int64_t dataset, uint32_t shard,
+                                    uint32_t subject, struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
     int64_t values[3] = {dataset, shard, subject};
+    ERR_TRY(prepare(catalog, "INSERT OR IGNORE INTO deleted_subject VALUES(?, ?, ?)", &stmt, err));
+    ERR_TRY(bind_ints(catalog, stmt, 3, values, err));
+    return run(catalog, stmt, err);
+}
+
+enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,
+                                     uint32_t subject, struct err *err)
+{
     pthread_mutex_lock(&catalog->lock);
-    enum err_code code =
-        prepare(catalog, "INSERT OR IGNORE INTO deleted_subject VALUES(?, ?, ?)", &stmt, err);
+    enum err_code code = begin(catalog, err);
     if (code == ERR_OK) {
-        code = bind_ints(catalog, stmt, 3, values, err);
-    }
-    if (code == ERR_OK) {
-        code = run(catalog, stmt, err);
+        code = end(catalog, insert_deleted(catalog, dataset, shard, subject, err), err);
     }
     pthread_mutex_unlock(&catalog->lock);
     return code;

@@ -83,7 +83,12 @@ struct catalog_change {
     const struct schema *schema;  /* columns [0, column_count) are made to be there */
     const uint64_t *value_counts; /* of these columns, as of the rows that this change covers */
     uint32_t column_count;
+    bool *ret_is_unsure; /* may be NULL; see below */
 };
+/* A commit that fails has not happened, with one exception: where the last step failed (the folder's
+ * sync after the journal was removed), nobody can tell what a power loss would leave. Then
+ * *ret_is_unsure is set to true: files that the change names must stay, and every later transaction
+ * fails until the catalog is opened again. */
 enum err_code catalog_apply(struct catalog *catalog, const struct catalog_change *change,
                             struct err *err) ERR_MUST_CHECK;
 enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,

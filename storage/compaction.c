@@ -162,6 +162,7 @@ struct merge {
     uint32_t output_count;
     uint64_t *numbers; /* of files written, for undoing */
     uint32_t number_count;
+    bool is_unsure; /* the catalog may name the outputs, though it says it failed */
 };
 
 static int64_t day_of(int64_t time_ms)
@@ -285,7 +286,8 @@ static enum err_code publish(struct merge *merge, struct err *err)
     struct version_change change = {.added = merge->outputs,
                                     .added_count = merge->output_count,
                                     .dropped = merge->inputs,
-                                    .dropped_count = merge->input_count};
+                                    .dropped_count = merge->input_count,
+                                    .ret_is_unsure = &merge->is_unsure};
     pthread_mutex_lock(&dataset->catalog_lock);
     enum err_code code = dataset_apply(dataset, &change, err);
     pthread_mutex_unlock(&dataset->catalog_lock);
@@ -309,7 +311,7 @@ static void undo(struct merge *merge)
     for (uint32_t i = 0; i < merge->output_count; i++) {
         seg_ref_unref(merge->outputs[i]);
     }
-    for (uint32_t i = 0; i < merge->number_count; i++) {
+    for (uint32_t i = 0; i < merge->number_count && !merge->is_unsure; i++) {
         dataset_segment_path(merge->dataset, merge->shard, merge->numbers[i], path);
         (void)!io_unlink(merge->io, path, &ignored);
     }

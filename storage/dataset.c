@@ -199,7 +199,7 @@ static struct version *version_next(struct dataset *dataset, const struct versio
 static enum err_code change_catalog(struct dataset *dataset, const struct version_change *change,
                                     struct err *err)
 {
-    struct catalog_change row = {.dataset = &dataset->row};
+    struct catalog_change row = {.dataset = &dataset->row, .ret_is_unsure = change->ret_is_unsure};
     struct catalog_segment *added = calloc((size_t)change->added_count + 1, sizeof(*added));
     uint64_t *dropped = calloc((size_t)change->dropped_count + 1, sizeof(*dropped));
     enum err_code code = ERR_OK;
@@ -515,11 +515,12 @@ static enum err_code open_log(struct opening *opening, struct err *err)
     }
     opening->report->wal_records += report.records;
     opening->report->torn_bytes += report.torn_bytes;
-    dataset->logged_ids = ids_count(dataset->ids);
-    dataset->logged_cols = schema_count(dataset->schema);
+    dataset->logged.ids = ids_count(dataset->ids);
+    dataset->logged.cols = schema_count(dataset->schema);
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
-        dataset->subjects[i] = ids_subjects(dataset->ids, i);
+        dataset->logged.subjects[i] = ids_subjects(dataset->ids, i);
     }
+    memcpy(dataset->subjects, dataset->logged.subjects, sizeof(dataset->subjects));
     if (memtable_rows(dataset->active) > 0) {
         dataset->active_since_us = clock_mono_us();
     }
@@ -538,7 +539,6 @@ static enum err_code make_dirs(struct dataset *dataset, struct io *io, struct er
     }
     snprintf(path, sizeof(path), "%s/wal", dataset->dir);
     ERR_TRY(io_mkdir(io, path, err));
-    ERR_TRY(io_sync_dir(io, dataset->dir, err));
     return io_sync_dir(io, dataset->store->dir, err);
 }
 
@@ -581,6 +581,9 @@ static enum err_code open_parts(struct opening *opening, struct err *err)
     ERR_TRY(ids_open(opening->io, path, dataset->row.seed, dataset->row.ids, is_read_only,
                      &dataset->ids, &cut_bytes, err));
     opening->report->ids_cut += cut_bytes;
+    if (!is_read_only) { /* the folders just made and ids.log: nothing below may outlive its name */
+        ERR_TRY(io_sync_dir(opening->io, dataset->dir, err));
+    }
     ERR_TRY(open_segments(opening, err));
     return open_log(opening, err);
 }
@@ -799,14 +802,30 @@ const char *dataset_zone(const struct dataset *dataset)
     return dataset->zone;
 }
 
+/* ids_subjects would not do: a number whose record is not in the log may go to somebody else yet. */
+static bool is_known_subject(struct dataset *dataset, uint32_t shard, uint32_t subject)
+{
+    pthread_mutex_lock(&dataset->state_lock);
+    bool is_known = shard < SHARD_COUNT && subject < dataset->subjects[shard];
+    pthread_mutex_unlock(&dataset->state_lock);
+    return is_known;
+}
+
 bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
                           uint32_t *ret_shard, uint32_t *ret_subject)
 {
-    if (!event_id_is_sentinel(user_id)) {
-        return ids_find(dataset->ids, ID_USER, user_id, ret_shard, ret_subject);
+    bool is_user = !event_id_is_sentinel(user_id);
+    struct str id = is_user ? user_id : anonymous_id;
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    if (event_id_is_sentinel(id) ||
+        !ids_find(dataset->ids, is_user ? ID_USER : ID_ANONYMOUS, id, &shard, &subject) ||
+        !is_known_subject(dataset, shard, subject)) {
+        return false;
     }
-    return !event_id_is_sentinel(anonymous_id) &&
-           ids_find(dataset->ids, ID_ANONYMOUS, anonymous_id, ret_shard, ret_subject);
+    *ret_shard = shard;
+    *ret_subject = subject;
+    return true;
 }
 
 static enum err_code mask_with(const struct mask_ref *old, uint32_t subject, struct mask_ref **ret,
@@ -861,7 +880,7 @@ enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, ui
     if (dataset->store->opts.is_read_only) {
         return err_set(err, ERR_INVALID, "the store was opened read-only");
     }
-    if (shard >= SHARD_COUNT || subject >= ids_subjects(dataset->ids, shard)) {
+    if (!is_known_subject(dataset, shard, subject)) {
         return err_set(err, ERR_NOT_FOUND, "subject %" PRIu32 " of shard %" PRIu32, subject, shard);
     }
     pthread_mutex_lock(&dataset->catalog_lock);

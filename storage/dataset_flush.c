@@ -23,6 +23,7 @@ struct flushing {
     struct seg_ref *added[SHARD_COUNT];
     uint32_t added_count;
     uint64_t numbers[SHARD_COUNT]; /* by shard; 0 = no file */
+    bool is_unsure;                /* the catalog may name the files, though it says it failed */
 };
 
 static enum err_code flush_shard(struct flushing *flushing, const struct frozen *frozen,
@@ -71,7 +72,7 @@ static void undo_files(struct flushing *flushing)
     for (uint32_t i = 0; i < flushing->added_count; i++) {
         seg_ref_unref(flushing->added[i]);
     }
-    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+    for (uint32_t shard = 0; shard < SHARD_COUNT && !flushing->is_unsure; shard++) {
         if (flushing->numbers[shard] != 0) {
             dataset_segment_path(flushing->dataset, shard, flushing->numbers[shard], path);
             (void)!io_unlink(flushing->io, path, &ignored);
@@ -92,7 +93,11 @@ static enum err_code publish(struct flushing *flushing, const struct frozen *fro
     dataset->row.wal_floor = frozen->wal_floor;
     dataset->row.watermark_ms = MAX_OF(dataset->row.watermark_ms, frozen->watermark_ms);
     struct version_change change = {
-        .added = flushing->added, .added_count = flushing->added_count, .flushed = frozen};
+        .added = flushing->added,
+        .added_count = flushing->added_count,
+        .flushed = frozen,
+        .ret_is_unsure = &flushing->is_unsure,
+    };
     enum err_code code = dataset_apply(dataset, &change, err);
     if (code != ERR_OK) {
         before.next_segment = dataset->row.next_segment;

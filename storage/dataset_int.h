@@ -12,10 +12,11 @@
  * The writer is whoever has set has_writer: it alone touches wal, ids (adding), schema (adding),
  * dedup, and appends to the active memtable.
  *
- * After a failed commit nothing in memory may be trusted to equal the log (the record may or may not
- * be on disk), so the data set is broken: every submit fails with the cause until the store is opened
- * again, reading goes on. Ids and columns of a batch that failed before its commit stay in memory
- * and travel in the next record; its event ids are taken back.
+ * After a failed commit that left the log broken nothing in memory may be trusted to equal it (the
+ * record may or may not be on disk), so the data set is broken: every submit fails with the cause until
+ * the store is opened again, reading goes on. Where the log could be cut back (a full disk) the group
+ * has not happened, and the next may succeed. Ids and columns of a batch that failed before its commit,
+ * or with it, stay in memory and travel in the next record; its event ids are taken back.
  */
 #pragma once
 
@@ -75,6 +76,7 @@ struct pending { /* a batch in the queue */
     struct err err;
     uint32_t accepted, duplicates, rejected;
     size_t place_first, col_first, count_first; /* into the writer's scratch */
+    size_t hash_first, hash_end;                /* what it has added, in scratch.hashes */
     bool is_placed;
 };
 
@@ -82,8 +84,15 @@ struct writer_scratch {
     struct buf places; /* struct event_place, by event */
     struct buf cols;   /* u32, by property */
     struct buf cells;  /* struct col_cell, by (name, type) of one batch */
-    struct buf hashes; /* struct hash128 that the batch in hand has added */
+    struct buf hashes; /* struct hash128 that the group in hand has added */
     struct buf record;
+};
+
+/* What records of the log have given: later ones need not say it again. */
+struct logged {
+    uint64_t ids;
+    uint32_t cols;
+    uint32_t subjects[SHARD_COUNT];
 };
 
 struct dataset {
@@ -107,8 +116,7 @@ struct dataset {
     /* writer only */
     struct writer_scratch scratch;
     struct rng rng;
-    uint64_t logged_ids;
-    uint32_t logged_cols;
+    struct logged logged;
 
     pthread_mutex_t state_lock;
     struct memtable *active;
@@ -119,7 +127,8 @@ struct dataset {
     int64_t watermark_ms; /* before the 5 minutes are taken off */
     uint32_t subjects[SHARD_COUNT];
     bool is_broken;
-    struct err why;
+    bool is_refusing;         /* the last commit failed and was cut back */
+    struct err why;           /* of either */
     uint64_t active_since_us; /* first row of the active memtable; 0 = empty */
     int64_t last_error_ms;
     char last_error[256];
@@ -192,6 +201,7 @@ struct version_change {
     struct seg_ref *const *dropped;
     uint32_t dropped_count;
     const struct frozen *flushed;
+    bool *ret_is_unsure; /* as in struct catalog_change: the added files must stay */
 };
 enum err_code dataset_apply(struct dataset *dataset, const struct version_change *change,
                             struct err *err) ERR_MUST_CHECK;
@@ -210,6 +220,10 @@ enum err_code dataset_freeze(struct dataset *dataset, struct io *io,
 /* True, with the cause, where a commit has failed. */
 bool dataset_is_broken(struct dataset *dataset, struct err *err);
 void dataset_break(struct dataset *dataset, const struct err *why);
+/* True, with the cause, where the last commit failed and nothing has shown yet that the next will not. */
+bool dataset_is_refusing(struct dataset *dataset, struct err *err);
+/* For the background thread: where it is refusing, see whether the log can be written again. */
+void dataset_probe_if_refusing(struct dataset *dataset, struct io *io);
 void dataset_count_memtables(struct dataset *dataset);
 void store_wake(struct store *store);
 

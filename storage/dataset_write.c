@@ -9,8 +9,9 @@
  *    call back
  *
  * What can be wrong with one event (no room for its column or its id) rejects that event; what goes
- * wrong with a batch before the commit fails that batch and takes its event ids back; what goes
- * wrong from the commit on breaks the data set (dataset_int.h says why).
+ * wrong with a batch before the commit fails that batch and takes its event ids back; a commit that
+ * the log could cut back fails the group likewise; what else goes wrong from the commit on breaks
+ * the data set (dataset_int.h says why).
  */
 #include "storage/dataset_int.h"
 
@@ -47,6 +48,47 @@ void dataset_break(struct dataset *dataset, const struct err *why)
         dataset->why = *why;
     }
     pthread_mutex_unlock(&dataset->state_lock);
+}
+
+/* The group was not written, or (NULL) one was. */
+static void note_refusal(struct dataset *dataset, const struct err *why)
+{
+    pthread_mutex_lock(&dataset->state_lock);
+    if (!dataset->is_broken) {
+        dataset->is_refusing = why != NULL;
+        if (why != NULL) {
+            dataset->why = *why;
+        }
+    }
+    pthread_mutex_unlock(&dataset->state_lock);
+}
+
+bool dataset_is_refusing(struct dataset *dataset, struct err *err)
+{
+    pthread_mutex_lock(&dataset->state_lock);
+    bool is_refusing = dataset->is_refusing;
+    if (is_refusing) {
+        *err = dataset->why;
+    }
+    pthread_mutex_unlock(&dataset->state_lock);
+    return is_refusing;
+}
+
+void dataset_probe_if_refusing(struct dataset *dataset, struct io *io)
+{
+    struct err err = {0};
+    if (!dataset_is_refusing(dataset, &err)) {
+        return;
+    }
+    dataset_writer_acquire(dataset);
+    if (wal_probe(dataset->wal, io, &err) == ERR_OK) {
+        note_refusal(dataset, NULL);
+    } else if (wal_is_broken(dataset->wal)) {
+        dataset_break(dataset, &err);
+    } else {
+        note_refusal(dataset, &err);
+    }
+    dataset_writer_release(dataset, io);
 }
 
 void dataset_count_memtables(struct dataset *dataset)
@@ -229,9 +271,9 @@ static enum err_code append_record(struct dataset *dataset, struct pending *pend
         .places = places,
         .prop_cols = cols,
         .ids = dataset->ids,
-        .first_id = dataset->logged_ids,
+        .first_id = dataset->logged.ids,
         .schema = dataset->schema,
-        .first_col = dataset->logged_cols,
+        .first_col = dataset->logged.cols,
     };
     struct buf *record = &dataset->scratch.record;
     uint64_t seq = 0;
@@ -239,8 +281,11 @@ static enum err_code append_record(struct dataset *dataset, struct pending *pend
     record_encode(record, &source);
     ERR_TRY(buf_check(record, err));
     ERR_TRY(wal_append(dataset->wal, buf_as_str(record), &seq, err));
-    dataset->logged_ids = ids_count(dataset->ids);
-    dataset->logged_cols = schema_count(dataset->schema);
+    dataset->logged.ids = ids_count(dataset->ids);
+    dataset->logged.cols = schema_count(dataset->schema);
+    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
+        dataset->logged.subjects[i] = ids_subjects(dataset->ids, i);
+    }
     return ERR_OK;
 }
 
@@ -261,7 +306,7 @@ static enum err_code prepare(struct dataset *dataset, struct pending *pending, s
     for (size_t i = 0; i < cell_count; i++) {
         cells[i] = (struct col_cell){CELL_UNKNOWN, 0};
     }
-    buf_clear(&scratch->hashes);
+    pending->hash_first = pending->hash_end = scratch->hashes.len;
     ERR_TRY(give_event_ids(dataset, batch, err));
     ERR_TRY(place_events(dataset, pending, cells, cols, places, err));
     ERR_TRY(append_record(dataset, pending, cols, places, err));
@@ -269,15 +314,16 @@ static enum err_code prepare(struct dataset *dataset, struct pending *pending, s
     return ERR_OK;
 }
 
-/* The batch failed before its commit: nothing of it was accepted. */
+/* The batch failed before its commit or with it: nothing of it was accepted. */
 static void take_back(struct dataset *dataset, struct pending *pending)
 {
     const struct buf *hashes = &dataset->scratch.hashes;
-    for (size_t at = 0; at + sizeof(struct hash128) <= hashes->len; at += sizeof(struct hash128)) {
+    for (size_t at = pending->hash_first; at < pending->hash_end; at += sizeof(struct hash128)) {
         struct hash128 hash;
         memcpy(&hash, hashes->ptr + at, sizeof(hash));
         dedup_remove(dataset->dedup, hash);
     }
+    pending->hash_end = pending->hash_first;
     pending->accepted = 0;
     for (uint32_t i = 0; i < pending->batch->event_count; i++) {
         struct event *event = &pending->batch->events[i];
@@ -329,9 +375,7 @@ static enum err_code append_group(struct dataset *dataset, struct pending *group
     memtable_publish(dataset->active);
     dataset->epoch = wal_last_seq(dataset->wal);
     dataset->watermark_ms = MAX_OF(dataset->watermark_ms, watermark_ms);
-    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
-        dataset->subjects[i] = ids_subjects(dataset->ids, i);
-    }
+    memcpy(dataset->subjects, dataset->logged.subjects, sizeof(dataset->subjects));
     if (dataset->active_since_us == 0 && memtable_rows(dataset->active) > 0) {
         dataset->active_since_us = clock_mono_us();
     }
@@ -414,6 +458,30 @@ bool dataset_is_broken(struct dataset *dataset, struct err *err)
     return broken;
 }
 
+/* Make the prepared batches durable and visible. */
+static enum err_code commit_group(struct dataset *dataset, struct pending *group, struct io *io,
+                                  const struct logged *before, struct err *err)
+{
+    enum err_code code = wal_commit(dataset->wal, io, err);
+    if (code != ERR_OK && !wal_is_broken(dataset->wal)) {
+        for (struct pending *pending = group; pending != NULL; pending = pending->next) {
+            take_back(dataset, pending);
+        }
+        dataset->logged = *before;
+        note_refusal(dataset, err);
+        return code;
+    }
+    if (code == ERR_OK) {
+        code = append_group(dataset, group, err);
+    }
+    if (code != ERR_OK) {
+        dataset_break(dataset, err);
+        return code;
+    }
+    note_refusal(dataset, NULL);
+    return ERR_OK;
+}
+
 static void write_group(struct dataset *dataset, struct pending *group, struct io *io)
 {
     struct err err = {0};
@@ -429,18 +497,17 @@ static void write_group(struct dataset *dataset, struct pending *group, struct i
     buf_clear(&dataset->scratch.places);
     buf_clear(&dataset->scratch.cols);
     buf_clear(&dataset->scratch.cells);
+    buf_clear(&dataset->scratch.hashes);
+    struct logged before = dataset->logged;
     for (struct pending *pending = group; pending != NULL; pending = pending->next) {
         pending->code = prepare(dataset, pending, &pending->err);
+        pending->hash_end = dataset->scratch.hashes.len;
         if (pending->code != ERR_OK) {
             take_back(dataset, pending);
         }
     }
-    code = wal_commit(dataset->wal, io, &err);
-    if (code == ERR_OK) {
-        code = append_group(dataset, group, &err);
-    }
+    code = commit_group(dataset, group, io, &before, &err);
     if (code != ERR_OK) {
-        dataset_break(dataset, &err);
         fail_group(group, code, &err);
         return;
     }

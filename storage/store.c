@@ -136,6 +136,7 @@ static void *run_flusher(void *arg)
         }
         struct dataset *dataset = NULL;
         for (uint32_t i = 0; (dataset = dataset_at(store, i)) != NULL && !is_stopping(store); i++) {
+            dataset_probe_if_refusing(dataset, io);
             dataset_flush_if_due(dataset, io);
         }
         if (!any_wants_flush(store)) {
@@ -332,6 +333,11 @@ enum err_code store_open(const char *dir, const struct store_opts *opts, struct 
     ERR_TRY(block_cache_create(opts->block_cache_bytes, &store->cache, err));
     snprintf(path, sizeof(path), "%s/catalog.db", dir);
     ERR_TRY(catalog_open(path, opts->is_read_only, &store->catalog, err));
+    if (!opts->is_read_only) {
+        /* The removal of a journal whose sync failed: what the catalog says now shall stay said
+         * before log files go because of it. */
+        ERR_TRY(io_sync_dir(io, dir, err));
+    }
     ERR_TRY(open_datasets(store, io, report, err));
     if (!opts->is_read_only) {
         ERR_TRY(start_threads(store, err));
@@ -380,6 +386,22 @@ static struct dataset *find(struct store *store, struct str name)
     return found;
 }
 
+/* The row of a data set whose creation stopped half way. */
+static enum err_code find_row(struct store *store, struct str name, struct catalog_dataset *ret,
+                              bool *ret_found, struct err *err)
+{
+    struct row_list list = {0};
+    enum err_code code = catalog_datasets(store->catalog, collect_row, &list, err);
+    for (uint32_t i = 0; code == ERR_OK && i < list.count; i++) {
+        if (str_eq(str_of(list.rows[i].name), name)) {
+            *ret = list.rows[i];
+            *ret_found = true;
+        }
+    }
+    free(list.rows);
+    return code;
+}
+
 /* Under create_lock. */
 static enum err_code create(struct store *store, struct str name, struct dataset **ret,
                             struct err *err)
@@ -395,7 +417,11 @@ static enum err_code create(struct store *store, struct str name, struct dataset
     snprintf(row.name, sizeof(row.name), STR_FMT, STR_ARG(name));
     ERR_TRY(rng_system(&row.seed, sizeof(row.seed), err));
     ERR_TRY(io_create(store->opts.io_kind, &io, err));
-    ERR_TRY(catalog_add_dataset(store->catalog, &row, err));
+    bool is_begun = false;
+    ERR_TRY(find_row(store, name, &row, &is_begun, err));
+    if (!is_begun) {
+        ERR_TRY(catalog_add_dataset(store->catalog, &row, err));
+    }
     ERR_TRY(dataset_open(store, &row, io, &dataset, &ignored, err));
     pthread_mutex_lock(&store->list_lock);
     enum err_code code = list_add(store, dataset, err);
@@ -450,7 +476,7 @@ enum err_code store_health(struct store *store, struct err *err)
 {
     struct dataset *dataset = NULL;
     for (uint32_t i = 0; (dataset = dataset_at(store, i)) != NULL; i++) {
-        if (dataset_is_broken(dataset, err)) {
+        if (dataset_is_broken(dataset, err) || dataset_is_refusing(dataset, err)) {
             return err->code;
         }
         pthread_mutex_lock(&dataset->state_lock);

@@ -24,8 +24,10 @@
  * goes. In an earlier file the same can only be damage, and is reported. Opening always continues
  * in a fresh file, so a tail that was cut once is never written over.
  *
- * A failed write or sync breaks the log for good: after a failed fdatasync the kernel may have
- * dropped the dirty pages, and a retry that succeeds proves nothing.
+ * A failed write (a full disk) is cut back: the file is truncated to its last commit and synced, and
+ * the log is as if the group had never been. A failed sync breaks the log for good, that after the
+ * cut included: the kernel may have dropped the dirty pages, and a retry that succeeds proves
+ * nothing.
  */
 #include "storage/wal.h"
 
@@ -43,6 +45,7 @@
 #define WAL_PATH_BYTES     4096
 #define WAL_FILES_MAX      1000000u
 #define READ_BYTES         (1u << 20)
+#define PROBE_BYTES        (256u << 10)
 
 struct wal {
     char dir[WAL_PATH_BYTES];
@@ -416,12 +419,8 @@ enum err_code wal_append(struct wal *wal, struct str payload, uint64_t *ret_seq,
     }
     uint8_t *at = buf_reserve(&wal->group, WAL_RECORD_HEAD_BYTES + payload.len);
     if (at == NULL) {
-        /* The buffer is bad for good; what it held was never promised to anybody. */
-        buf_done(&wal->group);
-        wal->group = (struct buf){0};
-        wal->last_seq = wal->committed_seq;
-        (void)err_set(err, ERR_NOMEM, "no memory for a log record of %zu bytes", payload.len);
-        return break_log(wal, err);
+        wal->group.is_bad = false; /* the records gathered so far are still in it, whole */
+        return err_set(err, ERR_NOMEM, "no memory for a log record of %zu bytes", payload.len);
     }
     uint64_t seq = wal->last_seq + 1;
     wr_u32(at, (uint32_t)payload.len);
@@ -440,20 +439,59 @@ void wal_discard(struct wal *wal)
     wal->last_seq = wal->committed_seq;
 }
 
+/* A write behind the last commit failed, as `err` says: make it as if it had not been tried. */
+static enum err_code cut_back(struct wal *wal, struct io *io, struct err *err)
+{
+    struct err undo = {0};
+    if (io_truncate(io, wal->file, wal->file_off, &undo) != ERR_OK ||
+        io_sync(io, wal->file, &undo) != ERR_OK) {
+        return break_log(wal, err);
+    }
+    wal_discard(wal);
+    return err->code;
+}
+
 enum err_code wal_commit(struct wal *wal, struct io *io, struct err *err)
 {
     ERR_TRY(check_whole(wal, err));
     if (wal->group.len == 0) {
         return ERR_OK;
     }
-    if (io_write(io, wal->file, wal->file_off, wal->group.ptr, wal->group.len, err) != ERR_OK ||
-        io_sync(io, wal->file, err) != ERR_OK) {
+    if (io_write(io, wal->file, wal->file_off, wal->group.ptr, wal->group.len, err) != ERR_OK) {
+        return cut_back(wal, io, err);
+    }
+    if (io_sync(io, wal->file, err) != ERR_OK) {
         return break_log(wal, err);
     }
     wal->file_off += wal->group.len;
     wal->committed_seq = wal->last_seq;
     buf_clear(&wal->group);
     return ERR_OK;
+}
+
+enum err_code wal_probe(struct wal *wal, struct io *io, struct err *err)
+{
+    ERR_TRY(check_whole(wal, err));
+    ASSERT(wal->group.len == 0);
+    uint8_t *zeroes = calloc(1, PROBE_BYTES);
+    if (zeroes == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for %u bytes of log", PROBE_BYTES);
+    }
+    enum err_code code = io_write(io, wal->file, wal->file_off, zeroes, PROBE_BYTES, err);
+    free(zeroes);
+    if (code != ERR_OK) {
+        return cut_back(wal, io, err);
+    }
+    if (io_truncate(io, wal->file, wal->file_off, err) != ERR_OK ||
+        io_sync(io, wal->file, err) != ERR_OK) {
+        return break_log(wal, err);
+    }
+    return ERR_OK;
+}
+
+bool wal_is_broken(const struct wal *wal)
+{
+    return wal->is_broken;
 }
 
 enum err_code wal_rotate(struct wal *wal, struct io *io, uint64_t *ret_file, struct err *err)

@@ -3,8 +3,8 @@
  * A log is a run of files wal/00000001.log, ...; a record is a length, a checksum, a sequence
  * number and opaque bytes (dataset_record.h says what the data set puts in). Recovery reads records
  * in order and stops at the first that is torn or wrong IN THE LAST FILE (the file is cut there);
- * the same in an earlier file is ERR_CORRUPT. After a failed write or sync the log is broken: every
- * later append fails until reopened. The format is documented at the top of storage/wal.c.
+ * the same in an earlier file is ERR_CORRUPT. A failed write is cut back and the log goes on; after
+ * a failed sync, or where the cut fails, it is broken: every later append fails until reopened. The format is documented at the top of storage/wal.c.
  *
  * Thread: the data set's writer.
  */
@@ -43,8 +43,12 @@ void wal_discard(struct wal *wal);
 /* Add a record to the group being gathered; nothing is written yet. Its number is returned. */
 enum err_code wal_append(struct wal *wal, struct str payload, uint64_t *ret_seq,
                          struct err *err) ERR_MUST_CHECK;
-/* Write the gathered records and fdatasync: when it returns ERR_OK they are durable. */
+/* Write the gathered records and fdatasync: when it returns ERR_OK they are durable. When it fails
+ * and the log is not broken, they are surely not in it, and forgotten. */
 enum err_code wal_commit(struct wal *wal, struct io *io, struct err *err) ERR_MUST_CHECK;
+bool wal_is_broken(const struct wal *wal);
+/* Can it be written to? Tries with a quarter MiB, which it takes back. */
+enum err_code wal_probe(struct wal *wal, struct io *io, struct err *err) ERR_MUST_CHECK;
 /* Start a new file; returns its number. Records before it can be dropped once flushed. */
 enum err_code wal_rotate(struct wal *wal, struct io *io, uint64_t *ret_file,
                          struct err *err) ERR_MUST_CHECK;
