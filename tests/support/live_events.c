@@ -206,7 +206,6 @@ struct check {
     const struct snapshot *snapshot;
     struct read_ctx ctx;
     const struct source *source;
-    const uint8_t *counts;
     uint8_t *seen;
     uint32_t *owner; /* subject number + 1 of each user of each shard */
     uint32_t k_count;
@@ -373,25 +372,35 @@ static enum err_code check_all(struct check *check, struct err *err)
             ERR_TRY(check_source(check, err));
         }
     }
-    for (uint32_t k = 0; k < check->k_count; k++) {
-        if (check->seen[k] != check->counts[k]) {
-            return err_set(err, ERR_INVALID, "event %" PRIu32 " is there %u times, wanted %u", k,
-                           check->seen[k], check->counts[k]);
-        }
-    }
     return ERR_OK;
+}
+
+enum err_code live_look(const struct snapshot *snapshot, uint8_t *seen, uint32_t k_count,
+                        struct io *io, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct check check = {.snapshot = snapshot, .seen = seen, .k_count = k_count};
+    check.ctx = (struct read_ctx){.arena = arena, .io = io};
+    memset(seen, 0, k_count);
+    ERR_TRY(ARENA_NEW(arena, USERS, &check.owner, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)schema_count(snapshot->schema) + 1, &check.props, err));
+    return check_all(&check, err);
 }
 
 enum err_code live_check(const struct snapshot *snapshot, const uint8_t *counts, uint32_t k_count,
                          struct io *io, struct err *err)
 {
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
-    struct check check = {.snapshot = snapshot, .counts = counts, .k_count = k_count};
-    check.ctx = (struct read_ctx){.arena = arena, .io = io};
-    ERR_TRY(ARENA_NEW(arena, (size_t)k_count + 1, &check.seen, err));
-    ERR_TRY(ARENA_NEW(arena, USERS, &check.owner, err));
-    ERR_TRY(ARENA_NEW(arena, (size_t)schema_count(snapshot->schema) + 1, &check.props, err));
-    return check_all(&check, err);
+    uint8_t *seen = NULL;
+    ERR_TRY(ARENA_NEW(arena, (size_t)k_count + 1, &seen, err));
+    ERR_TRY(live_look(snapshot, seen, k_count, io, err));
+    for (uint32_t k = 0; k < k_count; k++) {
+        if (seen[k] != counts[k]) {
+            return err_set(err, ERR_INVALID, "event %" PRIu32 " is there %u times, wanted %u", k,
+                           seen[k], counts[k]);
+        }
+    }
+    return ERR_OK;
 }
 
 enum err_code live_check_dataset(struct dataset *dataset, const uint8_t *counts, uint32_t k_count,
@@ -418,6 +427,16 @@ static int remove_one(const char *path, const struct stat *stat, int flag, struc
     (void)flag;
     (void)ftw;
     return remove(path);
+}
+
+static int remove_below(const char *path, const struct stat *stat, int flag, struct FTW *ftw)
+{
+    return ftw->level == 0 ? 0 : remove_one(path, stat, flag, ftw);
+}
+
+void live_dir_clear(const char *dir)
+{
+    nftw(dir, remove_below, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 void live_dir_remove(const char *dir)

@@ -24,6 +24,9 @@ bool live_number(struct str event_id, uint32_t *ret);
 /* Which id event k belongs to, NUL-terminated. */
 void live_user(uint32_t k, char user[32], char anonymous[32]);
 
+/* How many times each event k < k_count is there; every row checked as live_check does. */
+enum err_code live_look(const struct snapshot *snapshot, uint8_t *seen, uint32_t k_count,
+                        struct io *io, struct err *err) ERR_MUST_CHECK;
 /* The snapshot holds event k exactly counts[k] (0 or 1) times for each k < k_count and nothing else; every
  * value of every row is right; every source is sorted; a subject is always the same id. ERR_INVALID says
  * the first thing that is not so. Rows of masked subjects are left out and count as absent. */
@@ -34,4 +37,5 @@ enum err_code live_check_dataset(struct dataset *dataset, const uint8_t *counts,
 
 /* A fresh folder under /tmp, and its end with all that is in it. */
 void live_dir_make(char dir[64]);
+void live_dir_clear(const char *dir); /* what is in it */
 void live_dir_remove(const char *dir);
