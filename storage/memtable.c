@@ -2,8 +2,9 @@
  *
  * What every row has (subject, time, arrival, event name, ids) is one record of 40 bytes in its
  * shard's row vector: one cache line to append and to gather, and the ids of a row lie behind one
- * pointer. A property is a vector of entries (row, value) per shard, in order of rows, so a rare
- * property costs only its values. Vectors are geometric: chunk c has base << c elements, elements
+ * pointer (an event_id that is a UUID as its 16 bytes). A property is a vector of entries (row,
+ * value) per shard, in order of rows, so a rare property costs only its values: 8 bytes for a string
+ * or a bool, 16 for the others. Vectors are geometric: chunk c has base << c elements, elements
  * never move, and a directory of a few pointers is all there is to grow.
  *
  *    shard --> rows     [r0 r1 r2 ...]                       published: a count, stored with
@@ -13,7 +14,7 @@
  *
  * Strings are codes of an insertion-ordered dictionary. A property whose dictionary grows past
  * DICT_VALUES_MAX while most of its values are new is not worth one: from that entry on the values
- * are plain bytes (`raw_from`), and a view that reaches that far shows the column as bytes.
+ * are plain bytes (`raw_from`), each behind its length, found through a pointer in `items`, and a view that reaches that far shows the column as bytes.
  *
  * A view is a permutation: (subject, time, row) sorted by (subject, time, event_id bytes, row),
  * with both keys beside the row number, so that extending it by new rows is a merge over sequential
@@ -25,10 +26,14 @@
  */
 #include "storage/memtable_int.h"
 
+#include "storage/uuid.h"
+
 #include "storage/base/hash.h"
+#include "storage/base/rng.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define ROW_BASE_BITS   8u /* first chunk of rows: 256 */
 #define ENTRY_BASE_BITS 5u /* first chunk of a property's entries: 32 */
@@ -36,6 +41,30 @@
 #define ARENA_FIRST     (16u << 10)
 #define ARENA_CHUNK     (1u << 20)
 #define DICT_VALUES_MAX 16384u /* beyond this a column must earn its dictionary */
+
+/* ---- memory ---- */
+
+void *mem_alloc(size_t bytes)
+{
+    if (bytes < MEM_MAP_BYTES) {
+        return malloc(bytes);
+    }
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return at == MAP_FAILED ? NULL : at;
+}
+
+void mem_free(void *at, size_t bytes)
+{
+    if (at == NULL) {
+        return;
+    }
+    if (bytes < MEM_MAP_BYTES) {
+        free(at);
+        return;
+    }
+    int failed = munmap(at, bytes);
+    ASSERT(failed == 0);
+}
 
 /* ---- chunked vector: growing ---- */
 
@@ -46,7 +75,7 @@ static void *cvec_grow(struct cvec *vec, uint32_t idx)
     uint32_t chunk = cvec_chunk_of(idx, vec->base_bits, &off);
     ASSERT(chunk < CVEC_CHUNKS);
     if (vec->chunks[chunk] == NULL) {
-        vec->chunks[chunk] = malloc((size_t)vec->elem_bytes << (chunk + vec->base_bits));
+        vec->chunks[chunk] = mem_alloc((size_t)vec->elem_bytes << (chunk + vec->base_bits));
         if (vec->chunks[chunk] == NULL) {
             return NULL;
         }
@@ -57,7 +86,7 @@ static void *cvec_grow(struct cvec *vec, uint32_t idx)
 static void cvec_done(struct cvec *vec)
 {
     for (uint32_t i = 0; i < CVEC_CHUNKS; i++) {
-        free(vec->chunks[i]);
+        mem_free(vec->chunks[i], (size_t)vec->elem_bytes << (i + vec->base_bits));
     }
 }
 
@@ -75,11 +104,8 @@ static void mem_dict_free(struct mem_dict *dict)
         values = older;
     }
     free(dict->slots);
-    free(dict->hashes);
     free(dict);
 }
-
-/* ---- memory ---- */
 
 static void add_bytes(struct memtable *memtable, uint64_t more)
 {
@@ -92,10 +118,12 @@ static char *arena_take(struct memtable *memtable, size_t len)
 {
     if (len > memtable->arena_left) {
         size_t want = MAX_OF(len, memtable->arena_chunk_bytes);
-        struct mem_arena_chunk *chunk = malloc(sizeof(*chunk) + want);
+        size_t total = sizeof(struct mem_arena_chunk) + want;
+        struct mem_arena_chunk *chunk = mem_alloc(total);
         if (chunk == NULL) {
             return NULL;
         }
+        chunk->bytes_total = total;
         chunk->older = memtable->arena;
         memtable->arena = chunk;
         memtable->arena_next = chunk->bytes;
@@ -106,6 +134,20 @@ static char *arena_take(struct memtable *memtable, size_t len)
     memtable->arena_next += len;
     memtable->arena_left -= len;
     add_bytes(memtable, len);
+    return at;
+}
+
+/* As arena_take, for a struct mem_raw. */
+static char *arena_take_aligned(struct memtable *memtable, size_t len)
+{
+    size_t over = (uintptr_t)memtable->arena_next % _Alignof(struct mem_raw);
+    size_t pad = over == 0 ? 0 : _Alignof(struct mem_raw) - over;
+    if (pad <= memtable->arena_left) {
+        memtable->arena_next += pad;
+        memtable->arena_left -= pad;
+    }
+    char *at = arena_take(memtable, len); /* a fresh chunk is aligned */
+    ASSERT((uintptr_t)at % _Alignof(struct mem_raw) == 0);
     return at;
 }
 
@@ -123,23 +165,22 @@ static enum err_code mem_dict_room(struct mem_dict *dict, struct err *err)
     }
     uint32_t cap = values == NULL ? 16 : values->cap * 2;
     struct mem_values *grown = malloc(sizeof(*grown) + cap * sizeof(grown->strs[0]));
-    uint32_t *slots = calloc((size_t)cap * 2, sizeof(*slots));
-    uint32_t *hashes = realloc(dict->hashes, cap * sizeof(*hashes));
-    if (hashes != NULL) {
-        dict->hashes = hashes;
-    }
-    if (grown == NULL || slots == NULL || hashes == NULL) {
+    struct mem_slot *slots = calloc((size_t)cap * 2, sizeof(*slots));
+    if (grown == NULL || slots == NULL) {
         free(grown);
         free(slots);
         return mem_no_memory(err);
     }
     uint32_t mask = cap * 2 - 1;
-    for (uint32_t code = 0; code < count; code++) {
-        uint32_t slot = hashes[code] & mask;
-        while (slots[slot] != 0) {
+    for (uint32_t i = 0; i < dict->slot_count; i++) {
+        if (dict->slots[i].code1 == 0) {
+            continue;
+        }
+        uint32_t slot = dict->slots[i].hash & mask;
+        while (slots[slot].code1 != 0) {
             slot = (slot + 1) & mask;
         }
-        slots[slot] = code + 1;
+        slots[slot] = dict->slots[i];
     }
     if (count > 0) {
         memcpy(grown->strs, values->strs, count * sizeof(grown->strs[0]));
@@ -154,18 +195,48 @@ static enum err_code mem_dict_room(struct mem_dict *dict, struct err *err)
     return ERR_OK;
 }
 
+static uint64_t load_bytes(const char *at, size_t bytes)
+{
+    uint64_t v = 0;
+    memcpy(&v, at, bytes);
+    return v;
+}
+
+/* Most values are short: two words, one multiplication, folded; under a secret seed. */
+static uint32_t value_hash(struct str value, uint64_t seed)
+{
+    if (value.len > 16) {
+        return (uint32_t)hash_str(value, seed);
+    }
+    uint64_t a = 0;
+    uint64_t b = 0;
+    if (value.len >= 8) {
+        a = load_bytes(value.ptr, 8);
+        b = load_bytes(value.ptr + value.len - 8, 8);
+    } else if (value.len >= 4) {
+        a = load_bytes(value.ptr, 4);
+        b = load_bytes(value.ptr + value.len - 4, 4);
+    } else {
+        for (size_t i = 0; i < value.len; i++) {
+            a = a << 8 | (unsigned char)value.ptr[i];
+        }
+    }
+    __uint128_t product = (__uint128_t)(a ^ seed) * (b ^ hash_mix(seed + value.len));
+    return (uint32_t)hash_mix((uint64_t)product ^ (uint64_t)(product >> 64));
+}
+
 /* Code of a value, added when new. */
 static enum err_code mem_dict_code(struct memtable *memtable, struct mem_dict *dict,
                                    struct str value, uint32_t *ret_code, struct err *err)
 {
     dict->adds++;
-    uint32_t hash = (uint32_t)hash_str(value, 0);
+    uint32_t hash = value_hash(value, memtable->seed);
     struct mem_values *values = atomic_load_explicit(&dict->values, memory_order_relaxed);
     if (dict->slot_count > 0) {
         uint32_t mask = dict->slot_count - 1;
-        for (uint32_t slot = hash & mask; dict->slots[slot] != 0; slot = (slot + 1) & mask) {
-            uint32_t code = dict->slots[slot] - 1;
-            if (dict->hashes[code] == hash && str_eq(values->strs[code], value)) {
+        for (uint32_t slot = hash & mask; dict->slots[slot].code1 != 0; slot = (slot + 1) & mask) {
+            uint32_t code = dict->slots[slot].code1 - 1;
+            if (dict->slots[slot].hash == hash && str_eq(values->strs[code], value)) {
                 *ret_code = code;
                 return ERR_OK;
             }
@@ -182,15 +253,14 @@ static enum err_code mem_dict_code(struct memtable *memtable, struct mem_dict *d
     values = atomic_load_explicit(&dict->values, memory_order_relaxed);
     uint32_t code = atomic_load_explicit(&dict->count, memory_order_relaxed);
     values->strs[code] = (struct str){copy, value.len};
-    dict->hashes[code] = hash;
     uint32_t mask = dict->slot_count - 1;
     uint32_t slot = hash & mask;
-    while (dict->slots[slot] != 0) {
+    while (dict->slots[slot].code1 != 0) {
         slot = (slot + 1) & mask;
     }
-    dict->slots[slot] = code + 1;
+    dict->slots[slot] = (struct mem_slot){.code1 = code + 1, .hash = hash};
     atomic_store_explicit(&dict->count, code + 1, memory_order_release);
-    add_bytes(memtable, sizeof(struct str) + 16);
+    add_bytes(memtable, sizeof(struct str) + 2 * sizeof(struct mem_slot));
     *ret_code = code;
     return ERR_OK;
 }
@@ -200,6 +270,8 @@ static enum err_code mem_dict_code(struct memtable *memtable, struct mem_dict *d
 enum err_code memtable_create(const struct schema *schema, uint64_t identity_version,
                               struct memtable **ret, struct err *err)
 {
+    uint64_t seed = 0;
+    ERR_TRY(rng_system(&seed, sizeof(seed), err));
     struct memtable *memtable = calloc(1, sizeof(*memtable));
     struct mem_dict *names = memtable == NULL ? NULL : mem_dict_create();
     if (names == NULL) {
@@ -208,6 +280,7 @@ enum err_code memtable_create(const struct schema *schema, uint64_t identity_ver
     }
     atomic_init(&memtable->refs, 1);
     memtable->schema = schema;
+    memtable->seed = seed;
     memtable->identity_version = identity_version;
     memtable->names = names;
     memtable->arena_chunk_bytes = ARENA_FIRST;
@@ -265,7 +338,7 @@ void memtable_unref(struct memtable *memtable)
     mem_dict_free(memtable->names);
     while (memtable->arena != NULL) {
         struct mem_arena_chunk *older = memtable->arena->older;
-        free(memtable->arena);
+        mem_free(memtable->arena, memtable->arena->bytes_total);
         memtable->arena = older;
     }
     free(memtable);
@@ -292,7 +365,7 @@ static enum err_code pointers_grow(struct cvec *vec, uint32_t idx, uint32_t *cap
 }
 
 static enum err_code shard_col(struct memtable *memtable, struct mem_shard *shard, uint32_t prop,
-                               struct mem_col **ret, struct err *err)
+                               enum col_type type, struct mem_col **ret, struct err *err)
 {
     if (prop >= shard->col_cap) {
         ERR_TRY(pointers_grow(&shard->cols, prop, &shard->col_cap, &shard->col_limit, err));
@@ -305,9 +378,11 @@ static enum err_code shard_col(struct memtable *memtable, struct mem_shard *shar
             return mem_no_memory(err);
         }
         atomic_init(&col->raw_from, NO_ENTRY);
-        col->entries.elem_bytes = sizeof(struct mem_entry);
+        bool is_wide = type != COL_STRING && type != COL_BOOL;
+        col->entries.elem_bytes = is_wide ? sizeof(struct mem_wide) : sizeof(struct mem_entry);
         col->entries.base_bits = ENTRY_BASE_BITS;
-        col->items.elem_bytes = sizeof(uint32_t);
+        col->items.elem_bytes =
+            type == COL_STRING ? sizeof(const struct mem_raw *) : sizeof(uint32_t);
         col->items.base_bits = ENTRY_BASE_BITS;
         add_bytes(memtable, sizeof(*col));
         atomic_store_explicit(at, col, memory_order_release);
@@ -356,26 +431,31 @@ static enum err_code put_string(struct memtable *memtable, struct mem_col *col, 
                               atomic_load_explicit(&col->count, memory_order_relaxed),
                               memory_order_relaxed); /* published by the entry's count */
     }
-    char *copy = arena_take(memtable, value.len);
-    if (copy == NULL || value.len > UINT32_MAX) {
+    const struct mem_raw **place = cvec_grow(&col->items, col->item_count);
+    struct mem_raw *raw = value.len > UINT32_MAX
+                              ? NULL
+                              : (void *)arena_take_aligned(memtable, sizeof(*raw) + value.len);
+    if (place == NULL || raw == NULL) {
         return mem_no_memory(err);
     }
+    raw->len = (uint32_t)value.len;
     if (value.len > 0) {
-        memcpy(copy, value.ptr, value.len);
+        memcpy(raw->bytes, value.ptr, value.len);
     }
-    entry->aux = (uint32_t)value.len;
-    entry->text = copy;
+    *place = raw;
+    entry->aux = col->item_count++;
+    add_bytes(memtable, sizeof(*place));
     return ERR_OK;
 }
 
 static enum err_code put_list(struct memtable *memtable, struct mem_col *col, uint32_t prop,
                               const struct event_batch *batch, const struct prop *value,
-                              struct mem_entry *entry, struct err *err)
+                              struct mem_wide *wide, struct err *err)
 {
     struct mem_dict *dict = NULL;
     ERR_TRY(prop_dict(memtable, prop, &dict, err));
-    entry->first = col->item_count;
-    entry->aux = value->list.count;
+    wide->first = col->item_count;
+    wide->entry.aux = value->list.count;
     for (uint32_t i = 0; i < value->list.count; i++) {
         uint32_t *item = cvec_grow(&col->items, col->item_count);
         if (item == NULL) {
@@ -393,23 +473,28 @@ static enum err_code put_prop(struct memtable *memtable, struct mem_shard *shard
                               uint32_t prop, struct err *err)
 {
     struct mem_col *col = NULL;
-    ERR_TRY(shard_col(memtable, shard, prop, &col, err));
+    ERR_TRY(shard_col(memtable, shard, prop, value->type, &col, err));
     uint32_t idx = atomic_load_explicit(&col->count, memory_order_relaxed);
     struct mem_entry *entry = cvec_grow(&col->entries, idx);
     if (entry == NULL) {
         return mem_no_memory(err);
     }
-    *entry = (struct mem_entry){.row = row};
+    struct mem_wide *wide = (struct mem_wide *)(void *)entry; /* of the wide types only */
+    entry->row = row;
     switch (value->type) {
     case COL_STRING: ERR_TRY(put_string(memtable, col, prop, value->string, entry, err)); break;
     case COL_NUMBER:
-        entry->i64 = value->number.m;
+        wide->i64 = value->number.m;
         entry->aux = value->number.scale;
         break;
-    case COL_BOOL: entry->i64 = value->boolean ? 1 : 0; break;
-    case COL_TIME: entry->i64 = value->ts_ms; break;
-    case COL_LIST: ERR_TRY(put_list(memtable, col, prop, batch, value, entry, err)); break;
+    case COL_BOOL: entry->aux = value->boolean ? 1 : 0; break;
+    case COL_TIME:
+        wide->i64 = value->ts_ms;
+        entry->aux = 0;
+        break;
+    case COL_LIST: ERR_TRY(put_list(memtable, col, prop, batch, value, wide, err)); break;
     }
+    add_bytes(memtable, col->entries.elem_bytes);
     atomic_store_explicit(&col->count, idx + 1, memory_order_release);
     return ERR_OK;
 }
@@ -424,8 +509,13 @@ enum err_code memtable_append(struct memtable *memtable, uint32_t shard_idx, uin
            event->anonymous_id.len <= USER_ID_BYTES_MAX);
     struct mem_shard *shard = &memtable->shards[shard_idx];
     struct mem_row *row = cvec_grow(&shard->row_vec, shard->rows);
-    char *ids =
-        arena_take(memtable, event->event_id.len + event->user_id.len + event->anonymous_id.len);
+    uint8_t packed[UUID_PACKED_BYTES];
+    bool is_uuid = uuid_text_pack(event->event_id, packed);
+    struct str parts[3] = {event->event_id, event->user_id, event->anonymous_id};
+    if (is_uuid) {
+        parts[0] = (struct str){(const char *)packed, sizeof(packed)};
+    }
+    char *ids = arena_take(memtable, parts[0].len + parts[1].len + parts[2].len);
     if (row == NULL || ids == NULL) {
         return mem_no_memory(err);
     }
@@ -433,10 +523,10 @@ enum err_code memtable_append(struct memtable *memtable, uint32_t shard_idx, uin
                             .arrival_ms = arrival_ms,
                             .subject = subject,
                             .ids = ids,
-                            .event_id_len = (uint16_t)event->event_id.len,
-                            .user_id_len = (uint16_t)event->user_id.len,
-                            .anonymous_id_len = (uint16_t)event->anonymous_id.len};
-    struct str parts[3] = {event->event_id, event->user_id, event->anonymous_id};
+                            .event_id_len = (uint16_t)parts[0].len,
+                            .user_id_len = (uint16_t)parts[1].len,
+                            .anonymous_id_len = (uint16_t)parts[2].len,
+                            .is_uuid = is_uuid};
     for (uint32_t i = 0; i < 3; i++) {
         if (parts[i].len > 0) {
             memcpy(ids, parts[i].ptr, parts[i].len);
@@ -448,7 +538,7 @@ enum err_code memtable_append(struct memtable *memtable, uint32_t shard_idx, uin
         const struct prop *prop = &batch->props[event->prop_first + i];
         ERR_TRY(put_prop(memtable, shard, shard->rows, batch, prop, prop_cols[i], err));
     }
-    add_bytes(memtable, sizeof(*row) + event->prop_count * sizeof(struct mem_entry));
+    add_bytes(memtable, sizeof(*row));
     shard->rows++;
     memtable->rows++;
     return ERR_OK;

@@ -48,11 +48,14 @@ struct mem_values {
     struct str strs[];
 };
 
+struct mem_slot {
+    uint32_t code1; /* code + 1; 0 = empty */
+    uint32_t hash;
+};
 struct mem_dict {
     _Atomic uint32_t count;
     struct mem_values *_Atomic values;
-    uint32_t *slots;  /* writer only: code + 1 */
-    uint32_t *hashes; /* writer only, by code */
+    struct mem_slot *slots; /* writer only */
     uint32_t slot_count;
     uint64_t adds; /* values asked for: what the dictionary serves */
 };
@@ -63,24 +66,35 @@ struct mem_row {
     uint32_t subject;
     uint32_t name_code;
     const char *ids; /* event_id, user_id, anonymous_id, one after another */
+    /* Bytes behind `ids`. An event_id of UUID_PACKED_BYTES with is_uuid stands for its text. */
     uint16_t event_id_len, user_id_len, anonymous_id_len;
+    bool is_uuid;
 };
 
+/* A value of a property. Strings and bools are just this; the others are the start of a mem_wide. */
 struct mem_entry {
     uint32_t row;
-    uint32_t aux; /* string: code, or length; number: scale; list: count */
+    uint32_t aux; /* string: code, or place in raws; bool: the value; number: scale; list: count */
+};
+struct mem_wide {
+    struct mem_entry entry;
     union {
-        int64_t i64;      /* number, bool, timestamp */
-        const char *text; /* string from raw_from on */
-        uint64_t first;   /* list: first of its codes in items */
+        int64_t i64;    /* number, timestamp */
+        uint64_t first; /* list: first of its codes in items */
     };
+};
+
+/* A string that is worth no dictionary: its length, then its bytes. */
+struct mem_raw {
+    uint32_t len;
+    char bytes[];
 };
 
 struct mem_col {
     _Atomic uint32_t count;    /* entries; release after the entry is written */
     _Atomic uint32_t raw_from; /* first entry that is plain bytes; NO_ENTRY */
     struct cvec entries;
-    struct cvec items; /* u32 codes of lists */
+    struct cvec items; /* list: u32 codes; string: const struct mem_raw *, from raw_from on */
     uint32_t item_count;
 };
 
@@ -112,6 +126,7 @@ struct mem_shard {
 
 struct mem_arena_chunk {
     struct mem_arena_chunk *older;
+    size_t bytes_total; /* of the chunk, this header included */
     char bytes[];
 };
 
@@ -122,6 +137,7 @@ struct memtable {
     _Atomic uint64_t bytes;
     _Atomic uint64_t rows_published;
     uint64_t rows;
+    uint64_t seed; /* of the dictionaries' hash */
     struct mem_arena_chunk *arena;
     char *arena_next;
     size_t arena_left;
@@ -134,6 +150,12 @@ struct memtable {
 };
 
 void mem_perm_unref(struct perm *perm); /* memtable_view.c */
+
+/* Memory that goes back to the system when it is freed: what is large is mapped on its own, so that a
+ * flushed memtable leaves no holes in the heap. */
+#define MEM_MAP_BYTES ((size_t)64 << 10)
+void *mem_alloc(size_t bytes);
+void mem_free(void *at, size_t bytes); /* NULL is fine */
 
 static inline enum err_code mem_no_memory(struct err *err)
 {

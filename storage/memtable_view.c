@@ -6,24 +6,45 @@
  */
 #include "storage/memtable_int.h"
 
+#include "storage/uuid.h"
+
 #include "storage/base/size.h"
 
 #include <stdlib.h>
 
+#define RADIX_BITS     11u
+#define RADIX_ROWS_MIN 512u /* fewer are not worth clearing a table of counts */
+#define RUN_MOVES_MAX  4096u
+
 /* ---- the permutation ---- */
+
+static size_t perm_bytes(uint32_t count)
+{
+    return sizeof(struct perm) + (size_t)count * sizeof(struct perm_entry);
+}
 
 void mem_perm_unref(struct perm *perm)
 {
     if (perm != NULL && atomic_fetch_sub_explicit(&perm->refs, 1, memory_order_acq_rel) == 1) {
-        free(atomic_load(&perm->places));
+        mem_free(atomic_load(&perm->places), (size_t)perm->count * sizeof(uint32_t));
         free(perm->zones);
-        free(perm);
+        mem_free(perm, perm_bytes(perm->count));
     }
 }
 
 static const struct mem_row *row_at(const struct mem_shard *shard, uint32_t row)
 {
     return cvec_at(&shard->row_vec, row);
+}
+
+/* The event_id as it came; `text` is room for a UUID's. */
+static struct str event_id_of(const struct mem_row *row, char text[UUID_TEXT_BYTES])
+{
+    if (!row->is_uuid) {
+        return (struct str){row->ids, row->event_id_len};
+    }
+    uuid_text_unpack((const uint8_t *)row->ids, text);
+    return (struct str){text, UUID_TEXT_BYTES};
 }
 
 static int perm_cmp(const struct perm_entry *a, const struct perm_entry *b,
@@ -37,14 +58,88 @@ static int perm_cmp(const struct perm_entry *a, const struct perm_entry *b,
     }
     const struct mem_row *x = row_at(shard, a->row);
     const struct mem_row *y = row_at(shard, b->row);
-    int order =
-        str_cmp((struct str){x->ids, x->event_id_len}, (struct str){y->ids, y->event_id_len});
+    int order = 0;
+    if (x->is_uuid == y->is_uuid) { /* packed or as they came: one order */
+        order =
+            str_cmp((struct str){x->ids, x->event_id_len}, (struct str){y->ids, y->event_id_len});
+    } else {
+        char x_text[UUID_TEXT_BYTES], y_text[UUID_TEXT_BYTES];
+        order = str_cmp(event_id_of(x, x_text), event_id_of(y, y_text));
+    }
     return order != 0 ? order : (a->row > b->row) - (a->row < b->row);
 }
 
 static int perm_cmp_qsort(const void *a, const void *b, void *shard)
 {
     return perm_cmp(a, b, shard);
+}
+
+/* Order of one subject's rows, which mostly came in the order of time. */
+static void sort_run(struct perm_entry *run, uint32_t count, struct mem_shard *shard)
+{
+    uint32_t moves = 0;
+    for (uint32_t i = 1; i < count; i++) {
+        struct perm_entry entry = run[i];
+        uint32_t at = i;
+        for (; at > 0 && perm_cmp(&run[at - 1], &entry, shard) > 0; at--) {
+            run[at] = run[at - 1];
+            moves++;
+        }
+        run[at] = entry;
+        if (moves > RUN_MOVES_MAX) { /* not by insertion, then: it would be quadratic */
+            qsort_r(run, count, sizeof(*run), perm_cmp_qsort, shard);
+            return;
+        }
+    }
+}
+
+/* By subject with stable passes over its digits (least significant first), then within each subject.
+ * `spare` is room for as many. */
+static void sort_entries(struct perm_entry *entries, struct perm_entry *spare, uint32_t count,
+                         struct mem_shard *shard)
+{
+    uint32_t low = UINT32_MAX;
+    uint32_t high = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        low = MIN_OF(low, entries[i].subject);
+        high = MAX_OF(high, entries[i].subject);
+    }
+    if (count < RADIX_ROWS_MIN) {
+        qsort_r(entries, count, sizeof(*entries), perm_cmp_qsort, shard);
+        return;
+    }
+    struct perm_entry *from = entries;
+    struct perm_entry *to = spare;
+    uint32_t span = high - low;
+    for (uint32_t shift = 0; shift < 32 && span >> shift != 0; shift += RADIX_BITS) {
+        uint32_t starts[1u << RADIX_BITS] = {0};
+        uint32_t sum = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            starts[(from[i].subject - low) >> shift & ((1u << RADIX_BITS) - 1)]++;
+        }
+        for (uint32_t digit = 0; digit < 1u << RADIX_BITS; digit++) {
+            uint32_t here = starts[digit];
+            starts[digit] = sum;
+            sum += here;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            to[starts[(from[i].subject - low) >> shift & ((1u << RADIX_BITS) - 1)]++] = from[i];
+        }
+        struct perm_entry *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    if (from != entries) {
+        memcpy(entries, from, (size_t)count * sizeof(*entries));
+    }
+    for (uint32_t begin = 0; begin < count;) {
+        uint32_t end = begin + 1;
+        while (end < count && entries[end].subject == entries[begin].subject) {
+            end++;
+        }
+        sort_run(entries + begin, end - begin, shard);
+        begin = end;
+    }
 }
 
 /* First place in run[begin, end) whose entry is greater than `key`, looked for in growing steps. */
@@ -87,10 +182,10 @@ static void merge_tail(const struct perm_entry *old, uint32_t old_count,
 static struct perm *perm_create(uint32_t count)
 {
     uint32_t blocks = (count + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    struct perm *perm = malloc(sizeof(*perm) + (size_t)count * sizeof(perm->entries[0]));
+    struct perm *perm = mem_alloc(perm_bytes(count));
     int64_t *zones = malloc(blocks * 2 * sizeof(*zones));
     if (perm == NULL || zones == NULL) {
-        free(perm);
+        mem_free(perm, perm_bytes(count));
         free(zones);
         return NULL;
     }
@@ -139,23 +234,25 @@ static struct perm *perm_build(struct mem_shard *shard, const struct perm *known
     }
     uint32_t old_count = known == NULL ? 0 : known->count;
     uint32_t tail_count = count - old_count;
-    struct perm_entry *tail = perm->entries;
-    if (old_count > 0) {
-        tail = malloc((size_t)tail_count * sizeof(*tail));
-        if (tail == NULL) {
-            mem_perm_unref(perm);
-            return NULL;
-        }
+    size_t tail_bytes = (size_t)tail_count * sizeof(struct perm_entry);
+    struct perm_entry *tail = old_count == 0 ? perm->entries : mem_alloc(tail_bytes);
+    struct perm_entry *spare = mem_alloc(tail_bytes);
+    if (tail == NULL || spare == NULL) {
+        mem_free(old_count == 0 ? NULL : tail, tail_bytes);
+        mem_free(spare, tail_bytes);
+        mem_perm_unref(perm);
+        return NULL;
     }
     for (uint32_t i = 0; i < tail_count; i++) {
         const struct mem_row *row = row_at(shard, old_count + i);
         tail[i] = (struct perm_entry){row->time_ms, row->subject, old_count + i};
     }
-    qsort_r(tail, tail_count, sizeof(*tail), perm_cmp_qsort, shard);
+    sort_entries(tail, spare, tail_count, shard);
     if (old_count > 0) {
         merge_tail(known->entries, old_count, tail, tail_count, perm->entries, shard);
-        free(tail);
+        mem_free(tail, tail_bytes);
     }
+    mem_free(spare, tail_bytes);
     perm_zones(perm);
     return perm;
 }
@@ -381,7 +478,7 @@ static enum err_code read_ids(const struct memtable_view *view, struct read_ctx 
     ERR_TRY(ARENA_NEW(ctx->arena, (size_t)vec->rows + 1, &offs, err));
     for (uint32_t i = 0; i < vec->rows; i++) {
         const struct mem_row *row = row_at(view->shard, entries[i].row);
-        total += col == COL_EVENT_ID  ? row->event_id_len
+        total += col == COL_EVENT_ID  ? (row->is_uuid ? UUID_TEXT_BYTES : row->event_id_len)
                  : col == COL_USER_ID ? row->user_id_len
                                       : row->anonymous_id_len;
     }
@@ -390,9 +487,10 @@ static enum err_code read_ids(const struct memtable_view *view, struct read_ctx 
     uint32_t off = 0;
     for (uint32_t i = 0; i < vec->rows; i++) {
         const struct mem_row *row = row_at(view->shard, entries[i].row);
-        struct str id = {row->ids, row->event_id_len};
-        if (col != COL_EVENT_ID) {
-            id = (struct str){row->ids + row->event_id_len, row->user_id_len};
+        char text[UUID_TEXT_BYTES];
+        struct str id = {row->ids + row->event_id_len, row->user_id_len};
+        if (col == COL_EVENT_ID) {
+            id = event_id_of(row, text);
         }
         if (col == COL_ANONYMOUS_ID) {
             id = (struct str){id.ptr + id.len, row->anonymous_id_len};
@@ -450,7 +548,7 @@ static const uint32_t *perm_places(struct perm *perm)
     if (places != NULL) {
         return places;
     }
-    uint32_t *made = malloc((size_t)perm->count * sizeof(*made));
+    uint32_t *made = mem_alloc((size_t)perm->count * sizeof(*made));
     if (made == NULL) {
         return NULL;
     }
@@ -461,7 +559,7 @@ static const uint32_t *perm_places(struct perm *perm)
                                                 memory_order_acquire)) {
         return made;
     }
-    free(made);
+    mem_free(made, (size_t)perm->count * sizeof(*made));
     return places;
 }
 
@@ -486,11 +584,12 @@ static enum err_code gather_entries(const struct memtable_view *view, struct rea
     uint32_t begin = block * BLOCK_ROWS;
     for (uint32_t i = 0; i < entry_count;) {
         uint32_t run = MIN_OF(cvec_run(&col->entries, i), entry_count - i);
-        const struct mem_entry *entry = cvec_at(&col->entries, i);
-        for (uint32_t k = 0; k < run; k++) {
-            uint32_t place = places[entry[k].row] - begin;
+        const char *at = cvec_at(&col->entries, i);
+        for (uint32_t k = 0; k < run; k++, at += col->entries.elem_bytes) {
+            const struct mem_entry *entry = (const struct mem_entry *)(const void *)at;
+            uint32_t place = places[entry->row] - begin;
             if (place < rows) {
-                found[place] = &entry[k];
+                found[place] = entry;
                 idx[place] = i + k;
                 present[place / 64] |= 1ULL << (place % 64);
             }
@@ -511,10 +610,21 @@ static enum err_code gather_entries(const struct memtable_view *view, struct rea
     return ERR_OK;
 }
 
+static const struct mem_wide *wide_of(const struct mem_entry *entry)
+{
+    return (const struct mem_wide *)(const void *)entry;
+}
+
+static struct str raw_value(const struct mem_col *col, const struct mem_entry *entry)
+{
+    const struct mem_raw *const *raw = cvec_at(&col->items, entry->aux);
+    return (struct str){(*raw)->bytes, (*raw)->len};
+}
+
 static enum err_code fill_bytes(const struct memtable_view *view, struct read_ctx *ctx,
-                                uint32_t col, const struct mem_entry *const *entries,
-                                const uint32_t *idx, uint32_t raw_from, struct vec *vec,
-                                struct err *err)
+                                uint32_t col, const struct mem_col *mem_col,
+                                const struct mem_entry *const *entries, const uint32_t *idx,
+                                uint32_t raw_from, struct vec *vec, struct err *err)
 {
     const struct dict *dict = NULL;
     struct str *strs = NULL;
@@ -525,8 +635,8 @@ static enum err_code fill_bytes(const struct memtable_view *view, struct read_ct
     ERR_TRY(ARENA_NEW(ctx->arena, vec->value_count, &strs, err));
     ERR_TRY(ARENA_NEW(ctx->arena, (size_t)vec->value_count + 1, &offs, err));
     for (uint32_t i = 0; i < vec->value_count; i++) {
-        strs[i] = idx[i] < raw_from ? dict_value(dict, entries[i]->aux)
-                                    : (struct str){entries[i]->text, entries[i]->aux};
+        strs[i] =
+            idx[i] < raw_from ? dict_value(dict, entries[i]->aux) : raw_value(mem_col, entries[i]);
         total += strs[i].len;
         if (total > UINT32_MAX) {
             return err_set(err, ERR_LIMIT, "a block of strings has more than 4 GiB");
@@ -555,7 +665,7 @@ static enum err_code fill_numbers(struct read_ctx *ctx, const struct mem_entry *
     ERR_TRY(arena_alloc_raw(ctx->arena, vec->value_count * sizeof(*out), (void **)&out, err));
     ERR_TRY(arena_alloc_raw(ctx->arena, vec->value_count, (void **)&scales, err));
     for (uint32_t i = 0; i < vec->value_count; i++) {
-        out[i] = entries[i]->i64;
+        out[i] = wide_of(entries[i])->i64;
         scales[i] = (uint8_t)entries[i]->aux;
         is_uniform = is_uniform && scales[i] == scales[0];
         doubles += scales[i] == NUM_DOUBLE;
@@ -595,7 +705,8 @@ static enum err_code fill_list(const struct memtable_view *view, struct read_ctx
     ERR_TRY(arena_alloc_raw(ctx->arena, total * sizeof(*codes), (void **)&codes, err));
     for (uint32_t i = 0; i < vec->value_count; i++) {
         for (uint32_t k = 0; k < entries[i]->aux; k++) {
-            const uint32_t *code = cvec_at(&mem_col->items, (uint32_t)entries[i]->first + k);
+            const uint32_t *code =
+                cvec_at(&mem_col->items, (uint32_t)wide_of(entries[i])->first + k);
             codes[offs[i] + k] = *code;
         }
     }
@@ -614,7 +725,7 @@ static enum err_code fill_values(const struct memtable_view *view, struct read_c
     switch (type) {
     case COL_STRING:
         if (raw_from < entry_count) {
-            return fill_bytes(view, ctx, col, entries, idx, raw_from, vec, err);
+            return fill_bytes(view, ctx, col, mem_col, entries, idx, raw_from, vec, err);
         } else {
             uint32_t *codes = NULL;
             ERR_TRY(arena_alloc_raw(ctx->arena, vec->value_count * sizeof(*codes), (void **)&codes,
@@ -631,7 +742,7 @@ static enum err_code fill_values(const struct memtable_view *view, struct read_c
         uint8_t *out = NULL;
         ERR_TRY(arena_alloc_raw(ctx->arena, vec->value_count, (void **)&out, err));
         for (uint32_t i = 0; i < vec->value_count; i++) {
-            out[i] = entries[i]->i64 != 0;
+            out[i] = entries[i]->aux != 0;
         }
         vec->kind = VEC_BOOL;
         vec->u8 = out;
@@ -641,7 +752,7 @@ static enum err_code fill_values(const struct memtable_view *view, struct read_c
         int64_t *out = NULL;
         ERR_TRY(arena_alloc_raw(ctx->arena, vec->value_count * sizeof(*out), (void **)&out, err));
         for (uint32_t i = 0; i < vec->value_count; i++) {
-            out[i] = entries[i]->i64;
+            out[i] = wide_of(entries[i])->i64;
         }
         vec->kind = VEC_I64;
         vec->i64 = out;
@@ -675,7 +786,7 @@ static enum err_code op_read(const struct source *source, struct read_ctx *ctx, 
                                &present, &vec.value_count, err));
         if (vec.value_count > 0) {
             vec.present = vec.value_count == vec.rows ? NULL : present;
-            ctx->bytes_read += vec.value_count * sizeof(struct mem_entry);
+            ctx->bytes_read += (uint64_t)vec.value_count * mem_col->entries.elem_bytes;
             ERR_TRY(fill_values(view, ctx, col, schema_col(view->memtable->schema, prop)->type,
                                 mem_col, entry_count, entries, idx, &vec, err));
         }

@@ -216,6 +216,62 @@ static void a_property_of_many_values_is_shown_as_bytes(void **state)
     expect_view(f, 1, rows, ROWS, ROWS);
 }
 
+/* UUIDs are kept as bytes, other ids as text: they come back as they came, and sort by their text. */
+static void event_ids_of_any_form_come_back_and_sort_by_their_bytes(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const FORMS[] = {
+        "%08x-0000-4000-8000-00000000000a", /* a UUID */
+        "%08X-0000-4000-8000-00000000000A", /* upper case: not the canonical form */
+        "%08x-0000-4000-8000-00000000000",  /* too short */
+        "%08x-0000-4000-8000x00000000000a", /* a dash is missing */
+        "%08x-0000-4000-8000-0000000000ga", /* no digit */
+        "%08x",
+    };
+    struct err err = {0};
+    struct rng rng = rng_init(live_test_seed());
+    struct mem_row *rows = NULL;
+    enum { ROWS = 3000 };
+    assert_ok(ARENA_NEW(f->arena, ROWS, &rows, &err));
+    for (uint32_t i = 0; i < ROWS; i++) {
+        char text[64];
+        uint32_t number = (uint32_t)rng_below(&rng, 3) << 28 | (i * 2654435761u) >> 4;
+        const char *form = FORMS[rng_below(&rng, COUNT_OF(FORMS))];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(text, sizeof(text), form, number);
+#pragma GCC diagnostic pop
+        rows[i] = (struct mem_row){.subject = 3, .time_ms = 5, .name = STR("x")};
+        assert_ok(arena_str(f->arena, str_of(text), &rows[i].event_id, &err));
+        rows[i].user_id = STR("u");
+        append(f, 4, &rows[i]);
+    }
+    memtable_publish(f->memtable);
+    expect_view(f, 4, rows, ROWS, ROWS);
+}
+
+/* Subjects from all of their range, and one whose events come latest first. */
+static void rows_in_the_worst_order_are_sorted(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct rng rng = rng_init(live_test_seed());
+    struct mem_row *rows = NULL;
+    enum { ROWS = 5000 };
+    assert_ok(ARENA_NEW(f->arena, ROWS, &rows, &err));
+    for (uint32_t i = 0; i < ROWS; i++) {
+        bool is_odd = i % 2 == 1;
+        rows[i] = (struct mem_row){.subject = is_odd ? 7 : (uint32_t)rng_next(&rng),
+                                   .time_ms = is_odd ? -(int64_t)i : (int64_t)i,
+                                   .name = STR("x"),
+                                   .user_id = STR("u")};
+        assert_ok(arena_printf(f->arena, &rows[i].event_id, &err, "id-%u", i));
+        append(f, 2, &rows[i]);
+    }
+    memtable_publish(f->memtable);
+    expect_view(f, 2, rows, ROWS, ROWS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +281,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_view_outlives_the_memtables_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(a_property_of_many_values_is_shown_as_bytes, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(event_ids_of_any_form_come_back_and_sort_by_their_bytes,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_in_the_worst_order_are_sorted, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
