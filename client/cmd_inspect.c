@@ -93,7 +93,6 @@ static enum err_code sum_add(struct inspect *inspect, const struct inspect_col *
     inspect->cols[i].value_count += col->value_count;
     inspect->cols[i].bytes += col->bytes;
     inspect->cols[i].dict_bytes += col->dict_bytes;
-    inspect->cols[i].bitmap_bytes += col->bitmap_bytes;
     return ERR_OK;
 }
 
@@ -248,8 +247,7 @@ static enum err_code folder_report(struct inspect *inspect, struct err *err)
     buf_printf(out, "\n%" PRIu64 " segments · %" PRIu64 " rows · ", inspect->segments,
                inspect->rows);
     draw_bytes(inspect->bytes, out);
-    buf_printf(out,
-               ", %.2f bytes per event (columns with dictionaries and bitmaps above; subject sets ",
+    buf_printf(out, ", %.2f bytes per event (columns with dictionaries above; subject sets ",
                (double)inspect->bytes / (double)MAX_OF(inspect->rows, UINT64_C(1)));
     draw_bytes(inspect->set_bytes, out);
     buf_z(out, ", footers ");

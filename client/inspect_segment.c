@@ -30,7 +30,7 @@ void inspect_time(int64_t ts_ms, struct buf *out)
 
 uint64_t inspect_col_bytes(const struct inspect_col *col)
 {
-    return col->bytes + col->dict_bytes + col->bitmap_bytes;
+    return col->bytes + col->dict_bytes;
 }
 
 struct inspect_col inspect_col_of(const struct segment *segment, uint32_t idx)
@@ -43,7 +43,6 @@ struct inspect_col inspect_col_of(const struct segment *segment, uint32_t idx)
         .value_count = info.value_count,
         .bytes = info.bytes,
         .dict_bytes = info.dict_bytes,
-        .bitmap_bytes = info.bitmap_bytes,
         .block_count = segment_source(segment)->block_count,
     };
 }
@@ -98,12 +97,12 @@ enum err_code inspect_cols_draw(const struct inspect_col *cols, uint32_t count,
                                 uint64_t total_bytes, bool has_colour, struct buf *out,
                                 struct err *err)
 {
-    static const char *const HEADERS[] = {"column",  "type",  "values", "blocks",    "dictionary",
-                                          "bitmaps", "bytes", "share",  "per event", "encodings"};
+    static const char *const HEADERS[] = {"column", "type",  "values",    "blocks",   "dictionary",
+                                          "bytes",  "share", "per event", "encodings"};
     CLEANUP(sheet_done) struct sheet sheet;
     sheet_init(&sheet);
     for (uint32_t i = 0; i < COUNT_OF(HEADERS) - (encodings_of == NULL); i++) {
-        ERR_TRY(sheet_col(&sheet, str_of(HEADERS[i]), i >= 2 && i <= 8, err));
+        ERR_TRY(sheet_col(&sheet, str_of(HEADERS[i]), i >= 2 && i <= 7, err));
     }
     for (uint32_t i = 0; i < count; i++) {
         const struct inspect_col *col = &cols[i];
@@ -114,16 +113,15 @@ enum err_code inspect_cols_draw(const struct inspect_col *cols, uint32_t count,
         ERR_TRY(set_uint(&sheet, 2, col->value_count, err));
         ERR_TRY(set_uint(&sheet, 3, col->bytes, err));
         ERR_TRY(set_uint(&sheet, 4, col->dict_bytes, err));
-        ERR_TRY(set_uint(&sheet, 5, col->bitmap_bytes, err));
-        ERR_TRY(set_uint(&sheet, 6, bytes, err));
-        ERR_TRY(set_real(&sheet, 7, "%",
+        ERR_TRY(set_uint(&sheet, 5, bytes, err));
+        ERR_TRY(set_real(&sheet, 6, "%",
                          total_bytes > 0 ? (double)bytes * 100 / (double)total_bytes : 0, err));
-        ERR_TRY(set_real(&sheet, 8, "", rows > 0 ? (double)bytes / (double)rows : 0, err));
+        ERR_TRY(set_real(&sheet, 7, "", rows > 0 ? (double)bytes / (double)rows : 0, err));
         if (encodings_of != NULL) {
             CLEANUP(buf_freep) struct buf names = {0};
             inspect_encodings(encodings_of, i, &names);
             ERR_TRY(buf_check(&names, err));
-            ERR_TRY(sheet_set(&sheet, 9, buf_as_str(&names), NULL, err));
+            ERR_TRY(sheet_set(&sheet, 8, buf_as_str(&names), NULL, err));
         }
     }
     return sheet_draw(&sheet, has_colour, out, err);
@@ -139,10 +137,9 @@ void inspect_cols_json(const struct inspect_col *cols, uint32_t count,
         json_text(col->name, out);
         buf_printf(out,
                    ",\"type\":\"%s\",\"builtin\":%s,\"values\":%" PRIu64 ",\"block_bytes\":%" PRIu64
-                   ",\"dictionary_bytes\":%" PRIu64 ",\"bitmap_bytes\":%" PRIu64
-                   ",\"bytes\":%" PRIu64,
+                   ",\"dictionary_bytes\":%" PRIu64 ",\"bytes\":%" PRIu64,
                    col_type_name(col->type), col->is_builtin ? "true" : "false", col->value_count,
-                   col->bytes, col->dict_bytes, col->bitmap_bytes, inspect_col_bytes(col));
+                   col->bytes, col->dict_bytes, inspect_col_bytes(col));
         if (encodings_of != NULL) {
             CLEANUP(buf_freep) struct buf names = {0};
             inspect_encodings(encodings_of, i, &names);
@@ -202,8 +199,7 @@ static enum err_code blocks_draw(const struct segment *segment, uint32_t idx, bo
     }
     buf_z(out, "\nblocks of ");
     term_text(col.name, false, out);
-    buf_printf(out, " (%s; %u dictionary values, %u row bitmaps)\n", col_type_name(col.type),
-               col.dict_count, col.bitmap_count);
+    buf_printf(out, " (%s; %u dictionary values)\n", col_type_name(col.type), col.dict_count);
     return sheet_draw(&sheet, has_colour, out, err);
 }
 

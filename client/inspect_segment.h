@@ -9,7 +9,7 @@ struct inspect_col {
     struct str name;
     enum col_type type;
     bool is_builtin;
-    uint64_t value_count, bytes, dict_bytes, bitmap_bytes;
+    uint64_t value_count, bytes, dict_bytes;
     uint64_t block_count;
 };
 struct inspect_opts {

@@ -57,7 +57,7 @@ struct ints_stats {
     uint64_t unit;
     uint32_t run_count;
     uint64_t base_max; /* largest distance of a mini-block's minimum from `min`, in units */
-    size_t for_bits_bytes, delta_bits_bytes;
+    size_t for_bits_bytes, delta_bits_bytes, patch_bits_bytes;
     int64_t first_min, first_max, step_min, step_max;
 };
 
@@ -116,6 +116,75 @@ static void mini_steps(const uint64_t *values, uint32_t count, int64_t *ret_min,
     *ret_max = max;
 }
 
+/* How the steps of one mini-block are split into low bits and patches. */
+struct patch_plan {
+    unsigned width;
+    uint32_t patch_count;
+    unsigned high_width; /* 0 where there are no patches */
+    size_t bytes;
+};
+
+#define PATCH_PLACE_BITS 7u /* a step's place in a mini-block */
+
+_Static_assert(INTS_MINI <= 1u << PATCH_PLACE_BITS, "places of steps fit");
+
+static size_t patch_bytes(uint32_t step_count, unsigned width, uint32_t patch_count,
+                          unsigned high_width)
+{
+    return bits_bytes(step_count, width) + bits_bytes(patch_count, PATCH_PLACE_BITS) +
+           bits_bytes(patch_count, high_width);
+}
+
+static uint64_t zigzag_of(int64_t v)
+{
+    return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+}
+
+static int64_t unzigzag_of(uint64_t v)
+{
+    return (int64_t)(v >> 1 ^ (0 - (v & 1)));
+}
+
+/* The width that takes the fewest bytes. A step is patched when it is negative or too long: how many
+ * are follows from how many steps have each length. */
+static struct patch_plan patch_plan_of(const uint64_t *values, uint32_t count)
+{
+    uint32_t lens[65] = {0}; /* steps not negative, by their length in bits */
+    uint32_t negative_count = 0;
+    unsigned longest = 0;
+    for (uint32_t i = 1; i < count; i++) {
+        int64_t step = (int64_t)(values[i] - values[i - 1]);
+        uint64_t size = step < 0 ? ~(uint64_t)step : (uint64_t)step;
+        unsigned len = size == 0 ? 0 : 64u - (unsigned)__builtin_clzll(size);
+        longest = len > longest ? len : longest;
+        if (step < 0) {
+            negative_count++;
+        } else {
+            lens[len]++;
+        }
+    }
+    uint32_t step_count = count - 1;
+    uint32_t fit_count = 0;
+    struct patch_plan best = {.bytes = SIZE_MAX};
+    for (unsigned width = 0; width <= 56; width++) {
+        fit_count += lens[width];
+        struct patch_plan plan = {.width = width, .patch_count = step_count - fit_count};
+        if (plan.patch_count > 0) {
+            /* the longest high part, or -1, and a bit of sign */
+            unsigned high_len = (longest > width ? longest - width : 0) + 1;
+            plan.high_width = high_len > 56 ? 64 : high_len;
+        }
+        plan.bytes = patch_bytes(step_count, width, plan.patch_count, plan.high_width);
+        if (plan.bytes < best.bytes) {
+            best = plan;
+        }
+        if (plan.patch_count == negative_count && width >= longest) {
+            break; /* wider only costs more */
+        }
+    }
+    return best;
+}
+
 static void stats_minis(const uint64_t *values, uint32_t count, struct ints_stats *stats)
 {
     stats->first_min = stats->step_min = INT64_MAX;
@@ -139,6 +208,7 @@ static void stats_minis(const uint64_t *values, uint32_t count, struct ints_stat
         stats->step_max = MAX_OF(stats->step_max, min);
         span = (uint64_t)max - (uint64_t)min;
         stats->delta_bits_bytes += bits_bytes(n - 1, bits_width(span));
+        stats->patch_bits_bytes += patch_plan_of(mini, n).bytes;
     }
 }
 
@@ -159,6 +229,13 @@ static size_t delta_bytes(uint32_t count, const struct ints_stats *stats)
     return HEAD_BYTES + flat_bytes(minis, (uint64_t)stats->first_max - (uint64_t)stats->first_min) +
            flat_bytes(minis, (uint64_t)stats->step_max - (uint64_t)stats->step_min) + minis +
            stats->delta_bits_bytes;
+}
+
+static size_t patch_stream_bytes(uint32_t count, const struct ints_stats *stats)
+{
+    uint32_t minis = minis_of(count);
+    return HEAD_BYTES + flat_bytes(minis, (uint64_t)stats->first_max - (uint64_t)stats->first_min) +
+           3 * (size_t)minis + stats->patch_bits_bytes;
 }
 
 /* The smallest kind but RLE. */
@@ -182,6 +259,11 @@ static enum ints_kind choose_flat(const uint64_t *values, uint32_t count, struct
     bytes = delta_bytes(count, stats);
     if (bytes < best - best / 10) { /* sums are slower to decode than additions of a base */
         kind = INTS_DELTA;
+        best = bytes;
+    }
+    bytes = patch_stream_bytes(count, stats);
+    if (bytes < best - best / 10) {
+        kind = INTS_PATCH;
         best = bytes;
     }
     *ret_bytes = best;
@@ -284,6 +366,51 @@ static void encode_delta(struct buf *out, const uint64_t *values, uint32_t count
     end_body(out, body);
 }
 
+static void encode_patch_mini(struct buf *out, const uint64_t *mini, uint32_t n,
+                              const struct patch_plan *plan)
+{
+    uint64_t lows[INTS_MINI];
+    uint64_t places[INTS_MINI];
+    uint64_t highs[INTS_MINI];
+    uint64_t mask = (UINT64_C(1) << plan->width) - 1;
+    uint32_t patch_count = 0;
+    for (uint32_t i = 1; i < n; i++) {
+        uint64_t step = mini[i] - mini[i - 1];
+        lows[i - 1] = step & mask;
+        if (step > mask) { /* too long, or negative */
+            places[patch_count] = i - 1;
+            highs[patch_count++] = zigzag_of((int64_t)step >> plan->width);
+        }
+    }
+    ASSERT(patch_count == plan->patch_count);
+    put_bits(out, lows, n - 1, plan->width);
+    put_bits(out, places, patch_count, PATCH_PLACE_BITS);
+    put_bits(out, highs, patch_count, plan->high_width);
+}
+
+static void encode_patch(struct buf *out, const uint64_t *values, uint32_t count, uint64_t *firsts)
+{
+    uint32_t minis = minis_of(count);
+    size_t body = begin_body(out, INTS_PATCH, 0);
+    for (uint32_t k = 0; k < minis; k++) {
+        firsts[k] = values[(size_t)k * INTS_MINI];
+    }
+    encode_flat(out, firsts, minis);
+    for (uint32_t k = 0; k < minis; k++) {
+        struct patch_plan plan =
+            patch_plan_of(values + (size_t)k * INTS_MINI, mini_count(count, k));
+        buf_u8(out, (uint8_t)plan.width);
+        buf_u8(out, (uint8_t)plan.patch_count);
+        buf_u8(out, (uint8_t)plan.high_width);
+    }
+    for (uint32_t k = 0; k < minis; k++) {
+        const uint64_t *mini = values + (size_t)k * INTS_MINI;
+        struct patch_plan plan = patch_plan_of(mini, mini_count(count, k));
+        encode_patch_mini(out, mini, mini_count(count, k), &plan);
+    }
+    end_body(out, body);
+}
+
 static void encode_chosen(struct buf *out, enum ints_kind kind, const uint64_t *values,
                           uint32_t count, const struct ints_stats *stats)
 {
@@ -298,6 +425,8 @@ static void encode_chosen(struct buf *out, enum ints_kind kind, const uint64_t *
     }
     if (kind == INTS_FOR) {
         encode_for(out, values, count, stats, side);
+    } else if (kind == INTS_PATCH) {
+        encode_patch(out, values, count, side);
     } else {
         encode_delta(out, values, count, stats, side);
     }
@@ -414,7 +543,7 @@ static enum err_code open_body(struct rd *rd, enum ints_kind *ret_kind, unsigned
     if (rd->is_bad) {
         return err_set(err, ERR_CORRUPT, "integer stream: ends early");
     }
-    if (kind < INTS_CONST || kind > INTS_RLE) {
+    if (kind < INTS_CONST || kind > INTS_KIND_LAST) {
         return err_set(err, ERR_UNSUPPORTED, "integer stream: kind %u", kind);
     }
     if (zero != 0 || !bits_width_is_valid(width) || (width != 0) != (kind == INTS_BITS)) {
@@ -484,6 +613,35 @@ static enum err_code minis_open(struct rd *body, uint32_t less, struct ints_curs
     return ERR_OK;
 }
 
+/* The three bytes of each mini-block of PATCH, in cursor->widths, and the bits. */
+static enum err_code patches_open(struct rd *body, struct ints_cursor *cursor, struct err *err)
+{
+    uint32_t minis = minis_of(cursor->count);
+    struct str heads = rd_bytes(body, 3 * (size_t)minis);
+    if (body->is_bad) {
+        return err_set(err, ERR_CORRUPT, "integer stream: ends in the mini-blocks' heads");
+    }
+    cursor->widths = (const uint8_t *)heads.ptr;
+    size_t want = 0;
+    for (uint32_t k = 0; k < minis; k++) {
+        const uint8_t *head = cursor->widths + 3 * (size_t)k;
+        uint32_t step_count = mini_count(cursor->count, k) - 1;
+        if (head[0] > 56 || head[1] > step_count || !bits_width_is_valid(head[2]) ||
+            (head[1] == 0) != (head[2] == 0)) {
+            return err_set(err, ERR_CORRUPT,
+                           "integer stream: mini-block %u: width %u, %u patches of width %u", k,
+                           head[0], head[1], head[2]);
+        }
+        want += patch_bytes(step_count, head[0], head[1], head[2]);
+    }
+    if (rd_left(body) != want) {
+        return err_set(err, ERR_CORRUPT, "integer stream: %zu bytes of mini-blocks, not %zu",
+                       rd_left(body), want);
+    }
+    cursor->bits = body->ptr + body->off;
+    return ERR_OK;
+}
+
 static enum err_code cursor_open_body(enum ints_kind kind, unsigned width, struct rd *body,
                                       uint32_t count, struct ints_cursor *ret, struct err *err)
 {
@@ -506,6 +664,10 @@ static enum err_code cursor_open_body(enum ints_kind kind, unsigned width, struc
         ERR_TRY(flat_open_at(body, minis, &cursor.steps, err));
         ERR_TRY(minis_open(body, 1, &cursor, err));
         break;
+    case INTS_PATCH:
+        ERR_TRY(flat_open_at(body, minis, &cursor.bases, err));
+        ERR_TRY(patches_open(body, &cursor, err));
+        break;
     case INTS_RLE:
     default: return err_set(err, ERR_CORRUPT, "integer stream: runs inside of runs");
     }
@@ -523,6 +685,43 @@ static enum err_code cursor_open(struct rd *rd, uint32_t count, struct ints_curs
     return cursor_open_body(kind, width, &body, count, ret, err);
 }
 
+static void sum_steps(uint64_t first, uint64_t step, const uint64_t *restrict deltas, uint32_t n,
+                      uint64_t *restrict out)
+{
+    out[0] = first;
+    for (uint32_t i = 1; i < n; i++) {
+        first += step + deltas[i - 1];
+        out[i] = first;
+    }
+}
+
+static void delta_next(struct ints_cursor *cursor, uint32_t k, uint32_t n, uint64_t *restrict out)
+{
+    uint64_t deltas[INTS_MINI];
+    unsigned width = cursor->widths[k];
+    bits_unpack64(cursor->bits, n - 1, width, deltas);
+    cursor->bits += bits_bytes(n - 1, width);
+    sum_steps(flat_at(&cursor->bases, k), flat_at(&cursor->steps, k), deltas, n, out);
+}
+
+static void patch_next(struct ints_cursor *cursor, uint32_t k, uint32_t n, uint64_t *restrict out)
+{
+    uint64_t steps[INTS_MINI]; /* a place of 7 bits is within it, whatever the file says */
+    const uint8_t *head = cursor->widths + 3 * (size_t)k;
+    unsigned width = head[0];
+    uint32_t patch_count = head[1];
+    unsigned high_width = head[2];
+    bits_unpack64(cursor->bits, n - 1, width, steps);
+    const uint8_t *places = cursor->bits + bits_bytes(n - 1, width);
+    const uint8_t *highs = places + bits_bytes(patch_count, PATCH_PLACE_BITS);
+    for (uint32_t i = 0; i < patch_count; i++) {
+        uint64_t high = (uint64_t)unzigzag_of(bits_at(highs, i, high_width));
+        steps[bits_at(places, i, PATCH_PLACE_BITS)] += high << width;
+    }
+    cursor->bits = highs + bits_bytes(patch_count, high_width);
+    sum_steps(flat_at(&cursor->bases, k), 0, steps, n, out);
+}
+
 /* Decode the next mini-block into `out` (room for INTS_MINI) and return its length; 0 at the end.
  */
 static uint32_t cursor_next(struct ints_cursor *cursor, uint64_t *restrict out)
@@ -532,20 +731,15 @@ static uint32_t cursor_next(struct ints_cursor *cursor, uint64_t *restrict out)
     }
     uint32_t k = cursor->mini++;
     uint32_t n = mini_count(cursor->count, k);
-    unsigned width = cursor->widths == NULL ? cursor->flat.width : cursor->widths[k];
     if (cursor->kind == INTS_DELTA) {
-        uint64_t v = flat_at(&cursor->bases, k);
-        uint64_t step = flat_at(&cursor->steps, k);
-        uint64_t deltas[INTS_MINI];
-        bits_unpack64(cursor->bits, n - 1, width, deltas);
-        cursor->bits += bits_bytes(n - 1, width);
-        out[0] = v;
-        for (uint32_t i = 1; i < n; i++) {
-            v += step + deltas[i - 1];
-            out[i] = v;
-        }
+        delta_next(cursor, k, n, out);
         return n;
     }
+    if (cursor->kind == INTS_PATCH) {
+        patch_next(cursor, k, n, out);
+        return n;
+    }
+    unsigned width = cursor->widths == NULL ? cursor->flat.width : cursor->widths[k];
     bits_unpack64(cursor->bits, n, width, out);
     cursor->bits += bits_bytes(n, width);
     if (cursor->kind == INTS_FOR) {

@@ -20,13 +20,23 @@
  *    DELTA   firsts, steps: streams of CONST or BITS, one per mini-block; widths: u8 per mini-block;
  *            bits of all but each mini-block's first      value = value before it + step + d
  *    RLE     u32 run_count; u32 zero; run values: stream, not RLE; run lengths less one: stream, not RLE
+ *    PATCH   firsts: stream of CONST or BITS, one per mini-block; for each mini-block u8 width, u8
+ *            patch_count, u8 high_width; then for each mini-block, each run from a fresh byte: low
+ *            bits of all its steps (all values but the first), patch_count x 7 bits place p,
+ *            ascending, patch_count x high_width bits h
+ *                                                       value = value before it + low + (high << width)
+ *                                                       high = h unzigzagged at step p, else 0
  *
  * A mini-block is 128 values (the last one shorter), with its own base and width: any mini-block
  * can be decoded without the others. `unit` is the greatest common divisor of the distances from
  * the smallest value: times in whole seconds, prices in steps of 5 cents.
  *
- * Mini-blocks that restart where the subject changes were considered for time and not taken: with
- * the usual handful of events per subject and segment, their bases cost more than the bits saved.
+ * PATCH is patched frame of reference over steps (Zukowski et al., "Super-scalar RAM-CPU cache
+ * compression", 2006), made for the event times of journeys: seconds within a visit, days between
+ * visits, and back to the beginning at the next subject. Each mini-block takes the width that makes
+ * low bits and patches smallest. Mini-blocks that restart where the subject changes were considered
+ * and not taken: with the usual handful of events per subject and segment, a patch at each change
+ * costs less than the bases would.
  *
  * Thread: pure functions.
  */
@@ -38,7 +48,8 @@
 
 #define INTS_MINI 128u
 
-enum ints_kind { INTS_CONST = 1, INTS_BITS, INTS_FOR, INTS_DELTA, INTS_RLE };
+enum ints_kind { INTS_CONST = 1, INTS_BITS, INTS_FOR, INTS_DELTA, INTS_RLE, INTS_PATCH };
+#define INTS_KIND_LAST INTS_PATCH
 
 /* Append the stream of `values` (in the smallest kind) to `out`; returns the kind. */
 enum ints_kind ints_encode(const uint64_t *values, uint32_t count, struct buf *out);

@@ -1,282 +1,241 @@
-/* storage/codec_set.c - see codec_set.h.
- *
- *    u32 cookie            low 16 bits 12347: has runs, size = (cookie >> 16) + 1, then (size + 7)
- * / 8 bytes of flags, bit i: container i is runs;  or 12346: no runs, then u32 size size x { u16
- * key, u16 count - 1 } size x u32 offset     from the first byte; left out with runs and size < 4
- *    containers            runs: u16 n, n x { u16 first, u16 length - 1 }; count <= 4096: count x
- * u16; else 1024 x u64 */
+/* storage/codec_set.c - see codec_set.h for the format. */
 #include "storage/codec_set.h"
 
 #include "storage/base/rd.h"
+#include "storage/base/size.h"
+#include "storage/codec_bits.h"
 
 #include <endian.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define COOKIE_RUNS     12347u
-#define COOKIE_NO_RUNS  12346u
-#define OFFSETS_FROM    4u /* with runs, the offsets are there from this many containers on */
-#define ARRAY_MAX       4096u
-#define BITSET_BYTES    8192u
-#define CONTAINERS_MAX  65536u
-#define CONTAINER_COUNT 65536u /* members at most */
+#define LOW_WIDTH_MAX 31u
 
-size_t set_encode(const roaring_bitmap_t *set, struct buf *out)
+/* ---- encoding ---- */
+
+/* Bytes of both parts of LOWS; `rest_last` is e of the last member. */
+static size_t lows_bytes(uint32_t count, unsigned low_width, uint32_t rest_last)
 {
-    size_t bytes = roaring_bitmap_portable_size_in_bytes(set);
-    uint8_t *at = buf_reserve(out, bytes);
-    if (at != NULL) {
-        roaring_bitmap_portable_serialize(set, (char *)at);
-        out->len += bytes;
+    size_t high_bits = (size_t)(count - 1) + (rest_last >> low_width);
+    return bits_bytes(count - 1, low_width) + (high_bits + 7) / 8;
+}
+
+static unsigned best_low_width(uint32_t count, uint32_t rest_last)
+{
+    unsigned best = 0;
+    for (unsigned width = 1; width <= LOW_WIDTH_MAX; width++) {
+        if (lows_bytes(count, width, rest_last) < lows_bytes(count, best, rest_last)) {
+            best = width;
+        }
     }
-    return bytes;
+    return best;
 }
 
-struct set_head {
-    uint32_t size;
-    const uint8_t *run_flags; /* or NULL */
-    const uint8_t *keys;      /* size x { key, count - 1 } */
-    const uint8_t *offs;      /* or NULL */
-    size_t body_off;
-};
-
-static uint16_t get_u16(const uint8_t *at)
+static void put_lows(const uint32_t *members, uint32_t count, unsigned low_width, struct buf *out)
 {
-    return (uint16_t)(at[0] | at[1] << 8);
+    size_t low_bytes = bits_bytes(count - 1, low_width);
+    uint32_t rest_last = members[count - 1] - members[0] - (count - 1);
+    size_t bytes = lows_bytes(count, low_width, rest_last);
+    uint8_t *at = buf_reserve(out, bytes + BITS_SLACK);
+    uint64_t *lows = malloc((size_t)count * sizeof(*lows));
+    if (at == NULL || lows == NULL) {
+        free(lows);
+        out->is_bad = true;
+        return;
+    }
+    uint32_t mask = (UINT32_C(1) << low_width) - 1;
+    for (uint32_t i = 1; i < count; i++) {
+        lows[i - 1] = (members[i] - members[0] - i) & mask;
+    }
+    bits_pack(lows, count - 1, low_width, at);
+    memset(at + low_bytes, 0, bytes - low_bytes);
+    for (uint32_t i = 1; i < count; i++) {
+        size_t bit = (size_t)((members[i] - members[0] - i) >> low_width) + i - 1;
+        at[low_bytes + bit / 8] |= (uint8_t)(1u << (bit % 8));
+    }
+    out->len += bytes;
+    free(lows);
 }
 
-static uint32_t get_u32(const uint8_t *at)
+static void put_runs(const uint32_t *members, uint32_t count, struct buf *out)
 {
-    return (uint32_t)get_u16(at) | (uint32_t)get_u16(at + 2) << 16;
+    for (uint32_t i = 0; i < count;) {
+        uint32_t begin = i++;
+        while (i < count && members[i] == members[i - 1] + 1) {
+            i++;
+        }
+        if (begin > 0) {
+            buf_varint(out, members[begin] - members[begin - 1] - 2);
+        }
+        buf_varint(out, i - begin - 1);
+    }
 }
 
-static enum err_code read_head(struct str bytes, struct set_head *ret, struct err *err)
+static uint32_t count_runs(const uint32_t *members, uint32_t count)
 {
-    struct rd rd = rd_init(bytes);
-    struct set_head head = {0};
-    uint32_t cookie = rd_u32(&rd);
-    if ((cookie & 0xffff) == COOKIE_RUNS) {
-        head.size = (cookie >> 16) + 1;
-        head.run_flags = (const uint8_t *)rd_bytes(&rd, (head.size + 7) / 8).ptr;
-    } else if (cookie == COOKIE_NO_RUNS) {
-        head.size = rd_u32(&rd);
+    uint32_t runs = 1;
+    for (uint32_t i = 1; i < count; i++) {
+        runs += members[i] != members[i - 1] + 1;
+    }
+    return runs;
+}
+
+enum err_code set_encode(const uint32_t *members, uint32_t count, struct buf *out,
+                         size_t *ret_bytes, struct err *err)
+{
+    ASSERT(count > 0);
+    size_t begin = out->len;
+    uint32_t rest_last = members[count - 1] - members[0] - (count - 1);
+    unsigned low_width = best_low_width(count, rest_last);
+    size_t bytes = lows_bytes(count, low_width, rest_last);
+    CLEANUP(buf_freep) struct buf runs = {0};
+    bool is_runs = false;
+    if (2 * (size_t)count_runs(members, count) - 1 < bytes) { /* no run takes fewer than 2 */
+        put_runs(members, count, &runs);
+        ERR_TRY(buf_check(&runs, err));
+        is_runs = runs.len < bytes;
+    }
+    buf_u8(out, is_runs ? SET_RUNS : SET_LOWS);
+    buf_u8(out, is_runs ? 0 : (uint8_t)low_width);
+    buf_varint(out, members[0]);
+    if (is_runs) {
+        buf_append(out, runs.ptr, runs.len);
     } else {
-        return err_set(err, ERR_CORRUPT, "set: cookie %u", cookie);
+        put_lows(members, count, low_width, out);
     }
-    if (rd.is_bad || head.size > CONTAINERS_MAX) {
-        return err_set(err, ERR_CORRUPT, "set: %u containers", head.size);
-    }
-    head.keys = (const uint8_t *)rd_bytes(&rd, 4 * (size_t)head.size).ptr;
-    if (head.run_flags == NULL || head.size >= OFFSETS_FROM) {
-        head.offs = (const uint8_t *)rd_bytes(&rd, 4 * (size_t)head.size).ptr;
-    }
-    if (rd.is_bad) {
-        return err_set(err, ERR_CORRUPT, "set: ends in the directory of %u containers", head.size);
-    }
-    head.body_off = rd.off;
-    *ret = head;
+    ERR_TRY(buf_check(out, err));
+    *ret_bytes = out->len - begin;
     return ERR_OK;
 }
 
-static uint32_t head_key(const struct set_head *head, uint32_t idx)
+/* ---- decoding ---- */
+
+static enum err_code no_memory(uint32_t count, struct err *err)
 {
-    return get_u16(head->keys + 4 * (size_t)idx);
+    return err_set(err, ERR_NOMEM, "out of memory for a set of %u", count);
 }
 
-static uint32_t head_count(const struct set_head *head, uint32_t idx)
+static uint64_t load_bits(const uint8_t *at, size_t left)
 {
-    return get_u16(head->keys + 4 * (size_t)idx + 2) + 1u;
+    uint64_t word = 0;
+    memcpy(&word, at, left < 8 ? left : 8);
+    return le64toh(word);
 }
 
-static bool head_is_runs(const struct set_head *head, uint32_t idx)
+/* members[0] is there, members[1 ..] are their lows; all become whole. False for damage. */
+static bool add_highs(const uint8_t *highs, size_t high_bytes, unsigned low_width, uint32_t count,
+                      uint32_t last, uint32_t *members)
 {
-    return head->run_flags != NULL && (head->run_flags[idx / 8] >> (idx % 8) & 1) != 0;
-}
-
-/* Bytes of container idx at `at`; 0 where it does not fit. */
-static size_t container_bytes(const struct set_head *head, uint32_t idx, struct str bytes,
-                              size_t at)
-{
-    size_t left = bytes.len - at;
-    size_t want = 0;
-    if (head_is_runs(head, idx)) {
-        if (left < 2) {
-            return 0;
-        }
-        want = 2 + 4 * (size_t)get_u16((const uint8_t *)bytes.ptr + at);
-    } else {
-        uint32_t count = head_count(head, idx);
-        want = count <= ARRAY_MAX ? 2 * (size_t)count : BITSET_BYTES;
-    }
-    return want <= left ? want : 0;
-}
-
-/* Each expands into `out` when it is not NULL, and returns how many members there are, 0 for damage
- * (no container is empty); *ret_last is the largest. */
-static uint32_t expand_runs(const uint8_t *at, uint16_t *out, uint32_t *ret_last)
-{
-    uint32_t run_count = get_u16(at);
-    uint32_t count = 0;
-    uint32_t next = 0; /* smallest that may come */
-    for (uint32_t i = 0; i < run_count; i++) {
-        uint32_t first = get_u16(at + 2 + 4 * (size_t)i);
-        uint32_t last = first + get_u16(at + 4 + 4 * (size_t)i);
-        if (first < next || last >= CONTAINER_COUNT) {
-            return 0;
-        }
-        if (out != NULL) {
-            for (uint32_t v = first; v <= last; v++) {
-                out[count++] = (uint16_t)v;
+    uint64_t first = members[0];
+    uint64_t before = first;
+    uint32_t i = 1;
+    for (size_t at = 0; at < high_bytes; at += 8) {
+        for (uint64_t word = load_bits(highs + at, high_bytes - at); word != 0; word &= word - 1) {
+            if (i == count) {
+                return false;
             }
-        } else {
-            count += last - first + 1;
-        }
-        next = last + 1;
-        *ret_last = last;
-    }
-    return count;
-}
-
-static uint32_t expand_array(const uint8_t *at, uint32_t count, uint16_t *out, uint32_t *ret_last)
-{
-    uint32_t next = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t v = get_u16(at + 2 * (size_t)i);
-        if (v < next) {
-            return 0;
-        }
-        next = v + 1;
-        if (out != NULL) {
-            out[i] = (uint16_t)v;
+            uint64_t high = (uint64_t)at * 8 + (uint64_t)__builtin_ctzll(word) - (i - 1);
+            uint64_t member = first + i + (high << low_width | members[i]);
+            if (high > UINT32_MAX || member <= before || member > last) {
+                return false;
+            }
+            members[i++] = (uint32_t)member;
+            before = member;
         }
     }
-    *ret_last = next - 1;
-    return count;
+    return i == count;
 }
 
-static uint32_t expand_bitset(const uint8_t *at, uint16_t *out, uint32_t *ret_last)
+static enum err_code decode_lows(struct rd *rd, uint32_t count, unsigned low_width, uint32_t first,
+                                 uint32_t last, roaring_bitmap_t **ret, struct err *err)
 {
-    uint32_t count = 0;
-    for (uint32_t w = 0; w < BITSET_BYTES / 8; w++) {
-        uint64_t word = 0;
-        memcpy(&word, at + 8 * (size_t)w, 8);
-        word = le64toh(word);
-        if (word == 0) {
-            continue;
-        }
-        *ret_last = w * 64 + 63 - (uint32_t)__builtin_clzll(word);
-        if (out == NULL) {
-            count += (uint32_t)__builtin_popcountll(word);
-            continue;
-        }
-        for (; word != 0; word &= word - 1) {
-            out[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(word));
-        }
+    size_t low_bytes = bits_bytes(count - 1, low_width);
+    struct str lows = rd_bytes(rd, low_bytes);
+    size_t high_bytes = rd_left(rd);
+    struct str highs = rd_bytes(rd, high_bytes);
+    /* A bit for each member at least, so the bytes bound the count; and no byte more than bits. */
+    if (rd->is_bad || low_width > LOW_WIDTH_MAX || high_bytes * 8 < count - 1 ||
+        (high_bytes > 0 && highs.ptr[high_bytes - 1] == 0)) {
+        return err_set(err, ERR_CORRUPT, "set: %zu bytes for %u members", rd->len, count);
     }
-    return count;
-}
-
-static enum err_code expand(const struct set_head *head, uint32_t idx, struct str bytes, size_t at,
-                            uint16_t *out, uint32_t *ret_last, struct err *err)
-{
-    const uint8_t *body = (const uint8_t *)bytes.ptr + at;
-    uint32_t want = head_count(head, idx);
-    uint32_t got = 0;
-    if (head_is_runs(head, idx)) {
-        got = expand_runs(body, out, ret_last);
-    } else if (want <= ARRAY_MAX) {
-        got = expand_array(body, want, out, ret_last);
+    uint32_t *members = malloc((size_t)count * sizeof(*members));
+    if (members == NULL) {
+        return no_memory(count, err);
+    }
+    members[0] = first;
+    bits_unpack32((const uint8_t *)lows.ptr, count - 1, low_width, members + 1);
+    roaring_bitmap_t *set = NULL;
+    enum err_code code = ERR_OK;
+    if (!add_highs((const uint8_t *)highs.ptr, high_bytes, low_width, count, last, members)) {
+        code = err_set(err, ERR_CORRUPT, "set: not %u members up to %u, ascending", count, last);
     } else {
-        got = expand_bitset(body, out, ret_last);
+        set = roaring_bitmap_of_ptr(count, members);
+        code = set == NULL ? no_memory(count, err) : ERR_OK;
     }
-    if (got != want) {
-        return err_set(err, ERR_CORRUPT, "set: container %u: %u members where %u are said", idx,
-                       got, want);
+    free(members);
+    if (code == ERR_OK) {
+        *ret = set;
+    }
+    return code;
+}
+
+static enum err_code add_runs(struct rd *rd, uint32_t count, uint32_t first, uint32_t last,
+                              roaring_bitmap_t *set, struct err *err)
+{
+    uint64_t begin = first;
+    uint64_t total = 0;
+    for (;;) {
+        uint64_t length = rd_varint(rd); /* less one */
+        if (rd->is_bad || begin > last || length > last - begin) {
+            return err_set(err, ERR_CORRUPT, "set: a run is damaged or beyond %u", last);
+        }
+        roaring_bitmap_add_range_closed(set, (uint32_t)begin, (uint32_t)(begin + length));
+        total += length + 1;
+        if (rd_left(rd) == 0) {
+            break;
+        }
+        uint64_t gap = rd_varint(rd); /* less one */
+        begin += length + 2 + MIN_OF(gap, UINT32_MAX);
+    }
+    if (total != count) {
+        return err_set(err, ERR_CORRUPT, "set: %llu members where %u are said",
+                       (unsigned long long)total, count);
     }
     return ERR_OK;
 }
 
-enum err_code set_check(struct str bytes, uint32_t last, uint64_t *ret_count, struct err *err)
+static enum err_code decode_runs(struct rd *rd, uint32_t count, uint32_t first, uint32_t last,
+                                 roaring_bitmap_t **ret, struct err *err)
 {
-    struct set_head head = {0};
-    ERR_TRY(read_head(bytes, &head, err));
-    size_t at = head.body_off;
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < head.size; i++) {
-        size_t len = container_bytes(&head, i, bytes, at);
-        if (len == 0 || (head.offs != NULL && get_u32(head.offs + 4 * (size_t)i) != at) ||
-            (i > 0 && head_key(&head, i) <= head_key(&head, i - 1))) {
-            return err_set(err, ERR_CORRUPT, "set: container %u of %u is out of place", i,
-                           head.size);
-        }
-        uint32_t container_last = 0;
-        ERR_TRY(expand(&head, i, bytes, at, NULL, &container_last, err));
-        uint32_t member = head_key(&head, i) << 16 | container_last;
-        if (member > last) {
-            return err_set(err, ERR_CORRUPT, "set: member %u, at most %u", member, last);
-        }
-        count += head_count(&head, i);
-        at += len;
-    }
-    if (at != bytes.len) {
-        return err_set(err, ERR_CORRUPT, "set: %zu bytes after it", bytes.len - at);
-    }
-    *ret_count = count;
-    return ERR_OK;
-}
-
-enum err_code set_decode(struct str bytes, uint32_t last, uint64_t *ret_count,
-                         roaring_bitmap_t **ret, struct err *err)
-{
-    uint64_t count = 0;
-    ERR_TRY(set_check(bytes, last, &count, err));
-    roaring_bitmap_t *set = roaring_bitmap_portable_deserialize_safe(bytes.ptr, bytes.len);
+    roaring_bitmap_t *set = roaring_bitmap_create();
     if (set == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory for a set of %zu bytes", bytes.len);
+        return no_memory(count, err);
     }
-    *ret_count = count;
+    enum err_code code = add_runs(rd, count, first, last, set, err);
+    if (code != ERR_OK) {
+        roaring_bitmap_free(set);
+        return code;
+    }
     *ret = set;
     return ERR_OK;
 }
 
-/* Container idx starts where the offsets say, or after those before it. */
-static enum err_code container_find(const struct set_head *head, uint32_t idx, struct str bytes,
-                                    size_t *ret_at, struct err *err)
+enum err_code set_decode(struct str bytes, uint32_t count, uint32_t first, uint32_t last,
+                         roaring_bitmap_t **ret, struct err *err)
 {
-    size_t at = head->body_off;
-    if (head->offs != NULL) {
-        at = get_u32(head->offs + 4 * (size_t)idx);
-    } else {
-        for (uint32_t i = 0; i < idx; i++) {
-            at += container_bytes(head, i, bytes, at); /* 0 at damage: then the last one shows it */
-        }
+    struct rd rd = rd_init(bytes);
+    unsigned kind = rd_u8(&rd);
+    unsigned low_width = rd_u8(&rd);
+    uint64_t begin = rd_varint(&rd);
+    if (rd.is_bad || count == 0 || begin < first || begin > last) {
+        return err_set(err, ERR_CORRUPT, "set: %u members from %llu on, where %u .. %u can be",
+                       count, (unsigned long long)begin, first, last);
     }
-    if (at < head->body_off || at > bytes.len || container_bytes(head, idx, bytes, at) == 0) {
-        return err_set(err, ERR_CORRUPT, "set: container %u of %u is out of place", idx,
-                       head->size);
+    if (kind == SET_LOWS) {
+        return decode_lows(&rd, count, low_width, (uint32_t)begin, last, ret, err);
     }
-    *ret_at = at;
-    return ERR_OK;
-}
-
-enum err_code set_container(struct str bytes, uint32_t key, uint32_t limit, uint16_t *out,
-                            uint32_t *ret_count, struct err *err)
-{
-    struct set_head head = {0};
-    ERR_TRY(read_head(bytes, &head, err));
-    for (uint32_t i = 0; i < head.size && head_key(&head, i) <= key; i++) {
-        if (head_key(&head, i) != key) {
-            continue;
-        }
-        size_t at = 0;
-        uint32_t last = 0;
-        ERR_TRY(container_find(&head, i, bytes, &at, err));
-        ERR_TRY(expand(&head, i, bytes, at, out, &last, err));
-        if (last >= limit) {
-            return err_set(err, ERR_CORRUPT, "set: member %u in a block of %u rows", last, limit);
-        }
-        *ret_count = head_count(&head, i);
-        return ERR_OK;
+    if (kind != SET_RUNS || low_width != 0) {
+        return err_set(err, ERR_UNSUPPORTED, "set: kind %u with width %u", kind, low_width);
     }
-    *ret_count = 0;
-    return ERR_OK;
+    return decode_runs(&rd, count, (uint32_t)begin, last, ret, err);
 }

@@ -163,6 +163,180 @@ static void encode_front(struct str bytes, const uint64_t *lens, uint32_t count,
     free(shared);
 }
 
+/* ---- prefix and number ---- */
+
+#define HEX_STREAM_DIGITS 16u /* that one integer holds */
+#define HEX_DIGITS_MAX    64u
+#define DEC_DIGITS_MAX    18u
+
+struct number_form {
+    uint8_t radix, digits; /* digits 0: as many as the number has */
+    uint16_t prefix_bytes;
+};
+
+static uint32_t hex_streams(uint8_t digits)
+{
+    return (digits + HEX_STREAM_DIGITS - 1) / HEX_STREAM_DIGITS;
+}
+
+static bool is_decimal(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Bytes that all strings begin with, at most the shortest of them. */
+static size_t common_prefix(struct str bytes, const uint64_t *lens, uint32_t count)
+{
+    size_t same = (size_t)lens[0];
+    const char *at = bytes.ptr;
+    for (uint32_t i = 0; i < count && same > 0; i++) {
+        same = MIN_OF(same, (size_t)lens[i]);
+        while (memcmp(at, bytes.ptr, same) != 0) {
+            same--;
+        }
+        at += lens[i];
+    }
+    return same;
+}
+
+/* Digits of the radix at the end of the first string, from `begin` on. */
+static size_t digits_at_end(struct str first, size_t begin, bool is_hex)
+{
+    size_t at = first.len;
+    while (at > begin &&
+           (is_hex ? hex_digit(first.ptr[at - 1]) >= 0 : is_decimal(first.ptr[at - 1]))) {
+        at--;
+    }
+    return first.len - at;
+}
+
+/* The number of a string that has the form; false where it has not. */
+static bool parse_decimal(const char *at, size_t len, uint8_t digits, uint64_t *ret)
+{
+    if (len == 0 || len > DEC_DIGITS_MAX || (digits != 0 && len != digits) ||
+        (digits == 0 && len > 1 && at[0] == '0')) {
+        return false;
+    }
+    uint64_t v = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (!is_decimal(at[i])) {
+            return false;
+        }
+        v = v * 10 + (uint64_t)(at[i] - '0');
+    }
+    *ret = v;
+    return true;
+}
+
+static bool parse_hex(const char *at, size_t len, uint64_t *ret)
+{
+    uint64_t v = 0;
+    for (size_t i = 0; i < len; i++) {
+        int digit = hex_digit(at[i]);
+        if (digit < 0) {
+            return false;
+        }
+        v = v << 4 | (uint64_t)digit;
+    }
+    *ret = v;
+    return true;
+}
+
+/* The integers of the strings under this form; stream s of string i into numbers[s * count + i]. */
+static bool parse_numbers(struct str bytes, const uint64_t *lens, uint32_t count,
+                          const struct number_form *form, uint64_t *numbers)
+{
+    const char *at = bytes.ptr;
+    for (uint32_t i = 0; i < count; i++) {
+        const char *digits = at + form->prefix_bytes;
+        size_t len = (size_t)lens[i] - form->prefix_bytes;
+        if (form->radix == 10) {
+            if (!parse_decimal(digits, len, form->digits, &numbers[i])) {
+                return false;
+            }
+        } else {
+            if (len != form->digits) {
+                return false;
+            }
+            for (uint32_t s = 0; s < hex_streams(form->digits); s++) {
+                size_t part = MIN_OF(len - s * HEX_STREAM_DIGITS, (size_t)HEX_STREAM_DIGITS);
+                if (!parse_hex(digits + (size_t)s * HEX_STREAM_DIGITS, part,
+                               &numbers[(size_t)s * count + i])) {
+                    return false;
+                }
+            }
+        }
+        at += lens[i];
+    }
+    return true;
+}
+
+/* The form with this radix that the strings may have, from their common prefix and the first. */
+static bool guess_form(struct str bytes, const uint64_t *lens, uint32_t count, bool is_hex,
+                       struct number_form *ret)
+{
+    struct str first = {bytes.ptr, (size_t)lens[0]};
+    bool is_fixed = true;
+    for (uint32_t i = 1; i < count && is_fixed; i++) {
+        is_fixed = lens[i] == lens[0];
+    }
+    size_t same = common_prefix(bytes, lens, count);
+    size_t digits_max = is_hex ? HEX_DIGITS_MAX : DEC_DIGITS_MAX;
+    size_t digits = 0;
+    if (is_fixed) {
+        digits = MIN_OF(digits_at_end(first, 0, is_hex), digits_max);
+        digits = MIN_OF(digits, MAX_OF(first.len - same, (size_t)1)); /* what all share is prefix */
+        if (digits == 0 || first.len - digits > same) {
+            return false;
+        }
+        same = first.len - digits;
+    } else if (is_hex) {
+        return false;
+    } else {
+        same = MIN_OF(same, first.len - digits_at_end(first, 0, false));
+    }
+    if (same > UINT16_MAX) {
+        return false;
+    }
+    *ret = (struct number_form){is_hex ? 16 : 10, (uint8_t)digits, (uint16_t)same};
+    return true;
+}
+
+/* Append as prefix and number, where the strings are that; false, and nothing, where not. */
+static bool encode_number(struct str bytes, const uint64_t *lens, uint32_t count, struct buf *out)
+{
+    if (count == 0) {
+        return false;
+    }
+    for (int is_hex = 0; is_hex <= 1; is_hex++) {
+        struct number_form form = {0};
+        if (!guess_form(bytes, lens, count, is_hex != 0, &form)) {
+            continue;
+        }
+        uint32_t streams = form.radix == 16 ? hex_streams(form.digits) : 1;
+        uint64_t *numbers = calloc((size_t)count * streams, sizeof(*numbers));
+        if (numbers == NULL) {
+            out->is_bad = true;
+            return true;
+        }
+        bool is_taken = parse_numbers(bytes, lens, count, &form, numbers);
+        if (is_taken) {
+            buf_u8(out, form.radix);
+            buf_u8(out, form.digits);
+            buf_u16(out, form.prefix_bytes);
+            buf_append(out, bytes.ptr, form.prefix_bytes);
+            for (uint32_t s = 0; s < streams; s++) {
+                ints_encode(numbers + (size_t)s * count, count, out);
+            }
+        }
+        free(numbers);
+        if (is_taken) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum err_code strs_encode(struct str bytes, const uint64_t *lens, uint32_t count, bool is_sorted,
                           struct buf *out, enum strs_kind *ret_kind, bool *ret_is_lz4,
                           struct err *err)
@@ -190,6 +364,17 @@ enum err_code strs_encode(struct str bytes, const uint64_t *lens, uint32_t count
             ints_encode(lens, count, &streams);
         }
         is_lz4 = lz_encode(payload, &stored);
+        CLEANUP(buf_freep) struct buf number = {0};
+        if (encode_number(bytes, lens, count, &number) &&
+            (number.is_bad || number.len < streams.len + stored.len)) {
+            kind = STRS_NUMBER;
+            is_lz4 = false;
+            payload.len = 0;
+            buf_clear(&stored);
+            buf_clear(&streams);
+            buf_append(&streams, number.ptr, number.len);
+            streams.is_bad |= number.is_bad;
+        }
     }
     ERR_TRY(buf_check(&raw, err));
     ERR_TRY(buf_check(&streams, err));
@@ -235,10 +420,11 @@ static enum err_code read_head(struct rd *rd, struct strs_head *ret, struct err 
     if (rd->is_bad) {
         return err_set(err, ERR_CORRUPT, "strings: no head");
     }
-    if (kind < STRS_PLAIN || kind > STRS_FRONT) {
+    if (kind < STRS_PLAIN || kind > STRS_NUMBER) {
         return err_set(err, ERR_UNSUPPORTED, "strings: kind %u", kind);
     }
     if (is_lz4 > 1 || zero != 0 || (is_lz4 != 0 && kind == STRS_UUID) ||
+        (kind == STRS_NUMBER && (is_lz4 != 0 || ret->raw_bytes != 0)) ||
         ret->total_bytes > STRS_BYTES_MAX) {
         return err_set(err, ERR_CORRUPT, "strings: head of kind %u with flags %u, %u, %u bytes",
                        kind, is_lz4, zero, ret->total_bytes);
@@ -255,12 +441,14 @@ static enum err_code read_head(struct rd *rd, struct strs_head *ret, struct err 
 }
 
 /* Before anything is allocated for `count`: sorted strings differ, so each but the first has a byte
- * of its own; UUIDs have sixteen. (The count of PLAIN is bounded by who asks: a block's rows.) */
+ * of its own; UUIDs have sixteen; numbers, which all have a digit, are bounded by the length of the
+ * text. (The count of PLAIN is bounded by who asks: a block's rows.) */
 static bool count_is_possible(const struct strs_head *head, uint32_t count)
 {
     switch (head->kind) {
     case STRS_FRONT: return count <= head->raw_bytes + UINT64_C(1);
     case STRS_UUID: return head->raw_bytes == (uint64_t)count * 16;
+    case STRS_NUMBER: return count <= head->total_bytes;
     case STRS_PLAIN: return true;
     }
     return false;
@@ -373,6 +561,102 @@ static enum err_code decode_front(struct rd *rd, const struct strs_head *head, u
     return ERR_OK;
 }
 
+/* `digits` characters of v, most significant first. */
+static void put_hex(char *out, uint64_t v, size_t digits)
+{
+    static const char chars[] = "0123456789abcdef";
+    for (size_t i = digits; i-- > 0; v >>= 4) {
+        out[i] = chars[v & 15];
+    }
+}
+
+static void put_decimal(char *out, uint64_t v, size_t digits)
+{
+    for (size_t i = digits; i-- > 0; v /= 10) {
+        out[i] = (char)('0' + v % 10);
+    }
+}
+
+static size_t decimal_digits(uint64_t v)
+{
+    size_t digits = 1;
+    for (; v >= 10; v /= 10) {
+        digits++;
+    }
+    return digits;
+}
+
+static enum err_code read_form(struct rd *rd, struct number_form *ret, struct str *ret_prefix,
+                               struct err *err)
+{
+    ret->radix = rd_u8(rd);
+    ret->digits = rd_u8(rd);
+    ret->prefix_bytes = rd_u16(rd);
+    *ret_prefix = rd_bytes(rd, ret->prefix_bytes);
+    bool is_good = ret->radix == 16 ? ret->digits >= 1 && ret->digits <= HEX_DIGITS_MAX
+                                    : ret->radix == 10 && ret->digits <= DEC_DIGITS_MAX;
+    if (rd->is_bad || !is_good) {
+        return err_set(err, ERR_CORRUPT, "strings: %u digits of radix %u", ret->digits, ret->radix);
+    }
+    return ERR_OK;
+}
+
+/* Where each string begins, into `offs`: all as long, or as their decimal numbers are. */
+static enum err_code number_offsets(const struct number_form *form, const uint64_t *numbers,
+                                    uint32_t count, uint32_t total, uint32_t *offs, struct err *err)
+{
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t digits = form->digits != 0 ? form->digits : decimal_digits(numbers[i]);
+        offs[i] = (uint32_t)at;
+        at += form->prefix_bytes + digits;
+        if (at > total || digits > HEX_DIGITS_MAX) {
+            break;
+        }
+    }
+    offs[count] = total;
+    return at == total
+               ? ERR_OK
+               : err_set(err, ERR_CORRUPT, "strings: not %u bytes in %u numbers", total, count);
+}
+
+static enum err_code decode_numbers(struct rd *rd, const struct strs_head *head, uint32_t count,
+                                    struct arena *arena, uint32_t *offs, const char **ret_bytes,
+                                    struct err *err)
+{
+    struct number_form form = {0};
+    struct str prefix = {0};
+    void *text = NULL;
+    ERR_TRY(read_form(rd, &form, &prefix, err));
+    ERR_TRY(arena_alloc_raw(arena, head->total_bytes, &text, err));
+    struct arena_mark mark = arena_mark(arena);
+    uint64_t *numbers = NULL;
+    ERR_TRY(arena_alloc_raw(arena, (size_t)count * sizeof(*numbers), (void **)&numbers, err));
+    uint32_t streams = form.radix == 16 ? hex_streams(form.digits) : 1;
+    for (uint32_t s = 0; s < streams; s++) {
+        ERR_TRY(ints_decode64(rd, count, numbers, err));
+        if (s == 0) {
+            ERR_TRY(number_offsets(&form, numbers, count, head->total_bytes, offs, err));
+        }
+        size_t skip = form.prefix_bytes + (size_t)s * HEX_STREAM_DIGITS;
+        for (uint32_t i = 0; i < count; i++) {
+            char *out = (char *)text + offs[i];
+            size_t digits = offs[i + 1] - offs[i] - skip;
+            if (s == 0 && prefix.len > 0) {
+                memcpy(out, prefix.ptr, prefix.len);
+            }
+            if (form.radix == 16) {
+                put_hex(out + skip, numbers[i], MIN_OF(digits, (size_t)HEX_STREAM_DIGITS));
+            } else {
+                put_decimal(out + skip, numbers[i], digits);
+            }
+        }
+    }
+    arena_rewind(arena, mark);
+    *ret_bytes = text;
+    return ERR_OK;
+}
+
 enum err_code strs_decode(struct rd *rd, uint32_t count, struct arena *arena,
                           const uint32_t **ret_offs, const char **ret_bytes, struct err *err)
 {
@@ -387,6 +671,7 @@ enum err_code strs_decode(struct rd *rd, uint32_t count, struct arena *arena,
     case STRS_PLAIN: ERR_TRY(decode_plain(rd, &head, count, arena, offs, ret_bytes, err)); break;
     case STRS_UUID: ERR_TRY(decode_uuids(rd, &head, count, arena, offs, ret_bytes, err)); break;
     case STRS_FRONT: ERR_TRY(decode_front(rd, &head, count, arena, offs, ret_bytes, err)); break;
+    case STRS_NUMBER: ERR_TRY(decode_numbers(rd, &head, count, arena, offs, ret_bytes, err)); break;
     }
     *ret_offs = offs;
     return ERR_OK;

@@ -11,8 +11,13 @@
  *                   UUID:  payload: 16 bytes each, for canonical lower-case UUIDs (never LZ4: random)
  *                   FRONT: lengths shared with the string before, lengths of the rest (integer streams);
  *                          payload: the rests. For sorted strings: dictionaries.
+ *                   NUMBER: u8 radix (10 or 16), u8 digits, u16 prefix_bytes, the prefix, then
+ *                          integer streams. Radix 16: each string is the prefix and `digits` lower-case
+ *                          hexadecimal digits (1 .. 64), 16 of them in each stream, the last takes the
+ *                          rest; radix 10: the prefix and a number without leading zeroes (digits 0),
+ *                          or of so many digits (1 .. 18), one stream. No payload.
  *
- * LZ4 is kept where it saves at least 5 %. Integer streams are never put through it: they would
+ * Of what fits the strings, the smallest is taken. LZ4 is kept where it saves at least 5 %. Integer streams are never put through it: they would
  * lose their random access, and what packing leaves rarely shrinks further.
  *
  * Thread: pure functions.
@@ -23,7 +28,7 @@
 #include "storage/base/buf.h"
 #include "storage/base/rd.h"
 
-enum strs_kind { STRS_PLAIN = 1, STRS_UUID, STRS_FRONT };
+enum strs_kind { STRS_PLAIN = 1, STRS_UUID, STRS_FRONT, STRS_NUMBER };
 #define STRS_UUID_TEXT 36u
 
 /* The payload codec alone. Encode: appends to `out`; true where LZ4 was kept. */
@@ -34,7 +39,7 @@ enum err_code lz_decode(struct rd *rd, bool is_lz4, uint32_t raw_bytes, uint32_t
                         struct arena *arena, struct str *ret, struct err *err) ERR_MUST_CHECK;
 
 /* Append the strings: `bytes` one after another, `lens` their lengths (room for `count`; as 64-bit
- * integers, for they become a stream). FRONT where `is_sorted`. ERR_LIMIT above 1 GiB. */
+ * integers, for they become a stream). FRONT only where `is_sorted`. ERR_LIMIT above 1 GiB. */
 enum err_code strs_encode(struct str bytes, const uint64_t *lens, uint32_t count, bool is_sorted,
                           struct buf *out, enum strs_kind *ret_kind, bool *ret_is_lz4,
                           struct err *err) ERR_MUST_CHECK;

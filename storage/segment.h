@@ -72,8 +72,6 @@ struct segment_col_info {
     uint64_t bytes;      /* all blocks */
     uint64_t dict_bytes; /* on disk */
     uint32_t dict_count;
-    uint64_t bitmap_bytes; /* row bitmaps of its values */
-    uint32_t bitmap_count;
 };
 struct segment_block_info {
     uint64_t off, bytes;
@@ -90,7 +88,6 @@ struct segment_info {
     uint32_t event_count; /* different event names */
     uint32_t set_count;   /* subject sets */
     uint64_t set_bytes;
-    uint64_t row_bitmap_bytes; /* of event names */
     uint32_t subject_ranges;
 };
 struct segment_info segment_info(const struct segment *segment);

@@ -93,9 +93,8 @@ static enum err_code bits_from_events(const struct segment *segment, struct read
                                       struct err *err)
 {
     const struct seg_col *events = segment_find_col(segment, COL_EVENT_NAME);
-    struct arena_mark mark = arena_mark(ctx->arena);
-    uint16_t *rows = NULL;
-    ERR_TRY(arena_alloc_raw(ctx->arena, BLOCK_ROWS * sizeof(*rows), (void **)&rows, err));
+    CLEANUP(postings_done) struct postings postings = {0};
+    ERR_TRY(segment_postings_pin(segment, ctx, events, block, &postings, err));
     struct rd rd = rd_init(bytes);
     uint32_t next = 0;
     while (rd_left(&rd) > 0) {
@@ -105,13 +104,12 @@ static enum err_code bits_from_events(const struct segment *segment, struct read
                            events->dict_count);
         }
         uint32_t count = 0;
-        ERR_TRY(segment_row_set_read(segment, ctx, events, code, block, rows, &count, err));
+        const uint16_t *rows = postings_rows(&postings, code, &count);
         for (uint32_t i = 0; i < count; i++) {
             words[rows[i] / 64] |= UINT64_C(1) << (rows[i] % 64);
         }
         next = code + 1;
     }
-    arena_rewind(ctx->arena, mark);
     return ERR_OK;
 }
 

@@ -2,8 +2,8 @@
  *
  * HOW TO READ A SEGMENT. Read the 32 bytes of the header and the 32 of the trailer; check their
  * magics and checksums. Read the footer that the trailer points at; check it. It is a list of
- * tagged entries; COLUMN entries name each column and say where its blocks, its dictionary and the
- * row sets of its values lie, each as a span (offset, length, checksum). To read column c of rows
+ * tagged entries; COLUMN entries name each column and say where its blocks and its dictionary lie,
+ * each as a span (offset, length, checksum). To read column c of rows
  * [65536 b, 65536 (b + 1)): take the span of block b (no span: no row of the block has a value),
  * read it, check it, read the block head, then which rows have a value, then the values. Codes are
  * looked up in the column's dictionary. Everything is little-endian; checksums are XXH3-64 with
@@ -11,7 +11,7 @@
  * a reader may round outward to whole pages for direct I/O.
  *
  *    +--------+----------------------------------------------------+--------+---------+
- *    | header | per column: dictionary, blocks, row sets, directory | footer | trailer |
+ *    | header | per column: dictionary, blocks                     | footer | trailer |
  *    |        | ... subject sets                                    |        |         |
  *    +--------+----------------------------------------------------+--------+---------+
  *
@@ -43,14 +43,15 @@
  *              u32 subject_first, u32 subject_last, u64 identity_version, blob created_by
  *    COLUMN    builtins first, by number; then properties:
  *              u8 builtin (enum builtin_col, 255: property), u8 type (enum col_type), blob name, v value_count,
- *              u8 flags: bit 0 dictionary, bit 1 row sets
+ *              u8 flags: bit 0 dictionary
  *                dictionary: span, v count
- *                row sets:   span of their directory, v count (= that of the dictionary; 2 for bools), v bytes of all sets
  *              u64 present: bit b: block b has values; for each block that has:
  *                u8 shape (enum block_shape), u8 kind (of its main stream), u8 flags: bit 0 LZ4, bit 1 zone;
  *                span; v value_count; zone: z min, v max - min
- *    SETS      v count, for each in order of (event, begin):
- *                v event (0: any, else code + 1), z begin_ms, v end_ms - begin_ms, span, v members
+ *    SETS      v set count, v group count, for each group in order of (event, begin):
+ *                v event (0: any, else code + 1), span, v count of its sets (1 or more), for each:
+ *                  z begin_ms less the end_ms of the set before it in the group (0 at the first),
+ *                  v end_ms - begin_ms, v bytes, v members
  *    RANGES    v first (subject_first >> 16), v count,
  *              for each range of 65,536 subjects: v its first row less that of the range before
  *
@@ -69,8 +70,8 @@
  *                                     BITSET: u64 per 64 rows
  *                                     ROWS: u16 each
  *                                     RUNS: { u16 first, u16 length - 1 } each
- *                                     EVENTS: u32 event codes, ascending: the rows of these events, from the
- *                                     row sets of event_name
+ *                                     EVENTS: u32 event codes, ascending: the rows of these events, as the
+ *                                     block of event_name has them
  *                   padding           zeroes to a multiple of 8
  *                   values            one for each present row, in row order:
  *        INTS     integer stream (codec_int.h): codes where the column has a dictionary; subject numbers;
@@ -87,15 +88,14 @@
  * at all beyond their codes (EVENTS). LZ4 is used over strings and doubles where it saves 5 %,
  * never over integer streams: those stay random-access by mini-blocks of 128.
  *
- * ROW SETS section of a column: one portable roaring set of rows per code, each a section of its
- * own; the DIRECTORY section has for each code { u64 offset, u32 bytes, u32 rows, u64 checksum };
- * rows 0: no set, all 0. Blocks have 65,536 rows, so container b of a set is the rows of block b.
- * Always there for event_name.
+ * Rows by value are not stored: the codes of a block say it already, and are sorted when asked for
+ * (segment_postings.c). Stored bitmaps of event_name took 1.15 bytes a row beside 0.63 of its codes.
  *
- * SUBJECT SETS: portable roaring sets of subject numbers. For an event (or any), the sets are
- * disjoint in time, each as tight as its rows [first, last + 1 ms), never wider than an hour of a
- * civil day (any), a civil day, or, where these would take more than a tenth of the file, a day
- * (any), or the segment; together they cover all of its rows.
+ * SUBJECT SETS: sets of subject numbers (codec_set.h), those of a group one after another in one
+ * section. For an event (or any), the sets are disjoint in time, each as tight as its rows
+ * [first, last + 1 ms), never wider than an hour of a civil day (any), a civil day, or, where these
+ * would take more than a twentieth of the file, a day (any), or the segment; together they cover all of
+ * its rows. A group is sets of about 32 KiB, so that one set costs no more than that to read.
  *
  * The file is written under a temporary name, synced, renamed, and its directory synced.
  */
@@ -119,11 +119,10 @@ enum footer_kind { FOOTER_SEGMENT = 1, FOOTER_COLUMN, FOOTER_SETS, FOOTER_RANGES
 #define FOOTER_FLAG_REQUIRED 1u
 #define FOOTER_ENTRY_BYTES   8u
 
-#define FOOTER_PROPERTY     255u /* in place of a builtin's number */
-#define FOOTER_COL_DICT     1u
-#define FOOTER_COL_ROW_SETS 2u
-#define FOOTER_BLOCK_LZ4    1u
-#define FOOTER_BLOCK_ZONE   2u
+#define FOOTER_PROPERTY   255u /* in place of a builtin's number */
+#define FOOTER_COL_DICT   1u
+#define FOOTER_BLOCK_LZ4  1u
+#define FOOTER_BLOCK_ZONE 2u
 
 enum block_shape { SHAPE_INTS = 1, SHAPE_STRS, SHAPE_DOUBLES, SHAPE_MIXED, SHAPE_LISTS };
 enum presence_kind {
@@ -136,8 +135,9 @@ enum presence_kind {
 #define BLOCK_HEAD_BYTES     16u
 #define BLOCK_FLAG_LESS_TIME 1u
 #define BOX_HEAD_BYTES       12u
-#define ROW_SET_ENTRY_BYTES  24u
 #define PRESENCE_EVENTS_MAX  256u
+#define VALUE_ROWS_CODES_MAX                                                                       \
+    1024u /* a column of more values has no rows by value, but for event_name */
 
 /* The built-in columns as the footer names and types them. */
 struct builtin_col_def {

@@ -13,11 +13,10 @@ struct segment_info segment_info(const struct segment *segment)
         .col_count = segment->col_count,
         .event_count = events->dict_count,
         .set_count = segment->set_count,
-        .row_bitmap_bytes = events->row_set_bytes,
         .subject_ranges = segment->range_count,
     };
     for (uint32_t i = 0; i < segment->set_count; i++) {
-        info.set_bytes += segment->sets[i].span.bytes;
+        info.set_bytes += segment->sets[i].bytes;
     }
     return info;
 }
@@ -34,8 +33,6 @@ struct segment_col_info segment_col_info(const struct segment *segment, uint32_t
         .value_count = col->value_count,
         .dict_bytes = col->has_dict ? col->dict_span.bytes : 0,
         .dict_count = col->dict_count,
-        .bitmap_bytes = col->row_set_bytes,
-        .bitmap_count = col->row_set_count,
     };
     for (int i = 0; i < __builtin_popcountll(col->present); i++) {
         info.bytes += col->blocks[i].span.bytes;
@@ -44,22 +41,25 @@ struct segment_col_info segment_col_info(const struct segment *segment, uint32_t
 }
 
 /* By enum ints_kind; the first is for kinds that are not known. */
-static const char *const ints_names[] = {"ints", "const", "bits", "for", "delta", "rle"};
-static const char *const code_names[] = {"dict",     "dict+const", "dict+bits",
-                                         "dict+for", "dict+delta", "dict+rle"};
-static const char *const list_names[] = {"list",     "list+const", "list+bits",
-                                         "list+for", "list+delta", "list+rle"};
-static const char *const mixed_names[] = {"mixed",     "mixed+const", "mixed+bits",
-                                          "mixed+for", "mixed+delta", "mixed+rle"};
+static const char *const ints_names[] = {"ints", "const", "bits", "for", "delta", "rle", "patched"};
+static const char *const code_names[] = {"dict",       "dict+const", "dict+bits",   "dict+for",
+                                         "dict+delta", "dict+rle",   "dict+patched"};
+static const char *const list_names[] = {"list",       "list+const", "list+bits",   "list+for",
+                                         "list+delta", "list+rle",   "list+patched"};
+static const char *const mixed_names[] = {"mixed",       "mixed+const", "mixed+bits",   "mixed+for",
+                                          "mixed+delta", "mixed+rle",   "mixed+patched"};
 
 static const char *encoding_name(const struct seg_col *col, const struct seg_block *block)
 {
-    uint32_t kind = block->kind <= INTS_RLE ? block->kind : 0;
+    uint32_t kind = block->kind <= INTS_KIND_LAST ? block->kind : 0;
     switch (block->shape) {
     case SHAPE_INTS: return col->has_dict ? code_names[kind] : ints_names[kind];
     case SHAPE_STRS:
         if (block->kind == STRS_UUID) {
             return "uuid";
+        }
+        if (block->kind == STRS_NUMBER) {
+            return "prefix+number";
         }
         return block->is_lz4 ? "raw+lz4" : "raw";
     case SHAPE_DOUBLES: return block->is_lz4 ? "double+lz4" : "double";

@@ -23,35 +23,23 @@ struct seg_dict {
     struct arena *arena; /* owns this struct too */
 };
 
-struct seg_row_set {
-    struct seg_span span;
-    uint32_t rows; /* 0: no set */
-};
-struct seg_row_sets {
-    uint32_t count;
-    struct seg_row_set sets[];
-};
-
 struct seg_col {
     struct str name;
     enum col_type type;
-    bool is_builtin, has_dict, has_row_sets;
+    bool is_builtin, has_dict;
     uint32_t col; /* for source_read; UINT32_MAX: not in the schema */
     uint64_t value_count;
     struct seg_span dict_span;
     uint32_t dict_count;
-    struct seg_span row_sets_span; /* of the directory */
-    uint32_t row_set_count;
-    uint64_t row_set_bytes;
     uint64_t present; /* bit b: blocks[popcount of the bits below] is block b */
     const struct seg_block *blocks;
-    _Atomic(struct seg_dict *) dict;         /* release: dict_load */
-    _Atomic(struct seg_row_sets *) row_sets; /* release: row_sets_load */
+    _Atomic(struct seg_dict *) dict; /* release: dict_load */
 };
 
 struct seg_set {
-    uint32_t event; /* SUBJECT_SET_ANY or a code */
-    struct seg_span span;
+    uint32_t event;      /* SUBJECT_SET_ANY or a code */
+    uint32_t group;      /* whose section it lies in */
+    uint32_t off, bytes; /* in that section */
     uint32_t members;
     _Atomic(roaring_bitmap_t *) bitmap; /* release: segment_subject_set */
 };
@@ -71,6 +59,8 @@ struct segment {
     uint32_t builtin_idx[COL_FIRST_PROP]; /* into cols, or UINT32_MAX */
     uint32_t prop_count;                  /* of the schema when it was opened */
     uint32_t *prop_idx;                   /* likewise, for each property of the schema */
+    uint32_t set_group_count;
+    struct seg_span *set_groups;
     uint32_t set_count;
     struct seg_set *sets;          /* by (event with any first, begin) */
     struct subject_set *set_infos; /* as handed out, side by side with sets */
@@ -113,18 +103,30 @@ void section_done(struct section *section);
 enum err_code segment_dict_load(const struct segment *segment, struct io *io,
                                 const struct seg_col *col, const struct dict **ret,
                                 struct err *err) ERR_MUST_CHECK;
-enum err_code segment_row_sets_load(const struct segment *segment, struct io *io,
-                                    const struct seg_col *col, const struct seg_row_sets **ret,
-                                    struct err *err) ERR_MUST_CHECK;
-/* Rows of one code in one block. */
-enum err_code segment_row_set_read(const struct segment *segment, struct read_ctx *ctx,
-                                   const struct seg_col *col, uint32_t code, uint32_t block,
-                                   uint16_t *out_rows, uint32_t *ret_count,
-                                   struct err *err) ERR_MUST_CHECK;
 /* Decode one block (segment_block.c). */
 enum err_code segment_block_read(const struct segment *segment, struct read_ctx *ctx,
                                  const struct seg_col *col, uint32_t block, struct vec *ret,
                                  struct err *err) ERR_MUST_CHECK;
+
+/* ---- rows by value (segment_postings.c) ---- */
+
+struct cache_block;
+/* The rows of a block in order of their codes. */
+struct postings {
+    struct cache_block *block; /* holds them */
+    uint32_t count;            /* of different codes */
+    const uint32_t *codes;     /* ascending */
+    const uint32_t *starts;    /* count + 1, into rows */
+    const uint16_t *rows;
+};
+/* Of a string column with a dictionary, or of bools. Cost: where they are not in the cache, the
+ * block is decoded and sorted, about 2 ns a row. */
+enum err_code segment_postings_pin(const struct segment *segment, struct read_ctx *ctx,
+                                   const struct seg_col *col, uint32_t block, struct postings *ret,
+                                   struct err *err) ERR_MUST_CHECK;
+void postings_done(struct postings *postings);
+/* The rows of a code, ascending; NULL where it has none. */
+const uint16_t *postings_rows(const struct postings *postings, uint32_t code, uint32_t *ret_count);
 
 /* ---- block cache ---- */
 

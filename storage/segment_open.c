@@ -223,7 +223,7 @@ static enum err_code parse_col_head(struct segment *segment, struct seg_col *col
     col->value_count = rd_upto(rd, segment->source.row_count);
     uint8_t flags = rd_u8(rd);
     if (rd->is_bad || !col_type_is_valid(type) || name.len > PROP_NAME_BYTES_MAX ||
-        flags > (FOOTER_COL_DICT | FOOTER_COL_ROW_SETS) || col->value_count == 0) {
+        flags > FOOTER_COL_DICT || col->value_count == 0) {
         return bad(err, "footer: a column entry is damaged");
     }
     ERR_TRY(arena_str(segment->arena, name, &col->name, err));
@@ -238,12 +238,6 @@ static enum err_code parse_col_head(struct segment *segment, struct seg_col *col
         /* every value is in use, by a row or by an item of a list */
         col->dict_count = (uint32_t)rd_upto(rd, UINT32_MAX - 1);
     }
-    col->has_row_sets = (flags & FOOTER_COL_ROW_SETS) != 0;
-    if (col->has_row_sets) {
-        col->row_sets_span = rd_span(rd, segment);
-        col->row_set_count = (uint32_t)rd_upto(rd, UINT32_MAX - 1);
-        col->row_set_bytes = rd_upto(rd, segment->file_bytes);
-    }
     return ERR_OK;
 }
 
@@ -257,16 +251,7 @@ static bool col_is_consistent(const struct seg_col *col)
     if (col->has_dict && col->dict_count == 0 && col->type != COL_LIST) {
         return false;
     }
-    if ((col->type == COL_LIST && !col->has_dict) || (is_event && !col->has_dict)) {
-        return false;
-    }
-    if (!col->has_row_sets) {
-        return !is_event;
-    }
-    uint32_t codes = col->type == COL_BOOL ? 2 : col->dict_count;
-    return (col->type == COL_BOOL || (col->type == COL_STRING && col->has_dict)) &&
-           col->row_set_count == codes &&
-           col->row_sets_span.bytes == (uint64_t)codes * ROW_SET_ENTRY_BYTES;
+    return col->has_dict || (col->type != COL_LIST && !is_event);
 }
 
 static enum err_code parse_col(struct segment *segment, struct rd *rd, struct err *err)
@@ -291,40 +276,69 @@ static enum err_code parse_col(struct segment *segment, struct rd *rd, struct er
     return ERR_OK;
 }
 
-#define SET_BYTES_LEAST 13u /* of a set's entry: event, begin, length, span, members */
+#define SET_GROUP_BYTES_LEAST 12u /* of a group's entry: event, span, count */
+#define SET_BYTES_LEAST       4u  /* of a set's: begin, length, bytes, members */
+
+/* One group of sets of one event; sets so far, and the one before, are in `segment`. */
+static enum err_code parse_set_group(struct segment *segment, struct rd *rd, uint32_t set_cap,
+                                     struct err *err)
+{
+    uint32_t group = segment->set_group_count;
+    uint64_t event_key = rd_upto(rd, UINT32_MAX);
+    segment->set_groups[group] = rd_span(rd, segment);
+    uint64_t count = rd_varint(rd);
+    if (rd->is_bad || count == 0 || count > set_cap - segment->set_count) {
+        return bad(err, "footer: list of subject sets is damaged");
+    }
+    uint32_t event = event_key == 0 ? SUBJECT_SET_ANY : (uint32_t)(event_key - 1);
+    uint64_t off = 0;
+    uint64_t before_ms = 0;
+    for (uint64_t i = 0; i < count && !rd->is_bad; i++) {
+        uint32_t idx = segment->set_count++;
+        struct seg_set *set = &segment->sets[idx];
+        struct subject_set *info = &segment->set_infos[idx];
+        info->begin_ms = (int64_t)(before_ms + (uint64_t)rd_zigzag(rd));
+        info->end_ms = (int64_t)((uint64_t)info->begin_ms + rd_varint(rd));
+        info->set_idx = idx;
+        *set = (struct seg_set){.event = event, .group = group, .off = (uint32_t)off};
+        set->bytes = (uint32_t)rd_upto(rd, segment->set_groups[group].bytes - off);
+        set->members = (uint32_t)rd_upto(rd, segment->source.row_count);
+        off += set->bytes;
+        before_ms = (uint64_t)info->end_ms;
+        uint64_t key_before =
+            idx == 0 || set[-1].event == SUBJECT_SET_ANY ? 0 : (uint64_t)set[-1].event + 1;
+        bool is_same = idx > 0 && set[-1].event == event;
+        if (info->end_ms <= info->begin_ms || set->members == 0 || event_key < key_before ||
+            (is_same && info->begin_ms < info[-1].end_ms)) {
+            rd->is_bad = true;
+        }
+    }
+    if (rd->is_bad || off != segment->set_groups[group].bytes) {
+        return bad(err, "footer: list of subject sets is damaged");
+    }
+    segment->set_group_count++;
+    return ERR_OK;
+}
 
 static enum err_code parse_sets(struct segment *segment, struct rd *rd, struct err *err)
 {
     uint64_t count = rd_varint(rd);
-    if (rd->is_bad || count > rd_left(rd) / SET_BYTES_LEAST) {
-        return err_set(err, ERR_CORRUPT, "footer: %" PRIu64 " subject sets in %zu bytes", count,
-                       rd_left(rd));
+    uint64_t group_count = rd_varint(rd);
+    if (rd->is_bad || count > rd_left(rd) / SET_BYTES_LEAST ||
+        group_count > rd_left(rd) / SET_GROUP_BYTES_LEAST) {
+        return err_set(err, ERR_CORRUPT,
+                       "footer: %" PRIu64 " subject sets in %" PRIu64 " groups in %zu bytes", count,
+                       group_count, rd_left(rd));
     }
     ERR_TRY(ARENA_NEW(segment->arena, count, &segment->sets, err));
     ERR_TRY(ARENA_NEW(segment->arena, count, &segment->set_infos, err));
-    uint64_t event_before = 0;
-    for (uint32_t i = 0; i < count && !rd->is_bad; i++) {
-        struct seg_set *set = &segment->sets[i];
-        struct subject_set *info = &segment->set_infos[i];
-        uint64_t event = rd_upto(rd, UINT32_MAX);
-        info->begin_ms = rd_zigzag(rd);
-        uint64_t len_ms = rd_varint(rd);
-        info->end_ms = (int64_t)((uint64_t)info->begin_ms + len_ms);
-        info->set_idx = i;
-        set->span = rd_span(rd, segment);
-        set->members = (uint32_t)rd_upto(rd, segment->source.row_count);
-        set->event = event == 0 ? SUBJECT_SET_ANY : (uint32_t)(event - 1);
-        bool is_next_event = i == 0 || event > event_before;
-        if (info->end_ms <= info->begin_ms || set->members == 0 || event < event_before ||
-            (!is_next_event && info->begin_ms < segment->set_infos[i - 1].end_ms)) {
-            rd->is_bad = true;
-        }
-        event_before = event;
+    ERR_TRY(ARENA_NEW(segment->arena, group_count, &segment->set_groups, err));
+    for (uint64_t i = 0; i < group_count; i++) {
+        ERR_TRY(parse_set_group(segment, rd, (uint32_t)count, err));
     }
-    if (!rd_at_end(rd)) {
+    if (!rd_at_end(rd) || segment->set_count != count) {
         return bad(err, "footer: list of subject sets is damaged");
     }
-    segment->set_count = (uint32_t)count;
     return ERR_OK;
 }
 

@@ -5,7 +5,6 @@
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
 #include "storage/codec_bits.h"
-#include "storage/codec_int.h"
 #include "storage/codec_set.h"
 #include "storage/codec_str.h"
 #include "storage/segment_int.h"
@@ -119,102 +118,6 @@ enum err_code segment_dict_load(const struct segment *segment, struct io *io,
     return ERR_OK;
 }
 
-/* ---- row sets ---- */
-
-static enum err_code row_sets_decode(const struct segment *segment, const struct seg_col *col,
-                                     struct str bytes, struct seg_row_sets *out, struct err *err)
-{
-    struct rd rd = rd_init(bytes);
-    for (uint32_t code = 0; code < col->row_set_count; code++) {
-        struct seg_row_set *set = &out->sets[code];
-        set->span.off = rd_u64(&rd);
-        set->span.bytes = rd_u32(&rd);
-        set->rows = rd_u32(&rd);
-        set->span.checksum = rd_u64(&rd);
-        bool is_empty =
-            set->rows == 0 && set->span.off == 0 && set->span.bytes == 0 && set->span.checksum == 0;
-        bool is_placed = set->rows != 0 && set->span.off % SEGMENT_ALIGN == 0 &&
-                         set->span.off >= SEGMENT_HEADER_BYTES &&
-                         set->span.off <= segment->footer_off &&
-                         set->span.bytes <= segment->footer_off - set->span.off;
-        if (rd.is_bad || !(is_empty || is_placed) || set->rows > segment->source.row_count) {
-            return err_set(err, ERR_CORRUPT, "set of code %u is out of place", code);
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err_code row_sets_read(const struct segment *segment, struct io *io,
-                                   const struct seg_col *col, struct seg_row_sets **ret,
-                                   struct err *err)
-{
-    CLEANUP(section_done) struct section section = {0};
-    ERR_TRY(section_read(segment, io, &col->row_sets_span, &section, err));
-    /* segment_open has held the count against the directory's length */
-    struct seg_row_sets *sets =
-        calloc(1, sizeof(*sets) + (size_t)col->row_set_count * sizeof(sets->sets[0]));
-    if (sets == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory for %u row sets", col->row_set_count);
-    }
-    sets->count = col->row_set_count;
-    enum err_code code = row_sets_decode(segment, col, section.bytes, sets, err);
-    if (code != ERR_OK) {
-        free(sets);
-        return code;
-    }
-    *ret = sets;
-    return ERR_OK;
-}
-
-enum err_code segment_row_sets_load(const struct segment *segment, struct io *io,
-                                    const struct seg_col *col, const struct seg_row_sets **ret,
-                                    struct err *err)
-{
-    struct seg_col *owner = (struct seg_col *)(uintptr_t)col;
-    /* acquire: pairs with the exchange below */
-    struct seg_row_sets *sets = atomic_load_explicit(&owner->row_sets, memory_order_acquire);
-    if (sets == NULL) {
-        struct seg_row_sets *fresh = NULL;
-        if (row_sets_read(segment, io, col, &fresh, err) != ERR_OK) {
-            return err_context(err, "column \"" STR_FMT "\": row sets", STR_ARG(col->name));
-        }
-        if (atomic_compare_exchange_strong_explicit(&owner->row_sets, &sets, fresh,
-                                                    memory_order_acq_rel, memory_order_acquire)) {
-            sets = fresh;
-        } else {
-            free(fresh);
-        }
-    }
-    *ret = sets;
-    return ERR_OK;
-}
-
-enum err_code segment_row_set_read(const struct segment *segment, struct read_ctx *ctx,
-                                   const struct seg_col *col, uint32_t code, uint32_t block,
-                                   uint16_t *out_rows, uint32_t *ret_count, struct err *err)
-{
-    const struct seg_row_sets *sets = NULL;
-    ERR_TRY(segment_row_sets_load(segment, ctx->io, col, &sets, err));
-    ASSERT(code < sets->count);
-    const struct seg_row_set *set = &sets->sets[code];
-    *ret_count = 0;
-    if (set->rows == 0) {
-        return ERR_OK;
-    }
-    CLEANUP(section_done) struct section section = {0};
-    enum err_code result = section_read(segment, ctx->io, &set->span, &section, err);
-    if (result == ERR_OK) {
-        ctx->bytes_read += set->span.bytes;
-        result = set_container(section.bytes, block, source_block_rows(&segment->source, block),
-                               out_rows, ret_count, err);
-    }
-    if (result != ERR_OK) {
-        return err_context(err, "column \"" STR_FMT "\": block %u: row set of code %u",
-                           STR_ARG(col->name), block, code);
-    }
-    return ERR_OK;
-}
-
 /* ---- the operations of a source ---- */
 
 static const struct segment *of_source(const struct source *source)
@@ -276,10 +179,16 @@ static bool op_zone(const struct source *source, uint32_t col, uint32_t block, i
     return true;
 }
 
+/* Always for the event name, and where there are few enough values that each has some rows. */
 static bool op_has_value_rows(const struct source *source, uint32_t col)
 {
     const struct seg_col *found = segment_find_col(of_source(source), col);
-    return found != NULL && found->has_row_sets;
+    if (found == NULL) {
+        return false;
+    }
+    return found->type == COL_BOOL ||
+           (found->type == COL_STRING && found->has_dict &&
+            (col == COL_EVENT_NAME || found->dict_count <= VALUE_ROWS_CODES_MAX));
 }
 
 static enum err_code op_value_rows(const struct source *source, struct read_ctx *ctx, uint32_t col,
@@ -288,11 +197,14 @@ static enum err_code op_value_rows(const struct source *source, struct read_ctx 
 {
     const struct segment *segment = of_source(source);
     const struct seg_col *found = segment_find_col(segment, col);
-    ASSERT(found != NULL);
-    ASSERT(found->has_row_sets);
-    if (segment_row_set_read(segment, ctx, found, code, block, out_rows, ret_count, err) !=
-        ERR_OK) {
+    ASSERT(op_has_value_rows(source, col));
+    CLEANUP(postings_done) struct postings postings = {0};
+    if (segment_postings_pin(segment, ctx, found, block, &postings, err) != ERR_OK) {
         return segment_fail(segment, err);
+    }
+    const uint16_t *rows = postings_rows(&postings, code, ret_count);
+    if (rows != NULL) {
+        memcpy(out_rows, rows, *ret_count * sizeof(*rows));
     }
     return ERR_OK;
 }
@@ -328,17 +240,10 @@ static enum err_code set_read(const struct segment *segment, struct io *io,
                               const struct seg_set *set, roaring_bitmap_t **ret, struct err *err)
 {
     CLEANUP(section_done) struct section section = {0};
-    ERR_TRY(section_read(segment, io, &set->span, &section, err));
-    uint64_t members = 0;
-    roaring_bitmap_t *bitmap = NULL;
-    ERR_TRY(set_decode(section.bytes, segment->source.subject_last, &members, &bitmap, err));
-    if (members != set->members || roaring_bitmap_minimum(bitmap) < segment->source.subject_first) {
-        roaring_bitmap_free(bitmap);
-        return err_set(err, ERR_CORRUPT, "%llu subjects where %u are said",
-                       (unsigned long long)members, set->members);
-    }
-    *ret = bitmap;
-    return ERR_OK;
+    ERR_TRY(section_read(segment, io, &segment->set_groups[set->group], &section, err));
+    struct str bytes = {section.bytes.ptr + set->off, set->bytes};
+    return set_decode(bytes, set->members, segment->source.subject_first,
+                      segment->source.subject_last, ret, err);
 }
 
 static enum err_code op_subject_set(const struct source *source, struct read_ctx *ctx,
@@ -347,7 +252,7 @@ static enum err_code op_subject_set(const struct source *source, struct read_ctx
     const struct segment *segment = of_source(source);
     ASSERT(set_idx < segment->set_count);
     struct seg_set *set = &segment->sets[set_idx];
-    ctx->bytes_read += set->span.bytes;
+    ctx->bytes_read += set->bytes;
     /* acquire: pairs with the exchange below */
     roaring_bitmap_t *bitmap = atomic_load_explicit(&set->bitmap, memory_order_acquire);
     if (bitmap == NULL) {
@@ -477,7 +382,6 @@ void segment_close(struct segment *segment)
     }
     for (uint32_t i = 0; i < segment->col_count; i++) {
         dict_free(atomic_load_explicit(&segment->cols[i].dict, memory_order_acquire));
-        free(atomic_load_explicit(&segment->cols[i].row_sets, memory_order_acquire));
     }
     for (uint32_t i = 0; i < segment->set_count; i++) {
         roaring_bitmap_t *bitmap =

@@ -1,5 +1,4 @@
-/* storage/segment_sets.c - the two bitmap indexes: rows by value, subjects by (event, span of
- * time).
+/* storage/segment_sets.c - the bitmap index of subjects by (event, span of time).
  *
  * Subject sets start as fine as their use wants (any: an hour; events: a civil day) and are widened
  * while they cost more than their share of the file. Rows come sorted by subject, so sorting an
@@ -14,107 +13,7 @@
 #define DAY_MS          INT64_C(86400000)
 #define HOUR_MS         INT64_C(3600000)
 #define SPANS_MAX       (1u << 20)
-#define SET_ENTRY_BYTES 26u /* of a set in the footer, about */
-
-/* ---- rows by value ---- */
-
-enum err_code row_sets_begin(struct row_sets_build *build, uint32_t count, size_t bytes_max,
-                             bool is_forced, struct err *err)
-{
-    *build = (struct row_sets_build){.is_forced = is_forced, .bytes_max = bytes_max};
-    /* No set takes fewer bytes than its entry and one container. */
-    if (count == 0 || (!is_forced && bytes_max / (ROW_SET_ENTRY_BYTES + 18) < count)) {
-        return ERR_OK;
-    }
-    build->sets = calloc(count, sizeof(roaring_bitmap_t *));
-    build->starts = calloc((size_t)count + 1, sizeof(*build->starts));
-    build->rows = calloc(BLOCK_ROWS, sizeof(*build->rows));
-    if (build->sets == NULL || build->starts == NULL || build->rows == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory for %u row sets", count);
-    }
-    build->count = count;
-    build->bytes = (size_t)count * ROW_SET_ENTRY_BYTES;
-    return ERR_OK;
-}
-
-void row_sets_done(struct row_sets_build *build)
-{
-    for (uint32_t i = 0; i < build->count; i++) {
-        if (build->sets[i] != NULL) {
-            roaring_bitmap_free(build->sets[i]);
-        }
-    }
-    free(build->sets);
-    free(build->starts);
-    free(build->rows);
-    *build = (struct row_sets_build){0};
-}
-
-/* What one container of these rows takes in the file, its share of the directory included. */
-static size_t container_cost(const uint32_t *rows, uint32_t count)
-{
-    uint32_t runs = 1;
-    for (uint32_t i = 1; i < count; i++) {
-        runs += rows[i] != rows[i - 1] + 1;
-    }
-    size_t flat = MIN_OF((size_t)count * 2, (size_t)8192);
-    return 8 + MIN_OF(flat, 2 + (size_t)runs * 4);
-}
-
-/* Rows of the block into build->rows, grouped by code; starts[c] .. starts[c + 1] are those of c.
- */
-static void group_by_code(struct row_sets_build *build, const struct gather *gather)
-{
-    memset(build->starts, 0, ((size_t)build->count + 1) * sizeof(*build->starts));
-    for (uint32_t i = 0; i < gather->value_count; i++) {
-        build->starts[gather->ints[i] + 1]++;
-    }
-    for (uint32_t code = 0; code < build->count; code++) {
-        build->starts[code + 1] += build->starts[code];
-    }
-    uint32_t value = 0;
-    for (uint32_t w = 0; w < (gather->rows + 63) / 64; w++) {
-        for (uint64_t bits = gather->present[w]; bits != 0; bits &= bits - 1) {
-            uint32_t row = w * 64 + (uint32_t)__builtin_ctzll(bits);
-            uint64_t code = gather->ints[value++];
-            build->rows[build->starts[code]++] = gather->first_row + row;
-        }
-    }
-    for (uint32_t code = build->count; code > 0;
-         code--) { /* each start moved to its end: move back */
-        build->starts[code] = build->starts[code - 1];
-    }
-    build->starts[0] = 0;
-}
-
-enum err_code row_sets_add(struct row_sets_build *build, const struct gather *gather,
-                           struct err *err)
-{
-    if (build->count == 0) {
-        return ERR_OK;
-    }
-    group_by_code(build, gather);
-    for (uint32_t code = 0; code < build->count; code++) {
-        const uint32_t *rows = build->rows + build->starts[code];
-        uint32_t count = build->starts[code + 1] - build->starts[code];
-        if (count == 0) {
-            continue;
-        }
-        build->bytes += container_cost(rows, count);
-        if (build->sets[code] == NULL) {
-            build->bytes += 8;
-            build->sets[code] = roaring_bitmap_create();
-            if (build->sets[code] == NULL) {
-                return err_set(err, ERR_NOMEM, "out of memory for a row set");
-            }
-        }
-        roaring_bitmap_add_many(build->sets[code], count, rows);
-    }
-    if (!build->is_forced && build->bytes > build->bytes_max) {
-        row_sets_done(build);
-    }
-    return ERR_OK;
-}
+#define SET_ENTRY_BYTES 11u /* of a set in the footer, about */
 
 /* ---- spans of time ---- */
 
@@ -240,14 +139,7 @@ static enum err_code put_set(struct set_builder *builder, uint64_t event_key, co
         }
     }
     set.end_ms++;
-    roaring_bitmap_t *bitmap = roaring_bitmap_of_ptr(set.members, builder->subjects);
-    if (bitmap == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory for a subject set");
-    }
-    roaring_bitmap_run_optimize(bitmap);
-    set.off = builder->bytes->len;
-    set.bytes = set_encode(bitmap, builder->bytes);
-    roaring_bitmap_free(bitmap);
+    ERR_TRY(set_encode(builder->subjects, set.members, builder->bytes, &set.bytes, err));
     buf_append(builder->sets, &set, sizeof(set));
     builder->used += set.bytes + SET_ENTRY_BYTES;
     builder->is_over = builder->used > builder->bytes_max;

@@ -2,7 +2,7 @@
  *
  * Three rounds. Layout: the sections and the padding between them cover the file without gap or
  * overlap, and padding is zero, so that no byte of the file is outside some check. Columns: every
- * block decodes, rows are in order, zones are exact, row sets equal the columns. Subject sets:
+ * block decodes, rows are in order, zones are exact. Subject sets:
  * rebuilt from the rows.
  */
 #include "storage/base/hash.h"
@@ -43,33 +43,13 @@ static enum err_code span_push(struct span_list *list, const struct seg_span *sp
     return ERR_OK;
 }
 
-static enum err_code push_col(const struct segment *segment, struct io *io,
-                              const struct seg_col *col, struct span_list *list, struct err *err)
+static enum err_code push_col(const struct seg_col *col, struct span_list *list, struct err *err)
 {
     if (col->has_dict) {
         ERR_TRY(span_push(list, &col->dict_span, err));
     }
     for (int i = 0; i < __builtin_popcountll(col->present); i++) {
         ERR_TRY(span_push(list, &col->blocks[i].span, err));
-    }
-    if (!col->has_row_sets) {
-        return ERR_OK;
-    }
-    const struct seg_row_sets *sets = NULL;
-    ERR_TRY(segment_row_sets_load(segment, io, col, &sets, err));
-    ERR_TRY(span_push(list, &col->row_sets_span, err));
-    uint64_t bytes = 0;
-    for (uint32_t code = 0; code < sets->count; code++) {
-        bytes += sets->sets[code].span.bytes;
-        if (sets->sets[code].rows != 0) {
-            ERR_TRY(span_push(list, &sets->sets[code].span, err));
-        }
-    }
-    if (bytes != col->row_set_bytes) {
-        return err_set(err, ERR_CORRUPT,
-                       "column \"" STR_FMT "\": row sets of %" PRIu64 " bytes where %" PRIu64
-                       " are said",
-                       STR_ARG(col->name), bytes, col->row_set_bytes);
     }
     return ERR_OK;
 }
@@ -106,10 +86,10 @@ static enum err_code check_layout(const struct segment *segment, struct io *io, 
 {
     CLEANUP(span_list_done) struct span_list list = {0};
     for (uint32_t i = 0; i < segment->col_count; i++) {
-        ERR_TRY(push_col(segment, io, &segment->cols[i], &list, err));
+        ERR_TRY(push_col(&segment->cols[i], &list, err));
     }
-    for (uint32_t i = 0; i < segment->set_count; i++) {
-        ERR_TRY(span_push(&list, &segment->sets[i].span, err));
+    for (uint32_t i = 0; i < segment->set_group_count; i++) {
+        ERR_TRY(span_push(&list, &segment->set_groups[i], err));
     }
     struct seg_span footer = {segment->footer_off, (uint32_t)segment->footer_bytes, 0};
     ERR_TRY(span_push(&list, &footer, err));
@@ -127,10 +107,10 @@ static enum err_code check_on_disk(const struct segment *segment, struct io *io,
 {
     CLEANUP(span_list_done) struct span_list list = {0};
     for (uint32_t i = 0; i < segment->col_count; i++) {
-        ERR_TRY(push_col(segment, io, &segment->cols[i], &list, err));
+        ERR_TRY(push_col(&segment->cols[i], &list, err));
     }
-    for (uint32_t i = 0; i < segment->set_count; i++) {
-        ERR_TRY(span_push(&list, &segment->sets[i].span, err));
+    for (uint32_t i = 0; i < segment->set_group_count; i++) {
+        ERR_TRY(span_push(&list, &segment->set_groups[i], err));
     }
     struct segment uncached = {.file = segment->file};
     for (size_t i = 0; i < list.count; i++) {
@@ -152,7 +132,6 @@ struct verifier {
     uint32_t *events;
     struct str last_id; /* of the row before this block, copied */
     struct buf last_id_bytes;
-    uint16_t *rows; /* BLOCK_ROWS */
 };
 
 static void verifier_done(struct verifier *v)
@@ -162,7 +141,6 @@ static void verifier_done(struct verifier *v)
     free(v->times_ms);
     free(v->events);
     buf_done(&v->last_id_bytes);
-    free(v->rows);
 }
 
 static enum err_code check_zone(const struct seg_block *said, const struct vec *vec,
@@ -211,36 +189,6 @@ static enum err_code check_zone(const struct seg_block *said, const struct vec *
     return ERR_OK;
 }
 
-/* Each value's row is in the set of its code, and no set has more rows. */
-static enum err_code check_row_sets(struct verifier *v, const struct seg_col *col, uint32_t block,
-                                    const struct vec *vec, uint64_t *row_counts, struct err *err)
-{
-    uint32_t codes = col->row_set_count;
-    struct arena_mark mark = arena_mark(v->ctx.arena);
-    uint32_t *places = NULL;
-    ERR_TRY(ARENA_NEW(v->ctx.arena, BLOCK_ROWS, &places, err));
-    uint64_t total = 0;
-    for (uint32_t code = 0; code < codes; code++) {
-        uint32_t count = 0;
-        ERR_TRY(segment_row_set_read(v->segment, &v->ctx, col, code, block, v->rows, &count, err));
-        vec_places(vec, v->rows, count, places);
-        for (uint32_t i = 0; i < count; i++) {
-            if (places[i] == UINT32_MAX ||
-                (vec->kind == VEC_BOOL ? vec->u8[places[i]] : vec->u32[places[i]]) != code) {
-                return err_set(err, ERR_CORRUPT, "row set of code %u has row %u", code, v->rows[i]);
-            }
-        }
-        total += count;
-        row_counts[code] += count;
-    }
-    arena_rewind(v->ctx.arena, mark);
-    if (total != vec->value_count) {
-        return err_set(err, ERR_CORRUPT, "row sets hold %" PRIu64 " rows, the block %u values",
-                       total, vec->value_count);
-    }
-    return ERR_OK;
-}
-
 /* What the footer says of a block for inspect must be what the block is. */
 static enum err_code check_kind(const struct verifier *v, const struct seg_block *said,
                                 struct err *err)
@@ -271,7 +219,7 @@ static enum err_code check_kind(const struct verifier *v, const struct seg_block
 }
 
 static enum err_code check_col_block(struct verifier *v, const struct seg_col *col, uint32_t block,
-                                     uint64_t *row_counts, struct err *err)
+                                     struct err *err)
 {
     const struct seg_block *said = seg_col_block(col, block);
     struct vec vec = {0};
@@ -280,9 +228,6 @@ static enum err_code check_col_block(struct verifier *v, const struct seg_col *c
     if (said != NULL) {
         code = check_zone(said, &vec, err);
         code = code == ERR_OK ? check_kind(v, said, err) : code;
-    }
-    if (code == ERR_OK && said != NULL && col->has_row_sets) {
-        code = check_row_sets(v, col, block, &vec, row_counts, err);
     }
     if (code != ERR_OK) {
         return err_context(err, "column \"" STR_FMT "\": block %u", STR_ARG(col->name), block);
@@ -296,38 +241,12 @@ static enum err_code check_col(struct verifier *v, const struct seg_col *col, st
     if (col->has_dict) {
         ERR_TRY(segment_dict_load(v->segment, v->ctx.io, col, &dict, err));
     }
-    uint64_t *row_counts = calloc((size_t)col->row_set_count + 1, sizeof(*row_counts));
-    if (row_counts == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory for %u row sets", col->row_set_count);
-    }
-    enum err_code code = ERR_OK;
-    for (uint32_t block = 0; block < v->segment->source.block_count && code == ERR_OK; block++) {
+    for (uint32_t block = 0; block < v->segment->source.block_count; block++) {
         struct arena_mark mark = arena_mark(v->ctx.arena);
-        code = check_col_block(v, col, block, row_counts, err);
+        ERR_TRY(check_col_block(v, col, block, err));
         arena_rewind(v->ctx.arena, mark);
     }
-    const struct seg_row_sets *sets = NULL;
-    if (code == ERR_OK && col->has_row_sets) {
-        code = segment_row_sets_load(v->segment, v->ctx.io, col, &sets, err);
-    }
-    for (uint32_t i = 0; code == ERR_OK && i < col->row_set_count; i++) {
-        CLEANUP(section_done) struct section section = {0};
-        uint64_t members = 0;
-        if (sets->sets[i].rows != 0) {
-            code = section_read(v->segment, v->ctx.io, &sets->sets[i].span, &section, err);
-            code = code == ERR_OK
-                       ? set_check(section.bytes, v->segment->source.row_count - 1, &members, err)
-                       : code;
-        }
-        if (code == ERR_OK && (members != sets->sets[i].rows || members != row_counts[i])) {
-            code = err_set(err, ERR_CORRUPT,
-                           "column \"" STR_FMT "\": row set of code %u: %" PRIu64
-                           " rows where %u are said",
-                           STR_ARG(col->name), i, members, sets->sets[i].rows);
-        }
-    }
-    free(row_counts);
-    return code;
+    return ERR_OK;
 }
 
 /* ---- rows ---- */
@@ -493,8 +412,7 @@ enum err_code segment_verify(struct segment *segment, struct io *io, struct err 
     v.subjects = calloc(rows, sizeof(*v.subjects));
     v.times_ms = calloc(rows, sizeof(*v.times_ms));
     v.events = calloc(rows, sizeof(*v.events));
-    v.rows = calloc(BLOCK_ROWS, sizeof(*v.rows));
-    if (v.subjects == NULL || v.times_ms == NULL || v.events == NULL || v.rows == NULL) {
+    if (v.subjects == NULL || v.times_ms == NULL || v.events == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for %zu rows", rows);
     }
     if (verify(&v, io, err) != ERR_OK) {

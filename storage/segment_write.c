@@ -7,16 +7,15 @@
  */
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
-#include "storage/codec_set.h"
 #include "storage/segment_write_int.h"
 
 #include <stdlib.h>
 
-#define PENDING_BYTES      ((size_t)1 << 20)
-#define DICT_COUNT_MAX     (4u << 20)
-#define DICT_BYTES_MAX     ((size_t)256 << 20)
-#define ROW_SETS_PER_MILLE 300u /* bytes of a column's row sets per 1,000 rows, at most */
-#define SETS_SHARE         10u  /* subject sets take at most one byte in so many */
+#define PENDING_BYTES   ((size_t)1 << 20)
+#define DICT_COUNT_MAX  (4u << 20)
+#define DICT_BYTES_MAX  ((size_t)256 << 20)
+#define SET_GROUP_BYTES (32u << 10) /* a group of sets ends with the set that reaches this */
+#define SETS_SHARE      20u         /* subject sets take at most one byte in so many */
 
 struct writer {
     struct io *io;
@@ -107,7 +106,6 @@ struct column {
     enum col_type type;
     bool is_builtin;
     struct intern *intern; /* NULL: strings without a dictionary, or no strings */
-    struct row_sets_build row_sets;
     uint64_t value_count;
     struct seg_span dict_span;
     uint64_t present;
@@ -117,7 +115,6 @@ struct column {
 static void column_done(struct column *column)
 {
     intern_free(column->intern);
-    row_sets_done(&column->row_sets);
 }
 
 static bool column_is_subject(const struct column *column)
@@ -270,9 +267,6 @@ static enum err_code write_block(struct writer *writer, struct column *column, u
 {
     struct gather *gather = &writer->gather;
     bool is_coded = column->intern != NULL;
-    if (is_coded || column->type == COL_BOOL) {
-        ERR_TRY(row_sets_add(&column->row_sets, gather, err));
-    }
     if (column->is_builtin && column->col == COL_EVENT_NAME) {
         for (uint32_t i = 0; i < gather->rows; i++) {
             writer->event_codes[gather->first_row + i] = (uint32_t)gather->ints[i];
@@ -290,55 +284,17 @@ static enum err_code write_block(struct writer *writer, struct column *column, u
     return ERR_OK;
 }
 
-/* The row sets, each a section, then their directory; what the footer says of them into `body`. */
-static enum err_code write_row_sets(struct writer *writer, struct row_sets_build *build,
-                                    struct buf *body, struct err *err)
-{
-    CLEANUP(buf_freep) struct buf directory = {0};
-    CLEANUP(buf_freep) struct buf bytes = {0};
-    uint64_t total = 0;
-    struct seg_span span = {0};
-    for (uint32_t code = 0; code < build->count; code++) {
-        struct seg_span set_span = {0};
-        uint64_t rows = 0;
-        if (build->sets[code] != NULL) {
-            roaring_bitmap_run_optimize(build->sets[code]);
-            rows = roaring_bitmap_get_cardinality(build->sets[code]);
-            buf_clear(&bytes);
-            set_encode(build->sets[code], &bytes);
-            ERR_TRY(buf_check(&bytes, err));
-            ERR_TRY(put_section(writer, buf_as_str(&bytes), &set_span, err));
-        }
-        buf_u64(&directory, set_span.off);
-        buf_u32(&directory, set_span.bytes);
-        buf_u32(&directory, (uint32_t)rows);
-        buf_u64(&directory, set_span.checksum);
-        total += set_span.bytes;
-    }
-    ERR_TRY(buf_check(&directory, err));
-    ERR_TRY(put_section(writer, buf_as_str(&directory), &span, err));
-    footer_span(body, &span);
-    buf_varint(body, build->count);
-    buf_varint(body, total);
-    return ERR_OK;
-}
-
 static enum err_code column_footer(struct writer *writer, struct column *column, struct err *err)
 {
     CLEANUP(buf_freep) struct buf body = {0};
-    bool has_sets = column->row_sets.count > 0;
     buf_u8(&body, column->is_builtin ? (uint8_t)column->col : FOOTER_PROPERTY);
     buf_u8(&body, (uint8_t)column->type);
     buf_blob(&body, column->name);
     buf_varint(&body, column->value_count);
-    buf_u8(&body, (uint8_t)((column->intern != NULL ? FOOTER_COL_DICT : 0) |
-                            (has_sets ? FOOTER_COL_ROW_SETS : 0)));
+    buf_u8(&body, column->intern != NULL ? FOOTER_COL_DICT : 0);
     if (column->intern != NULL) {
         footer_span(&body, &column->dict_span);
         buf_varint(&body, intern_count(column->intern));
-    }
-    if (has_sets) {
-        ERR_TRY(write_row_sets(writer, &column->row_sets, &body, err));
     }
     buf_u64(&body, column->present);
     for (int i = 0; i < __builtin_popcountll(column->present); i++) {
@@ -362,13 +318,6 @@ static enum err_code column_write(struct writer *writer, struct column *column, 
     uint32_t row_count = writer->merge->row_count;
     ERR_TRY(column_dict(writer, column, err));
     bool is_event = column->is_builtin && column->col == COL_EVENT_NAME;
-    bool can_row_sets =
-        (column->type == COL_STRING && column->intern != NULL) || column->type == COL_BOOL;
-    if (can_row_sets) {
-        uint32_t codes = column->type == COL_BOOL ? 2 : intern_count(column->intern);
-        size_t bytes_max = (size_t)row_count * ROW_SETS_PER_MILLE / 1000;
-        ERR_TRY(row_sets_begin(&column->row_sets, codes, bytes_max, is_event, err));
-    }
     feed_start(writer->feed, column->col);
     for (uint32_t block = 0; block * BLOCK_ROWS < row_count; block++) {
         ERR_TRY(gather_block(writer, column, block, err));
@@ -415,6 +364,26 @@ static enum err_code write_columns(struct writer *writer, const struct schema *s
 
 /* ---- the rest of the footer ---- */
 
+/* Sets of one event, one after another in one section; what the footer says of them into `out`. */
+static enum err_code put_set_group(struct writer *writer, const struct set_out *sets, size_t count,
+                                   struct str bytes, struct buf *out, struct err *err)
+{
+    struct seg_span span = {0};
+    ERR_TRY(put_section(writer, bytes, &span, err));
+    buf_varint(out, sets[0].event_key);
+    footer_span(out, &span);
+    buf_varint(out, count);
+    uint64_t before_ms = 0;
+    for (size_t i = 0; i < count; i++) {
+        buf_zigzag(out, (int64_t)((uint64_t)sets[i].begin_ms - before_ms));
+        buf_varint(out, (uint64_t)sets[i].end_ms - (uint64_t)sets[i].begin_ms);
+        buf_varint(out, sets[i].bytes);
+        buf_varint(out, sets[i].members);
+        before_ms = (uint64_t)sets[i].end_ms;
+    }
+    return ERR_OK;
+}
+
 static enum err_code write_sets(struct writer *writer, const struct segment_write_opts *opts,
                                 struct err *err)
 {
@@ -439,20 +408,27 @@ static enum err_code write_sets(struct writer *writer, const struct segment_writ
     CLEANUP(buf_freep) struct buf body = {0};
     size_t bytes_max = (writer->off + writer->pending.len) / SETS_SHARE;
     ERR_TRY(subject_sets_build(&in, bytes_max, &sets, &bytes, err));
-    size_t count = sets.len / sizeof(struct set_out);
-    buf_varint(&body, count);
-    for (size_t i = 0; i < count; i++) {
-        struct set_out set;
-        struct seg_span span = {0};
-        memcpy(&set, sets.ptr + i * sizeof(set), sizeof(set));
-        struct str set_bytes = {(const char *)bytes.ptr + set.off, set.bytes};
-        ERR_TRY(put_section(writer, set_bytes, &span, err));
-        buf_varint(&body, set.event_key);
-        buf_zigzag(&body, set.begin_ms);
-        buf_varint(&body, (uint64_t)set.end_ms - (uint64_t)set.begin_ms);
-        footer_span(&body, &span);
-        buf_varint(&body, set.members);
+    CLEANUP(buf_freep) struct buf groups = {0};
+    const struct set_out *all = (const struct set_out *)(const void *)sets.ptr; /* from malloc */
+    size_t count = sets.len / sizeof(*all);
+    size_t off = 0;
+    uint32_t group_count = 0;
+    for (size_t begin = 0; begin < count; group_count++) {
+        size_t end = begin;
+        size_t group_bytes = 0;
+        while (end < count && all[end].event_key == all[begin].event_key &&
+               group_bytes < SET_GROUP_BYTES) {
+            group_bytes += all[end++].bytes;
+        }
+        struct str group = {(const char *)bytes.ptr + off, group_bytes};
+        ERR_TRY(put_set_group(writer, all + begin, end - begin, group, &groups, err));
+        off += group_bytes;
+        begin = end;
     }
+    ERR_TRY(buf_check(&groups, err));
+    buf_varint(&body, count);
+    buf_varint(&body, group_count);
+    buf_append(&body, groups.ptr, groups.len);
     return footer_entry(writer, FOOTER_SETS, &body, err);
 }
 

@@ -2,7 +2,7 @@
  *
  *    segment_merge.c     in which order the rows of the sources come, and feeding a column in that
  * order segment_encode.c    the dense values of one block -> block bytes segment_intern.c    the
- * dictionary of a column segment_sets.c      row sets and subject sets segment_write.c     the
+ * dictionary of a column segment_sets.c      subject sets segment_write.c     the
  * file: sections, columns, footer
  *
  * A segment is written column after column. Only the order of the rows, and each row's subject,
@@ -110,7 +110,7 @@ struct set_out {
     uint64_t event_key; /* 0: any, else code + 1 */
     int64_t begin_ms, end_ms;
     uint32_t members;
-    size_t off, bytes; /* in the bytes given along */
+    size_t bytes; /* in the bytes given along, one set after another */
 };
 struct sets_in {
     uint32_t row_count;
@@ -125,18 +125,3 @@ struct sets_in {
 /* Sets by (event, begin) in `out_sets` (struct set_out), their bytes in `out_bytes`. */
 enum err_code subject_sets_build(const struct sets_in *in, size_t bytes_max, struct buf *out_sets,
                                  struct buf *out_bytes, struct err *err) ERR_MUST_CHECK;
-
-/* Row sets of a column, gathered block by block; gives up when they cost more than `bytes_max`. */
-struct row_sets_build {
-    uint32_t count; /* of codes; 0: given up */
-    bool is_forced;
-    size_t bytes_max, bytes;
-    roaring_bitmap_t **sets;
-    uint32_t *starts; /* count + 1 */
-    uint32_t *rows;   /* BLOCK_ROWS */
-};
-enum err_code row_sets_begin(struct row_sets_build *build, uint32_t count, size_t bytes_max,
-                             bool is_forced, struct err *err) ERR_MUST_CHECK;
-enum err_code row_sets_add(struct row_sets_build *build, const struct gather *gather,
-                           struct err *err) ERR_MUST_CHECK;
-void row_sets_done(struct row_sets_build *build);

@@ -184,17 +184,9 @@ static void list_spans(struct image *image, struct span_list *list)
         for (int k = 0; k < __builtin_popcountll(col->present); k++) {
             list->spans[list->count++] = col->blocks[k].span;
         }
-        if (col->has_row_sets) {
-            const struct seg_row_sets *sets = NULL;
-            assert_ok(segment_row_sets_load(segment, image->t.io, col, &sets, &err));
-            list->spans[list->count++] = col->row_sets_span;
-            for (uint32_t code = 0; code < sets->count; code++) {
-                list->spans[list->count++] = sets->sets[code].span;
-            }
-        }
     }
-    for (uint32_t i = 0; i < segment->set_count; i++) {
-        list->spans[list->count++] = segment->sets[i].span;
+    for (uint32_t i = 0; i < segment->set_group_count; i++) {
+        list->spans[list->count++] = segment->set_groups[i];
     }
     assert_true(list->count < COUNT_OF(list->spans));
     segment_close(segment);
@@ -213,26 +205,18 @@ static bool replace(uint8_t *bytes, size_t len, uint64_t from, uint64_t to)
     return false;
 }
 
-/* Make every checksum right again: those of the sections, of the directories that hold them, of the footer. */
+/* Make every checksum right again: those of the sections, in the footer, and that of the footer. */
 static void reseal(struct buf *bytes, const struct span_list *list)
 {
     uint8_t *trailer = bytes->ptr + bytes->len - SEGMENT_TRAILER_BYTES;
     struct rd rd = rd_init((struct str){(const char *)trailer, SEGMENT_TRAILER_BYTES});
     uint64_t footer_off = rd_u64(&rd);
     uint64_t footer_bytes = rd_u64(&rd);
-    for (int round = 0; round < 2;
-         round++) { /* sets in directories first, then these in the footer */
-        for (uint32_t i = 0; i < list->count; i++) {
-            const struct seg_span *span = &list->spans[i];
-            uint64_t checksum = checksum64(bytes->ptr + span->off, span->bytes);
-            if (checksum == span->checksum) {
-                continue;
-            }
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct seg_span *span = &list->spans[i];
+        uint64_t checksum = checksum64(bytes->ptr + span->off, span->bytes);
+        if (checksum != span->checksum) {
             replace(bytes->ptr + footer_off, footer_bytes, span->checksum, checksum);
-            for (uint32_t k = 0; round == 0 && k < list->count; k++) {
-                replace(bytes->ptr + list->spans[k].off, list->spans[k].bytes, span->checksum,
-                        checksum);
-            }
         }
     }
     wr_u64(trailer + 16, checksum64(bytes->ptr + footer_off, footer_bytes));
