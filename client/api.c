@@ -163,8 +163,9 @@ enum err_code api_query(struct api *api, const struct api_query *query, struct s
         }
     }
     buf_z(&api->body, query->param_count > 0 ? "}" : "");
-    if (query->now_ms != 0) {
-        buf_printf(&api->body, ",\"now\":%" PRId64, query->now_ms);
+    if (query->now != NULL) {
+        buf_z(&api->body, ",\"now\":");
+        json_text(str_of(query->now), &api->body);
     }
     buf_u8(&api->body, '}');
     ERR_TRY(buf_check(&api->body, err));

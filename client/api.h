@@ -28,7 +28,7 @@ struct api_query {
     struct str text;
     const struct api_param *params;
     uint32_t param_count;
-    int64_t now_ms; /* 0: the server's clock */
+    const char *now; /* ISO 8601, or milliseconds; NULL: the server's clock */
     bool is_cache_off;
 };
 enum err_code api_query(struct api *api, const struct api_query *query, struct str *ret_body,

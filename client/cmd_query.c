@@ -18,7 +18,7 @@ struct asking {
     const char *dataset;
     const char *format;
     const char *cache;
-    uint64_t now_ms;
+    const char *now; /* NULL: the server's clock */
     struct arg_list params;
     struct arg_list words;
 };
@@ -121,7 +121,7 @@ static enum err_code table_print(struct str body, int *ret_exit, struct err *err
     CLEANUP(buf_freep) struct buf out = {0};
     bool has_colour = term_has_colour(STDOUT_FILENO);
     ERR_TRY(result_table_parse(&table, body, err));
-    ERR_TRY(draw_result(&table, has_colour, &out, err));
+    ERR_TRY(draw_result(&table, has_colour, term_columns(STDOUT_FILENO), &out, err));
     draw_meta(&table, has_colour, &out);
     ERR_TRY(buf_check(&out, err));
     *ret_exit = command_print(buf_as_str(&out));
@@ -146,7 +146,7 @@ static enum err_code ask(struct api *api, const struct asking *asking, struct st
         .text = text,
         .params = params,
         .param_count = asking->params.count,
-        .now_ms = (int64_t)asking->now_ms,
+        .now = asking->now,
         .is_cache_off = strcmp(asking->cache, "off") == 0,
     };
     ERR_TRY(api_query(api, &query, &body, err));
@@ -225,11 +225,9 @@ int command_query(int argc, char *const *argv)
          .sentence = "value of :NAME in the query; again for more",
          .list = &asking->params},
         {.name = "now",
-         .value_name = "MS",
-         .sentence = "the time \"now\" stands for (ms since 1970)",
-         .count = &asking->now_ms,
-         .min = 1,
-         .max = 253402300799999.0},
+         .value_name = "TIME",
+         .sentence = "what \"now\" stands for: ISO 8601, or ms since 1970",
+         .text = &asking->now},
         {.name = "cache",
          .value_name = "on|off",
          .sentence = "off: use no result cache",
@@ -242,6 +240,12 @@ int command_query(int argc, char *const *argv)
         .options = options,
         .option_count = COUNT_OF(options),
         .examples =
+            "--param a=42 is a number, a=true a truth value, a='\"42\"' the text 42; what is no "
+            "JSON is\n"
+            "text as it stands. A property and a parameter of different types cannot be "
+            "compared.\n\n"
+            "  trackway query --dataset demo --now 2024-06-30T12:00:00Z 'trend count(any) last "
+            "7d'\n"
             "  trackway query --dataset demo 'funnel session_start -> place_order -> pay_success "
             "within 7d by platform'\n"
             "  trackway query --dataset demo 'retention register -> any each week for 6'\n"

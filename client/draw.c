@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define BAR_COLUMNS        28u
+#define BAR_COLUMNS_MIN    4u  /* a narrower bar says nothing */
 #define FRACTION_DIGITS    6u  /* longer fractions are rounded */
 #define WHOLE_DIGITS_MAX   11u /* a double holds these and four more */
 #define GRID_WIDE_PERIODS  14u /* with more periods than this a grid shows whole percents */
@@ -138,6 +139,36 @@ static void cell_draw(const struct json_tree *tree, uint32_t node_idx, enum cell
     }
 }
 
+/* How many leading columns name the row: time bucket and `by` keys. The answer does not say so of a trend;
+ * a measure there has a total, or counts, or still has the text of its call as its name. */
+static uint32_t key_col_count(const struct result_table *table)
+{
+    static const struct {
+        const char *verb;
+        const char *first_measure;
+    } FIXED[] = {{"funnel", "step"}, {"retention", "period"}};
+    for (size_t i = 0; i < COUNT_OF(FIXED); i++) {
+        if (str_eq(table->verb, str_of(FIXED[i].verb))) {
+            uint32_t col = result_table_col(table, FIXED[i].first_measure);
+            return col == UINT32_MAX ? 0 : col;
+        }
+    }
+    if (!str_eq(table->verb, STR("trend")) && !str_eq(table->verb, STR("distinct"))) {
+        return 0;
+    }
+    uint32_t col = 0;
+    for (; col < table->col_count; col++) {
+        bool has_totals = table->totals != NULL;
+        bool has_total = has_totals && table->tree.nodes[table->totals[col]].kind != JSON_TREE_NULL;
+        bool may_be_key = has_totals ? !str_eq(table->types[col], STR("int64"))
+                                     : !result_table_is_number(table, col);
+        if (has_total || !may_be_key || str_ends(table->names[col], STR(")"))) {
+            break;
+        }
+    }
+    return col;
+}
+
 static enum err_code sheet_set_node(struct sheet *sheet, uint32_t col,
                                     const struct result_table *table, uint32_t node,
                                     enum cell_look look, struct err *err)
@@ -146,6 +177,17 @@ static enum err_code sheet_set_node(struct sheet *sheet, uint32_t col,
     cell_draw(&table->tree, node, look, &text);
     ERR_TRY(buf_check(&text, err));
     return sheet_set(sheet, col, buf_as_str(&text), NULL, err);
+}
+
+/* A cell that names its row: what is missing is told from what is empty. */
+static enum err_code sheet_set_key(struct sheet *sheet, uint32_t at,
+                                   const struct result_table *table, uint64_t row, uint32_t col,
+                                   struct err *err)
+{
+    uint32_t node = table->cells[row * table->col_count + col];
+    return table->tree.nodes[node].kind == JSON_TREE_NULL
+               ? sheet_set(sheet, at, STR("(none)"), TERM_DIM, err)
+               : sheet_set_node(sheet, at, table, node, LOOK_PLAIN, err);
 }
 
 /* ---- tables, with a bar where one figure stands for the row ---- */
@@ -201,50 +243,101 @@ static struct str col_header(const struct result_table *table, uint32_t col)
     return name;
 }
 
-/* All columns as they are; behind column `bar_col` a bar of `share_col` (a share) or of the column itself. */
-static enum err_code draw_table(const struct result_table *table, uint32_t bar_col,
-                                uint32_t share_col, bool has_colour, struct buf *out,
-                                struct err *err)
+/* What a table shows besides the columns of the answer. */
+struct table_look {
+    uint32_t bar_col;     /* behind this column stands a bar; UINT32_MAX: nowhere */
+    uint32_t share_col;   /* the share it shows; UINT32_MAX: that of bar_col in its largest */
+    uint32_t bar_columns; /* its width */
+    uint32_t key_count;
+};
+
+static enum err_code table_row(struct sheet *sheet, const struct result_table *table,
+                               const struct table_look *look, uint64_t row, double max,
+                               struct err *err)
 {
-    CLEANUP(sheet_done) struct sheet sheet;
     CLEANUP(buf_freep) struct buf bar = {0};
-    sheet_init(&sheet);
+    uint32_t at = 0;
+    ERR_TRY(sheet_row(sheet, err));
     for (uint32_t col = 0; col < table->col_count; col++) {
-        ERR_TRY(sheet_col(&sheet, col_header(table, col), result_table_is_number(table, col), err));
-        if (col == bar_col) {
-            ERR_TRY(sheet_col(&sheet, STR(""), false, err));
+        ERR_TRY(col < look->key_count
+                    ? sheet_set_key(sheet, at++, table, row, col, err)
+                    : sheet_set_node(sheet, at++, table, table->cells[row * table->col_count + col],
+                                     col_look(table, col), err));
+        if (col == look->bar_col) {
+            uint32_t from = look->share_col != UINT32_MAX ? look->share_col : col;
+            double v = result_table_real(result_table_cell(table, row, from));
+            draw_bar(max > 0 ? v / max : 0, look->bar_columns, &bar);
+            ERR_TRY(sheet_set(sheet, at++, buf_as_str(&bar), "\x1b[36m", err));
         }
     }
-    double max = bar_col != UINT32_MAX && share_col == UINT32_MAX ? col_max(table, bar_col) : 1;
-    for (uint64_t row = 0; row < table->row_count; row++) {
-        uint32_t at = 0;
-        ERR_TRY(sheet_row(&sheet, err));
-        for (uint32_t col = 0; col < table->col_count; col++) {
-            ERR_TRY(sheet_set_node(&sheet, at++, table, table->cells[row * table->col_count + col],
-                                   col_look(table, col), err));
-            if (col == bar_col) {
-                uint32_t from = share_col != UINT32_MAX ? share_col : bar_col;
-                double v = result_table_real(result_table_cell(table, row, from));
-                buf_clear(&bar);
-                draw_bar(max > 0 ? v / max : 0, BAR_COLUMNS, &bar);
-                ERR_TRY(sheet_set(&sheet, at++, buf_as_str(&bar), "\x1b[36m", err));
-            }
+    return ERR_OK;
+}
+
+static enum err_code table_fill(struct sheet *sheet, const struct result_table *table,
+                                const struct table_look *look, struct err *err)
+{
+    for (uint32_t col = 0; col < table->col_count; col++) {
+        ERR_TRY(sheet_col(sheet, col_header(table, col), result_table_is_number(table, col), err));
+        if (col == look->bar_col) {
+            ERR_TRY(sheet_col(sheet, STR(""), false, err));
         }
+    }
+    double max = look->bar_col != UINT32_MAX && look->share_col == UINT32_MAX
+                     ? col_max(table, look->bar_col)
+                     : 1;
+    for (uint64_t row = 0; row < table->row_count; row++) {
+        ERR_TRY(table_row(sheet, table, look, row, max, err));
     }
     /* Totals under what they are the totals of; one row needs none, and a funnel's is its last step. */
-    if (table->totals != NULL && table->row_count > 1 && share_col == UINT32_MAX) {
+    if (table->totals != NULL && table->row_count > 1 && look->share_col == UINT32_MAX) {
         uint32_t at = 0;
-        sheet.rule_row = sheet.row_count;
-        ERR_TRY(sheet_row(&sheet, err));
+        sheet->rule_row = sheet->row_count;
+        ERR_TRY(sheet_row(sheet, err));
         for (uint32_t col = 0; col < table->col_count; col++) {
             uint32_t node = table->totals[col];
             bool is_label = col == 0 && table->tree.nodes[node].kind == JSON_TREE_NULL;
-            ERR_TRY(is_label ? sheet_set(&sheet, at, STR("total"), NULL, err)
-                             : sheet_set_node(&sheet, at, table, node, col_look(table, col), err));
-            at += col == bar_col ? 2 : 1;
+            ERR_TRY(is_label ? sheet_set(sheet, at, STR("total"), NULL, err)
+                             : sheet_set_node(sheet, at, table, node, col_look(table, col), err));
+            at += col == look->bar_col ? 2 : 1;
         }
     }
-    return sheet_draw(&sheet, has_colour, out, err);
+    return ERR_OK;
+}
+
+/* Draw; a terminal breaks the lines of what is too wide for it, which is said and not hidden by cuts. */
+static enum err_code sheet_finish(const struct sheet *sheet, bool has_colour, size_t columns,
+                                  struct buf *out, struct err *err)
+{
+    ERR_TRY(sheet_draw(sheet, has_colour, out, err));
+    size_t width = sheet_width(sheet);
+    if (columns > 0 && width > columns) {
+        buf_printf(out, "%s%zu columns on a terminal of %zu; | less -S shows lines whole%s\n",
+                   has_colour ? TERM_DIM : "", width, columns, has_colour ? TERM_RESET : "");
+    }
+    return buf_check(out, err);
+}
+
+/* All columns as they are, and the bar in what a terminal of `columns` (0: no limit) leaves to it. */
+static enum err_code draw_table(const struct result_table *table, struct table_look look,
+                                bool has_colour, size_t columns, struct buf *out, struct err *err)
+{
+    look.bar_columns = BAR_COLUMNS;
+    look.key_count = key_col_count(table);
+    for (;;) {
+        CLEANUP(sheet_done) struct sheet sheet;
+        sheet_init(&sheet);
+        ERR_TRY(table_fill(&sheet, table, &look, err));
+        size_t width = sheet_width(&sheet);
+        if (columns == 0 || width <= columns || look.bar_col == UINT32_MAX) {
+            return sheet_finish(&sheet, has_colour, columns, out, err);
+        }
+        size_t over = width - columns;
+        if (look.bar_columns == BAR_COLUMNS && over + BAR_COLUMNS_MIN <= BAR_COLUMNS) {
+            look.bar_columns -= (uint32_t)over;
+        } else {
+            look.bar_col = UINT32_MAX;
+        }
+    }
 }
 
 /* ---- the retention grid: cohorts down, periods across ---- */
@@ -268,6 +361,8 @@ struct grid {
     uint32_t period, size, users, rate, complete; /* columns; those before `period` name a line */
     uint64_t period_count;
     bool has_running; /* some period is not over */
+    bool has_shades;  /* as characters before the share */
+    bool has_tenths;  /* of a percent */
 };
 
 static bool grid_find(const struct result_table *table, struct grid *ret)
@@ -310,8 +405,17 @@ static bool grid_is_new_line(const struct grid *grid, uint64_t row)
     return row == 0;
 }
 
+static uint64_t grid_line_count(const struct grid *grid)
+{
+    uint64_t lines = 0;
+    for (uint64_t row = 0; row < grid->table->row_count; row++) {
+        lines += grid_is_new_line(grid, row);
+    }
+    return lines;
+}
+
 static enum err_code grid_set(struct sheet *sheet, const struct grid *grid, uint64_t row,
-                              bool has_colour, struct err *err)
+                              struct err *err)
 {
     CLEANUP(buf_freep) struct buf text = {0};
     const struct result_table *table = grid->table;
@@ -326,49 +430,64 @@ static enum err_code grid_set(struct sheet *sheet, const struct grid *grid, uint
     if (is_running && share <= 0) {
         return sheet_set(sheet, col, STR("·"), NULL, err);
     }
-    if (!has_colour) {
+    if (grid->has_shades) {
         buf_printf(&text, "%s ", draw_shade(share));
     }
-    if (grid->period_count > GRID_WIDE_PERIODS) {
-        buf_printf(&text, "%3.0f%%", share * 100);
-    } else {
+    if (grid->has_tenths) {
         buf_printf(&text, "%5.1f%%", share * 100);
+    } else {
+        buf_printf(&text, "%3.0f%%", share * 100);
     }
     buf_z(&text, is_running ? "*" : grid->has_running ? " " : "");
     ERR_TRY(buf_check(&text, err));
     return sheet_set(sheet, col, buf_as_str(&text), grid_style(share), err);
 }
 
-static enum err_code draw_grid(const struct grid *grid, bool has_colour, struct buf *out,
-                               struct err *err)
+static enum err_code grid_fill(struct sheet *sheet, const struct grid *grid, struct err *err)
 {
     const struct result_table *table = grid->table;
-    CLEANUP(sheet_done) struct sheet sheet;
-    sheet_init(&sheet);
     for (uint32_t col = 0; col < grid->period; col++) {
-        ERR_TRY(sheet_col(&sheet, table->names[col], result_table_is_number(table, col), err));
+        ERR_TRY(sheet_col(sheet, table->names[col], result_table_is_number(table, col), err));
     }
-    ERR_TRY(sheet_col(&sheet, STR("size"), true, err));
+    ERR_TRY(sheet_col(sheet, STR("size"), true, err));
     for (uint64_t period = 0; period < grid->period_count; period++) {
         char header[24];
         snprintf(header, sizeof(header), grid->has_running ? "%" PRIu64 " " : "%" PRIu64, period);
-        ERR_TRY(sheet_col(&sheet, str_of(header), true, err));
+        ERR_TRY(sheet_col(sheet, str_of(header), true, err));
     }
     for (uint64_t row = 0; row < table->row_count; row++) {
         if (grid_is_new_line(grid, row)) {
-            ERR_TRY(sheet_row(&sheet, err));
+            ERR_TRY(sheet_row(sheet, err));
             for (uint32_t col = 0; col < grid->period; col++) {
-                ERR_TRY(sheet_set_node(&sheet, col, table,
-                                       table->cells[row * table->col_count + col], LOOK_PLAIN,
-                                       err));
+                ERR_TRY(sheet_set_key(sheet, col, table, row, col, err));
             }
-            ERR_TRY(sheet_set_node(&sheet, grid->period, table,
+            ERR_TRY(sheet_set_node(sheet, grid->period, table,
                                    table->cells[row * table->col_count + grid->size], LOOK_PLAIN,
                                    err));
         }
-        ERR_TRY(grid_set(&sheet, grid, row, has_colour, err));
+        ERR_TRY(grid_set(sheet, grid, row, err));
     }
-    ERR_TRY(sheet_draw(&sheet, has_colour, out, err));
+    return ERR_OK;
+}
+
+/* On a terminal of `columns` (0: no limit) that is too narrow the shades go first, then the tenths. */
+static enum err_code draw_grid(struct grid *grid, bool has_colour, size_t columns, struct buf *out,
+                               struct err *err)
+{
+    grid->has_shades = !has_colour; /* with colours the background is the shade */
+    grid->has_tenths = grid->period_count <= GRID_WIDE_PERIODS;
+    for (;;) {
+        CLEANUP(sheet_done) struct sheet sheet;
+        sheet_init(&sheet);
+        ERR_TRY(grid_fill(&sheet, grid, err));
+        bool can_shrink = grid->has_shades || grid->has_tenths;
+        if (columns == 0 || sheet_width(&sheet) <= columns || !can_shrink) {
+            ERR_TRY(sheet_finish(&sheet, has_colour, columns, out, err));
+            break;
+        }
+        grid->has_tenths = grid->has_tenths && grid->has_shades;
+        grid->has_shades = false;
+    }
     if (grid->has_running) {
         buf_z(out, "* this period still runs; · it has not begun, or nobody came back yet\n");
     }
@@ -377,22 +496,24 @@ static enum err_code draw_grid(const struct grid *grid, bool has_colour, struct 
 
 /* ---- */
 
-enum err_code draw_result(const struct result_table *table, bool has_colour, struct buf *out,
-                          struct err *err)
+enum err_code draw_result(const struct result_table *table, bool has_colour, size_t columns,
+                          struct buf *out, struct err *err)
 {
     struct grid grid;
     if (table->col_count == 0) {
         return ERR_OK;
     }
     if (str_eq(table->verb, STR("retention")) && grid_find(table, &grid)) {
-        return draw_grid(&grid, has_colour, out, err);
+        return draw_grid(&grid, has_colour, columns, out, err);
     }
     uint32_t users = result_table_col(table, "users");
     uint32_t share = result_table_col(table, "from_first");
     if (str_eq(table->verb, STR("funnel")) && users != UINT32_MAX && share != UINT32_MAX) {
-        return draw_table(table, users, share, has_colour, out, err);
+        struct table_look look = {.bar_col = users, .share_col = share};
+        return draw_table(table, look, has_colour, columns, out, err);
     }
-    return draw_table(table, barred_col(table), UINT32_MAX, has_colour, out, err);
+    struct table_look look = {.bar_col = barred_col(table), .share_col = UINT32_MAX};
+    return draw_table(table, look, has_colour, columns, out, err);
 }
 
 void draw_meta(const struct result_table *table, bool has_colour, struct buf *out)
@@ -402,7 +523,12 @@ void draw_meta(const struct result_table *table, bool has_colour, struct buf *ou
     uint64_t left_out = json_tree_count(tree, meta, "rows_left_out", 0);
     uint32_t partial = json_tree_member(tree, meta, "partial");
     uint32_t exact = json_tree_member(tree, meta, "exact");
+    struct grid grid;
     buf_z(out, has_colour ? TERM_DIM : "");
+    if (table->row_count > 0 && str_eq(table->verb, STR("retention")) && grid_find(table, &grid)) {
+        uint64_t lines = grid_line_count(&grid);
+        buf_printf(out, "%" PRIu64 " cohort%s, ", lines, lines == 1 ? "" : "s");
+    }
     buf_printf(out, "%" PRIu64 " row%s", table->row_count, table->row_count == 1 ? "" : "s");
     if (left_out > 0) {
         buf_printf(out, " (%" PRIu64 " left out)", left_out);

@@ -2,7 +2,9 @@
  * retention; a bar beside the one figure of a trend; and a line about what the answer stands on.
  *
  * Figures are rounded for the eye (shares to a tenth of a percent, long fractions to four digits);
- * json, csv and ndjson have every digit.
+ * json, csv and ndjson have every digit. Where a terminal is narrower than a drawing, its bar shrinks or
+ * goes, a grid goes without shades and then without tenths; what is still wider says so, and is not cut.
+ * In the columns that name a row a value that is missing is "(none)", and an empty text is empty.
  *
  * Thread: pure functions.
  */
@@ -11,9 +13,10 @@
 #include "client/result_table.h"
 #include "storage/base/buf.h"
 
-enum err_code draw_result(const struct result_table *table, bool has_colour, struct buf *out,
-                          struct err *err) ERR_MUST_CHECK;
-/* "17 rows · 12.3 ms · read 812345 rows in 90 segments ..." */
+/* `columns` of the terminal; 0: none, nothing is made narrower. */
+enum err_code draw_result(const struct result_table *table, bool has_colour, size_t columns,
+                          struct buf *out, struct err *err) ERR_MUST_CHECK;
+/* "17 rows · 12.3 ms · read 812345 rows, 4.5 MB · ..."; a retention has "10 cohorts, 70 rows". */
 void draw_meta(const struct result_table *table, bool has_colour, struct buf *out);
 
 /* Pieces, for tests and for `inspect`. */

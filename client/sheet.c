@@ -96,6 +96,15 @@ enum err_code sheet_set(struct sheet *sheet, uint32_t col, struct str text, cons
     return ERR_OK;
 }
 
+size_t sheet_width(const struct sheet *sheet)
+{
+    size_t width = 0;
+    for (uint32_t col = 0; col < sheet->col_count; col++) {
+        width += sheet->cols[col].width + (col > 0 ? 2 : 0);
+    }
+    return width;
+}
+
 static void draw_cell(const struct sheet_col *col, struct str text, const char *style, bool is_last,
                       struct buf *out)
 {

@@ -40,5 +40,7 @@ enum err_code sheet_row(struct sheet *sheet, struct err *err) ERR_MUST_CHECK; /*
 /* Set a cell of the last row. */
 enum err_code sheet_set(struct sheet *sheet, uint32_t col, struct str text, const char *style,
                         struct err *err) ERR_MUST_CHECK;
+/* Columns of a terminal that the drawing takes. */
+size_t sheet_width(const struct sheet *sheet);
 enum err_code sheet_draw(const struct sheet *sheet, bool has_colour, struct buf *out,
                          struct err *err) ERR_MUST_CHECK;

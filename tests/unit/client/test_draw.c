@@ -13,13 +13,18 @@
         assert_text(&out, want);                                                                   \
     } while (0)
 
-static void draw_answer(const char *json, bool has_colour, struct buf *out)
+static void draw_answer_in(const char *json, bool has_colour, size_t columns, struct buf *out)
 {
     struct err err;
     struct result_table table = {0};
     assert_ok(result_table_parse(&table, str_of(json), &err));
-    assert_ok(draw_result(&table, has_colour, out, &err));
+    assert_ok(draw_result(&table, has_colour, columns, out, &err));
     result_table_done(&table);
+}
+
+static void draw_answer(const char *json, bool has_colour, struct buf *out)
+{
+    draw_answer_in(json, has_colour, 0, out);
 }
 
 static void what_could_command_the_terminal_is_shown_as_text(void **state)
@@ -191,6 +196,70 @@ static void one_figure_over_time_gets_bars_and_a_total(void **state)
                  "total           5\n");
 }
 
+#define TREND_ANSWER                                                                               \
+    "{\"columns\":[{\"name\":\"time\",\"type\":\"date\"},"                                         \
+    "{\"name\":\"users\",\"type\":\"int64\"}],"                                                    \
+    "\"rows\":[[\"2024-06-01\",4],[\"2024-06-02\",2]],"                                            \
+    "\"totals\":null,\"meta\":{\"verb\":\"trend\"}}"
+
+static void a_narrow_terminal_gets_a_shorter_bar_and_then_none(void **state)
+{
+    assert_drawn(draw_answer_in(TREND_ANSWER, false, 27, &out), "time        users\n"
+                                                                "──────────  ─────  ────────\n"
+                                                                "2024-06-01      4  ████████\n"
+                                                                "2024-06-02      2  ████\n");
+    assert_drawn(draw_answer_in(TREND_ANSWER, false, 22, &out), "time        users\n"
+                                                                "──────────  ─────\n"
+                                                                "2024-06-01      4\n"
+                                                                "2024-06-02      2\n");
+    assert_drawn(draw_answer_in(TREND_ANSWER, false, 16, &out),
+                 "time        users\n"
+                 "──────────  ─────\n"
+                 "2024-06-01      4\n"
+                 "2024-06-02      2\n"
+                 "17 columns on a terminal of 16; | less -S shows lines whole\n");
+}
+
+static void a_narrow_grid_loses_its_shades_and_then_its_tenths(void **state)
+{
+    static const char answer[] = "{\"columns\":[" RETENTION_COLUMNS "],\"rows\":["
+                                 "[\"2024-06-03\",0,100,100,1,true],"
+                                 "[\"2024-06-03\",1,100,60,0.6,true]],"
+                                 "\"totals\":null,\"meta\":{\"verb\":\"retention\"}}";
+    assert_drawn(draw_answer_in(answer, false, 36, &out), "cohort      size         0         1\n"
+                                                          "──────────  ────  ────────  ────────\n"
+                                                          "2024-06-03   100  █ 100.0%  ▓  60.0%\n");
+    assert_drawn(draw_answer_in(answer, false, 35, &out), "cohort      size       0       1\n"
+                                                          "──────────  ────  ──────  ──────\n"
+                                                          "2024-06-03   100  100.0%   60.0%\n");
+    assert_drawn(draw_answer_in(answer, false, 31, &out), "cohort      size     0     1\n"
+                                                          "──────────  ────  ────  ────\n"
+                                                          "2024-06-03   100  100%   60%\n");
+}
+
+/* Keys are the columns before the first measure, whatever the types of both. */
+static void a_missing_key_is_not_an_empty_key(void **state)
+{
+    assert_drawn(draw_answer("{\"columns\":[{\"name\":\"n\",\"type\":\"number\"},"
+                             "{\"name\":\"city\",\"type\":\"string\"},"
+                             "{\"name\":\"min(x of a)\",\"type\":\"string\"},"
+                             "{\"name\":\"k\",\"type\":\"int64\"}],"
+                             "\"rows\":[[null,\"\",null,1],[5,null,\"x\",2]],"
+                             "\"totals\":[null,null,\"x\",3],\"meta\":{\"verb\":\"trend\"}}",
+                             false, &out),
+                 "     n  city    min(x of a)  k\n"
+                 "──────  ──────  ───────────  ─\n"
+                 "(none)                       1\n"
+                 "     5  (none)  x            2\n"
+                 "──────  ──────  ───────────  ─\n"
+                 " total          x            3\n");
+    assert_drawn(draw_answer("{\"columns\":[{\"name\":\"avg(x of a)\",\"type\":\"number\"}],"
+                             "\"rows\":[[null]],\"totals\":[null],"
+                             "\"meta\":{\"verb\":\"trend\"}}",
+                             false, &out),
+                 "avg(x of a)\n───────────\n           \n");
+}
+
 static void values_cannot_break_the_table(void **state)
 {
     assert_drawn(
@@ -277,7 +346,7 @@ static void mutated_answers_are_refused_or_drawn_harmlessly(void **state)
             }
         }
         if (result_table_parse(&table, buf_as_str(&text), &err) == ERR_OK &&
-            draw_result(&table, false, &out, &err) == ERR_OK) {
+            draw_result(&table, false, trial % 90, &out, &err) == ERR_OK) {
             draw_meta(&table, false, &out);
             drawn++;
         }
@@ -289,6 +358,23 @@ static void mutated_answers_are_refused_or_drawn_harmlessly(void **state)
         result_table_done(&table);
     }
     assert_true(drawn > 5000 && drawn < 20000);
+}
+
+static void the_last_line_of_a_retention_counts_what_is_drawn(void **state)
+{
+    struct err err;
+    struct result_table table = {0};
+    CLEANUP(buf_freep) struct buf out = {0};
+    assert_ok(
+        result_table_parse(&table,
+                           STR("{\"columns\":[" RETENTION_COLUMNS "],\"rows\":["
+                               "[\"2024-06-03\",0,10,10,1,true],[\"2024-06-03\",1,10,4,0.4,false],"
+                               "[\"2024-06-10\",0,5,5,1,false],[\"2024-06-10\",1,5,0,0,false]],"
+                               "\"totals\":null,\"meta\":{\"verb\":\"retention\"}}"),
+                           &err));
+    draw_meta(&table, false, &out);
+    assert_text(&out, "2 cohorts, 4 rows · 0.0 ms · read 0 rows, 0 B · 0 segments (0 skipped)\n");
+    result_table_done(&table);
 }
 
 int main(void)
@@ -306,10 +392,14 @@ int main(void)
         cmocka_unit_test(a_retention_is_a_shaded_grid),
         cmocka_unit_test(a_period_that_still_runs_is_marked),
         cmocka_unit_test(one_figure_over_time_gets_bars_and_a_total),
+        cmocka_unit_test(a_narrow_terminal_gets_a_shorter_bar_and_then_none),
+        cmocka_unit_test(a_narrow_grid_loses_its_shades_and_then_its_tenths),
+        cmocka_unit_test(a_missing_key_is_not_an_empty_key),
         cmocka_unit_test(values_cannot_break_the_table),
         cmocka_unit_test(colours_appear_only_where_asked_for),
         cmocka_unit_test(mutated_answers_are_refused_or_drawn_harmlessly),
         cmocka_unit_test(the_last_line_says_what_the_answer_stands_on),
+        cmocka_unit_test(the_last_line_of_a_retention_counts_what_is_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
