@@ -1,6 +1,7 @@
 /* client/cmd_ingest.c - trackway ingest: files of events into a server. */
 #include "client/command.h"
 #include "client/input.h"
+#include "client/interrupt.h"
 #include "client/term.h"
 #include "client/uploader.h"
 #include "storage/base/clock.h"
@@ -23,10 +24,11 @@ struct ingest {
     struct batcher batcher;
     const struct arg_list *files;
     uint32_t file_idx;
-    uint64_t too_long;              /* lines that were not sent */
+    _Atomic uint64_t too_long;      /* lines that were not sent */
     _Atomic uint64_t problem_count; /* by the connections as well */
     bool is_quiet;                  /* shows no rejections one by one */
     bool has_progress;
+    _Atomic bool is_drawn; /* a line of progress without its end is on the terminal */
     uint64_t begin_us, drawn_us;
 };
 
@@ -35,10 +37,11 @@ static const char *shown_name(const char *file)
     return strcmp(file, "-") == 0 ? "standard input" : file;
 }
 
-static void progress_clear(const struct ingest *ingest)
+static void progress_clear(struct ingest *ingest)
 {
     if (ingest->has_progress) {
         fputs("\r\x1b[K", stderr);
+        ingest->is_drawn = false;
     }
 }
 
@@ -53,6 +56,44 @@ static void show_problem(struct ingest *ingest, uint32_t file_idx, uint64_t line
     term_text(reason, false, &text);
     progress_clear(ingest);
     fprintf(stderr, "%.*s\n", (int)text.len, (const char *)text.ptr);
+}
+
+/* Once per outage: a load that stands still must not look like one that hangs. */
+static void on_outage(void *arg, const struct err *why)
+{
+    static const char hint[] = "; is trackwayd running?";
+    CLEANUP(buf_freep) struct buf text = {0};
+    if (why != NULL) {
+        struct str reason = str_of(why->message);
+        reason.len -= str_ends(reason, STR(hint)) ? sizeof(hint) - 1 : 0;
+        term_text(reason, false, &text);
+        buf_printf(&text, "; retrying for up to %u min (what was acknowledged is safe)",
+                   RETRY_MS_MAX / 60000);
+    } else {
+        buf_z(&text, "connected again");
+    }
+    progress_clear(arg);
+    fprintf(stderr, "trackway: %.*s\n", (int)text.len, (const char *)text.ptr);
+}
+
+/* What is under way is not waited for: what was not acknowledged is sent again next time. */
+static void on_interrupt(void *arg)
+{
+    const struct ingest *ingest = arg;
+    struct uploader_counts counts = uploader_counts(ingest->uploader);
+    flockfile(stderr); /* for good: behind these lines comes no other */
+    fprintf(stderr,
+            "%strackway: interrupted; accepted %" PRIu64 ", duplicate %" PRIu64
+            ", rejected %" PRIu64 " so far; ",
+            ingest->is_drawn ? "\n" : "", counts.accepted, counts.duplicate,
+            counts.rejected + ingest->too_long);
+    if (counts.lines_without_id > 0) {
+        fprintf(stderr, "%" PRIu64 " of them had no event_id and count again when sent again\n",
+                counts.lines_without_id);
+    } else {
+        fputs("sending the same files again is safe\n", stderr);
+    }
+    fflush(stderr);
 }
 
 static void on_rejected(void *arg, uint32_t source, uint64_t line, struct str reason)
@@ -86,6 +127,7 @@ static void progress_draw(struct ingest *ingest, const struct input *input)
                (double)events * 1e6 / (double)elapsed_us);
     fprintf(stderr, "\r\x1b[K%.*s", (int)line.len, (const char *)line.ptr);
     fflush(stderr);
+    ingest->is_drawn = true;
 }
 
 static enum err_code put_batch(struct ingest *ingest, struct err *err)
@@ -199,6 +241,30 @@ static enum err_code ingest_all(struct ingest *ingest, const struct batcher_opts
     return code;
 }
 
+static int ingest_run(struct ingest *ingest, const struct uploader_opts *upload,
+                      const struct batcher_opts *batching, bool is_json)
+{
+    struct err err;
+    struct uploader_counts counts = {0};
+    struct interrupt interrupt;
+    CLEANUP(uploader_freep) struct uploader *uploader = NULL;
+    interrupt_block(&interrupt);
+    enum err_code code = uploader_create(upload, &uploader, &err);
+    if (code == ERR_OK) {
+        ingest->uploader = uploader;
+        code = interrupt_watch(&interrupt, on_interrupt, ingest, &err);
+    }
+    if (code == ERR_OK) {
+        code = ingest_all(ingest, batching, &counts, &err);
+    }
+    interrupt_done(&interrupt);
+    if (code != ERR_OK) {
+        command_fail(&err, NULL, EXIT_FAILED);
+    }
+    return code == ERR_OK || counts.bodies > 0 ? report(ingest, &counts, is_json, code != ERR_OK)
+                                               : EXIT_FAILED;
+}
+
 int command_ingest(int argc, char *const *argv)
 {
     const char *server = command_server();
@@ -235,14 +301,15 @@ int command_ingest(int argc, char *const *argv)
     const struct arg_command command = {
         .name = "trackway ingest",
         .sentence = "send events: one JSON object per line, plain, gzip or zstd",
-        .usage = "[--server URL] [--dataset NAME] FILE...      (- is standard input)",
+        .usage = "[--server URL] [--dataset NAME] FILE...      (no FILE or -: standard input)",
         .options = options,
         .option_count = COUNT_OF(options),
         .examples =
             "Each line has event_name, user_id or anonymous_id, event_time (else now), event_id; "
             "every\n"
             "other key is a property. With event_id, sending a file again counts nothing twice.\n"
-            "Ends with 0; 2 when lines were rejected (shown with their place); 1 on failure.\n\n"
+            "Ends with 0; 2 when lines were rejected (shown with their place); 1 on failure;\n"
+            "130 when interrupted. A server that goes away is tried again for up to 10 minutes.\n\n"
             "  echo '{\"event_id\":\"e1\",\"event_name\":\"signup\",\"user_id\":\"ann\"}' | "
             "trackway "
             "ingest --dataset demo -\n"
@@ -252,10 +319,8 @@ int command_ingest(int argc, char *const *argv)
             "  trackway query --dataset demo 'trend count(any), users(any)'\n",
     };
     struct err err;
-    struct uploader_counts counts = {0};
     int exit = EXIT_FINE;
     struct arg_list *files = calloc(1, sizeof(*files));
-    CLEANUP(uploader_freep) struct uploader *uploader = NULL;
     if (files == NULL) {
         err_set(&err, ERR_NOMEM, "out of memory: arguments");
         return command_fail(&err, NULL, EXIT_FAILED);
@@ -278,23 +343,18 @@ int command_ingest(int argc, char *const *argv)
         .retry_ms_max = RETRY_MS_MAX,
         .arg = &ingest,
         .on_rejected = on_rejected,
+        .on_outage = on_outage,
     };
     const struct batcher_opts batching = {
         .bytes_max = batch_bytes, .lines_max = batch_lines, .line_bytes_max = LINE_BYTES_MAX};
-    if (files->count == 0) {
+    if (files->count == 0 && !isatty(STDIN_FILENO)) {
+        files->items[files->count++] = "-";
+    }
+    if (files->count > 0) {
+        exit = ingest_run(&ingest, &upload, &batching, is_json);
+    } else {
         err_set(&err, ERR_INVALID, "no file to send; - is standard input (trackway ingest --help)");
         exit = command_fail(&err, NULL, EXIT_USAGE);
-    } else if (uploader_create(&upload, &uploader, &err) != ERR_OK) {
-        exit = command_fail(&err, NULL, EXIT_FAILED);
-    } else {
-        ingest.uploader = uploader;
-        enum err_code code = ingest_all(&ingest, &batching, &counts, &err);
-        if (code != ERR_OK) {
-            command_fail(&err, NULL, EXIT_FAILED);
-        }
-        exit = code == ERR_OK || counts.bodies > 0
-                   ? report(&ingest, &counts, is_json, code != ERR_OK)
-                   : EXIT_FAILED;
     }
     free(files);
     return exit;

@@ -154,6 +154,13 @@ static enum err_code failure(struct http_client *client, const struct http_reque
                        os_errno == ECONNREFUSED ? "connection refused"
                        : os_errno != 0          ? strerror((int)os_errno)
                                                 : "no connection");
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
+        return err_set(
+            err, ERR_IO, "cannot reach " STR_FMT ": the connection was lost (%s)", STR_ARG(url),
+            client->curl_message[0] != '\0' ? client->curl_message : curl_easy_strerror(code));
     case CURLE_OPERATION_TIMEDOUT:
         return err_set(err, ERR_TIMEOUT, "no answer from " STR_FMT " in time: %s", STR_ARG(url),
                        client->curl_message);

@@ -29,7 +29,9 @@ struct uploader {
     uint32_t queue_cap, queue_first, queue_count;
     bool is_closed; /* no more parcels come */
     bool has_failed;
-    bool has_answered; /* the server, at least once */
+    bool has_answered;       /* the server, at least once */
+    bool is_out;             /* it cannot be reached, and on_outage knows */
+    uint64_t out_changed_us; /* is_out is what it is since then */
     struct err failure;
     struct uploader_counts counts;
 
@@ -271,6 +273,23 @@ static enum err_code receipts_take(struct uploader *uploader, const struct parce
     return ERR_OK;
 }
 
+/* A request sent at `sent_us` met no server (`why`), or one that answers (NULL). What was under way on
+ * another connection when that changed says nothing new, and is not to make it change back. */
+static void note_outage(struct uploader *uploader, uint64_t sent_us, const struct err *why)
+{
+    bool is_out = why != NULL;
+    pthread_mutex_lock(&uploader->lock);
+    if (uploader->is_out != is_out && sent_us >= uploader->out_changed_us &&
+        !uploader->has_failed) {
+        uploader->is_out = is_out;
+        uploader->out_changed_us = clock_mono_us();
+        if (uploader->opts.on_outage != NULL) {
+            uploader->opts.on_outage(uploader->opts.arg, why);
+        }
+    }
+    pthread_mutex_unlock(&uploader->lock);
+}
+
 static void note_answer(struct uploader *uploader, int status, uint64_t elapsed_us)
 {
     pthread_mutex_lock(&uploader->lock);
@@ -308,6 +327,9 @@ static enum err_code parcel_send(struct uploader *uploader, struct api *api,
                        &answer, &retry_after_s, err);
         int status = api_status(api);
         note_answer(uploader, status, clock_mono_us() - sent_us);
+        if (status != 0) {
+            note_outage(uploader, sent_us, NULL);
+        }
         if (code == ERR_OK) {
             return receipts_take(uploader, parcel, answer, err);
         }
@@ -319,6 +341,9 @@ static enum err_code parcel_send(struct uploader *uploader, struct api *api,
         }
         if (elapsed_ms + wait_ms > opts->retry_ms_max) {
             return err_context(err, "gave up after %" PRIu64 " s", elapsed_ms / 1000);
+        }
+        if (status == 0) {
+            note_outage(uploader, sent_us, err);
         }
         struct timespec pause = {(time_t)(wait_ms / 1000), (long)(wait_ms % 1000) * 1000000};
         nanosleep(&pause, NULL);
@@ -373,10 +398,30 @@ static void reject_all_lines(struct uploader *uploader, const struct parcel *par
     }
 }
 
+static uint64_t filled_line_count(struct str body)
+{
+    uint64_t count = 0;
+    while (body.len > 0) {
+        const char *newline = memchr(body.ptr, '\n', body.len);
+        size_t len = newline == NULL ? body.len : (size_t)(newline + 1 - body.ptr);
+        count += !is_blank((struct str){body.ptr, len});
+        body = (struct str){body.ptr + len, body.len - len};
+    }
+    return count;
+}
+
+/* Is a body that was refused whole the head of something else than NDJSON? A line alone may be broken. */
+static bool is_wrong_file(const struct batch *batch)
+{
+    struct str body = buf_as_str(&batch->bytes);
+    return batch->first_line == 1 &&
+           (memchr(body.ptr, '\0', body.len) != NULL || filled_line_count(body) > 1);
+}
+
 /* As parcel_send, but for what concerns lines alone:
  * - too large a body is sent in halves; one line that still is too large is rejected;
- * - a body without one JSON object is refused whole. At the head of a file that means a wrong file, and
- *   is a failure; further on it means broken lines;
+ * - a body without one JSON object is refused whole, and the refusal names a line. At the head of a file
+ *   that can mean a wrong file, which is a failure; else it means broken lines;
  * - a body of blank lines has nothing to send. */
 static enum err_code parcel_deliver(struct uploader *uploader, struct api *api,
                                     struct parcel *parcel, struct err *err)
@@ -401,8 +446,8 @@ static enum err_code parcel_deliver(struct uploader *uploader, struct api *api,
         if (is_too_large && is_ndjson) {
             reject_line(uploader, piece, piece->batch.first_line, str_of(err->message));
             code = ERR_OK;
-        } else if (code == ERR_INVALID && is_ndjson && api_status(api) == 400 &&
-                   piece->batch.first_line > 1) {
+        } else if (code == ERR_INVALID && is_ndjson && api_status(api) == 400 && err->line > 0 &&
+                   !is_wrong_file(&piece->batch)) {
             reject_all_lines(uploader, piece);
             code = ERR_OK;
         }

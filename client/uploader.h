@@ -3,10 +3,11 @@
  * A body that meets a full server (429, 503) or a broken connection is sent again after a pause:
  * the server knows events by their event_id, so nothing counts twice. Before the server has answered
  * at all, a failure is final: that is a wrong address, not a hiccup. A body the server finds too
- * large is sent in halves.
+ * large is sent in halves. A stream whose first body is no text, or several lines without one JSON
+ * object, is a wrong file, and a failure too; a single broken line is a rejected line.
  *
  *     caller -> uploader_put -> queue (bounded) -> connection threads -> server
- *                                                          |-> on_rejected, on_answer (one at a time)
+ *                                                          |-> on_rejected, ... (one at a time)
  *
  * Thread: one caller; the callbacks come from the connection threads, under the uploader's lock.
  */
@@ -27,6 +28,9 @@ struct uploader_opts {
     void (*on_rejected)(void *arg, uint32_t source, uint64_t line, struct str reason);
     /* A request was answered (also by a refusal; 0: not at all) after this time. */
     void (*on_answer)(void *arg, int status, uint64_t elapsed_us);
+    /* The server, which had answered before, cannot be reached and is tried again (`why`); or it is back
+     * (NULL). Once per outage, not per connection or attempt. */
+    void (*on_outage)(void *arg, const struct err *why);
 };
 #define UPLOADER_CONNECTIONS_MAX 256u
 
