@@ -280,13 +280,32 @@ static enum err_code inspect_folder(struct inspect *inspect, struct err *err)
     return folder_report(inspect, err);
 }
 
+/* A segment, or a pattern of segments that matched none, below a data set that is there. */
+static bool path_may_come(const char *path)
+{
+    struct stat stat_of_path;
+    char folder[4096];
+    const char *shard = strstr(path, "/shard-");
+    if (errno != ENOENT || shard == NULL || (size_t)(shard - path) >= sizeof(folder) ||
+        !str_ends(str_of(path), STR(".seg"))) {
+        return false;
+    }
+    snprintf(folder, sizeof(folder), "%.*s", (int)(shard - path), path);
+    return stat(folder, &stat_of_path) == 0 && S_ISDIR(stat_of_path.st_mode);
+}
+
 static enum err_code inspect_path(struct inspect *inspect, struct err *err)
 {
     struct stat stat_of_path;
     ERR_TRY(io_create(IO_POSIX, &inspect->io, err));
     ERR_TRY(block_cache_create(CACHE_BYTES, &inspect->cache, err));
     if (stat(inspect->path, &stat_of_path) != 0) {
-        return err_set_errno(err, errno, "cannot inspect \"%s\"", inspect->path);
+        return path_may_come(inspect->path)
+                   ? err_set(err, ERR_NOT_FOUND,
+                             "cannot inspect \"%s\": No such file; not written yet? trackway flush "
+                             "writes what is in memory",
+                             inspect->path)
+                   : err_set_errno(err, errno, "cannot inspect \"%s\"", inspect->path);
     }
     return S_ISDIR(stat_of_path.st_mode) ? inspect_folder(inspect, err)
                                          : inspect_file(inspect, err);
