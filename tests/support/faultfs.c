@@ -381,6 +381,7 @@ static uint32_t calls_of(enum fault_kind kind)
         return 1u << CALL_MAKE | 1u << CALL_WRITE | 1u << CALL_MKDIR | 1u << CALL_RENAME |
                1u << CALL_SYNC;
     case FAULT_SHORT: return 1u << CALL_WRITE;
+    case FAULT_SYNC: return 1u << CALL_SYNC | 1u << CALL_SYNC_DIR;
     case FAULT_POWER: return changing;
     case FAULT_READ_EIO:
     case FAULT_READ_ENDS:
@@ -413,6 +414,7 @@ static struct fault_verdict judge(enum fault_call call)
         break;
     }
     case FAULT_NONE:
+    case FAULT_SYNC:
     case FAULT_READ_EIO:
     case FAULT_READ_ENDS:
     case FAULT_READ_FLIP: break;

@@ -33,6 +33,7 @@ enum fault_kind {
     FAULT_NOSPC,     /* the n-th call that needs space finds none, the ones after it do */
     FAULT_NOSPC_ON,  /* and so on for ever */
     FAULT_SHORT,     /* a part of the n-th write lands, then ENOSPC */
+    FAULT_SYNC,      /* the n-th sync of a file or folder fails; what it was for is lost in part */
     FAULT_POWER,     /* the n-th changing call happens, in part or not; nothing works after it */
     FAULT_READ_EIO,  /* the n-th read fails */
     FAULT_READ_ENDS, /* the n-th read meets the end of the file */
