@@ -428,7 +428,7 @@ enum err_code frozen_describe(struct dataset *dataset, uint64_t wal_floor, struc
     *ret = (struct frozen){
         .memtable = dataset->active,
         .wal_floor = wal_floor,
-        .ids_count = ids_count(dataset->ids),
+        .ids_count = ids_seal(dataset->ids),
         .epoch = dataset->epoch,
         .watermark_ms = dataset->watermark_ms,
         .value_counts = counts,
@@ -843,6 +843,14 @@ static enum err_code mask_with(const struct mask_ref *old, uint32_t subject, str
     }
     roaring_bitmap_add(mask->bits, subject);
     *ret = mask;
+    return ERR_OK;
+}
+
+enum err_code dataset_save_ids(struct dataset *dataset, struct io *io, struct err *err)
+{
+    if (ids_save(dataset->ids, io, err) != ERR_OK) {
+        return err_context(err, "data set \"%s\": saving the id table", dataset->name);
+    }
     return ERR_OK;
 }
 

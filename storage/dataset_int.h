@@ -229,6 +229,9 @@ void store_wake(struct store *store);
 
 /* ---- dataset_flush.c ---- */
 
+/* At a clean stop, when nothing else uses the data set: the next start need not hash every id. */
+enum err_code dataset_save_ids(struct dataset *dataset, struct io *io,
+                               struct err *err) ERR_MUST_CHECK;
 /* Freeze what is there and write all frozen memtables. */
 enum err_code dataset_flush_io(struct dataset *dataset, struct io *io,
                                struct err *err) ERR_MUST_CHECK;

@@ -226,10 +226,10 @@ void record_encode(struct buf *out, const struct record_source *source)
     memset(names.slots, 0, sizeof(names.slots));
     buf_u8(out, RECORD_VERSION);
     buf_zigzag(out, batch->arrival_ms);
-    uint64_t id_count = ids_count(source->ids);
-    buf_varint(out, id_count - source->first_id);
-    for (uint64_t i = source->first_id; i < id_count; i++) {
-        struct id_entry entry = ids_entry(source->ids, i);
+    struct id_cursor cursor = ids_cursor(source->ids, source->first_id);
+    struct id_entry entry;
+    buf_varint(out, cursor.end_idx - source->first_id);
+    while (id_cursor_next(&cursor, &entry)) {
         buf_u8(out, (uint8_t)entry.kind);
         buf_u8(out, (uint8_t)entry.shard);
         buf_varint(out, entry.subject);

@@ -357,6 +357,9 @@ enum err_code store_close(struct store *store, struct err *err)
     for (uint32_t i = 0; io != NULL && i < store->dataset_count; i++) {
         struct err one;
         enum err_code one_code = dataset_flush_io(store->datasets[i], io, &one);
+        if (one_code == ERR_OK) {
+            one_code = dataset_save_ids(store->datasets[i], io, &one);
+        }
         if (one_code != ERR_OK && code == ERR_OK) {
             *err = one;
             code = one_code;

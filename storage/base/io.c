@@ -4,8 +4,14 @@
 
 #include "storage/base/size.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#ifdef __SANITIZE_THREAD__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* off_t is a signed 64-bit number: what lies beyond is in no file. */
 static bool io_range_fits(uint64_t off, size_t len)
@@ -274,3 +280,24 @@ const struct io_ops io_forward_ops = {
     .sync_dir = forward_sync_dir,
     .list = forward_list,
 };
+
+enum err_code io_map(struct io_file *file, uint64_t off, size_t len, bool is_private, void *at,
+                     void **ret, struct err *err)
+{
+    ASSERT(len > 0 && io_range_fits(off, len));
+    int prot = is_private ? PROT_READ | PROT_WRITE : PROT_READ;
+    int flags =
+        (is_private ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED) | (at != NULL ? MAP_FIXED : 0);
+#ifdef __SANITIZE_THREAD__
+    /* Its mmap counts as a write of the whole range; pages with the same content are none. */
+    void *got = (void *)syscall(SYS_mmap, at, len, prot, flags, file->fd, (off_t)off);
+#else
+    void *got = mmap(at, len, prot, flags, file->fd, (off_t)off);
+#endif
+    if (got == MAP_FAILED) {
+        return err_set_errno(err, errno, "file \"%s\": cannot map %zu bytes at byte %" PRIu64,
+                             file->path, len, off);
+    }
+    *ret = got;
+    return ERR_OK;
+}

@@ -65,6 +65,11 @@ enum err_code io_rename(struct io *io, const char *from, const char *to,
 enum err_code io_unlink(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK;
 enum err_code io_mkdir(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK; /* exists: fine */
 enum err_code io_sync_dir(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK;
+/* The file's pages [off, off + len) as memory, whole pages. `at` = NULL: somewhere, else there, in place
+ * of what is mapped there. Read-only and shared with the file, or is_private: writable, never written back.
+ * The mapping outlives `file`; munmap ends it. A page that cannot be read later is SIGBUS. */
+enum err_code io_map(struct io_file *file, uint64_t off, size_t len, bool is_private, void *at,
+                     void **ret, struct err *err) ERR_MUST_CHECK;
 /* The names in a directory, "." and ".." left out, sorted; each NUL-terminated in `names`, one after another. */
 enum err_code io_list(struct io *io, const char *path, struct buf *names, uint32_t *ret_count,
                       struct err *err) ERR_MUST_CHECK;
