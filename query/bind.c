@@ -410,9 +410,8 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
     static const char *const retention[] = {"period", "size", "users", "rate", "complete"};
     const struct bound_query *query = b->query;
     ret->count = 0;
-    ERR_TRY(ARENA_NEW(b->arena,
-                      (size_t)query->key_count + query->measure_count + 16,
-                      &ret->items, b->err));
+    ERR_TRY(ARENA_NEW(b->arena, (size_t)query->key_count + query->measure_count + 16, &ret->items,
+                      b->err));
     switch (query->verb) {
     case VERB_TREND:
     case VERB_DISTINCT:
@@ -434,6 +433,28 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
         add_words(ret, retention, COUNT_OF(retention));
         break;
     default: break;
+    }
+    return ERR_OK;
+}
+
+/* Two columns of one name could not be told apart, least of all by `order by`. */
+static enum err_code check_names(struct binder *b)
+{
+    struct column_names names;
+    if (b->query->verb != VERB_TREND) {
+        return ERR_OK;
+    }
+    ERR_TRY(column_names(b, &names));
+    uint32_t first_measure = names.count - b->query->measure_count;
+    for (uint32_t m = first_measure; m < names.count; m++) {
+        for (uint32_t i = 0; i < first_measure; i++) {
+            if (str_eq(names.items[i], names.items[m])) {
+                return bind_fail(b, b->ast->trend.measures[m - first_measure].place,
+                                 "the answer would have two columns \"" STR_FMT
+                                 "\"; give the measure another name with `as`",
+                                 STR_ARG(names.items[m]));
+            }
+        }
     }
     return ERR_OK;
 }
@@ -512,6 +533,7 @@ static enum err_code bind_all(struct binder *b)
     }
     ERR_TRY(bind_keys(b));
     ERR_TRY(bind_each(b));
+    ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));
     bind_limits(b);
     query->selectors = b->selectors;

@@ -47,10 +47,36 @@ enum err_code bind_event(struct binder *b, struct ast_name name)
     return names_has(b->events, name.text) ? ERR_OK : warn_unknown(b, "event", name, b->events);
 }
 
+/* Words that people try before they find the language's own. */
+static const char *field_hint(struct str name)
+{
+    static const char *const hints[][2] = {
+        {"user", "users(any) counts people, user_id is their id"},
+        {"users", "users(any) counts people, user_id is their id"},
+        {"time", "the time of an event is event_time"},
+        {"event", "the name of an event is event_name"},
+        {"name", "the name of an event is event_name"},
+    };
+    for (size_t i = 0; i < COUNT_OF(hints); i++) {
+        if (str_eq(name, str_of(hints[i][0]))) {
+            return hints[i][1];
+        }
+    }
+    return NULL;
+}
+
 static enum err_code warn_field(struct binder *b, struct ast_name name)
 {
+    const char *hint = field_hint(name.text);
     if (b->snapshot->row_count == 0) {
         return ERR_OK;
+    }
+    if (hint != NULL) {
+        struct str text = {0};
+        ERR_TRY(arena_printf(b->arena, &text, b->err,
+                             "line %u, column %u: no property \"" STR_FMT "\" has been seen; %s",
+                             name.place.line, name.place.column, STR_ARG(name.text), hint));
+        return warn_add(b, text);
     }
     if (!b->has_fields) {
         ERR_TRY(names_of_fields(b->snapshot, b->arena, &b->fields, b->err));

@@ -39,8 +39,9 @@ struct trend_lane {
 struct trend_plan {
     const struct bound_query *query;
     uint64_t hash_seed;
-    int64_t from_ms, to_ms; /* of the query, or of the data */
-    int64_t *begins;        /* of buckets, as the calendar has them; and the end of the last */
+    int64_t from_ms, to_ms;        /* of the query, or of the data */
+    bool is_from_open, is_to_open; /* the query does not say: the data do */
+    int64_t *begins; /* of buckets, as the calendar has them; and the end of the last */
     uint32_t bucket_count;
     struct trend_grid *grids;
     uint32_t grid_count;

@@ -15,12 +15,17 @@ static enum err_code plan_buckets(struct query_run_ctx *run, struct trend_plan *
 {
     const struct bound_query *query = run->query;
     const struct snapshot *snapshot = run->snapshot;
+    bool is_empty = snapshot->time_min_ms > snapshot->time_max_ms;
+    int64_t data_end_ms = is_empty ? 0 : snapshot->time_max_ms + 1;
+    plan->is_from_open = query->from_ms == INT64_MIN;
+    plan->is_to_open = query->to_ms == INT64_MAX;
     plan->from_ms = query->from_ms;
     plan->to_ms = query->to_ms;
-    if (!query->has_range) {
-        bool is_empty = snapshot->time_min_ms > snapshot->time_max_ms;
-        plan->from_ms = is_empty ? 0 : snapshot->time_min_ms;
-        plan->to_ms = is_empty ? 0 : snapshot->time_max_ms + 1;
+    if (plan->is_to_open) {
+        plan->to_ms = plan->is_from_open ? data_end_ms : MAX_OF(data_end_ms, plan->from_ms);
+    }
+    if (plan->is_from_open) {
+        plan->from_ms = is_empty ? plan->to_ms : MIN_OF(snapshot->time_min_ms, plan->to_ms);
     }
     if (!query->has_each) {
         ERR_TRY(ARENA_NEW(run->arena, 2, &plan->begins, err));
@@ -44,11 +49,13 @@ static int64_t ms_before(int64_t ts_ms, uint64_t span_ms)
                : begin;
 }
 
-/* The time that bucket b looks at. The first and the last are cut by the range. */
+/* The time that bucket b looks at. The first and the last are cut by the range; where the data end it and
+ * not the query, the last one looks back from its own end all the same. */
 static void plan_bucket_span(const struct trend_plan *plan, uint64_t rolling_ms, uint32_t b,
                              int64_t *ret_begin, int64_t *ret_end)
 {
-    int64_t end = MIN_OF(plan->begins[b + 1], plan->to_ms);
+    bool is_whole = rolling_ms != 0 && plan->is_to_open;
+    int64_t end = is_whole ? plan->begins[b + 1] : MIN_OF(plan->begins[b + 1], plan->to_ms);
     *ret_begin =
         rolling_ms != 0 ? ms_before(end, rolling_ms) : MAX_OF(plan->begins[b], plan->from_ms);
     *ret_end = end;

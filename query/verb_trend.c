@@ -377,13 +377,13 @@ static enum err_code answer_choose(struct trend_answer *answer, struct err *err)
     return ERR_OK;
 }
 
-/* Without a range, the data say where the buckets begin and end. */
+/* Where the range is open, the data say where the buckets begin or end. */
 static void answer_trim(struct trend_answer *answer)
 {
     const struct trend_plan *plan = answer->plan;
     answer->bucket_begin = 0;
     answer->bucket_end = plan->bucket_count;
-    if (plan->query->has_range || !plan->query->has_each) {
+    if ((!plan->is_from_open && !plan->is_to_open) || !plan->query->has_each) {
         return;
     }
     int64_t min_ms = INT64_MAX;
@@ -409,8 +409,12 @@ static void answer_trim(struct trend_answer *answer)
     }
     min_ms = MAX_OF(min_ms, plan->begins[0]);
     max_ms = MIN_OF(max_ms, plan->begins[plan->bucket_count] - 1);
-    answer->bucket_begin = civil_bucket_idx(plan->begins, plan->bucket_count, min_ms);
-    answer->bucket_end = civil_bucket_idx(plan->begins, plan->bucket_count, max_ms) + 1;
+    if (plan->is_from_open) {
+        answer->bucket_begin = civil_bucket_idx(plan->begins, plan->bucket_count, min_ms);
+    }
+    if (plan->is_to_open) {
+        answer->bucket_end = civil_bucket_idx(plan->begins, plan->bucket_count, max_ms) + 1;
+    }
 }
 
 /* ---- the table ---- */

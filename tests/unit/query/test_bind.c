@@ -461,7 +461,8 @@ static const struct {
     {"funnel \"first\" -> first -> last", "line 1, column 28: no event \"last\" has been seen"},
     {"events any where `profile.plan` = \"pro\"",
      "line 1, column 18: no property \"profile.plan\" has been seen"},
-    {"distinct `user` of any", "line 1, column 10: no property \"user\" has been seen"},
+    {"distinct `user` of any", "line 1, column 10: no property \"user\" has been seen; users(any) "
+                               "counts people, user_id is their id"},
     {"show values of `user id`",
      "line 1, column 16: no property \"user id\" has been seen; did you mean \"user_id\"?"},
     {"trend count($pageview)",

@@ -145,6 +145,25 @@ static void buckets_of_numbers_are_named_by_their_edges(void **state)
           "\"rows\":[[\"(-inf, 2)\",1],[\"[2, 5)\",2],[\"[5, 10)\",1],[\"[10, inf)\",1]]");
 }
 
+static void an_open_range_ends_with_the_data(void **state)
+{
+    (void)state;
+    check("trend count(pay) as n each day from 2025-05-02",
+          "\"rows\":[[\"2025-05-02\",2],[\"2025-05-03\",1]]");
+    check("trend count(pay) as n each day to 2025-05-04",
+          "\"rows\":[[\"2025-05-01\",2],[\"2025-05-02\",2],[\"2025-05-03\",1]]");
+    check("trend count(pay) as n each day from 2030-01-01", "\"rows\":[]");
+    check("trend count(pay) as n from 2025-05-02", "\"rows\":[[3]]");
+}
+
+/* The data's last event must not cut the last bucket short: others' events would move the answer. */
+static void rolling_buckets_look_back_from_their_own_end(void **state)
+{
+    (void)state;
+    check("trend rolling 1h count(tag) as n each day", "\"rows\":[[\"2025-05-01\",0]]");
+    check("trend rolling 24h count(tag) as n each day", "\"rows\":[[\"2025-05-01\",1]]");
+}
+
 static void rolling_measures_look_back_before_the_range(void **state)
 {
     (void)state;
@@ -321,6 +340,8 @@ int main(void)
         cmocka_unit_test(top_folds_the_rest_into_other_with_a_union_of_its_own),
         cmocka_unit_test(order_by_and_limit_cut_after_sorting),
         cmocka_unit_test(buckets_of_numbers_are_named_by_their_edges),
+        cmocka_unit_test(an_open_range_ends_with_the_data),
+        cmocka_unit_test(rolling_buckets_look_back_from_their_own_end),
         cmocka_unit_test(rolling_measures_look_back_before_the_range),
         cmocka_unit_test(predicates_follow_two_valued_logic),
         cmocka_unit_test(alternatives_are_a_union),
