@@ -89,6 +89,17 @@ enum err_code ingest_parse_segment(struct str body, bool is_batch, const struct 
                                    struct event_batch **ret, struct err *err) ERR_MUST_CHECK;
 enum err_code ingest_parse_protobuf(struct str body, const struct ingest_opts *opts,
                                     struct event_batch **ret, struct err *err) ERR_MUST_CHECK;
+/* Called when `read_bytes` of the body's `body_bytes` are read: tells the batch how many events to
+ * expect, once a few have been seen. */
+static inline enum err_code ingest_expect(struct ingest_reader *reader, size_t read_bytes,
+                                          size_t body_bytes, struct err *err)
+{
+    uint64_t events = reader->builder.batch->event_count;
+    if (reader->builder.is_expected || events < BATCH_EXPECT_AFTER || read_bytes == 0) {
+        return ERR_OK;
+    }
+    return batch_expect(&reader->builder, events * body_bytes / read_bytes, err);
+}
 /* A copy of the body in the batch's arena, with the padding that the JSON parser wants after it. */
 enum err_code ingest_copy_body(struct ingest_reader *reader, struct str body, struct str *ret,
                                struct err *err) ERR_MUST_CHECK;

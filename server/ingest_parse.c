@@ -152,7 +152,8 @@ static struct str next_run(const char *at, const char *end)
 }
 
 static enum err_code read_run(struct ingest_reader *reader, struct line_parsers *parsers,
-                              struct str run, uint32_t *number, uint64_t *objects, struct err *err)
+                              struct str text, struct str run, uint32_t *number, uint64_t *objects,
+                              struct err *err)
 {
     json_lines_begin(parsers->lines,
                      run.len <= JSON_LINES_BYTES_MAX ? run : (struct str){run.ptr, 0});
@@ -171,6 +172,7 @@ static enum err_code read_run(struct ingest_reader *reader, struct line_parsers 
         bool is_object = false;
         ERR_TRY(read_line(reader, parsers, line, *number, &is_object, err));
         *objects += is_object;
+        ERR_TRY(ingest_expect(reader, (size_t)(stop - text.ptr), text.len, err));
     }
     return ERR_OK;
 }
@@ -188,7 +190,7 @@ static enum err_code read_body(struct ingest_reader *reader, struct line_parsers
     ERR_TRY(ingest_copy_body(reader, body, &text, err));
     for (const char *at = text.ptr, *end = text.ptr + text.len; at < end;) {
         struct str run = next_run(at, end);
-        ERR_TRY(read_run(reader, parsers, run, &number, &objects, err));
+        ERR_TRY(read_run(reader, parsers, text, run, &number, &objects, err));
         at += run.len;
     }
     const struct event_batch *batch = reader->builder.batch;

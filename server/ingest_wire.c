@@ -504,6 +504,8 @@ static enum err_code read_body(struct wire_reader *wire_reader, struct str body,
     while (wire_next(&wire, &field)) {
         if (field.number == BATCH_EVENTS) {
             ERR_TRY(read_event(wire_reader, field.bytes, ++number, err));
+            ERR_TRY(
+                ingest_expect(reader, (size_t)((const char *)wire.at - copy.ptr), copy.len, err));
         }
     }
     *ret = TAKE(reader->builder.batch);

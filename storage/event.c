@@ -16,6 +16,8 @@
 #define FIRST_PROPS         256u
 #define FIRST_NAMES         64u
 #define FIRST_LIST_ITEMS    64u
+#define PROPS_SPARE         64u
+#define EXPECT_EVENTS_MAX   (1u << 20)
 #define FIRST_NAME_SLOTS    256u
 #define NAME_SLOT_EMPTY     UINT32_MAX
 
@@ -31,6 +33,25 @@ const char *col_type_name(enum col_type type)
     return "unknown";
 }
 
+/* Move an array of `count` elements into room for `cap`. */
+static enum err_code array_move(struct arena *arena, void **array, uint32_t *cap, uint32_t count,
+                                size_t size, uint32_t new_cap, struct err *err)
+{
+    void *moved = NULL;
+    size_t bytes = 0;
+    if (!size_mul(new_cap, size, &bytes)) {
+        return err_set(err, ERR_LIMIT, "batch has more than %" PRIu32 " elements", *cap);
+    }
+    /* Not zeroed: an element is written whole before it is counted. */
+    ERR_TRY(arena_alloc_raw(arena, bytes, &moved, err));
+    if (count > 0) {
+        memcpy(moved, *array, count * size);
+    }
+    *array = moved;
+    *cap = new_cap;
+    return ERR_OK;
+}
+
 /* Room for one more element: *array has *cap elements of `size` bytes, `count` of them in use. */
 static enum err_code array_grow(struct arena *arena, void **array, uint32_t *cap, uint32_t count,
                                 size_t size, uint32_t first, struct err *err)
@@ -42,19 +63,7 @@ static enum err_code array_grow(struct arena *arena, void **array, uint32_t *cap
         return err_set(err, ERR_LIMIT, "batch has more than %" PRIu32 " elements", *cap);
     }
     uint32_t more = *cap == 0 ? first : *cap * 2;
-    void *grown = NULL;
-    size_t bytes = 0;
-    if (!size_mul(more, size, &bytes)) {
-        return err_set(err, ERR_LIMIT, "batch has more than %" PRIu32 " elements", *cap);
-    }
-    /* Not zeroed: an element is written whole before it is counted. */
-    ERR_TRY(arena_alloc_raw(arena, bytes, &grown, err));
-    if (count > 0) {
-        memcpy(grown, *array, count * size);
-    }
-    *array = grown;
-    *cap = more;
-    return ERR_OK;
+    return array_move(arena, array, cap, count, size, more, err);
 }
 
 enum err_code batch_begin(struct budget *budget, int64_t arrival_ms, struct batch_builder *ret,
@@ -143,6 +152,28 @@ enum err_code batch_event(struct batch_builder *builder, struct event **ret, str
     struct event *event = &batch->events[batch->event_count++];
     *event = (struct event){.prop_first = batch->prop_count};
     *ret = event;
+    return ERR_OK;
+}
+
+enum err_code batch_expect(struct batch_builder *builder, uint64_t event_count, struct err *err)
+{
+    struct event_batch *batch = builder->batch;
+    if (builder->is_expected || batch->event_count == 0) {
+        return ERR_OK;
+    }
+    builder->is_expected = true;
+    /* A sixteenth more than it looks like; what this is short of grows as ever. */
+    event_count += event_count / 16;
+    uint64_t prop_count = event_count * batch->prop_count / batch->event_count + PROPS_SPARE;
+    if (event_count > builder->event_cap && event_count <= EXPECT_EVENTS_MAX) {
+        ERR_TRY(array_move(batch->arena, (void **)&batch->events, &builder->event_cap,
+                           batch->event_count, sizeof(*batch->events), (uint32_t)event_count, err));
+    }
+    if (event_count <= EXPECT_EVENTS_MAX && prop_count > builder->prop_cap &&
+        prop_count <= UINT32_MAX / 2) {
+        ERR_TRY(array_move(batch->arena, (void **)&batch->props, &builder->prop_cap,
+                           batch->prop_count, sizeof(*batch->props), (uint32_t)prop_count, err));
+    }
     return ERR_OK;
 }
 

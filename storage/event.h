@@ -76,6 +76,7 @@ struct batch_builder {
     uint32_t name_table_size;
     uint32_t *name_prop; /* by name: 1 + place in batch.props of the last one that has it; 0: none */
     uint32_t name_prop_cap;
+    bool is_expected; /* batch_expect was called */
     uint32_t bad_name_count; /* interned names that no event may use: empty, too long, with a NUL */
 };
 enum err_code batch_begin(struct budget *budget, int64_t arrival_ms, struct batch_builder *ret,
@@ -86,6 +87,11 @@ enum err_code batch_name(struct batch_builder *builder, struct str name, uint32_
 /* Open a new event and return it; valid until the next batch_event. Its props follow through batch_prop. */
 enum err_code batch_event(struct batch_builder *builder, struct event **ret,
                           struct err *err) ERR_MUST_CHECK;
+/* About so many events are to come in all: room for them, and for properties as the events so far have them, so
+ * that the arrays need not grow by copying. Only the first call counts. */
+enum err_code batch_expect(struct batch_builder *builder, uint64_t event_count,
+                           struct err *err) ERR_MUST_CHECK;
+#define BATCH_EXPECT_AFTER 64u /* events that are enough to tell */
 /* Add a property to the event opened last; replaces an earlier one of the same name in that event. */
 enum err_code batch_prop(struct batch_builder *builder, const struct prop *prop,
                          struct err *err) ERR_MUST_CHECK;

@@ -180,6 +180,34 @@ static void a_spent_budget_is_an_error_not_a_crash(void **state)
     assert_int_equal(budget.used_bytes, 0);
 }
 
+/* Room made ahead changes no event; what comes beyond it still finds room. */
+static void expecting_events_keeps_those_that_are_there(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct batch_builder builder;
+    begin(&builder);
+    assert_ok(batch_expect(&builder, 1000, &err)); /* nothing seen yet: nothing to tell from */
+    assert_false(builder.is_expected);
+    for (uint32_t i = 0; i < 5000; i++) {
+        struct prop prop = {.type = COL_TIME, .ts_ms = i};
+        good_event(&builder)->line = i;
+        assert_ok(batch_name(&builder, STR("p"), &prop.name_idx, &err));
+        assert_ok(batch_prop(&builder, &prop, &err));
+        if (i == 70) {
+            assert_ok(batch_expect(&builder, 2000, &err));
+            assert_true(builder.event_cap >= 2000 && builder.prop_cap >= 2000);
+            assert_ok(batch_expect(&builder, UINT32_MAX, &err)); /* only the first call counts */
+            assert_true(builder.event_cap < 4000);
+        }
+    }
+    for (uint32_t i = 0; i < 5000; i++) {
+        assert_int_equal(builder.batch->events[i].line, i);
+        assert_int_equal(builder.batch->props[builder.batch->events[i].prop_first].ts_ms, i);
+    }
+    event_batch_free(builder.batch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +216,7 @@ int main(void)
         cmocka_unit_test(times_from_1900_to_ten_minutes_ahead_are_taken),
         cmocka_unit_test(lengths_are_bounded_and_the_bound_is_told),
         cmocka_unit_test(too_many_properties_reject_the_event),
+        cmocka_unit_test(expecting_events_keeps_those_that_are_there),
         cmocka_unit_test(a_spent_budget_is_an_error_not_a_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
