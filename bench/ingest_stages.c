@@ -45,6 +45,7 @@ struct options {
     const char *format, *dir, *file;
     bool is_parse_only;
     bool has_counts_only; /* receipts=counts */
+    bool is_plain_io;     /* pwrite and fdatasync, not the ring */
 };
 
 struct body {
@@ -238,7 +239,7 @@ static enum err_code run(const struct options *options, struct err *err)
     struct store *store = NULL;
     struct dataset *dataset = NULL;
     ERR_TRY(make_bodies(options, &bodies, err));
-    ERR_TRY(io_create(IO_AUTO, &io, err));
+    ERR_TRY(io_create(options->is_plain_io ? IO_POSIX : IO_AUTO, &io, err));
     uint64_t before = rss_bytes();
     if (!options->is_parse_only) {
         struct store_opts opts;
@@ -303,6 +304,8 @@ static bool read_options(int argc, char *const *argv, struct options *ret)
             options.is_parse_only = true;
         } else if (strcmp(argv[i], "--counts") == 0) {
             options.has_counts_only = true;
+        } else if (strcmp(argv[i], "--plain-io") == 0) {
+            options.is_plain_io = true;
         } else if (value == NULL) {
             return false;
         } else if (strcmp(argv[i], "--events") == 0) {
@@ -334,7 +337,7 @@ int main(int argc, char **argv)
     if (!read_options(argc, argv, &options)) {
         fprintf(stderr,
                 "usage: ingest-stages (--dir NEW_DIR | --parse-only) [--events N] [--batch N]"
-                " [--format ndjson|proto] [--file F] [--counts]\n");
+                " [--format ndjson|proto] [--file F] [--counts] [--plain-io]\n");
         return 2;
     }
     if (run(&options, &err) != ERR_OK) {
