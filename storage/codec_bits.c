@@ -3,7 +3,6 @@
 
 #include "storage/base/buf.h"
 
-#include <endian.h>
 #include <string.h>
 
 /* clang-format off */
@@ -21,13 +20,6 @@
             CASE(54) CASE(55) CASE(56)
 
 /* clang-format on */
-
-static inline uint64_t load64(const uint8_t *at)
-{
-    uint64_t v = 0;
-    memcpy(&v, at, sizeof(v));
-    return le64toh(v);
-}
 
 unsigned bits_width(uint64_t max)
 {
@@ -53,20 +45,8 @@ void bits_pack(const uint64_t *values, size_t count, unsigned width, uint8_t *ou
     for (size_t i = 0; i < count; i++) {
         size_t bit = i * width;
         uint8_t *at = out + bit / 8;
-        wr_u64(at, load64(at) | values[i] << (bit & 7));
+        wr_u64(at, bits_load64(at) | values[i] << (bit & 7));
     }
-}
-
-uint64_t bits_at(const uint8_t *in, size_t idx, unsigned width)
-{
-    if (width == 0) {
-        return 0;
-    }
-    if (width == 64) {
-        return load64(in + 8 * idx);
-    }
-    size_t bit = idx * width;
-    return (load64(in + bit / 8) >> (bit & 7)) & ((UINT64_C(1) << width) - 1);
 }
 
 static inline __attribute__((always_inline)) void unpack64_width(const uint8_t *restrict in,
@@ -78,11 +58,11 @@ static inline __attribute__((always_inline)) void unpack64_width(const uint8_t *
     for (; i + 8 <= count; i += 8, in += width) {
 #pragma GCC unroll 8
         for (unsigned k = 0; k < 8; k++) {
-            out[i + k] = (load64(in + (k * width >> 3)) >> (k * width & 7)) & mask;
+            out[i + k] = (bits_load64(in + (k * width >> 3)) >> (k * width & 7)) & mask;
         }
     }
     for (unsigned k = 0; i < count; k++, i++) {
-        out[i] = (load64(in + (k * width >> 3)) >> (k * width & 7)) & mask;
+        out[i] = (bits_load64(in + (k * width >> 3)) >> (k * width & 7)) & mask;
     }
 }
 
@@ -95,11 +75,11 @@ static inline __attribute__((always_inline)) void unpack32_width(const uint8_t *
     for (; i + 8 <= count; i += 8, in += width) {
 #pragma GCC unroll 8
         for (unsigned k = 0; k < 8; k++) {
-            out[i + k] = (uint32_t)((load64(in + (k * width >> 3)) >> (k * width & 7)) & mask);
+            out[i + k] = (uint32_t)((bits_load64(in + (k * width >> 3)) >> (k * width & 7)) & mask);
         }
     }
     for (unsigned k = 0; i < count; k++, i++) {
-        out[i] = (uint32_t)((load64(in + (k * width >> 3)) >> (k * width & 7)) & mask);
+        out[i] = (uint32_t)((bits_load64(in + (k * width >> 3)) >> (k * width & 7)) & mask);
     }
 }
 
@@ -113,7 +93,7 @@ void bits_unpack64(const uint8_t *in, size_t count, unsigned width, uint64_t *ou
 #undef CASE
     case 64:
         for (size_t i = 0; i < count; i++) {
-            out[i] = load64(in + 8 * i);
+            out[i] = bits_load64(in + 8 * i);
         }
         return;
     default: memset(out, 0, count * sizeof(*out)); return;

@@ -11,8 +11,10 @@
  */
 #pragma once
 
+#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Bytes behind a packed stream that unpacking may load (and ignore): they must be readable. */
 #define BITS_SLACK     8
@@ -36,5 +38,18 @@ void bits_pack(const uint64_t *values, size_t count, unsigned width, uint8_t *ou
 void bits_unpack64(const uint8_t *in, size_t count, unsigned width, uint64_t *out);
 /* Width at most 32. */
 void bits_unpack32(const uint8_t *in, size_t count, unsigned width, uint32_t *out);
+static inline uint64_t bits_load64(const uint8_t *at)
+{
+    uint64_t v = 0;
+    memcpy(&v, at, sizeof(v));
+    return le64toh(v);
+}
 /* One value. */
-uint64_t bits_at(const uint8_t *in, size_t idx, unsigned width);
+static inline uint64_t bits_at(const uint8_t *in, size_t idx, unsigned width)
+{
+    if (width == 64) {
+        return bits_load64(in + 8 * idx);
+    }
+    size_t bit = idx * width;
+    return (bits_load64(in + bit / 8) >> (bit & 7)) & ((UINT64_C(1) << width) - 1);
+}
