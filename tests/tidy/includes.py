@@ -64,7 +64,8 @@ for folder, subs, entries in os.walk(root):
                 bad.append(f'{path}: includes "{inc}", against the direction {mine} -> {sorted(MAY[mine])}')
             if mine == 'client' and theirs in ('storage',) and not CLIENT_STORAGE.match(path):
                 bad.append(f'{path}: only inspect and verify of client/ read storage ("{inc}")')
-            if inc.endswith('_int.h') and os.path.dirname(inc) != os.path.dirname(path) and mine != 'tests':
+            # codec_int.h is the codec of integers, public like its siblings
+            if inc.endswith('_int.h') and inc != 'storage/codec_int.h' and os.path.dirname(inc) != os.path.dirname(path) and mine != 'tests':
                 bad.append(f'{path}: "{inc}" is private to its folder')
 for entry, paths in names.items():
     if len(paths) > 1:
