@@ -120,6 +120,10 @@ static enum err_code open_store(const struct config *config, struct store **ret,
                  "records=%" PRIu64 " events=%" PRIu64 " torn_bytes=%" PRIu64, report.wal_records,
                  report.wal_events, report.torn_bytes);
     }
+    if (report.refused > 0) {
+        log_line(LOG_ERROR, "data sets refused", "count=%u", report.refused);
+        log_err(LOG_ERROR, "the first of them", &report.refused_err);
+    }
     if (report.ids_cut > 0) {
         log_line(LOG_INFO, "ids cut back", "ids=%" PRIu64, report.ids_cut);
     }

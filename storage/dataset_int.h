@@ -146,6 +146,11 @@ struct dataset {
     _Atomic uint64_t memtable_bytes; /* active and frozen, as counted in the store's total */
 };
 
+struct refused_dataset {
+    char name[72];
+    struct err err;
+};
+
 struct store {
     struct store_opts opts;
     char dir[DATASET_PATH_BYTES];
@@ -158,6 +163,8 @@ struct store {
     pthread_mutex_t create_lock; /* one creation at a time; held over its I/O, before list_lock */
     struct dataset **datasets;
     uint32_t dataset_count, dataset_cap;
+    struct refused_dataset *refused; /* did not open; fixed from then on */
+    uint32_t refused_count;
 
     pthread_mutex_t wake_lock;
     pthread_cond_t wake;

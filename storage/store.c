@@ -211,6 +211,7 @@ static void store_free(struct store *store)
     for (uint32_t i = 0; i < store->dataset_count; i++) {
         dataset_free(store->datasets[i]);
     }
+    free(store->refused);
     free(store->datasets);
     catalog_close(store->catalog);
     block_cache_free(store->cache);
@@ -293,6 +294,35 @@ static enum err_code collect_row(void *arg, const struct catalog_dataset *row, s
     return ERR_OK;
 }
 
+/* Damage of one data set is that data set's alone: the others open, and it answers with its error. */
+static enum err_code list_refused(struct store *store, const char *name,
+                                  struct recovery_report *report, const struct err *why,
+                                  struct err *err)
+{
+    struct refused_dataset *grown =
+        realloc(store->refused, (store->refused_count + 1) * sizeof(*grown));
+    if (grown == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for %" PRIu32 " data sets",
+                       store->refused_count + 1);
+    }
+    store->refused = grown;
+    struct refused_dataset *refused = &grown[store->refused_count++];
+    snprintf(refused->name, sizeof(refused->name), "%s", name);
+    refused->err = *why;
+    if (why->code == ERR_NOT_FOUND) {
+        refused->err.code = ERR_CORRUPT; /* it was there: its file is what is missing */
+    }
+    if (report->refused++ == 0) {
+        report->refused_err = refused->err;
+    }
+    return ERR_OK;
+}
+
+static bool is_own_damage(enum err_code code)
+{
+    return code == ERR_CORRUPT || code == ERR_NOT_FOUND || code == ERR_UNSUPPORTED;
+}
+
 static enum err_code open_datasets(struct store *store, struct io *io,
                                    struct recovery_report *report, struct err *err)
 {
@@ -306,6 +336,9 @@ static enum err_code open_datasets(struct store *store, struct io *io,
             if (code != ERR_OK) {
                 dataset_free(dataset);
             }
+        } else if (is_own_damage(code)) {
+            struct err why = *err;
+            code = list_refused(store, list.rows[i].name, report, &why, err);
         }
     }
     free(list.rows);
@@ -442,6 +475,12 @@ enum err_code store_dataset(struct store *store, struct str name, bool can_creat
                        "\"" STR_FMT "\" is no data set name: 1 to %u of A-Z a-z 0-9 . _ -, the "
                        "first a letter or digit",
                        STR_ARG(name), DATASET_NAME_BYTES_MAX);
+    }
+    for (uint32_t i = 0; i < store->refused_count; i++) { /* fixed since the store was opened */
+        if (str_eq(str_of(store->refused[i].name), name)) {
+            *err = store->refused[i].err;
+            return err->code;
+        }
     }
     struct dataset *found = find(store, name);
     if (found == NULL && (!can_create || store->opts.is_read_only)) {

@@ -19,20 +19,23 @@ struct dataset;
 
 struct store_opts {
     enum io_kind io_kind;
-    size_t block_cache_bytes;     /* default 1 GiB */
-    uint64_t flush_rows;          /* of one data set's memtable; default 1 Mi rows */
-    uint64_t flush_bytes;         /* of one data set's memtable; default 512 MiB */
-    uint64_t memtable_bytes_max;  /* of all memtables, frozen ones included: above it submits are ERR_BUSY; default 2 GiB */
-    uint64_t queue_bytes_max;     /* submitted and not yet written, per data set; default 256 MiB */
-    uint64_t flush_age_ms;        /* a memtable older than this is flushed; default 10 min */
-    bool compact_in_background;   /* default true */
-    bool is_read_only;            /* inspect */
+    size_t block_cache_bytes; /* default 1 GiB */
+    uint64_t flush_rows;      /* of one data set's memtable; default 1 Mi rows */
+    uint64_t flush_bytes;     /* of one data set's memtable; default 512 MiB */
+    uint64_t
+        memtable_bytes_max; /* of all memtables, frozen ones included: above it submits are ERR_BUSY; default 2 GiB */
+    uint64_t queue_bytes_max;   /* submitted and not yet written, per data set; default 256 MiB */
+    uint64_t flush_age_ms;      /* a memtable older than this is flushed; default 10 min */
+    bool compact_in_background; /* default true */
+    bool is_read_only;          /* inspect */
 };
 void store_opts_default(struct store_opts *opts);
 
 struct recovery_report { /* what opening found, for the log; sums over data sets */
     uint32_t datasets;
     uint64_t segments, wal_records, wal_events, torn_bytes, ids_cut, orphan_files;
+    uint32_t refused;       /* data sets that could not be opened: damaged, or of a newer version */
+    struct err refused_err; /* of the first of them */
 };
 
 enum err_code store_open(const char *dir, const struct store_opts *opts, struct store **ret,
@@ -44,10 +47,12 @@ void store_abandon(struct store *store);
 
 #define DATASET_NAME_BYTES_MAX 64u /* [A-Za-z0-9][A-Za-z0-9._-]* */
 bool dataset_name_is_valid(struct str name);
+/* A data set that is damaged does not keep the others from opening: asking for it gives the error that opening
+ * it met (ERR_CORRUPT with the file's name), and nothing is written to it. */
 /* ERR_NOT_FOUND where it does not exist and `create` is false; ERR_INVALID for a bad name. Data sets live as
  * long as the store: no release. */
-enum err_code store_dataset(struct store *store, struct str name, bool create,
-                            struct dataset **ret, struct err *err) ERR_MUST_CHECK;
+enum err_code store_dataset(struct store *store, struct str name, bool create, struct dataset **ret,
+                            struct err *err) ERR_MUST_CHECK;
 /* All data sets, by name; `out` has room for `cap`; returns how many there are. */
 uint32_t store_datasets(struct store *store, struct dataset **out, uint32_t cap);
 
@@ -72,16 +77,19 @@ enum err_code dataset_ingest(struct dataset *dataset, struct event_batch *batch,
 struct snapshot {
     struct dataset *dataset;
     const struct schema *schema;
-    uint64_t epoch;            /* number of the last commit it contains */
+    uint64_t epoch; /* number of the last commit it contains */
     uint64_t identity_version;
-    int64_t watermark_ms;      /* largest event_time seen, at most its arrival, minus 5 min; INT64_MIN when empty */
+    int64_t
+        watermark_ms; /* largest event_time seen, at most its arrival, minus 5 min; INT64_MIN when empty */
     int64_t time_min_ms, time_max_ms; /* over all rows; min > max when empty */
     uint64_t row_count;
     const struct source **sources; /* by shard, then segments by (time_min, id), memtables last */
     uint32_t source_count;
-    uint32_t shard_begin[SHARD_COUNT + 1]; /* sources of shard s: [shard_begin[s], shard_begin[s+1]) */
-    uint32_t subject_count[SHARD_COUNT];   /* subject numbers of shard s are below this */
-    const roaring_bitmap_t *deleted[SHARD_COUNT]; /* subjects masked from every answer; NULL = none */
+    uint32_t
+        shard_begin[SHARD_COUNT + 1]; /* sources of shard s: [shard_begin[s], shard_begin[s+1]) */
+    uint32_t subject_count[SHARD_COUNT]; /* subject numbers of shard s are below this */
+    const roaring_bitmap_t
+        *deleted[SHARD_COUNT]; /* subjects masked from every answer; NULL = none */
 };
 enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret,
                                struct err *err) ERR_MUST_CHECK;
