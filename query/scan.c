@@ -2,7 +2,7 @@
  *
  *     source: time range, names in the dictionary         no alternative left: pruned
  *       block: zone of event_time                         none overlaps:        pruned by time
- *         row bitmaps of the named events, or all rows    none:                 pruned by index
+ *         posting lists of the named events, or all rows    none:                 pruned by index
  *           subject, time: ranges, deleted subjects    )
  *           `where`                                    )  each on the rows that the one before left
  *           predicates of the alternatives             )
@@ -10,7 +10,7 @@
  *
  * An alternative is one (want, event) of a selector. Events that the query names get slots 1, 2,
  * ...; slot 0 is any other event. Where more than one event takes part, each candidate row carries
- * its slot, found from the row bitmaps, so that the column of event names is never read.
+ * its slot, found from the posting lists, so that the column of event names is never read.
  *
  * The reference path (no_index) takes none of the shortcuts: all rows of all blocks, names compared
  * as text, subjects by value. Both must give the same rows.
@@ -342,7 +342,7 @@ static enum err_code scan_all_rows(struct scan *scan, struct candidates *cand, s
     return ERR_OK;
 }
 
-/* The rows of one event, by its row bitmap, within the subject range. */
+/* The rows of one event, by its posting list, within the subject range. */
 static enum err_code scan_event_rows(struct scan *scan, uint32_t slot, uint16_t *out_rows,
                                      uint32_t *ret_first, uint32_t *ret_end, struct err *err)
 {

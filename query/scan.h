@@ -2,7 +2,7 @@
  *
  * A scan is given selectors, each with its own time range and its bit, and a `where`. For every block that
  * can hold a match it yields the matching rows in order, with subject, time and the mask of the selectors
- * that each row meets (mask != 0). Blocks are pruned by time zone maps and by the row bitmaps of the named events; predicates
+ * that each row meets (mask != 0). Blocks are pruned by time zone maps and by the posting lists of the named events; predicates
  * are evaluated once per dictionary entry where the column has a dictionary; only blocks with candidates are read.
  *
  * Arrays live in the scan's scratch arena until the next scan_next.

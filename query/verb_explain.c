@@ -1,5 +1,5 @@
 /* query/verb_explain.c - what a query would do, found out by doing all of it but the reading of
- * blocks: sources are pruned by time and by event name, blocks by their zones, and the row bitmaps
+ * blocks: sources are pruned by time and by event name, blocks by their zones, and the posting lists
  * of the named events say how many rows are candidates. */
 #include "query/pred_eval.h"
 #include "query/run.h"
@@ -279,7 +279,7 @@ static struct str explain_index_name(const struct explain *explain)
                    ? STR("subject sets; rows only where a set crosses a bucket's border")
                    : STR("subject sets, and the rows of memtables");
     }
-    return STR("row bitmaps of the named events");
+    return STR("posting lists of the named events");
 }
 
 static enum err_code explain_fill(struct explain *explain, struct explain_rows *rows,

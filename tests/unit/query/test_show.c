@@ -148,7 +148,7 @@ static void explain_says_what_is_pruned_and_which_index_answers(void **state)
 {
     (void)state;
     check("explain trend users(any)", "[\"index\",\"subject sets");
-    check("explain trend count(pay)", "[\"index\",\"row bitmaps of the named events\"]");
+    check("explain trend count(pay)", "[\"index\",\"posting lists of the named events\"]");
     check("explain trend count(pay)", "[\"estimated rows\",\"2\"]");
     check("explain trend count(no_such)", "[\"sources to read\",\"0\"]");
     check("explain trend sum(amount of pay) by channel",
