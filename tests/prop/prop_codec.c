@@ -28,7 +28,7 @@ static uint8_t *copy_exact(const struct buf *from)
 
 static void packed_bits_come_back_for_every_width(void **state)
 {
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     static uint64_t in[1000];
     static uint64_t out[1000];
     static uint32_t out32[1000];
@@ -122,7 +122,7 @@ static void check_ints(const struct buf *encoded, const uint64_t *values, uint32
 static void integers_come_back_in_every_kind(void **state)
 {
     static uint64_t values[BLOCK_ROWS];
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     for (uint32_t trial = 0; trial < 4000; trial++) {
         uint32_t count = counts[rng_below(&rng, COUNT_OF(counts) - (trial % 256 == 0 ? 0 : 1))];
         fill(&rng, trial % PATTERNS, values, count);
@@ -157,7 +157,7 @@ static void integers_at_both_ends_of_64_bits_come_back(void **state)
 static void integers_take_the_kind_that_fits_them(void **state)
 {
     static uint64_t values[BLOCK_ROWS];
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     CLEANUP(buf_freep) struct buf out = {0};
     fill(&rng, 0, values, BLOCK_ROWS);
     assert_int_equal(ints_encode(values, BLOCK_ROWS, &out), INTS_CONST);
@@ -198,7 +198,7 @@ static void damaged_integers_never_harm(void **state)
     static uint64_t values[1000];
     static uint64_t out[1000];
     static uint32_t out32[1000];
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     uint32_t failed = 0;
     for (uint32_t trial = 0; trial < 20000; trial++) {
         uint32_t count = (uint32_t)rng_below(&rng, 300) + 1;
@@ -256,7 +256,7 @@ static uint32_t random_strs(struct rng *rng, uint32_t sort, uint32_t count, stru
 static void strings_come_back_in_every_kind(void **state)
 {
     static uint64_t lens[BLOCK_ROWS];
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct err err = {0};
     uint32_t kinds[STRS_NUMBER + 1] = {0};
     struct arena *arena = arena_create(NULL);
@@ -348,7 +348,7 @@ static void near_numbers_come_back_as_they_were(void **state)
 static void damaged_strings_never_harm(void **state)
 {
     static uint64_t lens[1000];
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct err err = {0};
     struct budget budget;
     budget_init(&budget, (size_t)64 << 20, "test memory");
@@ -415,7 +415,7 @@ static void sets_come_back(void **state)
 {
     static uint32_t members[5000];
     static uint32_t back[5000];
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct err err = {0};
     uint32_t kinds[SET_RUNS + 1] = {0};
     for (uint32_t trial = 0; trial < 4000; trial++) {
@@ -451,7 +451,7 @@ static void sets_come_back(void **state)
 static void a_damaged_set_is_refused_or_still_a_set(void **state)
 {
     static uint32_t members[5000];
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct err err = {0};
     uint32_t failed = 0;
     for (uint32_t trial = 0; trial < 6000; trial++) {

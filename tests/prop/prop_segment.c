@@ -87,7 +87,7 @@ static void check_round_trip(const struct random_shape *shape, uint32_t source_c
 
 static void a_segment_gives_back_the_rows_of_one_source(void **state)
 {
-    uint64_t seed = segment_test_seed();
+    uint64_t seed = test_seed();
     for (uint32_t i = 0; i < COUNT_OF(shapes); i++) {
         check_round_trip(&shapes[i], 1, seed + i);
     }
@@ -95,7 +95,7 @@ static void a_segment_gives_back_the_rows_of_one_source(void **state)
 
 static void a_merge_of_sources_equals_sorting_all_their_rows(void **state)
 {
-    uint64_t seed = segment_test_seed();
+    uint64_t seed = test_seed();
     for (uint32_t i = 0; i < COUNT_OF(shapes); i++) {
         check_round_trip(&shapes[i], 2 + i % (SOURCES_MAX - 1), seed + 100 + i);
     }
@@ -103,7 +103,7 @@ static void a_merge_of_sources_equals_sorting_all_their_rows(void **state)
 
 static void small_segments_of_every_size_round_trip(void **state)
 {
-    uint64_t seed = segment_test_seed();
+    uint64_t seed = test_seed();
     for (uint32_t i = 0; i < 60; i++) {
         struct rng rng = rng_init(seed + 1000 + i);
         struct random_shape shape = {

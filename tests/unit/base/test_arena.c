@@ -1,6 +1,6 @@
 /* tests/unit/base/test_arena.c - storage/base/arena.c. The linker sends the module's malloc and
  * aligned_alloc through here, so that they can fail and what they gave can be added up. */
-#include "tests/unit/base/base_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/arena.h"
 #include "storage/base/rng.h"
@@ -99,7 +99,7 @@ static void the_budget_is_charged_what_malloc_is_asked_for(void **state)
     budget_init(&budget, 0, "query memory");
     struct arena *arena = arena_create(&budget);
     chunk_bytes_total = 0;
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     for (int i = 0; i < 500; i++) {
         void *ptr = NULL;
         assert_ok(arena_alloc_raw(arena, rng_below(&rng, 20000), &ptr, &err));
@@ -197,7 +197,7 @@ static void marks_nest(void **state)
     struct arena *arena = arena_create(NULL);
     struct arena_mark marks[40];
     size_t bytes[40];
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     for (size_t i = 0; i < COUNT_OF(marks); i++) {
         marks[i] = arena_mark(arena);
         bytes[i] = arena_bytes(arena);

@@ -1,6 +1,6 @@
 /* tests/unit/base/test_buf.c - storage/base/buf.c; what it writes is held against literal bytes, so
  * that a mistake made both here and in rd.c shows. */
-#include "tests/unit/base/base_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/buf.h"
 

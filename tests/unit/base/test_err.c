@@ -1,5 +1,5 @@
 /* tests/unit/base/test_err.c - storage/base/err.c. */
-#include "tests/unit/base/base_test.h"
+#include "tests/support/claims.h"
 
 #include <errno.h>
 

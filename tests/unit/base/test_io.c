@@ -4,7 +4,7 @@
  * modules through here, so that the rare ones happen: short and interrupted reads and writes, a
  * full and a read-only disk, a failed sync, a ring that cannot be had, one that stops working.
  */
-#include "tests/unit/base/base_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/io_int.h"
 #include "storage/base/rng.h"
@@ -288,7 +288,7 @@ static void batch_check(const struct batch *batch)
             f++;
         }
         if (memcmp(req->out, batch->contents[f] + req->off, req->len) != 0) {
-            fail_msg("seed %" PRIu64 ": request %zu read something else", base_test_seed(), i);
+            fail_msg("seed %" PRIu64 ": request %zu read something else", test_seed(), i);
         }
         memset(req->out, 0xee, 20000);
     }
@@ -309,7 +309,7 @@ static void a_batch_of_200_over_several_files(void **state)
 {
     struct fixture *fix = *state;
     struct err err;
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct batch batch = batch_begin(fix, &rng);
     assert_ok(io_read_batch(fix->io, NULL, 0, &err));
     for (int round = 0; round < 3; round++) {
@@ -330,7 +330,7 @@ static void a_failed_batch_leaves_nothing_in_flight(void **state)
 {
     struct fixture *fix = *state;
     struct err err;
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct batch batch = batch_begin(fix, &rng);
     for (size_t bad = 1; bad < BATCH_COUNT; bad += 17) {
         struct io_read_req good = batch.reqs[bad];
@@ -357,7 +357,7 @@ static void short_and_interrupted_calls_are_continued(void **state)
 {
     struct fixture *fix = *state;
     struct err err;
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     fault.is_short = true;
     fault.fail_every = 3;
     fault.fail_errno = EINTR;
@@ -387,7 +387,7 @@ static void signals_do_not_disturb(void **state)
     sigaction(SIGALRM, &action, &before);
     struct itimerval often = {.it_interval.tv_usec = 300, .it_value.tv_usec = 300};
     setitimer(ITIMER_REAL, &often, NULL);
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct batch batch = batch_begin(fix, &rng);
     for (int round = 0; round < 30; round++) {
         assert_ok(io_read_batch(fix->io, batch.reqs, BATCH_COUNT, &err));
@@ -587,7 +587,7 @@ static void a_ring_that_breaks_is_left_behind(void **state)
 {
     struct fixture *fix = *state;
     struct err err;
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct batch batch = batch_begin(fix, &rng);
     const int reasons[] = {ENOMEM, EBADF, EAGAIN};
     uint32_t broken = 0;

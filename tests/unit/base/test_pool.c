@@ -1,6 +1,6 @@
 /* tests/unit/base/test_pool.c - storage/base/pool.c; to be run under the thread sanitizer as well.
  */
-#include "tests/unit/base/base_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/pool.h"
 

@@ -1,5 +1,5 @@
 /* tests/unit/base/test_rd.c - storage/base/rd.c. */
-#include "tests/unit/base/base_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/buf.h"
 #include "storage/base/rd.h"
@@ -90,7 +90,7 @@ static void align_skips_zeroes_only(void **state)
 static void reads_what_buf_wrote(void **state)
 {
     struct err err;
-    uint64_t seed = base_test_seed();
+    uint64_t seed = test_seed();
     struct rng values = rng_init(seed);
     struct buf buf = {0};
     for (int i = 0; i < 5000; i++) {
@@ -154,7 +154,7 @@ static void read_anything(struct rd *rd, struct rng *rng, uint64_t seed)
 /* Inputs are malloc'd to the byte: under the address sanitizer a read outside ends the test. */
 static void random_bytes_never_lead_outside(void **state)
 {
-    uint64_t seed = base_test_seed();
+    uint64_t seed = test_seed();
     for (uint64_t trial = 0; trial < 20000; trial++) {
         struct rng rng = rng_init(seed + trial);
         size_t len = rng_below(&rng, 40);

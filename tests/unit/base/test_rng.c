@@ -1,6 +1,6 @@
 /* tests/unit/base/test_rng.c - storage/base/rng.c, clock.c and hash.c: values that must never
  * change, because stored bytes and seeds in bug reports depend on them. */
-#include "tests/unit/base/base_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/hash.h"
@@ -30,7 +30,7 @@ static void the_seed_is_spread_by_splitmix(void **state)
 
 static void below_stays_below_and_is_even(void **state)
 {
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     assert_int_equal(rng_below(&rng, 1), 0);
     uint32_t hits[10] = {0};
     for (int i = 0; i < 100000; i++) {
@@ -52,7 +52,7 @@ static void below_stays_below_and_is_even(void **state)
 
 static void unit_is_in_its_half_open_range(void **state)
 {
-    struct rng rng = rng_init(base_test_seed());
+    struct rng rng = rng_init(test_seed());
     double sum = 0;
     for (int i = 0; i < 100000; i++) {
         double v = rng_unit(&rng);

@@ -1,5 +1,5 @@
 /* tests/unit/base/test_str.c - storage/base/str.h and size.h. */
-#include "tests/unit/base/base_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/size.h"
 #include "storage/base/str.h"

@@ -159,7 +159,7 @@ static void a_huge_line_is_not_held_in_memory(void **state)
  * Method: random streams; the model splits at newlines and drops what is too long. */
 static void random_streams_come_out_as_they_went_in(void **state)
 {
-    uint64_t seed = client_test_seed();
+    uint64_t seed = test_seed();
     for (uint64_t trial = 0; trial < 3000; trial++) {
         struct rng rng = rng_init(seed + trial);
         char stream[200];

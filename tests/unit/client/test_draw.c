@@ -320,7 +320,7 @@ static void mutated_answers_are_refused_or_drawn_harmlessly(void **state)
         "{\"columns\":[{\"name\":\"time\",\"type\":\"date\"},{\"name\":\"n\",\"type\":"
         "\"number\"}],\"rows\":[[\"2024-06-01\",-4.5e300],[\"x\",2]],\"totals\":[null,5],"
         "\"meta\":{\"verb\":\"trend\"}}"};
-    uint64_t seed = client_test_seed();
+    uint64_t seed = test_seed();
     uint64_t drawn = 0;
     for (uint64_t trial = 0; trial < 20000; trial++) {
         struct rng rng = rng_init(seed + trial);

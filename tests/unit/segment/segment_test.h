@@ -16,32 +16,9 @@
 
 #include "storage/base/rng.h"
 #include "storage/segment.h"
+#include "tests/support/claims.h"
 #include "tests/support/mem_source.h"
 #include "tests/support/random_rows.h"
-
-/* TEST_SEED=... repeats a failure that printed it. */
-static inline uint64_t segment_test_seed(void)
-{
-    const char *text = getenv("TEST_SEED");
-    return text == NULL ? 1 : strtoull(text, NULL, 10);
-}
-
-#define assert_ok(call)                                                                            \
-    do {                                                                                           \
-        if ((call) != ERR_OK) {                                                                    \
-            fail_msg("%s: %s", #call, err.message);                                                \
-        }                                                                                          \
-    } while (0)
-
-#define assert_fails(call, want, part)                                                             \
-    do {                                                                                           \
-        memset(&err, 0, sizeof(err));                                                              \
-        enum err_code got_ = (call);                                                               \
-        if (got_ != (want) || strstr(err.message, (part)) == NULL) {                               \
-            fail_msg("%s: wanted %s with \"%s\", got %s: %s", #call, err_code_name(want), (part),  \
-                     err_code_name(got_), err.message);                                            \
-        }                                                                                          \
-    } while (0)
 
 /* A folder, an io, a schema and an arena, all gone at the end. */
 struct seg_table {

@@ -41,7 +41,7 @@ static void write_random(struct seg_table *t, const struct random_shape *shape,
                          struct mem_row **ret_rows)
 {
     struct err err = {0};
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     assert_ok(random_rows(t->arena, &rng, shape, ret_rows, &err));
     write_rows(t, *ret_rows, shape->row_count, &(struct segment_write_opts){0});
 }
@@ -52,7 +52,7 @@ static void rows_outside_of_the_times_and_deleted_subjects_are_left_out(void **s
     struct err err = {0};
     table_open(&t);
     struct mem_row *rows = NULL;
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct random_shape shape = {
         .row_count = 500, .subjects = 20, .span_ms = 1000, .events = 3, .has_props = true};
     assert_ok(random_rows(t.arena, &rng, &shape, &rows, &err));
@@ -298,7 +298,7 @@ static void a_property_of_one_event_costs_no_presence(void **state)
     table_open(&t);
     struct mem_row *rows = NULL;
     struct mem_value *values = NULL;
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     uint32_t prop = schema_find(t.schema, STR("is_new"), COL_BOOL);
     assert_ok(ARENA_NEW(t.arena, ROWS, &rows, &err));
     assert_ok(ARENA_NEW(t.arena, ROWS, &values, &err));

@@ -22,7 +22,7 @@ static void image_make(struct image *image, uint32_t row_count)
     struct mem_row *rows = NULL;
     memset(image, 0, sizeof(*image));
     table_open(&image->t);
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct random_shape shape = {.row_count = row_count,
                                  .subjects = 30,
                                  .subject_step = 7000,
@@ -123,7 +123,7 @@ static void check_refused(struct image *image, const char *how, size_t at)
 static void every_flipped_byte_is_noticed(void **state)
 {
     struct image image;
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     image_make(&image, 60);
     for (size_t at = 0; at < image.bytes.len; at++) {
         uint8_t was = image.bytes.ptr[at];
@@ -226,7 +226,7 @@ static void reseal(struct buf *bytes, const struct span_list *list)
 static void forged_bytes_are_an_error_or_an_answer(void **state)
 {
     struct image image;
-    struct rng rng = rng_init(segment_test_seed());
+    struct rng rng = rng_init(test_seed());
     static struct span_list list;
     image_make(&image, 150);
     list_spans(&image, &list);

@@ -1,5 +1,5 @@
 /* tests/unit/storage/test_catalog.c - tests of storage/catalog.c: all of a change or nothing of it. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/catalog.h"
 #include "tests/support/live_events.h"

@@ -1,6 +1,6 @@
 /* tests/unit/storage/test_compaction.c - tests of storage/compaction.c: the plan by its rules, and that a
  * merge changes no answer. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/rng.h"
 #include "storage/base/size.h"
@@ -71,7 +71,7 @@ static void cuts_are_whole_days_of_at_least_four_blocks(void **state)
 static void merging_ends_and_a_second_time_does_nothing(void **state)
 {
     (void)state;
-    uint64_t seed = live_test_seed();
+    uint64_t seed = test_seed();
     for (uint64_t trial = 0; trial < 2000; trial++) {
         struct rng rng = rng_init(seed + trial);
         struct compact_seg segs[64];

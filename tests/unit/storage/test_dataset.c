@@ -1,6 +1,6 @@
 /* tests/unit/storage/test_dataset.c - tests of storage/dataset*.c: receipts, exactly once, snapshots, and
  * a random history against a counter per event. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/rng.h"
 #include "storage/dataset_int.h"
@@ -266,7 +266,7 @@ static void a_random_history_equals_its_list_of_events(void **state)
     struct bench *b = *state;
     struct err err = {0};
     enum { K = 30000 };
-    uint64_t seed = live_test_seed();
+    uint64_t seed = test_seed();
     struct rng rng = rng_init(seed);
     uint8_t *counts = calloc(K, 1);
     uint32_t next = 0;

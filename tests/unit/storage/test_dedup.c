@@ -1,5 +1,5 @@
 /* tests/unit/storage/test_dedup.c - tests of storage/dedup.c against a plain array of flags. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/rng.h"
 #include "storage/dedup.h"
@@ -35,7 +35,7 @@ static void adds_and_removes_equal_a_set(void **state)
     (void)state;
     struct err err = {0};
     struct dedup *dedup = NULL;
-    uint64_t seed = live_test_seed();
+    uint64_t seed = test_seed();
     struct rng rng = rng_init(seed);
     enum { KEYS = 200 };
     bool held[KEYS] = {false};

@@ -1,5 +1,5 @@
 /* tests/unit/storage/test_event.c - tests of storage/event.c: building a batch, and what is rejected. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/event.h"
 

@@ -1,5 +1,5 @@
 /* tests/unit/storage/test_ids.c - tests of storage/ids.c: numbers are given once and come back the same. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/ids.h"
 #include "tests/support/live_events.h"

@@ -1,6 +1,6 @@
 /* tests/unit/storage/test_memtable.c - tests of storage/memtable*.c: views equal the rows that went in,
  * whatever came when. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/memtable.h"
 #include "tests/support/random_rows.h"
@@ -143,7 +143,7 @@ static void rows_are_invisible_until_published(void **state)
 static void views_equal_their_rows_at_any_moment(void **state)
 {
     struct fixture *f = *state;
-    uint64_t seed = live_test_seed();
+    uint64_t seed = test_seed();
     struct rng rng = rng_init(seed);
     enum { ROWS = 6000 };
     const struct mem_row *rows = make_rows(f, seed, ROWS);
@@ -229,7 +229,7 @@ static void event_ids_of_any_form_come_back_and_sort_by_their_bytes(void **state
         "%08x",
     };
     struct err err = {0};
-    struct rng rng = rng_init(live_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct mem_row *rows = NULL;
     enum { ROWS = 3000 };
     assert_ok(ARENA_NEW(f->arena, ROWS, &rows, &err));
@@ -255,7 +255,7 @@ static void rows_in_the_worst_order_are_sorted(void **state)
 {
     struct fixture *f = *state;
     struct err err = {0};
-    struct rng rng = rng_init(live_test_seed());
+    struct rng rng = rng_init(test_seed());
     struct mem_row *rows = NULL;
     enum { ROWS = 5000 };
     assert_ok(ARENA_NEW(f->arena, ROWS, &rows, &err));

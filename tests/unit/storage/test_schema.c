@@ -1,5 +1,5 @@
 /* tests/unit/storage/test_schema.c - tests of storage/schema.c. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/schema.h"
 

@@ -1,5 +1,5 @@
 /* tests/unit/storage/test_store.c - tests of storage/store.c: a folder from first opening to last. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "tests/support/live_events.h"
 

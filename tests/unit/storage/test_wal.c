@@ -1,6 +1,6 @@
 /* tests/unit/storage/test_wal.c - tests of storage/wal.c: what was committed comes back, a torn tail
  * goes, damage elsewhere is named. */
-#include "tests/unit/storage/live_test.h"
+#include "tests/support/claims.h"
 
 #include "storage/base/rng.h"
 #include "storage/wal.h"
@@ -186,7 +186,7 @@ static void a_tail_of_zeroes_or_noise_is_cut(void **state)
     struct seen seen;
     struct wal_replay_report report;
     struct wal *wal = NULL;
-    struct rng rng = rng_init(live_test_seed());
+    struct rng rng = rng_init(test_seed());
     char path[128];
     for (uint32_t round = 0; round < 40; round++) {
         live_dir_remove(f->wal_dir);

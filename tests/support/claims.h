@@ -1,4 +1,6 @@
-/* tests/unit/base/base_test.h - what the tests of storage/base share. */
+/* tests/support/claims.h - what cmocka programs share: the seed, and claims about calls that can fail.
+ *
+ * Both macros look at a `struct err err` in scope. */
 #pragma once
 
 #include <setjmp.h>
@@ -9,13 +11,14 @@
 #include <cmocka.h>
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "storage/base/err.h"
 
 /* TEST_SEED=... repeats a failure that printed it. */
-static inline uint64_t base_test_seed(void)
+static inline uint64_t test_seed(void)
 {
     const char *text = getenv("TEST_SEED");
     return text == NULL ? 1 : strtoull(text, NULL, 10);
