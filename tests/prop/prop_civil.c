@@ -21,6 +21,8 @@
 
 #include <cmocka.h>
 
+#include "tests/support/claims.h"
+
 static const char *const zone_names[] = {
     "UTC",
     "Africa/Cairo",
@@ -48,12 +50,6 @@ static const char *const zone_names[] = {
     "Pacific/Kiritimati",
     "Pacific/Kwajalein",
 };
-
-static uint64_t test_seed(void)
-{
-    const char *text = getenv("TEST_SEED");
-    return text != NULL ? strtoull(text, NULL, 10) : 1;
-}
 
 /* The zone, and libc set to it. */
 static const struct zone *zone_use(const char *name)

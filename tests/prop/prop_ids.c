@@ -19,16 +19,12 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "tests/support/claims.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
 #define SEED_OF_SET 42u
-
-static uint64_t test_seed(void)
-{
-    const char *text = getenv("TEST_SEED");
-    return text != NULL ? strtoull(text, NULL, 10) : 1;
-}
 
 #define must(call)                                                                                 \
     do {                                                                                           \

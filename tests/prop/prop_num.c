@@ -18,11 +18,7 @@
 
 #include <cmocka.h>
 
-static uint64_t test_seed(void)
-{
-    const char *text = getenv("TEST_SEED");
-    return text != NULL ? strtoull(text, NULL, 10) : 1;
-}
+#include "tests/support/claims.h"
 
 /* -- the model ------------------------------------------------------------------------------------
  */

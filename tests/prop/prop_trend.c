@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "tests/support/claims.h"
+
 #include "query/civil.h"
 #include "storage/base/rng.h"
 #include "tests/support/snap_query.h"
@@ -632,12 +634,6 @@ static void check_layout(const struct data *data, const struct ask *ask, struct 
                      reference != 0 ? "reference" : "index", ask->text, problem, json);
         }
     }
-}
-
-static uint64_t test_seed(void)
-{
-    const char *text = getenv("TEST_SEED");
-    return text != NULL ? strtoull(text, NULL, 10) : 20250515;
 }
 
 static void a_trend_equals_its_definition_in_every_layout(void **state)

@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "tests/support/claims.h"
+
 #define NOW 1748000000000
 
 static struct err err;
@@ -283,8 +285,7 @@ static void receipts_say_what_became_of_each(void **state)
 static void mutated_bodies_never_crash(void **state)
 {
     (void)state;
-    const char *env = getenv("TEST_SEED");
-    uint64_t seed = env == NULL ? 1 : strtoull(env, NULL, 10);
+    uint64_t seed = test_seed();
     static const char *const SEEDS[] = {
         "{\"event_id\":\"e1\",\"event_time\":1717200000123,\"event_name\":\"pay\",\"user_id\":"
         "\"u\",\"properties\":{\"a\":[1,\"x\",{}],\"b\":{\"c\":-1.5e3}}}\n{\"event_name\":\"b\","

@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "tests/support/claims.h"
+
 static struct err err;
 
 static void assert_round_trip(const ProtobufCMessageDescriptor *descriptor, const char *in,
@@ -115,8 +117,7 @@ static void wrong_text_is_a_clear_error(void **state)
 static void mutated_text_never_crashes(void **state)
 {
     (void)state;
-    const char *env = getenv("TEST_SEED");
-    uint64_t seed = env == NULL ? 1 : strtoull(env, NULL, 10);
+    uint64_t seed = test_seed();
     static const char FROM[] = "{\"dataset\":\"d\",\"batch\":{\"strings\":[\"a\"],\"events\":[{"
                                "\"eventId\":\"e\",\"eventTimeMs\":\"17\",\"properties\":[{"
                                "\"nameRef\":1,\"listValue\":{\"values\":[\"x\"]}}]}]}}";
