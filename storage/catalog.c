@@ -22,11 +22,17 @@ static const char *const tables_sql =
     "CREATE TABLE dataset(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, zone TEXT NOT NULL,"
     " seed INTEGER NOT NULL, identity_version INTEGER NOT NULL, ids_count INTEGER NOT NULL,"
     " ids_bytes INTEGER NOT NULL, epoch INTEGER NOT NULL, wal_floor INTEGER NOT NULL,"
-    " next_segment INTEGER NOT NULL, watermark_ms INTEGER NOT NULL);"
+    " next_segment INTEGER NOT NULL, watermark_ms INTEGER NOT NULL,"
+    " dedup_window_ms INTEGER NOT NULL, retention_ms INTEGER NOT NULL,"
+    " cold_after_ms INTEGER NOT NULL);"
     "CREATE TABLE segment(dataset INTEGER NOT NULL, number INTEGER NOT NULL, shard INTEGER NOT "
     "NULL,"
     " row_count INTEGER NOT NULL, bytes INTEGER NOT NULL, time_min_ms INTEGER NOT NULL,"
-    " time_max_ms INTEGER NOT NULL, PRIMARY KEY(dataset, number)) WITHOUT ROWID;"
+    " time_max_ms INTEGER NOT NULL, tier INTEGER NOT NULL, PRIMARY KEY(dataset, number))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE event_id_run(dataset INTEGER NOT NULL, number INTEGER NOT NULL,"
+    " count INTEGER NOT NULL, bytes INTEGER NOT NULL, arrival_min_ms INTEGER NOT NULL,"
+    " arrival_max_ms INTEGER NOT NULL, PRIMARY KEY(dataset, number)) WITHOUT ROWID;"
     "CREATE TABLE col(dataset INTEGER NOT NULL, prop INTEGER NOT NULL, type INTEGER NOT NULL,"
     " name BLOB NOT NULL, value_count INTEGER NOT NULL, PRIMARY KEY(dataset, prop)) WITHOUT ROWID;"
     "CREATE TABLE deleted_subject(dataset INTEGER NOT NULL, shard INTEGER NOT NULL,"
@@ -246,6 +252,7 @@ static enum err_code col_text(sqlite3_stmt *stmt, int idx, char *out, size_t cap
 struct each_arg {
     catalog_dataset_fn dataset;
     catalog_segment_fn segment;
+    catalog_run_fn run;
     catalog_column_fn column;
     catalog_subject_fn subject;
     void *arg;
@@ -263,11 +270,17 @@ static enum err_code each_dataset(sqlite3_stmt *stmt, void *arg, struct err *err
         .wal_floor = col_u64(stmt, 8),
         .next_segment = col_u64(stmt, 9),
         .watermark_ms = sqlite3_column_int64(stmt, 10),
+        .settings = {col_u64(stmt, 11), col_u64(stmt, 12), col_u64(stmt, 13)},
     };
     ERR_TRY(col_text(stmt, 1, dataset.name, sizeof(dataset.name), err));
     ERR_TRY(col_text(stmt, 2, dataset.zone, sizeof(dataset.zone), err));
     if (dataset.wal_floor == 0 || dataset.next_segment == 0) {
         return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\": log file or segment 0",
+                       dataset.name);
+    }
+    if ((dataset.settings.dedup_window_ms | dataset.settings.retention_ms |
+         dataset.settings.cold_after_ms) > INT64_MAX) {
+        return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\": a setting is negative",
                        dataset.name);
     }
     return each->dataset(each->arg, &dataset, err);
@@ -279,7 +292,8 @@ enum err_code catalog_datasets(struct catalog *catalog, catalog_dataset_fn fn, v
     struct each_arg each = {.dataset = fn, .arg = arg};
     return list(catalog,
                 "SELECT id, name, zone, seed, identity_version, ids_count, ids_bytes, epoch,"
-                " wal_floor, next_segment, watermark_ms FROM dataset ORDER BY name",
+                " wal_floor, next_segment, watermark_ms, dedup_window_ms, retention_ms,"
+                " cold_after_ms FROM dataset ORDER BY name",
                 NULL, each_dataset, &each, err);
 }
 
@@ -294,9 +308,11 @@ static enum err_code each_segment(sqlite3_stmt *stmt, void *arg, struct err *err
     };
     ERR_TRY(col_u32(stmt, 1, &segment.shard, err));
     ERR_TRY(col_u32(stmt, 2, &segment.row_count, err));
-    if (segment.shard >= SHARD_COUNT) {
-        return err_set(err, ERR_CORRUPT, "catalog: segment %" PRIu64 ": shard %" PRIu32,
-                       segment.number, segment.shard);
+    ERR_TRY(col_u32(stmt, 6, &segment.tier, err));
+    if (segment.shard >= SHARD_COUNT || segment.tier > TIER_COLD) {
+        return err_set(err, ERR_CORRUPT,
+                       "catalog: segment %" PRIu64 ": shard %" PRIu32 ", tier %" PRIu32,
+                       segment.number, segment.shard, segment.tier);
     }
     return each->segment(each->arg, &segment, err);
 }
@@ -305,10 +321,35 @@ enum err_code catalog_segments(struct catalog *catalog, int64_t dataset, catalog
                                void *arg, struct err *err)
 {
     struct each_arg each = {.segment = fn, .arg = arg};
+    return list(
+        catalog,
+        "SELECT number, shard, row_count, bytes, time_min_ms, time_max_ms, tier FROM segment"
+        " WHERE dataset = ? ORDER BY shard, time_min_ms, number",
+        &dataset, each_segment, &each, err);
+}
+
+static enum err_code each_run(sqlite3_stmt *stmt, void *arg, struct err *err)
+{
+    (void)err;
+    const struct each_arg *each = arg;
+    struct catalog_run run = {
+        .number = col_u64(stmt, 0),
+        .count = col_u64(stmt, 1),
+        .bytes = col_u64(stmt, 2),
+        .arrival_min_ms = sqlite3_column_int64(stmt, 3),
+        .arrival_max_ms = sqlite3_column_int64(stmt, 4),
+    };
+    return each->run(each->arg, &run, err);
+}
+
+enum err_code catalog_runs(struct catalog *catalog, int64_t dataset, catalog_run_fn fn, void *arg,
+                           struct err *err)
+{
+    struct each_arg each = {.run = fn, .arg = arg};
     return list(catalog,
-                "SELECT number, shard, row_count, bytes, time_min_ms, time_max_ms FROM segment"
-                " WHERE dataset = ? ORDER BY shard, time_min_ms, number",
-                &dataset, each_segment, &each, err);
+                "SELECT number, count, bytes, arrival_min_ms, arrival_max_ms FROM event_id_run"
+                " WHERE dataset = ? ORDER BY arrival_min_ms, number",
+                &dataset, each_run, &each, err);
 }
 
 static enum err_code each_column(sqlite3_stmt *stmt, void *arg, struct err *err)
@@ -417,16 +458,24 @@ static enum err_code insert_dataset(struct catalog *catalog, struct catalog_data
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
     ERR_TRY(prepare(catalog,
                     "INSERT INTO dataset(seed, identity_version, ids_count, ids_bytes, epoch,"
-                    " wal_floor, next_segment, watermark_ms, name, zone)"
-                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " wal_floor, next_segment, watermark_ms, dedup_window_ms, retention_ms,"
+                    " cold_after_ms, name, zone)"
+                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     &stmt, err));
-    int64_t values[8] = {(int64_t)dataset->seed,         (int64_t)dataset->identity_version,
-                         (int64_t)dataset->ids.count,    (int64_t)dataset->ids.bytes,
-                         (int64_t)dataset->epoch,        (int64_t)dataset->wal_floor,
-                         (int64_t)dataset->next_segment, dataset->watermark_ms};
-    ERR_TRY(bind_ints(catalog, stmt, 8, values, err));
-    if (sqlite3_bind_text(stmt, 9, dataset->name, -1, SQLITE_STATIC) != SQLITE_OK ||
-        sqlite3_bind_text(stmt, 10, dataset->zone, -1, SQLITE_STATIC) != SQLITE_OK) {
+    int64_t values[11] = {(int64_t)dataset->seed,
+                          (int64_t)dataset->identity_version,
+                          (int64_t)dataset->ids.count,
+                          (int64_t)dataset->ids.bytes,
+                          (int64_t)dataset->epoch,
+                          (int64_t)dataset->wal_floor,
+                          (int64_t)dataset->next_segment,
+                          dataset->watermark_ms,
+                          (int64_t)dataset->settings.dedup_window_ms,
+                          (int64_t)dataset->settings.retention_ms,
+                          (int64_t)dataset->settings.cold_after_ms};
+    ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+    if (sqlite3_bind_text(stmt, 12, dataset->name, -1, SQLITE_STATIC) != SQLITE_OK ||
+        sqlite3_bind_text(stmt, 13, dataset->zone, -1, SQLITE_STATIC) != SQLITE_OK) {
         return fail(catalog, SQLITE_NOMEM, err);
     }
     ERR_TRY(run(catalog, stmt, err));
@@ -452,17 +501,21 @@ static enum err_code update_dataset(struct catalog *catalog, const struct catalo
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
     ERR_TRY(prepare(catalog,
                     "UPDATE dataset SET identity_version = ?, ids_count = ?, ids_bytes = ?,"
-                    " epoch = ?, wal_floor = ?, next_segment = ?, watermark_ms = ? WHERE id = ?",
+                    " epoch = ?, wal_floor = ?, next_segment = ?, watermark_ms = ?,"
+                    " dedup_window_ms = ?, retention_ms = ?, cold_after_ms = ? WHERE id = ?",
                     &stmt, err));
-    int64_t values[8] = {(int64_t)dataset->identity_version,
-                         (int64_t)dataset->ids.count,
-                         (int64_t)dataset->ids.bytes,
-                         (int64_t)dataset->epoch,
-                         (int64_t)dataset->wal_floor,
-                         (int64_t)dataset->next_segment,
-                         dataset->watermark_ms,
-                         dataset->id};
-    ERR_TRY(bind_ints(catalog, stmt, 8, values, err));
+    int64_t values[11] = {(int64_t)dataset->identity_version,
+                          (int64_t)dataset->ids.count,
+                          (int64_t)dataset->ids.bytes,
+                          (int64_t)dataset->epoch,
+                          (int64_t)dataset->wal_floor,
+                          (int64_t)dataset->next_segment,
+                          dataset->watermark_ms,
+                          (int64_t)dataset->settings.dedup_window_ms,
+                          (int64_t)dataset->settings.retention_ms,
+                          (int64_t)dataset->settings.cold_after_ms,
+                          dataset->id};
+    ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
     ERR_TRY(run(catalog, stmt, err));
     if (sqlite3_changes(catalog->db) != 1) {
         return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\" is not in it", dataset->name);
@@ -470,19 +523,55 @@ static enum err_code update_dataset(struct catalog *catalog, const struct catalo
     return ERR_OK;
 }
 
-static enum err_code drop_segments(struct catalog *catalog, const struct catalog_change *change,
+/* `what` and `sql` are of segments or of runs: their numbers are given alike. */
+static enum err_code drop_numbers(struct catalog *catalog, const char *what, const char *sql,
+                                  int64_t dataset, const uint64_t *numbers, uint32_t count,
+                                  struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog, sql, &stmt, err));
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t values[2] = {dataset, (int64_t)numbers[i]};
+        ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+        ERR_TRY(run(catalog, stmt, err));
+        if (sqlite3_changes(catalog->db) != 1) {
+            return err_set(err, ERR_CORRUPT, "catalog: %s %" PRIu64 " is not in it", what,
+                           numbers[i]);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code move_segments(struct catalog *catalog, const struct catalog_change *change,
                                    struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
-    ERR_TRY(prepare(catalog, "DELETE FROM segment WHERE dataset = ? AND number = ?", &stmt, err));
-    for (uint32_t i = 0; i < change->dropped_count; i++) {
-        int64_t values[2] = {change->dataset->id, (int64_t)change->dropped[i]};
-        ERR_TRY(bind_ints(catalog, stmt, 2, values, err));
+    ERR_TRY(prepare(catalog, "UPDATE segment SET tier = ? WHERE dataset = ? AND number = ?", &stmt,
+                    err));
+    for (uint32_t i = 0; i < change->moved_count; i++) {
+        const struct catalog_segment *moved = &change->moved[i];
+        int64_t values[3] = {moved->tier, change->dataset->id, (int64_t)moved->number};
+        ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
         ERR_TRY(run(catalog, stmt, err));
         if (sqlite3_changes(catalog->db) != 1) {
             return err_set(err, ERR_CORRUPT, "catalog: segment %" PRIu64 " is not in it",
-                           change->dropped[i]);
+                           moved->number);
         }
+    }
+    return ERR_OK;
+}
+
+static enum err_code add_runs(struct catalog *catalog, const struct catalog_change *change,
+                              struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog, "INSERT INTO event_id_run VALUES(?, ?, ?, ?, ?, ?)", &stmt, err));
+    for (uint32_t i = 0; i < change->runs_added_count; i++) {
+        const struct catalog_run *added = &change->runs_added[i];
+        int64_t values[6] = {change->dataset->id,   (int64_t)added->number, (int64_t)added->count,
+                             (int64_t)added->bytes, added->arrival_min_ms,  added->arrival_max_ms};
+        ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+        ERR_TRY(run(catalog, stmt, err));
     }
     return ERR_OK;
 }
@@ -491,13 +580,13 @@ static enum err_code add_segments(struct catalog *catalog, const struct catalog_
                                   struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
-    ERR_TRY(prepare(catalog, "INSERT INTO segment VALUES(?, ?, ?, ?, ?, ?, ?)", &stmt, err));
+    ERR_TRY(prepare(catalog, "INSERT INTO segment VALUES(?, ?, ?, ?, ?, ?, ?, ?)", &stmt, err));
     for (uint32_t i = 0; i < change->added_count; i++) {
         const struct catalog_segment *added = &change->added[i];
-        int64_t values[7] = {change->dataset->id, (int64_t)added->number, added->shard,
-                             added->row_count,    (int64_t)added->bytes,  added->time_min_ms,
-                             added->time_max_ms};
-        ERR_TRY(bind_ints(catalog, stmt, 7, values, err));
+        int64_t values[8] = {
+            change->dataset->id,   (int64_t)added->number, added->shard,       added->row_count,
+            (int64_t)added->bytes, added->time_min_ms,     added->time_max_ms, added->tier};
+        ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
         ERR_TRY(run(catalog, stmt, err));
     }
     return ERR_OK;
@@ -530,8 +619,15 @@ static enum err_code apply(struct catalog *catalog, const struct catalog_change 
                            struct err *err)
 {
     ERR_TRY(update_dataset(catalog, change->dataset, err));
-    ERR_TRY(drop_segments(catalog, change, err));
+    int64_t id = change->dataset->id;
+    ERR_TRY(drop_numbers(catalog, "segment", "DELETE FROM segment WHERE dataset = ? AND number = ?",
+                         id, change->dropped, change->dropped_count, err));
     ERR_TRY(add_segments(catalog, change, err));
+    ERR_TRY(move_segments(catalog, change, err));
+    ERR_TRY(drop_numbers(catalog, "event id run",
+                         "DELETE FROM event_id_run WHERE dataset = ? AND number = ?", id,
+                         change->runs_dropped, change->runs_dropped_count, err));
+    ERR_TRY(add_runs(catalog, change, err));
     return put_columns(catalog, change, err);
 }
 

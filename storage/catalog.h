@@ -4,8 +4,8 @@
  * that returned survives power loss, the removal of the journal included. Transactions are rare
  * (one per flush or compaction), so their few syncs do not matter. Exclusive locking: one process.
  *
- * A change is one transaction: segments that appear and go, columns, the mark of the id directory,
- * the log's first needed file. All of it happens or nothing.
+ * A change is one transaction: segments that appear and go, columns, runs of event ids, the mark of the
+ * id directory, the log's first needed file. All of it happens or nothing.
  *
  * Thread: any; one mutex inside, held over SQLite's own I/O and over nothing else.
  */
@@ -13,10 +13,13 @@
 
 #include "storage/ids.h"
 #include "storage/schema.h"
+#include "storage/settings.h"
 
 #define CATALOG_VERSION 1
 
 struct catalog;
+
+enum { TIER_HOT = 0, TIER_COLD = 1 }; /* which of a data set's directories holds a segment's file */
 
 struct catalog_segment {
     uint64_t number;
@@ -24,6 +27,15 @@ struct catalog_segment {
     uint32_t row_count;
     uint64_t bytes;
     int64_t time_min_ms, time_max_ms;
+    uint32_t tier;
+};
+
+/* A file of event ids that are known (event_ids.h). Numbers are given like those of segments. */
+struct catalog_run {
+    uint64_t number;
+    uint64_t count;
+    uint64_t bytes;
+    int64_t arrival_min_ms, arrival_max_ms;
 };
 
 /* What is stored of a data set beside its lists. */
@@ -38,6 +50,7 @@ struct catalog_dataset {
     uint64_t wal_floor;    /* first log file that is still needed */
     uint64_t next_segment; /* numbers below it were given */
     int64_t watermark_ms;  /* largest event_time seen, at most its arrival; INT64_MIN when none */
+    struct dataset_settings settings;
 };
 
 /* ERR_UNSUPPORTED for a newer version, ERR_CORRUPT where SQLite finds the file damaged. */
@@ -59,12 +72,16 @@ typedef enum err_code (*catalog_column_fn)(void *arg, uint32_t prop, struct str 
 typedef enum err_code (*catalog_subject_fn)(void *arg, uint32_t shard, uint32_t subject,
                                             struct err *err);
 
-/* Lists, in order: by name; by (shard, time_min, number); by number; by (shard, subject). The
- * callback must not call the catalog. */
+typedef enum err_code (*catalog_run_fn)(void *arg, const struct catalog_run *run, struct err *err);
+
+/* Lists, in order: by name; by (shard, time_min, number); by (arrival_min, number); by number; by
+ * (shard, subject). The callback must not call the catalog. */
 enum err_code catalog_datasets(struct catalog *catalog, catalog_dataset_fn fn, void *arg,
                                struct err *err) ERR_MUST_CHECK;
 enum err_code catalog_segments(struct catalog *catalog, int64_t dataset, catalog_segment_fn fn,
                                void *arg, struct err *err) ERR_MUST_CHECK;
+enum err_code catalog_runs(struct catalog *catalog, int64_t dataset, catalog_run_fn fn, void *arg,
+                           struct err *err) ERR_MUST_CHECK;
 enum err_code catalog_columns(struct catalog *catalog, int64_t dataset, catalog_column_fn fn,
                               void *arg, struct err *err) ERR_MUST_CHECK;
 enum err_code catalog_deleted(struct catalog *catalog, int64_t dataset, catalog_subject_fn fn,
@@ -80,6 +97,12 @@ struct catalog_change {
     uint32_t added_count;
     const uint64_t *dropped; /* segment numbers; one that is not there is ERR_CORRUPT */
     uint32_t dropped_count;
+    const struct catalog_segment *moved; /* by number: those that are there now have this tier */
+    uint32_t moved_count;
+    const struct catalog_run *runs_added;
+    uint32_t runs_added_count;
+    const uint64_t *runs_dropped; /* run numbers; one that is not there is ERR_CORRUPT */
+    uint32_t runs_dropped_count;
     const struct schema *schema;  /* columns [0, column_count) are made to be there */
     const uint64_t *value_counts; /* of these columns, as of the rows that this change covers */
     uint32_t column_count;

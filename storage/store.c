@@ -449,7 +449,8 @@ static enum err_code create(struct store *store, struct str name, struct dataset
                                   .identity_version = 1,
                                   .wal_floor = 1,
                                   .next_segment = 1,
-                                  .watermark_ms = INT64_MIN};
+                                  .watermark_ms = INT64_MIN,
+                                  .settings = {.dedup_window_ms = DEDUP_WINDOW_MS_DEFAULT}};
     snprintf(row.name, sizeof(row.name), STR_FMT, STR_ARG(name));
     ERR_TRY(rng_system(&row.seed, sizeof(row.seed), err));
     ERR_TRY(io_create(store->opts.io_kind, &io, err));

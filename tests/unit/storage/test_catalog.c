@@ -50,7 +50,8 @@ static int teardown(void **state)
 struct listing {
     struct catalog_dataset row;
     struct catalog_segment segs[8];
-    uint32_t datasets, seg_count, cols, deleted;
+    struct catalog_run runs[8];
+    uint32_t datasets, seg_count, run_count, cols, deleted;
     uint64_t value_counts[8];
 };
 
@@ -59,6 +60,14 @@ static enum err_code note_dataset(void *arg, const struct catalog_dataset *row, 
     struct listing *listing = arg;
     listing->row = *row;
     listing->datasets++;
+    return ERR_OK;
+}
+
+static enum err_code note_run(void *arg, const struct catalog_run *run, struct err *err)
+{
+    (void)err;
+    struct listing *listing = arg;
+    listing->runs[listing->run_count++] = *run;
     return ERR_OK;
 }
 
@@ -93,6 +102,7 @@ static struct listing look(struct fixture *f)
     struct listing listing = {0};
     assert_ok(catalog_datasets(f->catalog, note_dataset, &listing, &err));
     assert_ok(catalog_segments(f->catalog, f->row.id, note_segment, &listing, &err));
+    assert_ok(catalog_runs(f->catalog, f->row.id, note_run, &listing, &err));
     assert_ok(catalog_columns(f->catalog, f->row.id, note_column, &listing, &err));
     assert_ok(catalog_deleted(f->catalog, f->row.id, note_subject, &listing, &err));
     return listing;
@@ -107,7 +117,8 @@ static void a_change_is_there_after_reopening(void **state)
     uint64_t value_count = 17;
     assert_ok(schema_create(&schema, &err));
     assert_ok(schema_add(schema, STR("na\xc3\xafve"), COL_LIST, &prop, &err));
-    struct catalog_segment segs[] = {{3, 1, 10, 1000, -5, 9}, {2, 0, 20, 2000, 7, 8}};
+    struct catalog_segment segs[] = {{3, 1, 10, 1000, -5, 9, TIER_HOT},
+                                     {2, 0, 20, 2000, 7, 8, TIER_COLD}};
     f->row.ids = (struct ids_mark){12, 345};
     f->row.epoch = 99;
     f->row.wal_floor = 4;
@@ -144,11 +155,11 @@ static void a_change_that_fails_changes_nothing(void **state)
 {
     struct fixture *f = *state;
     struct err err = {0};
-    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9};
+    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9, TIER_HOT};
     struct catalog_change change = {.dataset = &f->row, .added = &seg, .added_count = 1};
     assert_ok(catalog_apply(f->catalog, &change, &err));
     const uint64_t missing[] = {1, 77};
-    struct catalog_segment other = {2, 0, 10, 1000, 0, 9};
+    struct catalog_segment other = {2, 0, 10, 1000, 0, 9, TIER_HOT};
     f->row.epoch = 1000;
     change = (struct catalog_change){.dataset = &f->row,
                                      .added = &other,
@@ -163,6 +174,42 @@ static void a_change_that_fails_changes_nothing(void **state)
     change = (struct catalog_change){.dataset = &f->row, .dropped = missing, .dropped_count = 1};
     assert_ok(catalog_apply(f->catalog, &change, &err)); /* and it goes on working */
     assert_int_equal(look(f).seg_count, 0);
+}
+
+static void segments_move_and_runs_come_and_go_with_a_change(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9, TIER_HOT};
+    struct catalog_run runs[] = {{7, 100, 4096, 50, 60}, {8, 200, 8192, -5, 40}};
+    struct catalog_change change = {.dataset = &f->row,
+                                    .added = &seg,
+                                    .added_count = 1,
+                                    .runs_added = runs,
+                                    .runs_added_count = 2};
+    assert_ok(catalog_apply(f->catalog, &change, &err));
+    struct listing listing = look(f);
+    assert_int_equal(listing.run_count, 2);
+    assert_memory_equal(&listing.runs[0], &runs[1], sizeof(runs[1])); /* by arrival */
+    assert_memory_equal(&listing.runs[1], &runs[0], sizeof(runs[0]));
+    const uint64_t gone = 8;
+    f->row.settings = (struct dataset_settings){1, INT64_MAX, 3};
+    seg.tier = TIER_COLD;
+    change = (struct catalog_change){.dataset = &f->row,
+                                     .moved = &seg,
+                                     .moved_count = 1,
+                                     .runs_dropped = &gone,
+                                     .runs_dropped_count = 1};
+    assert_ok(catalog_apply(f->catalog, &change, &err));
+    listing = look(f);
+    assert_int_equal(listing.segs[0].tier, TIER_COLD);
+    assert_int_equal(listing.run_count, 1);
+    assert_int_equal(listing.runs[0].number, 7);
+    assert_memory_equal(&listing.row.settings, &f->row.settings, sizeof(f->row.settings));
+    assert_fails(catalog_apply(f->catalog, &change, &err), ERR_CORRUPT, "event id run 8");
+    seg.number = 99;
+    change.runs_dropped_count = 0;
+    assert_fails(catalog_apply(f->catalog, &change, &err), ERR_CORRUPT, "segment 99");
 }
 
 static void a_name_is_taken_once(void **state)
@@ -192,6 +239,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_change_is_there_after_reopening, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_that_fails_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(segments_move_and_runs_come_and_go_with_a_change, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_name_is_taken_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_version_is_refused_by_name, setup, teardown),
     };
