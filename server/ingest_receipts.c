@@ -9,6 +9,7 @@ const char *receipt_status_name(enum receipt_status status)
     case RECEIPT_ACCEPTED: return "accepted";
     case RECEIPT_DUPLICATE: return "duplicate";
     case RECEIPT_REJECTED: return "rejected";
+    case RECEIPT_CONFLICT: return "conflict";
     case RECEIPT_PENDING: break;
     }
     return "pending";

@@ -355,6 +355,7 @@ enum err_code rpc_encode_receipts(enum rpc_encoding encoding, const struct event
         [RECEIPT_ACCEPTED] = TRACKWAY__V1__RECEIPT_STATUS__RECEIPT_STATUS_ACCEPTED,
         [RECEIPT_DUPLICATE] = TRACKWAY__V1__RECEIPT_STATUS__RECEIPT_STATUS_DUPLICATE,
         [RECEIPT_REJECTED] = TRACKWAY__V1__RECEIPT_STATUS__RECEIPT_STATUS_REJECTED,
+        [RECEIPT_CONFLICT] = TRACKWAY__V1__RECEIPT_STATUS__RECEIPT_STATUS_CONFLICT,
     };
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     Trackway__V1__IngestResponse message = TRACKWAY__V1__INGEST_RESPONSE__INIT;

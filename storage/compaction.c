@@ -457,20 +457,19 @@ void compaction_if_due(struct dataset *dataset, struct io *io)
     if (clock_mono_us() < dataset->compact_retry_us) {
         return;
     }
-    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        struct err err;
-        bool did = true;
-        while (did) {
-            enum err_code code = compaction_step(dataset, shard, false, io, &did, &err);
-            if (code == ERR_CANCELLED) {
-                return;
-            }
-            if (code != ERR_OK) {
-                dataset_note_error(dataset, &err);
-                dataset->compact_retry_us = clock_mono_us() + COMPACT_RETRY_US;
-                return;
-            }
+    struct err err;
+    enum err_code code = ERR_OK;
+    for (bool did = true; did && code == ERR_OK;) {
+        code = runs_step(dataset, false, io, &did, &err);
+    }
+    for (uint32_t shard = 0; code == ERR_OK && shard < SHARD_COUNT; shard++) {
+        for (bool did = true; did && code == ERR_OK;) {
+            code = compaction_step(dataset, shard, false, io, &did, &err);
         }
+    }
+    if (code != ERR_OK && code != ERR_CANCELLED) {
+        dataset_note_error(dataset, &err);
+        dataset->compact_retry_us = clock_mono_us() + COMPACT_RETRY_US;
     }
 }
 
@@ -487,6 +486,9 @@ enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cance
             }
             ERR_TRY(compaction_step(dataset, shard, true, io, &did, err));
         }
+    }
+    for (bool did = true; did;) {
+        ERR_TRY(runs_step(dataset, true, io, &did, err));
     }
     return ERR_OK;
 }

@@ -1,9 +1,9 @@
 /* storage/dataset.c - opening a data set, its versions and snapshots, and its facts.
  *
  * Opening: catalog row -> columns -> id directory cut to its mark -> segments (files that the catalog
- * does not name are orphans of an unfinished flush or compaction, and go) -> event ids of all
- * segments into the dedup set -> the log, whose records pass through the same set, so a record that
- * a flush had already written (its catalog transaction came, the log's removal did not) adds nothing.
+ * does not name are orphans of an unfinished flush or compaction, and go) -> runs of known event ids
+ * -> the log, whose events are looked for like arriving ones, so what a flush had already written
+ * (its catalog transaction came, the log's removal did not) adds nothing.
  */
 #include "storage/dataset_int.h"
 
@@ -122,6 +122,10 @@ void version_unref(struct version *version)
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         mask_unref(version->deleted[i]);
     }
+    for (uint32_t i = 0; i < version->run_count; i++) {
+        known_run_unref(version->runs[i]);
+    }
+    free(version->runs);
     free(version);
 }
 
@@ -174,12 +178,56 @@ static bool is_dropped(const struct version_change *change, const struct seg_ref
     return false;
 }
 
+static int run_cmp(const void *a, const void *b)
+{
+    const struct known_run *x = *(struct known_run *const *)a;
+    const struct known_run *y = *(struct known_run *const *)b;
+    int64_t x_ms = known_run_info(x).arrival_min_ms;
+    int64_t y_ms = known_run_info(y).arrival_min_ms;
+    if (x_ms != y_ms) {
+        return x_ms < y_ms ? -1 : 1;
+    }
+    return (known_run_number(x) > known_run_number(y)) -
+           (known_run_number(x) < known_run_number(y));
+}
+
+static bool is_dropped_run(const struct version_change *change, const struct known_run *run)
+{
+    for (uint32_t i = 0; i < change->runs_dropped_count; i++) {
+        if (change->runs_dropped[i] == known_run_number(run)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool version_take_runs(struct version *next, const struct version *now,
+                              const struct version_change *change)
+{
+    size_t cap = (size_t)now->run_count + change->runs_added_count;
+    next->runs = calloc(cap + 1, sizeof(struct known_run *));
+    if (next->runs == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < now->run_count; i++) {
+        if (!is_dropped_run(change, now->runs[i])) {
+            next->runs[next->run_count++] = known_run_ref(now->runs[i]);
+        }
+    }
+    for (uint32_t i = 0; i < change->runs_added_count; i++) {
+        next->runs[next->run_count++] = known_run_ref(change->runs_added[i]);
+    }
+    qsort(next->runs, next->run_count, sizeof(struct known_run *), run_cmp);
+    return true;
+}
+
 /* The next version; the caller holds catalog_lock, so dataset->version stays. */
 static struct version *version_next(struct dataset *dataset, const struct version_change *change)
 {
     const struct version *now = dataset->version;
     struct version *next = version_create(now->seg_count + change->added_count, now);
-    if (next == NULL) {
+    if (next == NULL || !version_take_runs(next, now, change)) {
+        version_unref(next);
         return NULL;
     }
     for (uint32_t i = 0; i < now->seg_count; i++) {
@@ -202,10 +250,20 @@ static enum err_code change_catalog(struct dataset *dataset, const struct versio
     struct catalog_change row = {.dataset = &dataset->row, .ret_is_unsure = change->ret_is_unsure};
     struct catalog_segment *added = calloc((size_t)change->added_count + 1, sizeof(*added));
     uint64_t *dropped = calloc((size_t)change->dropped_count + 1, sizeof(*dropped));
+    struct catalog_run *runs = calloc((size_t)change->runs_added_count + 1, sizeof(*runs));
     enum err_code code = ERR_OK;
-    if (added == NULL || dropped == NULL) {
+    if (added == NULL || dropped == NULL || runs == NULL) {
         code = no_memory(err);
     } else {
+        for (uint32_t i = 0; i < change->runs_added_count; i++) {
+            struct known_run_info info = known_run_info(change->runs_added[i]);
+            runs[i] = (struct catalog_run){known_run_number(change->runs_added[i]), info.count,
+                                           info.bytes, info.arrival_min_ms, info.arrival_max_ms};
+        }
+        row.runs_added = runs;
+        row.runs_added_count = change->runs_added_count;
+        row.runs_dropped = change->runs_dropped;
+        row.runs_dropped_count = change->runs_dropped_count;
         for (uint32_t i = 0; i < change->added_count; i++) {
             added[i] = change->added[i]->meta;
         }
@@ -225,6 +283,7 @@ static enum err_code change_catalog(struct dataset *dataset, const struct versio
     }
     free(added);
     free(dropped);
+    free(runs);
     return code;
 }
 
@@ -256,6 +315,9 @@ enum err_code dataset_apply(struct dataset *dataset, const struct version_change
     free(gone.value_counts);
     for (uint32_t i = 0; i < change->added_count; i++) {
         seg_ref_unref(change->added[i]);
+    }
+    for (uint32_t i = 0; i < change->runs_added_count; i++) {
+        known_run_unref(change->runs_added[i]);
     }
     dataset_count_memtables(dataset);
     return ERR_OK;
@@ -376,43 +438,6 @@ static enum err_code remove_orphans(struct opening *opening, uint32_t shard, str
     return removed == 0 ? ERR_OK : io_sync_dir(opening->io, dir, err);
 }
 
-static enum err_code dedup_block(struct opening *opening, const struct source *source,
-                                 uint32_t block, struct err *err)
-{
-    struct dedup *dedup = opening->dataset->dedup;
-    struct read_ctx ctx = {.arena = opening->arena, .io = opening->io};
-    struct vec vec;
-    ERR_TRY(source_read(source, &ctx, COL_EVENT_ID, block, &vec, err));
-    enum { AHEAD = 16 };
-    struct hash128 hashes[AHEAD];
-    for (uint32_t begin = 0; begin < vec.value_count; begin += AHEAD) {
-        uint32_t count = MIN_OF((uint32_t)AHEAD, vec.value_count - begin);
-        for (uint32_t i = 0; i < count; i++) {
-            hashes[i] = dedup_hash(dedup, vec_str(&vec, begin + i));
-            dedup_prefetch(dedup, hashes[i]);
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            bool is_new = false;
-            ERR_TRY(dedup_add(dedup, hashes[i], &is_new, err));
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err_code load_dedup(struct opening *opening, struct err *err)
-{
-    const struct version *version = opening->dataset->version;
-    for (uint32_t i = 0; i < version->seg_count; i++) {
-        const struct source *source = segment_source(version->segs[i]->segment);
-        for (uint32_t block = 0; block < source->block_count; block++) {
-            struct arena_mark mark = arena_mark(opening->arena);
-            ERR_TRY(dedup_block(opening, source, block, err));
-            arena_rewind(opening->arena, mark);
-        }
-    }
-    return ERR_OK;
-}
-
 enum err_code frozen_describe(struct dataset *dataset, uint64_t wal_floor, struct frozen *ret,
                               struct err *err)
 {
@@ -464,26 +489,66 @@ static void note_row(struct dataset *dataset, int64_t time_ms, int64_t arrival_m
     dataset->watermark_ms = MAX_OF(dataset->watermark_ms, MIN_OF(time_ms, arrival_ms));
 }
 
+/* Which of a record's events are in segments or memtables already. */
+static enum err_code find_known(struct opening *opening, struct record_events *events,
+                                bool *is_known, struct err *err)
+{
+    struct dataset *dataset = opening->dataset;
+    struct known_scope scope;
+    CLEANUP(buf_freep) struct buf gathered = {0};
+    enum err_code code = ERR_OK;
+    known_scope_pin(dataset, &scope);
+    for (uint32_t i = 0; code == ERR_OK && i < events->batch.event_count; i++) {
+        const struct event *event = &events->batch.events[i];
+        uint64_t key = known_key(event->event_id, dataset->row.seed);
+        struct mem_place place;
+        events->places[i].key = key;
+        for (uint32_t k = 0; k < scope.memtable_count && !is_known[i]; k++) {
+            is_known[i] = memtable_find_id(scope.memtables[k], key, event->event_id, &place);
+        }
+        if (!is_known[i]) {
+            struct suspect suspect = {.event = event, .idx = i};
+            code = known_places(dataset, &scope, key, &suspect, err);
+            if (code == ERR_OK && suspect.place_count > 0) {
+                buf_append(&gathered, &suspect, sizeof(suspect));
+                code = buf_check(&gathered, err);
+            }
+        }
+    }
+    struct suspect *suspects = (struct suspect *)(void *)gathered.ptr;
+    uint32_t count = (uint32_t)(gathered.len / sizeof(*suspects));
+    if (code == ERR_OK && count > 0) {
+        code = known_resolve(dataset, &scope, suspects, count, opening->io, err);
+    }
+    for (uint32_t i = 0; code == ERR_OK && i < count; i++) {
+        is_known[suspects[i].idx] = suspects[i].is_found;
+    }
+    known_scope_unpin(&scope);
+    return code;
+}
+
 static enum err_code replay_record(void *arg, uint64_t seq, struct str payload, struct err *err)
 {
     struct opening *opening = arg;
     struct dataset *dataset = opening->dataset;
     struct arena_mark mark = arena_mark(opening->arena);
     struct record_events events;
+    bool *is_known = NULL;
     ERR_TRY(record_decode(payload, dataset->ids, dataset->schema, opening->arena, &events, err));
     ERR_TRY(make_room(dataset, events.batch.event_count, err));
+    ERR_TRY(ARENA_NEW(opening->arena, events.batch.event_count, &is_known, err));
+    ERR_TRY(find_known(opening, &events, is_known, err));
     for (uint32_t i = 0; i < events.batch.event_count; i++) {
         const struct event *event = &events.batch.events[i];
-        bool is_new = false;
-        ERR_TRY(
-            dedup_add(dataset->dedup, dedup_hash(dataset->dedup, event->event_id), &is_new, err));
-        if (!is_new) {
+        const struct event_place *place = &events.places[i];
+        if (is_known[i]) {
             opening->rows_skipped++;
             continue;
         }
         const uint32_t *cols = events.prop_cols + event->prop_first;
-        ERR_TRY(memtable_append(dataset->active, events.places[i].shard, events.places[i].subject,
-                                &events.batch, event, events.batch.arrival_ms, cols, err));
+        ERR_TRY(memtable_append(dataset->active, place->shard, place->subject, &events.batch, event,
+                                events.batch.arrival_ms, cols, err));
+        ERR_TRY(memtable_know(dataset->active, place->shard, place->key, err));
         for (uint32_t k = 0; k < event->prop_count; k++) {
             schema_count_values(dataset->schema, cols[k], 1);
         }
@@ -502,7 +567,6 @@ static enum err_code open_log(struct opening *opening, struct err *err)
     char dir[DATASET_PATH_BYTES + 64];
     struct wal_replay_report report = {0};
     snprintf(dir, sizeof(dir), "%s/wal", dataset->dir);
-    ERR_TRY(memtable_create(dataset->schema, dataset->identity_version, &dataset->active, err));
     dataset->epoch = dataset->row.epoch;
     dataset->watermark_ms = dataset->row.watermark_ms;
     if (dataset->store->opts.is_read_only) {
@@ -539,6 +603,8 @@ static enum err_code make_dirs(struct dataset *dataset, struct io *io, struct er
     }
     snprintf(path, sizeof(path), "%s/wal", dataset->dir);
     ERR_TRY(io_mkdir(io, path, err));
+    snprintf(path, sizeof(path), "%s/event-ids", dataset->dir);
+    ERR_TRY(io_mkdir(io, path, err));
     return io_sync_dir(io, dataset->store->dir, err);
 }
 
@@ -560,10 +626,18 @@ static enum err_code open_segments(struct opening *opening, struct err *err)
     opening->report->segments += opening->seg_count;
     opening->seg_count = 0;
     ERR_TRY(catalog_deleted(catalog, id, load_deleted, opening, err));
-    for (uint32_t i = 0; i < SHARD_COUNT && !dataset->store->opts.is_read_only; i++) {
+    ERR_TRY(runs_open(dataset, opening->io, err));
+    if (dataset->store->opts.is_read_only) {
+        return ERR_OK; /* nothing is removed or made again */
+    }
+    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         ERR_TRY(remove_orphans(opening, i, err));
     }
-    return load_dedup(opening, err);
+    uint64_t removed = 0;
+    ERR_TRY(runs_open_finish(dataset, opening->io, err));
+    ERR_TRY(runs_remove_orphans(dataset, opening->io, &removed, err));
+    opening->report->orphan_files += (uint32_t)removed;
+    return ERR_OK;
 }
 
 static enum err_code open_parts(struct opening *opening, struct err *err)
@@ -576,7 +650,8 @@ static enum err_code open_parts(struct opening *opening, struct err *err)
         ERR_TRY(make_dirs(dataset, opening->io, err));
     }
     ERR_TRY(schema_create(&dataset->schema, err));
-    ERR_TRY(dedup_create(dataset->row.seed, &dataset->dedup, err));
+    ERR_TRY(known_set_create(&dataset->scratch.group, err));
+    ERR_TRY(memtable_create(dataset->schema, dataset->identity_version, &dataset->active, err));
     snprintf(path, sizeof(path), "%s/ids.log", dataset->dir);
     ERR_TRY(ids_open(opening->io, path, dataset->row.seed, dataset->row.ids, is_read_only,
                      &dataset->ids, &cut_bytes, err));
@@ -655,13 +730,13 @@ void dataset_free(struct dataset *dataset)
     }
     version_unref(dataset->version);
     wal_close(dataset->wal);
-    dedup_free(dataset->dedup);
     ids_close(dataset->ids);
     schema_free(dataset->schema);
     buf_done(&dataset->scratch.places);
     buf_done(&dataset->scratch.cols);
     buf_done(&dataset->scratch.cells);
-    buf_done(&dataset->scratch.hashes);
+    buf_done(&dataset->scratch.placed);
+    known_set_free(dataset->scratch.group);
     buf_done(&dataset->scratch.record);
     pthread_mutex_destroy(&dataset->queue_lock);
     pthread_cond_destroy(&dataset->writer_free);
@@ -902,6 +977,9 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
     struct dataset_stats stats = {
         .accepted = atomic_load(&dataset->accepted),
         .duplicates = atomic_load(&dataset->duplicates),
+        .conflicts = atomic_load(&dataset->conflicts),
+        .known_hits = atomic_load(&dataset->known_hits),
+        .known_misses = atomic_load(&dataset->known_misses),
         .rejected = atomic_load(&dataset->rejected),
         .commits = atomic_load(&dataset->commits),
         .flushes = atomic_load(&dataset->flushes),
@@ -923,6 +1001,10 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
     for (uint32_t i = 0; i < dataset->version->seg_count; i++) {
         stats.rows += dataset->version->segs[i]->meta.row_count;
         stats.segment_bytes += dataset->version->segs[i]->meta.bytes;
+    }
+    stats.id_runs = dataset->version->run_count;
+    for (uint32_t i = 0; i < dataset->version->run_count; i++) {
+        stats.id_run_bytes += known_run_info(dataset->version->runs[i]).bytes;
     }
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         stats.subjects += dataset->subjects[i];

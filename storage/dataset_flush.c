@@ -1,7 +1,7 @@
 /* storage/dataset_flush.c - from frozen memtables to segments.
  *
  * Freezing is the only step that needs the writer, and it is short. Then, beside it: one segment per
- * shard, directories synced, ids made durable up to the freeze, one catalog transaction, one swap of
+ * shard and a run of their event ids, directories synced, ids made durable up to the freeze, one catalog transaction, one swap of
  * the version (segments in, memtable out), old log files gone. A step that fails leaves the frozen
  * memtable where it is, readable, and its log files too; the files written so far are removed, and
  * what cannot be removed is an orphan for the next opening. */
@@ -23,6 +23,8 @@ struct flushing {
     struct seg_ref *added[SHARD_COUNT];
     uint32_t added_count;
     uint64_t numbers[SHARD_COUNT]; /* by shard; 0 = no file */
+    struct known_run *run;         /* of all their event ids */
+    uint64_t run_number;           /* 0 = no file */
     bool is_unsure;                /* the catalog may name the files, though it says it failed */
 };
 
@@ -78,6 +80,11 @@ static void undo_files(struct flushing *flushing)
             (void)!io_unlink(flushing->io, path, &ignored);
         }
     }
+    known_run_unref(flushing->run);
+    if (flushing->run_number != 0 && !flushing->is_unsure) {
+        dataset_run_path(flushing->dataset, flushing->run_number, path);
+        (void)!io_unlink(flushing->io, path, &ignored);
+    }
 }
 
 static enum err_code publish(struct flushing *flushing, const struct frozen *frozen,
@@ -95,6 +102,8 @@ static enum err_code publish(struct flushing *flushing, const struct frozen *fro
     struct version_change change = {
         .added = flushing->added,
         .added_count = flushing->added_count,
+        .runs_added = &flushing->run,
+        .runs_added_count = flushing->run != NULL,
         .flushed = frozen,
         .ret_is_unsure = &flushing->is_unsure,
     };
@@ -121,6 +130,10 @@ static enum err_code flush_one(struct dataset *dataset, struct io *io, struct er
     enum err_code code = ERR_OK;
     for (uint32_t shard = 0; code == ERR_OK && shard < SHARD_COUNT; shard++) {
         code = flush_shard(&flushing, &frozen, version, shard, err);
+    }
+    if (code == ERR_OK) {
+        code = runs_write_memtable(dataset, frozen.memtable, io, &flushing.run_number,
+                                   &flushing.run, err);
     }
     if (code == ERR_OK) {
         code = publish(&flushing, &frozen, err);

@@ -1,5 +1,6 @@
 /* storage/dataset_int.h - a data set from inside: dataset.c (opening, snapshots, facts),
- * dataset_write.c (the writer), dataset_flush.c and compaction.c (background), store.c.
+ * dataset_write.c (the writer), dataset_known.c (telling retries), dataset_runs.c, dataset_flush.c and
+ * compaction.c (background), store.c.
  *
  * Four things change, each under its own lock, taken in this order and never held over I/O unless
  * said:
@@ -10,18 +11,18 @@
  *   state_lock    what a snapshot copies: memtables, version, epoch; held for a few dozen instructions
  *
  * The writer is whoever has set has_writer: it alone touches wal, ids (adding), schema (adding),
- * dedup, and appends to the active memtable.
+ * and appends to the active memtable.
  *
  * After a failed commit that left the log broken nothing in memory may be trusted to equal it (the
  * record may or may not be on disk), so the data set is broken: every submit fails with the cause until
  * the store is opened again, reading goes on. Where the log could be cut back (a full disk) the group
  * has not happened, and the next may succeed. Ids and columns of a batch that failed before its commit,
- * or with it, stay in memory and travel in the next record; its event ids are taken back.
+ * or with it, stay in memory and travel in the next record; its events are as if they had not come.
  */
 #pragma once
 
 #include "storage/catalog.h"
-#include "storage/dedup.h"
+#include "storage/known_run.h"
 #include "storage/memtable.h"
 #include "storage/store.h"
 #include "storage/wal.h"
@@ -52,6 +53,8 @@ struct mask_ref {
 struct version {
     _Atomic uint32_t refs;
     struct mask_ref *deleted[SHARD_COUNT];
+    struct known_run **runs; /* of all flushed event ids in the window, by (arrival_min, number) */
+    uint32_t run_count;
     uint32_t seg_count;
     struct seg_ref *segs[]; /* by (shard, time_min, number) */
 };
@@ -74,17 +77,22 @@ struct pending { /* a batch in the queue */
     void *arg;
     enum err_code code; /* of preparing it */
     struct err err;
-    uint32_t accepted, duplicates, rejected;
+    uint32_t accepted, duplicates, conflicts, rejected;
     size_t place_first, col_first, count_first; /* into the writer's scratch */
-    size_t hash_first, hash_end;                /* what it has added, in scratch.hashes */
     bool is_placed;
 };
 
+struct placed {
+    struct pending *pending;
+    uint32_t event;
+};
+
 struct writer_scratch {
-    struct buf places; /* struct event_place, by event */
-    struct buf cols;   /* u32, by property */
-    struct buf cells;  /* struct col_cell, by (name, type) of one batch */
-    struct buf hashes; /* struct hash128 that the group in hand has added */
+    struct buf places;       /* struct event_place, by event */
+    struct buf cols;         /* u32, by property */
+    struct buf cells;        /* struct col_cell, by (name, type) of one batch */
+    struct buf placed;       /* struct placed, by number in `group` */
+    struct known_set *group; /* event ids of the group in hand; those of a failed batch are dead */
     struct buf record;
 };
 
@@ -103,7 +111,6 @@ struct dataset {
     uint64_t identity_version;
     struct schema *schema;
     struct ids *ids;
-    struct dedup *dedup;
     struct wal *wal; /* NULL in a read-only store */
 
     pthread_mutex_t queue_lock;
@@ -141,7 +148,10 @@ struct dataset {
     uint32_t flush_failures;
 
     _Atomic bool wants_flush;
-    _Atomic uint64_t accepted, duplicates, rejected, commits, flushes, compactions, compacted_bytes;
+    _Atomic bool wants_runs; /* a run of event ids is damaged: they are to be made again */
+    _Atomic uint64_t known_hits, known_misses; /* candidates in runs; those that were none */
+    _Atomic uint64_t accepted, duplicates, conflicts, rejected, commits, flushes, compactions,
+        compacted_bytes;
     _Atomic uint64_t wal_bytes;
     _Atomic uint64_t memtable_bytes; /* active and frozen, as counted in the store's total */
 };
@@ -207,6 +217,10 @@ struct version_change {
     uint32_t added_count;
     struct seg_ref *const *dropped;
     uint32_t dropped_count;
+    struct known_run **runs_added; /* taken over, too */
+    uint32_t runs_added_count;
+    const uint64_t *runs_dropped; /* by number */
+    uint32_t runs_dropped_count;
     const struct frozen *flushed;
     bool *ret_is_unsure; /* as in struct catalog_change: the added files must stay */
 };
@@ -233,6 +247,67 @@ bool dataset_is_refusing(struct dataset *dataset, struct err *err);
 void dataset_probe_if_refusing(struct dataset *dataset, struct io *io);
 void dataset_count_memtables(struct dataset *dataset);
 void store_wake(struct store *store);
+
+/* ---- dataset_known.c ---- */
+
+/* Where event ids are known, pinned: the memtables (the active one last) and the runs with the
+ * segments that they stand for, of one moment. */
+struct known_scope {
+    struct memtable *memtables[FROZEN_MAX + 1];
+    uint32_t memtable_count;
+    struct version *version;
+};
+void known_scope_pin(struct dataset *dataset, struct known_scope *ret);
+void known_scope_unpin(struct known_scope *scope);
+
+/* An event whose key is in a run: it is known if its id is in a segment, which known_resolve finds out. */
+#define KNOWN_PLACES_MAX 16u
+struct suspect {
+    const struct event *event;
+    uint32_t idx; /* of the event in its batch */
+    struct payload
+        payload; /* what it says; a name of length 0: only whether it is known is asked */
+    struct known_place places[KNOWN_PLACES_MAX];
+    struct {
+        int64_t min_ms, max_ms;
+    } arrivals[KNOWN_PLACES_MAX]; /* of the run that each place is from */
+    uint32_t place_count;
+    bool is_found, is_same; /* the answers */
+};
+/* Look-ups of a key in the runs, in three steps as known_run.h has them. */
+void known_prefetch_pages(const struct known_scope *scope, uint64_t key);
+void known_prefetch_entries(const struct known_scope *scope, uint64_t key);
+/* Fills the places of `ret`. ERR_CORRUPT: a run is damaged (or has more equal keys than there are
+ * places, left by rows that are gone), and all will be made again. */
+enum err_code known_places(struct dataset *dataset, const struct known_scope *scope, uint64_t key,
+                           struct suspect *ret, struct err *err) ERR_MUST_CHECK;
+/* Reads the segments at the suspects' places: those that hold the event's time first. */
+enum err_code known_resolve(struct dataset *dataset, const struct known_scope *scope,
+                            struct suspect *suspects, uint32_t count, struct io *io,
+                            struct err *err) ERR_MUST_CHECK;
+
+/* ---- dataset_runs.c ---- */
+
+void dataset_run_path(const struct dataset *dataset, uint64_t number,
+                      char out[DATASET_PATH_BYTES + 64]);
+/* Open what the catalog lists; a run that is missing or damaged makes wants_runs true. */
+enum err_code runs_open(struct dataset *dataset, struct io *io, struct err *err) ERR_MUST_CHECK;
+/* At the end of opening: make the runs where they are wanted, or where there are segments and none. */
+enum err_code runs_open_finish(struct dataset *dataset, struct io *io,
+                               struct err *err) ERR_MUST_CHECK;
+enum err_code runs_remove_orphans(struct dataset *dataset, struct io *io, uint64_t *ret_removed,
+                                  struct err *err) ERR_MUST_CHECK;
+/* The run of a memtable's event ids, written and opened; *ret NULL where it has none. *ret_number is
+ * set as soon as there may be a file. */
+enum err_code runs_write_memtable(struct dataset *dataset, const struct memtable *memtable,
+                                  struct io *io, uint64_t *ret_number, struct known_run **ret,
+                                  struct err *err) ERR_MUST_CHECK;
+/* Which neighbours to merge, of runs by arrival: how many from *ret_first on, or 0. Pure. */
+uint32_t runs_plan(const struct known_run_info *infos, uint32_t count, uint64_t window_ms,
+                   bool is_full, uint32_t *ret_first);
+/* One step of upkeep: damaged runs made again, old ones dropped, small ones merged. */
+enum err_code runs_step(struct dataset *dataset, bool is_full, struct io *io, bool *ret_did,
+                        struct err *err) ERR_MUST_CHECK;
 
 /* ---- dataset_flush.c ---- */
 

@@ -15,6 +15,7 @@
 struct event_place {
     uint32_t shard;
     uint32_t subject;
+    uint64_t key; /* of its event id (known_set.h); not in the record */
 };
 
 struct record_source {

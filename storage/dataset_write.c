@@ -3,14 +3,18 @@
  * Group commit by leader and followers: whoever finds no writer becomes it and serves the queue until it is
  * empty; everybody else leaves the batch and goes. One group is
  *
- *    prepare each batch   event ids into the dedup set, ids to subjects, properties to columns, one record
+ *    prepare each batch   known event ids kept out, ids to subjects, properties to columns, one record
  *    one write, one fdatasync for all records
  *    append to the memtable, publish all of it at once (a snapshot sees the whole group or nothing)
  *    call back
  *
+ * An event is looked for among those of the group, in the memtables, and in the runs of what was
+ * flushed; the few whose key is in a run are resolved together after the others, in their order
+ * (dataset_known.c). What is known with the same content is a duplicate, with another a conflict.
+ *
  * What can be wrong with one event (no room for its column or its id) rejects that event; what goes
- * wrong with a batch before the commit fails that batch and takes its event ids back; a commit that
- * the log could cut back fails the group likewise; what else goes wrong from the commit on breaks
+ * wrong with a batch before the commit fails that batch; a commit that the log could cut back fails
+ * the group likewise; what else goes wrong from the commit on breaks
  * the data set (dataset_int.h says why).
  */
 #include "storage/dataset_int.h"
@@ -176,72 +180,247 @@ static enum err_code place_props(struct dataset *dataset, const struct event_bat
     return ERR_OK;
 }
 
-static enum err_code place_event(struct dataset *dataset, struct event_batch *batch,
-                                 struct event *event, struct hash128 hash, struct col_cell *cells,
-                                 uint32_t *cols, struct event_place *place, struct err *err)
+/* What preparing one batch works with. */
+struct placing {
+    struct dataset *dataset;
+    struct pending *pending;
+    struct event_batch *batch;
+    const struct known_scope *scope;
+    struct io *io;
+    struct col_cell *cells;     /* by (name, type) */
+    uint32_t *cols;             /* by property */
+    struct event_place *places; /* by event */
+    struct arena *arena;        /* made when a known id is met; else NULL */
+    struct suspect *suspects;   /* in the arena, room for event_count; NULL likewise */
+    uint32_t suspect_count;
+};
+
+static enum err_code check_event(const struct event *event, struct err *err)
 {
     if (event->event_id.len > EVENT_ID_BYTES_MAX || event->user_id.len > USER_ID_BYTES_MAX ||
         event->anonymous_id.len > USER_ID_BYTES_MAX || event->name.len > EVENT_NAME_BYTES_MAX ||
         event->name.len == 0 || (event->user_id.len == 0 && event->anonymous_id.len == 0)) {
         return err_set(err, ERR_LIMIT, "not a valid event: no name, no id, or one too long");
     }
-    bool is_new = false;
-    ERR_TRY(dedup_add(dataset->dedup, hash, &is_new, err));
-    if (!is_new) {
-        event->status = RECEIPT_DUPLICATE;
-        return ERR_OK;
-    }
-    enum err_code code = place_props(dataset, batch, event, cells, cols, err);
-    if (code == ERR_OK) {
-        bool has_user = event->user_id.len > 0;
-        code = ids_add(dataset->ids, has_user ? ID_USER : ID_ANONYMOUS,
-                       has_user ? event->user_id : event->anonymous_id, &place->shard,
-                       &place->subject, err);
-    }
-    if (code == ERR_OK) {
-        struct buf *hashes = &dataset->scratch.hashes;
-        buf_append(hashes, &hash, sizeof(hash));
-        code = buf_check(hashes, err);
-    }
-    if (code != ERR_OK) {
-        dedup_remove(dataset->dedup, hash);
-        return code;
-    }
+    return ERR_OK;
+}
+
+static enum err_code accept_event(struct placing *placing, uint32_t idx, struct err *err)
+{
+    struct dataset *dataset = placing->dataset;
+    struct writer_scratch *scratch = &dataset->scratch;
+    struct event_batch *batch = placing->batch;
+    struct event *event = &batch->events[idx];
+    struct event_place *place = &placing->places[idx];
+    ERR_TRY(place_props(dataset, batch, event, placing->cells, placing->cols, err));
+    bool has_user = event->user_id.len > 0;
+    ERR_TRY(ids_add(dataset->ids, has_user ? ID_USER : ID_ANONYMOUS,
+                    has_user ? event->user_id : event->anonymous_id, &place->shard, &place->subject,
+                    err));
+    struct placed placed = {.pending = placing->pending, .event = idx};
+    uint32_t number = (uint32_t)(scratch->placed.len / sizeof(placed));
+    buf_append(&scratch->placed, &placed, sizeof(placed));
+    ERR_TRY(buf_check(&scratch->placed, err));
+    ERR_TRY(known_set_add(scratch->group, place->key, number, err));
     for (uint32_t i = 0; i < event->prop_count; i++) {
         const struct prop *prop = &batch->props[event->prop_first + i];
-        cells[prop->name_idx * 5 + (uint32_t)prop->type - 1].count++;
+        placing->cells[prop->name_idx * 5 + (uint32_t)prop->type - 1].count++;
     }
     event->status = RECEIPT_ACCEPTED;
     return ERR_OK;
 }
 
-static enum err_code place_events(struct dataset *dataset, struct pending *pending,
-                                  struct col_cell *cells, uint32_t *cols,
-                                  struct event_place *places, struct err *err)
+/* ---- known events ---- */
+
+static void keep_out(struct event *event, bool is_same)
 {
-    struct event_batch *batch = pending->batch;
-    struct hash128 hashes[AHEAD];
+    event->status = is_same ? RECEIPT_DUPLICATE : RECEIPT_CONFLICT;
+    if (!is_same) {
+        event->reason = STR("an event with this event_id, but with another name or other "
+                            "properties, was accepted before");
+    }
+}
+
+static struct arena *placing_arena(struct placing *placing)
+{
+    if (placing->arena == NULL) {
+        placing->arena = arena_create(NULL);
+    }
+    return placing->arena;
+}
+
+/* What an arriving event says, in the data set's columns where it has them. Adds none. */
+static enum err_code own_payload(struct placing *placing, const struct event *event,
+                                 struct payload *ret, struct err *err)
+{
+    const struct event_batch *batch = placing->batch;
+    struct arena *arena = placing_arena(placing);
+    uint32_t *cols = NULL;
+    ERR_TRY(ARENA_NEW(arena, event->prop_count, &cols, err));
+    for (uint32_t i = 0; i < event->prop_count; i++) {
+        const struct prop *prop = &batch->props[event->prop_first + i];
+        cols[i] = schema_find(placing->dataset->schema, batch->names[prop->name_idx], prop->type);
+    }
+    return payload_of_event(arena, batch, event, cols, ret, err);
+}
+
+/* Accepted in the group in hand, this batch or an earlier one; not yet in the memtable. */
+static const struct placed *find_in_group(const struct dataset *dataset, uint64_t key,
+                                          struct str event_id)
+{
+    const struct placed *placed = (const struct placed *)(const void *)dataset->scratch.placed.ptr;
+    uint32_t at = 0;
+    uint32_t number = 0;
+    while (known_set_next(dataset->scratch.group, key, &at, &number)) {
+        const struct event *event = &placed[number].pending->batch->events[placed[number].event];
+        if (event->status == RECEIPT_ACCEPTED && str_eq(event->event_id, event_id)) {
+            return &placed[number];
+        }
+    }
+    return NULL;
+}
+
+static enum err_code judge_by_group(struct placing *placing, struct event *event,
+                                    const struct placed *placed, struct err *err)
+{
+    const struct event_batch *batch = placed->pending->batch;
+    const struct event *other = &batch->events[placed->event];
+    const uint32_t *cols = (const uint32_t *)(const void *)placing->dataset->scratch.cols.ptr +
+                           placed->pending->col_first;
+    struct payload own, theirs;
+    ERR_TRY(own_payload(placing, event, &own, err));
+    ERR_TRY(payload_of_event(placing->arena, batch, other, cols + other->prop_first, &theirs, err));
+    keep_out(event, payload_equal(&own, &theirs));
+    return ERR_OK;
+}
+
+/* In the group or a memtable: the event is kept out, and its status says so. */
+static enum err_code judge_by_memory(struct placing *placing, uint32_t idx, struct err *err)
+{
+    struct event *event = &placing->batch->events[idx];
+    uint64_t key = placing->places[idx].key;
+    const struct placed *placed = find_in_group(placing->dataset, key, event->event_id);
+    if (placed != NULL) {
+        return judge_by_group(placing, event, placed, err);
+    }
+    for (uint32_t i = 0; i < placing->scope->memtable_count; i++) {
+        const struct memtable *memtable = placing->scope->memtables[i];
+        struct mem_place place;
+        if (memtable_find_id(memtable, key, event->event_id, &place)) {
+            struct payload own, theirs;
+            ERR_TRY(own_payload(placing, event, &own, err));
+            ERR_TRY(memtable_payload(memtable, place, placing->arena, &theirs, err));
+            keep_out(event, payload_equal(&own, &theirs));
+            break;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code add_suspect(struct placing *placing, uint32_t idx,
+                                 const struct suspect *suspect, struct err *err)
+{
+    struct arena *arena = placing_arena(placing);
+    if (placing->suspects == NULL) {
+        ERR_TRY(ARENA_NEW(arena, placing->batch->event_count, &placing->suspects, err));
+    }
+    struct suspect *kept = &placing->suspects[placing->suspect_count++];
+    *kept = *suspect;
+    kept->event = &placing->batch->events[idx];
+    kept->idx = idx;
+    return own_payload(placing, kept->event, &kept->payload, err);
+}
+
+static enum err_code place_event(struct placing *placing, uint32_t idx, struct err *err)
+{
+    struct event *event = &placing->batch->events[idx];
+    struct suspect suspect;
+    ERR_TRY(check_event(event, err));
+    ERR_TRY(judge_by_memory(placing, idx, err));
+    if (event->status != RECEIPT_PENDING) {
+        return ERR_OK;
+    }
+    ERR_TRY(
+        known_places(placing->dataset, placing->scope, placing->places[idx].key, &suspect, err));
+    if (suspect.place_count > 0) {
+        suspect.is_found = suspect.is_same = false;
+        return add_suspect(placing, idx, &suspect, err);
+    }
+    return accept_event(placing, idx, err);
+}
+
+/* A limit rejects the one event. */
+static enum err_code settle(struct placing *placing, uint32_t idx, enum err_code code,
+                            struct err *err)
+{
+    if (code == ERR_LIMIT) {
+        reject(placing->batch, &placing->batch->events[idx], err);
+        return ERR_OK;
+    }
+    return code;
+}
+
+static enum err_code place_suspects(struct placing *placing, struct err *err)
+{
+    if (placing->suspect_count == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(known_resolve(placing->dataset, placing->scope, placing->suspects,
+                          placing->suspect_count, placing->io, err));
+    for (uint32_t i = 0; i < placing->suspect_count; i++) {
+        const struct suspect *suspect = &placing->suspects[i];
+        struct event *event = &placing->batch->events[suspect->idx];
+        if (suspect->is_found) {
+            keep_out(event, suspect->is_same);
+            continue;
+        }
+        /* New, unless the batch has it twice. */
+        ERR_TRY(judge_by_memory(placing, suspect->idx, err));
+        if (event->status == RECEIPT_PENDING) {
+            ERR_TRY(settle(placing, suspect->idx, accept_event(placing, suspect->idx, err), err));
+        }
+    }
+    return ERR_OK;
+}
+
+/* Keys of a few events at once, so that their look-ups wait for memory together. */
+static void hash_ahead(struct placing *placing, uint32_t begin, uint32_t end)
+{
+    uint64_t seed = placing->dataset->row.seed;
+    for (uint32_t i = begin; i < end; i++) {
+        uint64_t key = known_key(placing->batch->events[i].event_id, seed);
+        placing->places[i].key = key;
+        known_set_prefetch(placing->dataset->scratch.group, key);
+        for (uint32_t k = 0; k < placing->scope->memtable_count; k++) {
+            memtable_prefetch_id(placing->scope->memtables[k], key);
+        }
+        known_prefetch_pages(placing->scope, key);
+    }
+    for (uint32_t i = begin; i < end; i++) {
+        known_prefetch_entries(placing->scope, placing->places[i].key);
+    }
+}
+
+static enum err_code place_events(struct placing *placing, struct err *err)
+{
+    struct pending *pending = placing->pending;
+    struct event_batch *batch = placing->batch;
     for (uint32_t begin = 0; begin < batch->event_count; begin += AHEAD) {
-        uint32_t count = MIN_OF(AHEAD, batch->event_count - begin);
-        for (uint32_t i = 0; i < count; i++) {
-            hashes[i] = dedup_hash(dataset->dedup, batch->events[begin + i].event_id);
-            dedup_prefetch(dataset->dedup, hashes[i]);
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            struct event *event = &batch->events[begin + i];
-            if (event->status == RECEIPT_PENDING) {
-                enum err_code code = place_event(dataset, batch, event, hashes[i], cells, cols,
-                                                 &places[begin + i], err);
-                if (code == ERR_LIMIT) {
-                    reject(batch, event, err);
-                } else if (code != ERR_OK) {
-                    return code;
-                }
+        uint32_t end = begin + MIN_OF(AHEAD, batch->event_count - begin);
+        hash_ahead(placing, begin, end);
+        for (uint32_t i = begin; i < end; i++) {
+            if (batch->events[i].status == RECEIPT_PENDING) {
+                ERR_TRY(settle(placing, i, place_event(placing, i, err), err));
             }
-            pending->accepted += event->status == RECEIPT_ACCEPTED;
-            pending->duplicates += event->status == RECEIPT_DUPLICATE;
-            pending->rejected += event->status == RECEIPT_REJECTED;
         }
+    }
+    ERR_TRY(place_suspects(placing, err));
+    for (uint32_t i = 0; i < batch->event_count; i++) {
+        enum receipt_status status = batch->events[i].status;
+        pending->accepted += status == RECEIPT_ACCEPTED;
+        pending->duplicates += status == RECEIPT_DUPLICATE;
+        pending->conflicts += status == RECEIPT_CONFLICT;
+        pending->rejected += status == RECEIPT_REJECTED;
     }
     return ERR_OK;
 }
@@ -289,7 +468,8 @@ static enum err_code append_record(struct dataset *dataset, struct pending *pend
     return ERR_OK;
 }
 
-static enum err_code prepare(struct dataset *dataset, struct pending *pending, struct err *err)
+static enum err_code prepare(struct dataset *dataset, struct pending *pending,
+                             const struct known_scope *scope, struct io *io, struct err *err)
 {
     struct event_batch *batch = pending->batch;
     struct writer_scratch *scratch = &dataset->scratch;
@@ -306,29 +486,31 @@ static enum err_code prepare(struct dataset *dataset, struct pending *pending, s
     for (size_t i = 0; i < cell_count; i++) {
         cells[i] = (struct col_cell){CELL_UNKNOWN, 0};
     }
-    pending->hash_first = pending->hash_end = scratch->hashes.len;
     ERR_TRY(give_event_ids(dataset, batch, err));
-    ERR_TRY(place_events(dataset, pending, cells, cols, places, err));
+    struct placing placing = {.dataset = dataset,
+                              .pending = pending,
+                              .batch = batch,
+                              .scope = scope,
+                              .io = io,
+                              .cells = cells,
+                              .cols = cols,
+                              .places = places};
+    enum err_code code = place_events(&placing, err);
+    arena_free(placing.arena);
+    ERR_TRY(code);
     ERR_TRY(append_record(dataset, pending, cols, places, err));
     pending->is_placed = true;
     return ERR_OK;
 }
 
 /* The batch failed before its commit or with it: nothing of it was accepted. */
-static void take_back(struct dataset *dataset, struct pending *pending)
+static void take_back(struct pending *pending)
 {
-    const struct buf *hashes = &dataset->scratch.hashes;
-    for (size_t at = pending->hash_first; at < pending->hash_end; at += sizeof(struct hash128)) {
-        struct hash128 hash;
-        memcpy(&hash, hashes->ptr + at, sizeof(hash));
-        dedup_remove(dataset->dedup, hash);
-    }
-    pending->hash_end = pending->hash_first;
     pending->accepted = 0;
     for (uint32_t i = 0; i < pending->batch->event_count; i++) {
         struct event *event = &pending->batch->events[i];
         if (event->status != RECEIPT_REJECTED) {
-            event->status = RECEIPT_PENDING;
+            event->status = RECEIPT_PENDING; /* what the group's set has of it is dead with this */
         }
     }
 }
@@ -351,6 +533,7 @@ static enum err_code append_rows(struct dataset *dataset, const struct pending *
         }
         ERR_TRY(memtable_append(dataset->active, places[i].shard, places[i].subject, batch, event,
                                 batch->arrival_ms, cols + event->prop_first, err));
+        ERR_TRY(memtable_know(dataset->active, places[i].shard, places[i].key, err));
         *watermark_ms = MAX_OF(*watermark_ms, MIN_OF(event->time_ms, batch->arrival_ms));
     }
     const struct col_cell *cells =
@@ -465,7 +648,7 @@ static enum err_code commit_group(struct dataset *dataset, struct pending *group
     enum err_code code = wal_commit(dataset->wal, io, err);
     if (code != ERR_OK && !wal_is_broken(dataset->wal)) {
         for (struct pending *pending = group; pending != NULL; pending = pending->next) {
-            take_back(dataset, pending);
+            take_back(pending);
         }
         dataset->logged = *before;
         note_refusal(dataset, err);
@@ -497,15 +680,18 @@ static void write_group(struct dataset *dataset, struct pending *group, struct i
     buf_clear(&dataset->scratch.places);
     buf_clear(&dataset->scratch.cols);
     buf_clear(&dataset->scratch.cells);
-    buf_clear(&dataset->scratch.hashes);
+    buf_clear(&dataset->scratch.placed);
+    known_set_clear(dataset->scratch.group);
     struct logged before = dataset->logged;
+    struct known_scope scope;
+    known_scope_pin(dataset, &scope);
     for (struct pending *pending = group; pending != NULL; pending = pending->next) {
-        pending->code = prepare(dataset, pending, &pending->err);
-        pending->hash_end = dataset->scratch.hashes.len;
+        pending->code = prepare(dataset, pending, &scope, io, &pending->err);
         if (pending->code != ERR_OK) {
-            take_back(dataset, pending);
+            take_back(pending);
         }
     }
+    known_scope_unpin(&scope);
     code = commit_group(dataset, group, io, &before, &err);
     if (code != ERR_OK) {
         fail_group(group, code, &err);
@@ -529,6 +715,7 @@ static void finish_group(struct dataset *dataset, struct pending *group)
         if (group->code == ERR_OK) {
             atomic_fetch_add(&dataset->accepted, group->accepted);
             atomic_fetch_add(&dataset->duplicates, group->duplicates);
+            atomic_fetch_add(&dataset->conflicts, group->conflicts);
             atomic_fetch_add(&dataset->rejected, group->rejected);
         }
         group->done(group->arg, group->batch, group->code, &group->err);

@@ -34,7 +34,13 @@ struct prop {
     };
 };
 
-enum receipt_status { RECEIPT_PENDING = 0, RECEIPT_ACCEPTED, RECEIPT_DUPLICATE, RECEIPT_REJECTED };
+enum receipt_status {
+    RECEIPT_PENDING = 0,
+    RECEIPT_ACCEPTED,
+    RECEIPT_DUPLICATE, /* this event is known: its id with the same name and properties */
+    RECEIPT_REJECTED,
+    RECEIPT_CONFLICT, /* its id is known with another name or other properties: it was kept out */
+};
 
 struct event {
     struct str event_id; /* empty: the writer gives a fresh UUID and stores it here */
@@ -44,7 +50,7 @@ struct event {
     int64_t time_ms;
     uint32_t prop_first, prop_count; /* into batch.props */
     enum receipt_status status;      /* REJECTED by the parser: the writer leaves it alone */
-    struct str reason;               /* of a rejection, for the receipt */
+    struct str reason;               /* of a rejection or a conflict, for the receipt */
     uint32_t line;                   /* place in the body, from 1 */
 };
 

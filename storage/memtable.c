@@ -274,10 +274,13 @@ enum err_code memtable_create(const struct schema *schema, uint64_t identity_ver
     ERR_TRY(rng_system(&seed, sizeof(seed), err));
     struct memtable *memtable = calloc(1, sizeof(*memtable));
     struct mem_dict *names = memtable == NULL ? NULL : mem_dict_create();
-    if (names == NULL) {
+    if (names == NULL || known_set_create(&memtable->known, err) != ERR_OK) {
+        mem_dict_free(names);
         free(memtable);
         return mem_no_memory(err);
     }
+    memtable->known_facts.arrival_min_ms = INT64_MAX;
+    memtable->known_facts.arrival_max_ms = INT64_MIN;
     atomic_init(&memtable->refs, 1);
     memtable->schema = schema;
     memtable->seed = seed;
@@ -336,6 +339,7 @@ void memtable_unref(struct memtable *memtable)
     }
     cvec_done(&memtable->dicts);
     mem_dict_free(memtable->names);
+    known_set_free(memtable->known);
     while (memtable->arena != NULL) {
         struct mem_arena_chunk *older = memtable->arena->older;
         mem_free(memtable->arena, memtable->arena->bytes_total);
@@ -546,6 +550,10 @@ enum err_code memtable_append(struct memtable *memtable, uint32_t shard_idx, uin
 
 void memtable_publish(struct memtable *memtable)
 {
+    /* The ids' memory is counted a group at a time: counting it is a walk over its parts. */
+    uint64_t known_bytes = known_set_bytes(memtable->known);
+    add_bytes(memtable, known_bytes - memtable->known_bytes);
+    memtable->known_bytes = known_bytes;
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         struct mem_shard *shard = &memtable->shards[i];
         /* release: pairs with memtable_counts; the rows and all their entries come before it */

@@ -10,8 +10,8 @@
  */
 #pragma once
 
-#include "storage/schema.h"
-#include "storage/source.h"
+#include "storage/known_set.h"
+#include "storage/payload.h"
 
 #define MEMTABLE_ROWS_MAX (SEG_BLOCKS_MAX * BLOCK_ROWS) /* so that every shard fits one segment */
 
@@ -30,6 +30,10 @@ enum err_code memtable_append(struct memtable *memtable, uint32_t shard, uint32_
                               const struct event_batch *batch, const struct event *event,
                               int64_t arrival_ms, const uint32_t *prop_cols,
                               struct err *err) ERR_MUST_CHECK;
+/* The row that was appended last, in this shard, has an event id with this key (known_set.h): from
+ * now on memtable_find_id knows it. */
+enum err_code memtable_know(struct memtable *memtable, uint32_t shard, uint64_t key,
+                            struct err *err) ERR_MUST_CHECK;
 void memtable_publish(struct memtable *memtable);
 uint64_t memtable_rows(const struct memtable *memtable); /* published, all shards */
 uint64_t memtable_bytes(const struct memtable *memtable);
@@ -45,3 +49,28 @@ enum err_code memtable_view(struct memtable *memtable, uint32_t shard, struct me
                             struct err *err) ERR_MUST_CHECK;
 void memtable_view_unref(struct memtable_view *view);
 const struct source *memtable_view_source(const struct memtable_view *view);
+
+/* ---- known event ids: by the writer; a memtable that takes no more rows, by anybody ---- */
+
+struct mem_place {
+    uint32_t shard, row;
+};
+void memtable_prefetch_id(const struct memtable *memtable, uint64_t key);
+/* The row with this event id, published or not; false where there is none. */
+bool memtable_find_id(const struct memtable *memtable, uint64_t key, struct str event_id,
+                      struct mem_place *ret);
+/* What the row says; it borrows from the memtable. */
+enum err_code memtable_payload(const struct memtable *memtable, struct mem_place place,
+                               struct arena *arena, struct payload *ret,
+                               struct err *err) ERR_MUST_CHECK;
+/* All of them by key. */
+struct mem_known {
+    uint64_t count;
+    int64_t arrival_min_ms, arrival_max_ms;
+    uint32_t subject_max;
+};
+struct mem_known memtable_known(const struct memtable *memtable);
+typedef enum err_code (*mem_known_fn)(void *arg, uint64_t key, uint32_t shard, uint32_t subject,
+                                      struct err *err);
+enum err_code memtable_known_sorted(const struct memtable *memtable, mem_known_fn fn, void *arg,
+                                    struct err *err) ERR_MUST_CHECK;

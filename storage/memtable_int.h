@@ -146,6 +146,9 @@ struct memtable {
     struct cvec dicts; /* struct mem_dict *_Atomic, by property */
     uint32_t dict_cap;
     _Atomic uint32_t dict_limit;
+    struct known_set *known; /* ref: row << 4 | shard */
+    struct mem_known known_facts;
+    uint64_t known_bytes; /* of `known`, as counted in bytes */
     struct mem_shard shards[SHARD_COUNT];
 };
 

@@ -30,6 +30,7 @@ void store_opts_default(struct store_opts *opts)
         .queue_bytes_max = 256ULL << 20,
         .flush_age_ms = 10 * 60 * 1000,
         .compact_in_background = true,
+        .fresh = {.dedup_window_ms = DEDUP_WINDOW_MS_DEFAULT},
     };
 }
 
@@ -450,7 +451,7 @@ static enum err_code create(struct store *store, struct str name, struct dataset
                                   .wal_floor = 1,
                                   .next_segment = 1,
                                   .watermark_ms = INT64_MIN,
-                                  .settings = {.dedup_window_ms = DEDUP_WINDOW_MS_DEFAULT}};
+                                  .settings = store->opts.fresh};
     snprintf(row.name, sizeof(row.name), STR_FMT, STR_ARG(name));
     ERR_TRY(rng_system(&row.seed, sizeof(row.seed), err));
     ERR_TRY(io_create(store->opts.io_kind, &io, err));

@@ -13,6 +13,7 @@
 #include "storage/base/pool.h"
 #include "storage/schema.h"
 #include "storage/segment.h"
+#include "storage/settings.h"
 
 struct store;
 struct dataset;
@@ -27,7 +28,8 @@ struct store_opts {
     uint64_t queue_bytes_max;   /* submitted and not yet written, per data set; default 256 MiB */
     uint64_t flush_age_ms;      /* a memtable older than this is flushed; default 10 min */
     bool compact_in_background; /* default true */
-    bool is_read_only;          /* inspect */
+    struct dataset_settings fresh; /* what a new data set begins with */
+    bool is_read_only;             /* inspect */
 };
 void store_opts_default(struct store_opts *opts);
 
@@ -63,7 +65,7 @@ typedef void (*dataset_done_fn)(void *arg, struct event_batch *batch, enum err_c
                                 const struct err *err);
 /* Hand a batch to the writer. ERR_BUSY when the queue or the memtables are full (the batch stays the
  * caller's); ERR_OK means `done` runs exactly once, on this or another thread, perhaps before this returns: with
- * ERR_OK every event has its status (ACCEPTED, DUPLICATE, REJECTED) and is durable and visible; with an error
+ * ERR_OK every event has its status (ACCEPTED, DUPLICATE, CONFLICT, REJECTED) and is durable and visible; with an error
  * none of the batch was acknowledged. `done` gets the batch back. It must not block. `io` is the calling thread's: the
  * caller may become the writer for a while (group commit: whoever comes first writes for all who wait). */
 enum err_code dataset_submit(struct dataset *dataset, struct event_batch *batch,
@@ -115,6 +117,10 @@ enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cance
 
 struct dataset_stats {
     uint64_t rows, memtable_rows, memtable_bytes, segments, segment_bytes, wal_bytes, subjects;
+    uint64_t id_runs, id_run_bytes; /* files of known event ids */
+    uint64_t known_hits,
+        known_misses; /* look-ups in segments they led to; those that found nothing */
+    uint64_t conflicts;
     uint64_t accepted, duplicates, rejected, commits, flushes, compactions, compacted_bytes;
     uint64_t queue_bytes, epoch;
     int64_t last_error_ms;

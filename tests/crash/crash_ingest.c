@@ -32,6 +32,7 @@
 static void options(struct store_opts *opts)
 {
     store_opts_default(opts);
+    opts->fresh.dedup_window_ms = 0; /* arrivals are of long ago */
     opts->io_kind = IO_POSIX;
     opts->block_cache_bytes = 16u << 20;
     opts->flush_rows = 700; /* so that kills hit flushes */

@@ -52,6 +52,7 @@ static void open_place(struct place *place)
     struct store_opts opts;
     struct recovery_report report;
     store_opts_default(&opts);
+    opts.fresh.dedup_window_ms = 0; /* arrivals are of long ago */
     opts.compact_in_background = false;
     opts.is_read_only = true;
     if (store_open(place->dir, &opts, &place->store, &report, &err) != ERR_OK ||
@@ -79,6 +80,7 @@ static void make_place(struct place *place)
     scenario_dir_make(place->dir);
     faultfs_begin(place->dir);
     store_opts_default(&opts);
+    opts.fresh.dedup_window_ms = 0; /* arrivals are of long ago */
     opts.compact_in_background = false;
     if (io_create(IO_POSIX, &io, &err) != ERR_OK ||
         store_open(place->dir, &opts, &store, &report, &err) != ERR_OK ||

@@ -74,6 +74,7 @@ static void say_wrong(struct life *life, const char *format, ...)
 static void options(struct store_opts *opts)
 {
     store_opts_default(opts);
+    opts->fresh.dedup_window_ms = 0; /* arrivals are of long ago */
     opts->io_kind = IO_POSIX;
     opts->block_cache_bytes = 4u << 20;
     opts->compact_in_background = false;

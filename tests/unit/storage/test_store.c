@@ -29,6 +29,7 @@ static int setup(void **state)
     struct bench *b = calloc(1, sizeof(*b));
     live_dir_make(b->dir);
     store_opts_default(&b->opts);
+    b->opts.fresh.dedup_window_ms = 0; /* arrivals are of long ago */
     b->opts.io_kind = IO_POSIX;
     b->opts.block_cache_bytes = 16u << 20;
     b->opts.compact_in_background = false;
