@@ -537,7 +537,13 @@ static enum err_code replay_record(void *arg, uint64_t seq, struct str payload, 
     ERR_TRY(record_decode(payload, dataset->ids, dataset->schema, opening->arena, &events, err));
     ERR_TRY(make_room(dataset, events.batch.event_count, err));
     ERR_TRY(ARENA_NEW(opening->arena, events.batch.event_count, &is_known, err));
-    ERR_TRY(find_known(opening, &events, is_known, err));
+    enum err_code code = find_known(opening, &events, is_known, err);
+    if (code == ERR_CORRUPT && atomic_load(&dataset->wants_runs) &&
+        !dataset->store->opts.is_read_only) { /* a run's damage, which shows when it is touched */
+        ERR_TRY(runs_remake(dataset, opening->io, err));
+        code = find_known(opening, &events, is_known, err);
+    }
+    ERR_TRY(code);
     for (uint32_t i = 0; i < events.batch.event_count; i++) {
         const struct event *event = &events.batch.events[i];
         const struct event_place *place = &events.places[i];

@@ -295,6 +295,8 @@ enum err_code runs_open(struct dataset *dataset, struct io *io, struct err *err)
 /* At the end of opening: make the runs where they are wanted, or where there are segments and none. */
 enum err_code runs_open_finish(struct dataset *dataset, struct io *io,
                                struct err *err) ERR_MUST_CHECK;
+/* Make all runs again from the segments. Under compact_lock, or while opening. */
+enum err_code runs_remake(struct dataset *dataset, struct io *io, struct err *err) ERR_MUST_CHECK;
 enum err_code runs_remove_orphans(struct dataset *dataset, struct io *io, uint64_t *ret_removed,
                                   struct err *err) ERR_MUST_CHECK;
 /* The run of a memtable's event ids, written and opened; *ret NULL where it has none. *ret_number is

@@ -475,8 +475,8 @@ static enum err_code note_number(void *arg, const struct catalog_run *run, struc
 }
 
 /* Of what the catalog lists now: runs that a flush adds meanwhile stand for segments that `version`
- * does not have, so they stay. Under compact_lock, or while opening. */
-static enum err_code remake_runs(struct dataset *dataset, struct io *io, struct err *err)
+ * does not have, so they stay. */
+enum err_code runs_remake(struct dataset *dataset, struct io *io, struct err *err)
 {
     CLEANUP(buf_freep) struct buf dropped = {0};
     struct remaking remaking = {.change = {.dataset = dataset, .io = io},
@@ -518,7 +518,7 @@ enum err_code runs_step(struct dataset *dataset, bool is_full, struct io *io, bo
     enum err_code code = ERR_OK;
     *ret_did = atomic_load(&dataset->wants_runs);
     if (*ret_did) {
-        code = remake_runs(dataset, io, err);
+        code = runs_remake(dataset, io, err);
     } else {
         struct version *version = version_pin(dataset);
         code = drop_old(dataset, version, io, ret_did, err);
@@ -599,7 +599,7 @@ enum err_code runs_open_finish(struct dataset *dataset, struct io *io, struct er
     if (dataset->version->run_count == 0 && has_rows_in_window(dataset)) {
         atomic_store(&dataset->wants_runs, true);
     }
-    return atomic_load(&dataset->wants_runs) ? remake_runs(dataset, io, err) : ERR_OK;
+    return atomic_load(&dataset->wants_runs) ? runs_remake(dataset, io, err) : ERR_OK;
 }
 
 static bool is_live_run(const struct version *version, const char *name)

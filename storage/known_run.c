@@ -28,8 +28,8 @@
  *                     places          4 + b bits of each: shard << b | subject >> s
  *                     zeroes          up to a multiple of 8
  *
- * Integers are little-endian. A page holds about 256 entries, so its highs are one cache line, and a
- * look-up touches about four: directory, highs, lows, place. Highs and lows are the representation
+ * Integers are little-endian. A page holds 256 to 512 entries, so its highs are two cache lines, and
+ * a look-up touches about four: directory, highs, lows, place. Highs and lows are the representation
  * of Elias and Fano: r - log2(m) + 2 bits an entry. The directory is checked when the run is opened,
  * a page when it is first touched; both together cover every byte.
  */
@@ -49,7 +49,7 @@
 #define RUN_VERSION      1u
 #define HEADER_BYTES     64u
 #define PAGE_HEAD_BYTES  16u
-#define PAGE_ENTRIES     256u /* about */
+#define PAGE_ENTRIES     512u /* at most, about */
 #define PAGE_COUNT_MAX   65535u
 #define PAGE_BITS_MAX    32u
 #define SHARD_BITS       4u
