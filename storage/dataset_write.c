@@ -531,6 +531,9 @@ static enum err_code append_rows(struct dataset *dataset, const struct pending *
         if (event->status != RECEIPT_ACCEPTED) {
             continue;
         }
+        if (i + AHEAD < batch->event_count && batch->events[i + AHEAD].status == RECEIPT_ACCEPTED) {
+            memtable_prefetch_id(dataset->active, places[i + AHEAD].key);
+        }
         ERR_TRY(memtable_append(dataset->active, places[i].shard, places[i].subject, batch, event,
                                 batch->arrival_ms, cols + event->prop_first, err));
         ERR_TRY(memtable_know(dataset->active, places[i].shard, places[i].key, err));
