@@ -656,7 +656,9 @@ static enum err_code open_parts(struct opening *opening, struct err *err)
         ERR_TRY(make_dirs(dataset, opening->io, err));
     }
     ERR_TRY(schema_create(&dataset->schema, err));
-    ERR_TRY(known_set_create(&dataset->scratch.group, err));
+    for (uint32_t i = 0; i < COUNT_OF(dataset->groups); i++) {
+        ERR_TRY(known_set_create(&dataset->groups[i].known, err));
+    }
     ERR_TRY(memtable_create(dataset->schema, dataset->identity_version, &dataset->active, err));
     snprintf(path, sizeof(path), "%s/ids.log", dataset->dir);
     ERR_TRY(ids_open(opening->io, path, dataset->row.seed, dataset->row.ids, is_read_only,
@@ -685,6 +687,7 @@ static struct dataset *dataset_create(struct store *store, const struct catalog_
     dataset->row = *row;
     dataset->identity_version = row->identity_version;
     dataset->limits = compact_limits_default();
+    dataset->group_start_bytes = GROUP_START_BYTES;
     dataset->watermark_ms = INT64_MIN;
     snprintf(dataset->name, sizeof(dataset->name), "%s", row->name);
     snprintf(dataset->zone, sizeof(dataset->zone), "%s", row->zone);
@@ -738,12 +741,15 @@ void dataset_free(struct dataset *dataset)
     wal_close(dataset->wal);
     ids_close(dataset->ids);
     schema_free(dataset->schema);
-    buf_done(&dataset->scratch.places);
-    buf_done(&dataset->scratch.cols);
-    buf_done(&dataset->scratch.cells);
-    buf_done(&dataset->scratch.placed);
-    known_set_free(dataset->scratch.group);
-    buf_done(&dataset->scratch.record);
+    for (uint32_t i = 0; i < COUNT_OF(dataset->groups); i++) {
+        struct group *group = &dataset->groups[i];
+        buf_done(&group->places);
+        buf_done(&group->cols);
+        buf_done(&group->cells);
+        buf_done(&group->placed);
+        known_set_free(group->known);
+    }
+    buf_done(&dataset->record);
     pthread_mutex_destroy(&dataset->queue_lock);
     pthread_cond_destroy(&dataset->writer_free);
     pthread_mutex_destroy(&dataset->state_lock);

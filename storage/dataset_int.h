@@ -35,6 +35,7 @@
 
 #define DATASET_PATH_BYTES 4096
 #define FROZEN_MAX         8u /* slots; replay may fill them all */
+#define GROUP_START_BYTES  ((uint64_t)1 << 20)
 #define FROZEN_BUSY        4u /* the writer freezes no more than this many */
 
 /* An open segment. Shared: reference counted by versions. */
@@ -70,15 +71,18 @@ struct frozen {
     uint32_t column_count;
 };
 
-struct pending { /* a batch in the queue */
+struct group;
+
+struct pending { /* a batch in the queue, then in a group */
     struct pending *next;
     struct event_batch *batch;
     dataset_done_fn done;
     void *arg;
     enum err_code code; /* of preparing it */
     struct err err;
+    struct group *group;
     uint32_t accepted, duplicates, conflicts, rejected;
-    size_t place_first, col_first, count_first; /* into the writer's scratch */
+    size_t place_first, col_first, count_first; /* into the group's arrays */
     bool is_placed;
 };
 
@@ -87,20 +91,32 @@ struct placed {
     uint32_t event;
 };
 
-struct writer_scratch {
-    struct buf places;       /* struct event_place, by event */
-    struct buf cols;         /* u32, by property */
-    struct buf cells;        /* struct col_cell, by (name, type) of one batch */
-    struct buf placed;       /* struct placed, by number in `group` */
-    struct known_set *group; /* event ids of the group in hand; those of a failed batch are dead */
-    struct buf record;
-};
-
 /* What records of the log have given: later ones need not say it again. */
 struct logged {
     uint64_t ids;
     uint32_t cols;
     uint32_t subjects[SHARD_COUNT];
+};
+
+/* Where event ids are known, pinned: the memtables (the active one last) and the runs with the
+ * segments that they stand for, of one moment. */
+struct known_scope {
+    struct memtable *memtables[FROZEN_MAX + 1];
+    uint32_t memtable_count;
+    struct version *version;
+};
+
+/* Batches that are committed together. Two take turns: one is gathered while the other is synced. */
+struct group {
+    struct pending *head, *tail;
+    uint64_t events, bytes;
+    struct logged before, after; /* what the log has given without it, and with it */
+    struct known_scope scope;    /* pinned while it is gathered */
+    struct buf places;           /* struct event_place, by event */
+    struct buf cols;             /* u32, by property */
+    struct buf cells;            /* struct col_cell, by (name, type) of one batch */
+    struct buf placed;           /* struct placed, by number in `known` */
+    struct known_set *known;     /* its event ids; those of a failed batch are dead */
 };
 
 struct dataset {
@@ -121,7 +137,10 @@ struct dataset {
     bool has_writer;
 
     /* writer only */
-    struct writer_scratch scratch;
+    struct group groups[2];
+    uint64_t
+        group_start_bytes; /* so much is gathered before a sync begins when none is under way */
+    struct buf record;
     struct rng rng;
     struct logged logged;
 
@@ -250,13 +269,6 @@ void store_wake(struct store *store);
 
 /* ---- dataset_known.c ---- */
 
-/* Where event ids are known, pinned: the memtables (the active one last) and the runs with the
- * segments that they stand for, of one moment. */
-struct known_scope {
-    struct memtable *memtables[FROZEN_MAX + 1];
-    uint32_t memtable_count;
-    struct version *version;
-};
 void known_scope_pin(struct dataset *dataset, struct known_scope *ret);
 void known_scope_unpin(struct known_scope *scope);
 

@@ -1,12 +1,21 @@
 /* storage/dataset_write.c - the writer: from a queue of batches to durable, visible rows.
  *
  * Group commit by leader and followers: whoever finds no writer becomes it and serves the queue until it is
- * empty; everybody else leaves the batch and goes. One group is
+ * empty; everybody else leaves the batch and goes. While the disk syncs one group the writer gathers the
+ * next; a group is launched as soon as none is under way, so it holds what came in the time of a sync.
+ *
+ *    writer   gather A | launch A, gather B ........ | land A, launch B, gather A | ...
+ *    disk              | sync A ..................... |            sync B ......... |
+ *
+ * One group is
  *
  *    prepare each batch   known event ids kept out, ids to subjects, properties to columns, one record
  *    one write, one fdatasync for all records
  *    append to the memtable, publish all of it at once (a snapshot sees the whole group or nothing)
  *    call back
+ *
+ * A group that is gathered while another is under way is prepared as if that one had landed: its event
+ * ids are looked for in both. Should the sync fail, the log is broken and both fail.
  *
  * An event is looked for among those of the group, in the memtables, and in the runs of what was
  * flushed; the few whose key is in a run are resolved together after the others, in their order
@@ -208,7 +217,7 @@ static enum err_code check_event(const struct event *event, struct err *err)
 static enum err_code accept_event(struct placing *placing, uint32_t idx, struct err *err)
 {
     struct dataset *dataset = placing->dataset;
-    struct writer_scratch *scratch = &dataset->scratch;
+    struct group *group = placing->pending->group;
     struct event_batch *batch = placing->batch;
     struct event *event = &batch->events[idx];
     struct event_place *place = &placing->places[idx];
@@ -218,10 +227,10 @@ static enum err_code accept_event(struct placing *placing, uint32_t idx, struct 
                     has_user ? event->user_id : event->anonymous_id, &place->shard, &place->subject,
                     err));
     struct placed placed = {.pending = placing->pending, .event = idx};
-    uint32_t number = (uint32_t)(scratch->placed.len / sizeof(placed));
-    buf_append(&scratch->placed, &placed, sizeof(placed));
-    ERR_TRY(buf_check(&scratch->placed, err));
-    ERR_TRY(known_set_add(scratch->group, place->key, number, err));
+    uint32_t number = (uint32_t)(group->placed.len / sizeof(placed));
+    buf_append(&group->placed, &placed, sizeof(placed));
+    ERR_TRY(buf_check(&group->placed, err));
+    ERR_TRY(known_set_add(group->known, place->key, number, err));
     for (uint32_t i = 0; i < event->prop_count; i++) {
         const struct prop *prop = &batch->props[event->prop_first + i];
         placing->cells[prop->name_idx * 5 + (uint32_t)prop->type - 1].count++;
@@ -265,13 +274,13 @@ static enum err_code own_payload(struct placing *placing, const struct event *ev
 }
 
 /* Accepted in the group in hand, this batch or an earlier one; not yet in the memtable. */
-static const struct placed *find_in_group(const struct dataset *dataset, uint64_t key,
+static const struct placed *find_in_group(const struct group *group, uint64_t key,
                                           struct str event_id)
 {
-    const struct placed *placed = (const struct placed *)(const void *)dataset->scratch.placed.ptr;
+    const struct placed *placed = (const struct placed *)(const void *)group->placed.ptr;
     uint32_t at = 0;
     uint32_t number = 0;
-    while (known_set_next(dataset->scratch.group, key, &at, &number)) {
+    while (known_set_next(group->known, key, &at, &number)) {
         const struct event *event = &placed[number].pending->batch->events[placed[number].event];
         if (event->status == RECEIPT_ACCEPTED && str_eq(event->event_id, event_id)) {
             return &placed[number];
@@ -280,12 +289,20 @@ static const struct placed *find_in_group(const struct dataset *dataset, uint64_
     return NULL;
 }
 
+/* In either group: one that is not in use is empty. */
+static const struct placed *find_in_groups(const struct dataset *dataset, uint64_t key,
+                                           struct str event_id)
+{
+    const struct placed *placed = find_in_group(&dataset->groups[0], key, event_id);
+    return placed != NULL ? placed : find_in_group(&dataset->groups[1], key, event_id);
+}
+
 static enum err_code judge_by_group(struct placing *placing, struct event *event,
                                     const struct placed *placed, struct err *err)
 {
     const struct event_batch *batch = placed->pending->batch;
     const struct event *other = &batch->events[placed->event];
-    const uint32_t *cols = (const uint32_t *)(const void *)placing->dataset->scratch.cols.ptr +
+    const uint32_t *cols = (const uint32_t *)(const void *)placed->pending->group->cols.ptr +
                            placed->pending->col_first;
     struct payload own, theirs;
     ERR_TRY(own_payload(placing, event, &own, err));
@@ -299,7 +316,7 @@ static enum err_code judge_by_memory(struct placing *placing, uint32_t idx, stru
 {
     struct event *event = &placing->batch->events[idx];
     uint64_t key = placing->places[idx].key;
-    const struct placed *placed = find_in_group(placing->dataset, key, event->event_id);
+    const struct placed *placed = find_in_groups(placing->dataset, key, event->event_id);
     if (placed != NULL) {
         return judge_by_group(placing, event, placed, err);
     }
@@ -390,7 +407,8 @@ static void hash_ahead(struct placing *placing, uint32_t begin, uint32_t end)
     for (uint32_t i = begin; i < end; i++) {
         uint64_t key = known_key(placing->batch->events[i].event_id, seed);
         placing->places[i].key = key;
-        known_set_prefetch(placing->dataset->scratch.group, key);
+        known_set_prefetch(placing->dataset->groups[0].known, key);
+        known_set_prefetch(placing->dataset->groups[1].known, key);
         for (uint32_t k = 0; k < placing->scope->memtable_count; k++) {
             memtable_prefetch_id(placing->scope->memtables[k], key);
         }
@@ -454,7 +472,7 @@ static enum err_code append_record(struct dataset *dataset, struct pending *pend
         .schema = dataset->schema,
         .first_col = dataset->logged.cols,
     };
-    struct buf *record = &dataset->scratch.record;
+    struct buf *record = &dataset->record;
     uint64_t seq = 0;
     buf_clear(record);
     record_encode(record, &source);
@@ -468,18 +486,18 @@ static enum err_code append_record(struct dataset *dataset, struct pending *pend
     return ERR_OK;
 }
 
-static enum err_code prepare(struct dataset *dataset, struct pending *pending,
-                             const struct known_scope *scope, struct io *io, struct err *err)
+static enum err_code prepare(struct dataset *dataset, struct pending *pending, struct io *io,
+                             struct err *err)
 {
     struct event_batch *batch = pending->batch;
-    struct writer_scratch *scratch = &dataset->scratch;
+    struct group *group = pending->group;
     struct event_place *places =
-        scratch_take(&scratch->places, batch->event_count, sizeof(*places), &pending->place_first);
+        scratch_take(&group->places, batch->event_count, sizeof(*places), &pending->place_first);
     uint32_t *cols =
-        scratch_take(&scratch->cols, batch->prop_count, sizeof(*cols), &pending->col_first);
+        scratch_take(&group->cols, batch->prop_count, sizeof(*cols), &pending->col_first);
     size_t cell_count = (size_t)batch->name_count * 5;
     struct col_cell *cells =
-        scratch_take(&scratch->cells, cell_count, sizeof(*cells), &pending->count_first);
+        scratch_take(&group->cells, cell_count, sizeof(*cells), &pending->count_first);
     if (places == NULL || cols == NULL || cells == NULL) {
         return no_memory(err);
     }
@@ -490,7 +508,7 @@ static enum err_code prepare(struct dataset *dataset, struct pending *pending,
     struct placing placing = {.dataset = dataset,
                               .pending = pending,
                               .batch = batch,
-                              .scope = scope,
+                              .scope = &group->scope,
                               .io = io,
                               .cells = cells,
                               .cols = cols,
@@ -522,10 +540,9 @@ static enum err_code append_rows(struct dataset *dataset, const struct pending *
 {
     const struct event_batch *batch = pending->batch;
     const struct event_place *places =
-        (const struct event_place *)(const void *)dataset->scratch.places.ptr +
-        pending->place_first;
+        (const struct event_place *)(const void *)pending->group->places.ptr + pending->place_first;
     const uint32_t *cols =
-        (const uint32_t *)(const void *)dataset->scratch.cols.ptr + pending->col_first;
+        (const uint32_t *)(const void *)pending->group->cols.ptr + pending->col_first;
     for (uint32_t i = 0; i < batch->event_count; i++) {
         const struct event *event = &batch->events[i];
         if (event->status != RECEIPT_ACCEPTED) {
@@ -540,7 +557,7 @@ static enum err_code append_rows(struct dataset *dataset, const struct pending *
         *watermark_ms = MAX_OF(*watermark_ms, MIN_OF(event->time_ms, batch->arrival_ms));
     }
     const struct col_cell *cells =
-        (const struct col_cell *)(const void *)dataset->scratch.cells.ptr + pending->count_first;
+        (const struct col_cell *)(const void *)pending->group->cells.ptr + pending->count_first;
     for (size_t i = 0; i < (size_t)batch->name_count * 5; i++) {
         if (cells[i].count > 0) {
             schema_count_values(dataset->schema, cells[i].col, cells[i].count);
@@ -549,10 +566,11 @@ static enum err_code append_rows(struct dataset *dataset, const struct pending *
     return ERR_OK;
 }
 
-static enum err_code append_group(struct dataset *dataset, struct pending *group, struct err *err)
+static enum err_code append_group(struct dataset *dataset, const struct group *group,
+                                  struct err *err)
 {
     int64_t watermark_ms = INT64_MIN;
-    for (struct pending *pending = group; pending != NULL; pending = pending->next) {
+    for (struct pending *pending = group->head; pending != NULL; pending = pending->next) {
         if (pending->is_placed && pending->accepted > 0) {
             ERR_TRY(append_rows(dataset, pending, &watermark_ms, err));
         }
@@ -561,7 +579,7 @@ static enum err_code append_group(struct dataset *dataset, struct pending *group
     memtable_publish(dataset->active);
     dataset->epoch = wal_last_seq(dataset->wal);
     dataset->watermark_ms = MAX_OF(dataset->watermark_ms, watermark_ms);
-    memcpy(dataset->subjects, dataset->logged.subjects, sizeof(dataset->subjects));
+    memcpy(dataset->subjects, group->after.subjects, sizeof(dataset->subjects));
     if (dataset->active_since_us == 0 && memtable_rows(dataset->active) > 0) {
         dataset->active_since_us = clock_mono_us();
     }
@@ -598,36 +616,7 @@ enum err_code dataset_freeze(struct dataset *dataset, struct io *io, struct err 
     return ERR_OK;
 }
 
-/* ---- one group ---- */
-
-static enum err_code make_room(struct dataset *dataset, const struct pending *group, struct io *io,
-                               struct err *err)
-{
-    uint64_t events = 0;
-    for (; group != NULL; group = group->next) {
-        events += group->batch->event_count;
-    }
-    if (memtable_rows(dataset->active) + events <= MEMTABLE_ROWS_MAX) {
-        return ERR_OK;
-    }
-    if (events > MEMTABLE_ROWS_MAX) {
-        return err_set(err, ERR_LIMIT, "%" PRIu64 " events at once, at most %u", events,
-                       MEMTABLE_ROWS_MAX);
-    }
-    atomic_store(&dataset->wants_flush, true);
-    store_wake(dataset->store);
-    return dataset_freeze(dataset, io, err);
-}
-
-static void fail_group(struct pending *group, enum err_code code, const struct err *err)
-{
-    for (; group != NULL; group = group->next) {
-        if (group->code == ERR_OK) {
-            group->code = code;
-            group->err = *err;
-        }
-    }
-}
+/* ---- groups ---- */
 
 bool dataset_is_broken(struct dataset *dataset, struct err *err)
 {
@@ -644,137 +633,212 @@ bool dataset_is_broken(struct dataset *dataset, struct err *err)
     return broken;
 }
 
-/* Make the prepared batches durable and visible. */
-static enum err_code commit_group(struct dataset *dataset, struct pending *group, struct io *io,
-                                  const struct logged *before, struct err *err)
+static void finish_pending(struct dataset *dataset, struct pending *pending)
 {
-    enum err_code code = wal_commit(dataset->wal, io, err);
-    if (code != ERR_OK && !wal_is_broken(dataset->wal)) {
-        for (struct pending *pending = group; pending != NULL; pending = pending->next) {
-            take_back(pending);
-        }
-        dataset->logged = *before;
-        note_refusal(dataset, err);
-        return code;
+    if (pending->code == ERR_OK) {
+        atomic_fetch_add(&dataset->accepted, pending->accepted);
+        atomic_fetch_add(&dataset->duplicates, pending->duplicates);
+        atomic_fetch_add(&dataset->conflicts, pending->conflicts);
+        atomic_fetch_add(&dataset->rejected, pending->rejected);
     }
-    if (code == ERR_OK) {
-        code = append_group(dataset, group, err);
-    }
-    if (code != ERR_OK) {
-        dataset_break(dataset, err);
-        return code;
-    }
-    note_refusal(dataset, NULL);
-    return ERR_OK;
+    pending->done(pending->arg, pending->batch, pending->code, &pending->err);
+    free(pending);
 }
 
-static void write_group(struct dataset *dataset, struct pending *group, struct io *io)
+/* Give all batches back: with `code` those that nothing was wrong with so far. */
+static void finish_group(struct dataset *dataset, struct group *group, enum err_code code,
+                         const struct err *err)
 {
-    struct err err = {0};
-    if (dataset_is_broken(dataset, &err)) {
-        fail_group(group, err.code, &err);
-        return;
+    buf_clear(&group->placed);
+    known_set_clear(group->known);
+    struct pending *pending = TAKE(group->head);
+    group->tail = NULL;
+    group->events = group->bytes = 0;
+    while (pending != NULL) {
+        struct pending *next = pending->next;
+        if (pending->code == ERR_OK && code != ERR_OK) {
+            pending->code = code;
+            pending->err = *err;
+        }
+        finish_pending(dataset, pending);
+        pending = next;
     }
-    enum err_code code = make_room(dataset, group, io, &err);
-    if (code != ERR_OK) {
-        fail_group(group, code, &err);
-        return;
+}
+
+/* Nothing is under way when there is need for it: freezing takes what is published and no more. */
+static enum err_code make_room(struct dataset *dataset, const struct event_batch *batch,
+                               struct io *io, struct err *err)
+{
+    if (memtable_rows(dataset->active) + batch->event_count <= MEMTABLE_ROWS_MAX) {
+        return ERR_OK;
     }
-    buf_clear(&dataset->scratch.places);
-    buf_clear(&dataset->scratch.cols);
-    buf_clear(&dataset->scratch.cells);
-    buf_clear(&dataset->scratch.placed);
-    known_set_clear(dataset->scratch.group);
-    struct logged before = dataset->logged;
-    struct known_scope scope;
-    known_scope_pin(dataset, &scope);
-    for (struct pending *pending = group; pending != NULL; pending = pending->next) {
-        pending->code = prepare(dataset, pending, &scope, io, &pending->err);
+    atomic_store(&dataset->wants_flush, true);
+    store_wake(dataset->store);
+    return dataset_freeze(dataset, io, err);
+}
+
+static void group_begin(struct dataset *dataset, struct group *group)
+{
+    buf_clear(&group->places);
+    buf_clear(&group->cols);
+    buf_clear(&group->cells);
+    group->before = dataset->logged;
+    known_scope_pin(dataset, &group->scope);
+}
+
+/* May the batch join the group, with `flying` under way? A batch too large for all bounds goes alone. */
+static bool may_join(const struct dataset *dataset, const struct group *group,
+                     const struct group *flying, const struct event_batch *batch, struct io *io)
+{
+    uint64_t events = group->events + (flying == NULL ? 0 : flying->events);
+    bool is_full = memtable_rows(dataset->active) + events + batch->event_count > MEMTABLE_ROWS_MAX;
+    if (group->head == NULL) {
+        return flying == NULL || !is_full;
+    }
+    bool is_time = flying == NULL ? group->bytes >= dataset->group_start_bytes
+                                  : wal_commit_is_done(dataset->wal, io);
+    return !is_full && !is_time && group->bytes + batch->bytes <= GROUP_BYTES_MAX;
+}
+
+/* The next batch for the group; NULL where there is none, or it must wait. */
+static struct pending *take_pending(struct dataset *dataset, const struct group *group,
+                                    const struct group *flying, struct io *io)
+{
+    pthread_mutex_lock(&dataset->queue_lock);
+    struct pending *pending = dataset->writers_waiting > 0 ? NULL : dataset->queue_head;
+    if (pending != NULL && !may_join(dataset, group, flying, pending->batch, io)) {
+        pending = NULL;
+    }
+    if (pending != NULL) {
+        dataset->queue_head = pending->next;
+        if (dataset->queue_head == NULL) {
+            dataset->queue_tail = NULL;
+        }
+        dataset->queue_bytes -= pending->batch->bytes;
+        pending->next = NULL;
+    }
+    pthread_mutex_unlock(&dataset->queue_lock);
+    return pending;
+}
+
+static void group_add(struct group *group, struct pending *pending)
+{
+    if (group->tail == NULL) {
+        group->head = pending;
+    } else {
+        group->tail->next = pending;
+    }
+    group->tail = pending;
+    group->events += pending->batch->event_count;
+    group->bytes += pending->batch->bytes;
+    pending->group = group;
+}
+
+/* Prepare what waits. False: nothing did. */
+static bool gather(struct dataset *dataset, struct group *group, const struct group *flying,
+                   struct io *io)
+{
+    struct pending *pending = NULL;
+    while ((pending = take_pending(dataset, group, flying, io)) != NULL) {
+        if (group->head == NULL) {
+            if (dataset_is_broken(dataset, &pending->err)) {
+                pending->code = pending->err.code;
+            } else {
+                pending->code = make_room(dataset, pending->batch, io, &pending->err);
+            }
+            if (pending->code != ERR_OK) {
+                finish_pending(dataset, pending);
+                continue;
+            }
+            group_begin(dataset, group);
+        }
+        group_add(group, pending);
+        pending->code = prepare(dataset, pending, io, &pending->err);
         if (pending->code != ERR_OK) {
             take_back(pending);
         }
     }
-    known_scope_unpin(&scope);
-    code = commit_group(dataset, group, io, &before, &err);
-    if (code != ERR_OK) {
-        fail_group(group, code, &err);
-        return;
+    if (group->head == NULL) {
+        return false;
     }
-    atomic_fetch_add(&dataset->commits, 1);
-    atomic_store(&dataset->wal_bytes, wal_bytes(dataset->wal));
-    dataset_count_memtables(dataset);
-    const struct store_opts *opts = &dataset->store->opts;
-    if (memtable_rows(dataset->active) >= opts->flush_rows ||
-        memtable_bytes(dataset->active) >= opts->flush_bytes) {
-        atomic_store(&dataset->wants_flush, true);
-        store_wake(dataset->store);
-    }
+    group->after = dataset->logged;
+    known_scope_unpin(&group->scope);
+    return true;
 }
 
-static void finish_group(struct dataset *dataset, struct pending *group)
+/* Write the group and begin to sync it. False: it failed, and was given back. */
+static bool launch(struct dataset *dataset, struct group *group, struct io *io)
 {
-    while (group != NULL) {
-        struct pending *next = group->next;
-        if (group->code == ERR_OK) {
-            atomic_fetch_add(&dataset->accepted, group->accepted);
-            atomic_fetch_add(&dataset->duplicates, group->duplicates);
-            atomic_fetch_add(&dataset->conflicts, group->conflicts);
-            atomic_fetch_add(&dataset->rejected, group->rejected);
-        }
-        group->done(group->arg, group->batch, group->code, &group->err);
-        free(group);
-        group = next;
+    struct err err = {0};
+    enum err_code code = wal_commit_begin(dataset->wal, io, &err);
+    if (code == ERR_OK) {
+        return true;
     }
+    if (wal_is_broken(dataset->wal)) {
+        dataset_break(dataset, &err);
+    } else {
+        for (struct pending *pending = group->head; pending != NULL; pending = pending->next) {
+            take_back(pending);
+        }
+        dataset->logged = group->before;
+        note_refusal(dataset, &err);
+    }
+    finish_group(dataset, group, code, &err);
+    return false;
+}
+
+/* Make the group visible once it is durable. */
+static void land(struct dataset *dataset, struct group *group, struct io *io)
+{
+    struct err err = {0};
+    enum err_code code = wal_commit_end(dataset->wal, io, &err);
+    if (code == ERR_OK) {
+        code = append_group(dataset, group, &err);
+    }
+    if (code != ERR_OK) {
+        dataset_break(dataset, &err);
+    } else {
+        note_refusal(dataset, NULL);
+        atomic_fetch_add(&dataset->commits, 1);
+        atomic_store(&dataset->wal_bytes, wal_bytes(dataset->wal));
+        dataset_count_memtables(dataset);
+        const struct store_opts *opts = &dataset->store->opts;
+        if (memtable_rows(dataset->active) >= opts->flush_rows ||
+            memtable_bytes(dataset->active) >= opts->flush_bytes) {
+            atomic_store(&dataset->wants_flush, true);
+            store_wake(dataset->store);
+        }
+    }
+    finish_group(dataset, group, code, &err);
 }
 
 /* ---- the queue ---- */
 
-/* Take a group off the queue: batches in order, up to GROUP_BYTES_MAX and MEMTABLE_ROWS_MAX together. */
-static struct pending *take_group(struct dataset *dataset)
+/* Stop being the writer, unless there is something to do. */
+static bool retire(struct dataset *dataset)
 {
-    struct pending *first = dataset->queue_head;
-    struct pending *last = NULL;
-    uint64_t bytes = 0;
-    uint64_t events = 0;
-    for (struct pending *pending = first; pending != NULL; pending = pending->next) {
-        bytes += pending->batch->bytes;
-        events += pending->batch->event_count;
-        if (last != NULL && (bytes > GROUP_BYTES_MAX || events > MEMTABLE_ROWS_MAX)) {
-            bytes -= pending->batch->bytes;
-            break;
-        }
-        last = pending;
+    pthread_mutex_lock(&dataset->queue_lock);
+    bool is_idle = dataset->queue_head == NULL || dataset->writers_waiting > 0;
+    if (is_idle) {
+        dataset->has_writer = false;
+        pthread_cond_broadcast(&dataset->writer_free);
     }
-    if (last != NULL) {
-        dataset->queue_head = last->next;
-        last->next = NULL;
-        if (dataset->queue_head == NULL) {
-            dataset->queue_tail = NULL;
-        }
-        dataset->queue_bytes -= bytes;
-    }
-    return first;
+    pthread_mutex_unlock(&dataset->queue_lock);
+    return is_idle;
 }
 
 /* Serve the queue as the writer, until it is empty or a background job asks for its turn. */
 static void serve(struct dataset *dataset, struct io *io)
 {
-    for (;;) {
-        pthread_mutex_lock(&dataset->queue_lock);
-        struct pending *group = NULL;
-        if (dataset->writers_waiting == 0) {
-            group = take_group(dataset);
+    struct group *flying = NULL;
+    do {
+        struct group *group = &dataset->groups[flying == &dataset->groups[0] ? 1 : 0];
+        bool is_gathered = gather(dataset, group, flying, io);
+        if (flying != NULL) {
+            land(dataset, flying, io);
         }
-        if (group == NULL) {
-            dataset->has_writer = false;
-            pthread_cond_broadcast(&dataset->writer_free);
-            pthread_mutex_unlock(&dataset->queue_lock);
-            return;
-        }
-        pthread_mutex_unlock(&dataset->queue_lock);
-        write_group(dataset, group, io);
-        finish_group(dataset, group);
-    }
+        flying = is_gathered && launch(dataset, group, io) ? group : NULL;
+    } while (flying != NULL || !retire(dataset));
 }
 
 void dataset_writer_acquire(struct dataset *dataset)

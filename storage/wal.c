@@ -57,6 +57,9 @@ struct wal {
     uint64_t last_seq;    /* of the last record appended */
     uint64_t committed_seq;
     struct buf group;
+    bool
+        is_flying; /* between wal_commit_begin and wal_commit_end: written and not yet synced are */
+    uint64_t flying_bytes, flying_seq; /* so many bytes behind file_off, up to this record */
     bool is_broken;
     struct err why;
 };
@@ -436,7 +439,7 @@ enum err_code wal_append(struct wal *wal, struct str payload, uint64_t *ret_seq,
 void wal_discard(struct wal *wal)
 {
     buf_clear(&wal->group);
-    wal->last_seq = wal->committed_seq;
+    wal->last_seq = wal->is_flying ? wal->flying_seq : wal->committed_seq;
 }
 
 /* A write behind the last commit failed, as `err` says: make it as if it had not been tried. */
@@ -451,28 +454,55 @@ static enum err_code cut_back(struct wal *wal, struct io *io, struct err *err)
     return err->code;
 }
 
-enum err_code wal_commit(struct wal *wal, struct io *io, struct err *err)
+enum err_code wal_commit_begin(struct wal *wal, struct io *io, struct err *err)
 {
     ERR_TRY(check_whole(wal, err));
+    ASSERT(!wal->is_flying);
     if (wal->group.len == 0) {
         return ERR_OK;
     }
     if (io_write(io, wal->file, wal->file_off, wal->group.ptr, wal->group.len, err) != ERR_OK) {
         return cut_back(wal, io, err);
     }
-    if (io_sync(io, wal->file, err) != ERR_OK) {
+    if (io_sync_begin(io, wal->file, err) != ERR_OK) {
         return break_log(wal, err);
     }
-    wal->file_off += wal->group.len;
-    wal->committed_seq = wal->last_seq;
+    wal->is_flying = true;
+    wal->flying_bytes = wal->group.len;
+    wal->flying_seq = wal->last_seq;
     buf_clear(&wal->group);
     return ERR_OK;
+}
+
+bool wal_commit_is_done(const struct wal *wal, struct io *io)
+{
+    return !wal->is_flying || io_sync_is_done(io);
+}
+
+enum err_code wal_commit_end(struct wal *wal, struct io *io, struct err *err)
+{
+    if (!wal->is_flying) {
+        return check_whole(wal, err);
+    }
+    wal->is_flying = false;
+    if (io_sync_end(io, err) != ERR_OK) {
+        return break_log(wal, err);
+    }
+    wal->file_off += wal->flying_bytes;
+    wal->committed_seq = wal->flying_seq;
+    return ERR_OK;
+}
+
+enum err_code wal_commit(struct wal *wal, struct io *io, struct err *err)
+{
+    ERR_TRY(wal_commit_begin(wal, io, err));
+    return wal_commit_end(wal, io, err);
 }
 
 enum err_code wal_probe(struct wal *wal, struct io *io, struct err *err)
 {
     ERR_TRY(check_whole(wal, err));
-    ASSERT(wal->group.len == 0);
+    ASSERT(wal->group.len == 0 && !wal->is_flying);
     uint8_t *zeroes = calloc(1, PROBE_BYTES);
     if (zeroes == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for %u bytes of log", PROBE_BYTES);
@@ -497,7 +527,7 @@ bool wal_is_broken(const struct wal *wal)
 enum err_code wal_rotate(struct wal *wal, struct io *io, uint64_t *ret_file, struct err *err)
 {
     ERR_TRY(check_whole(wal, err));
-    ASSERT(wal->group.len == 0);
+    ASSERT(wal->group.len == 0 && !wal->is_flying);
     if (start_file(wal, io, wal->last_file + 1, err) != ERR_OK) {
         /* A half-made next file would make the one in hand an earlier file, where a torn tail is
          * damage. Where it can be taken back (a full disk), the log goes on as it was. */

@@ -38,7 +38,7 @@ static inline void wal_closep(struct wal **wal)
 {
     wal_close(*wal);
 }
-/* Forget the records gathered since the last commit. */
+/* Forget the records gathered since the last commit, or the last wal_commit_begin. */
 void wal_discard(struct wal *wal);
 /* Add a record to the group being gathered; nothing is written yet. Its number is returned. */
 enum err_code wal_append(struct wal *wal, struct str payload, uint64_t *ret_seq,
@@ -46,6 +46,12 @@ enum err_code wal_append(struct wal *wal, struct str payload, uint64_t *ret_seq,
 /* Write the gathered records and fdatasync: when it returns ERR_OK they are durable. When it fails
  * and the log is not broken, they are surely not in it, and forgotten. */
 enum err_code wal_commit(struct wal *wal, struct io *io, struct err *err) ERR_MUST_CHECK;
+/* The same in two halves, so that the next group is gathered while the disk syncs this one: one group
+ * at a time is between them, with one struct io for both. When wal_commit_begin fails and the log is
+ * not broken, the group is surely not in it; when wal_commit_end fails the log is broken. */
+enum err_code wal_commit_begin(struct wal *wal, struct io *io, struct err *err) ERR_MUST_CHECK;
+bool wal_commit_is_done(const struct wal *wal, struct io *io); /* wal_commit_end would not wait */
+enum err_code wal_commit_end(struct wal *wal, struct io *io, struct err *err) ERR_MUST_CHECK;
 bool wal_is_broken(const struct wal *wal);
 /* Can it be written to? Tries with a quarter MiB, which it takes back. */
 enum err_code wal_probe(struct wal *wal, struct io *io, struct err *err) ERR_MUST_CHECK;

@@ -136,6 +136,35 @@ enum err_code io_sync(struct io *io, struct io_file *file, struct err *err)
     return io->ops->sync(io, file, err);
 }
 
+enum err_code io_sync_begin(struct io *io, struct io_file *file, struct err *err)
+{
+    ASSERT(io->syncing == NULL);
+    io->is_sync_deferred = io->ops->sync_begin == NULL;
+    if (!io->is_sync_deferred) {
+        ERR_TRY(io->ops->sync_begin(io, file, err));
+    }
+    io->syncing = file;
+    return ERR_OK;
+}
+
+bool io_sync_is_done(struct io *io)
+{
+    ASSERT(io->syncing != NULL);
+    return io->is_sync_deferred || io->is_sync_lost || io->ops->sync_is_done(io);
+}
+
+enum err_code io_sync_end(struct io *io, struct err *err)
+{
+    ASSERT(io->syncing != NULL);
+    struct io_file *file = TAKE(io->syncing);
+    if (io->is_sync_lost) {
+        io->is_sync_lost = false;
+        return err_set(err, ERR_IO, "file \"%s\": cannot sync: the ring broke on the way",
+                       file->path);
+    }
+    return io->is_sync_deferred ? io->ops->sync(io, file, err) : io->ops->sync_end(io, file, err);
+}
+
 enum err_code io_truncate(struct io *io, struct io_file *file, uint64_t len, struct err *err)
 {
     if (!io_range_fits(len, 0)) {

@@ -58,6 +58,12 @@ enum err_code io_read_batch(struct io *io, const struct io_read_req *reqs, size_
 enum err_code io_write(struct io *io, struct io_file *file, uint64_t off, const void *bytes,
                        size_t len, struct err *err) ERR_MUST_CHECK;
 enum err_code io_sync(struct io *io, struct io_file *file, struct err *err) ERR_MUST_CHECK; /* fdatasync */
+/* The same in two halves, so that the caller can work while the disk does: one at a time for each
+ * struct io. io_sync_end waits and gives the outcome; until then the file is not written or closed.
+ * Where the implementation has no such thing all is done by io_sync_end. */
+enum err_code io_sync_begin(struct io *io, struct io_file *file, struct err *err) ERR_MUST_CHECK;
+bool io_sync_is_done(struct io *io); /* io_sync_end would not wait, or there is no knowing */
+enum err_code io_sync_end(struct io *io, struct err *err) ERR_MUST_CHECK;
 enum err_code io_truncate(struct io *io, struct io_file *file, uint64_t len,
                           struct err *err) ERR_MUST_CHECK;
 enum err_code io_rename(struct io *io, const char *from, const char *to,

@@ -28,6 +28,10 @@ struct io_ops {
     enum err_code (*write)(struct io *io, struct io_file *file, uint64_t off, const void *bytes,
                            size_t len, struct err *err);
     enum err_code (*sync)(struct io *io, struct io_file *file, struct err *err);
+    /* These three may be NULL: then `sync` is called in the second half. */
+    enum err_code (*sync_begin)(struct io *io, struct io_file *file, struct err *err);
+    bool (*sync_is_done)(struct io *io);
+    enum err_code (*sync_end)(struct io *io, struct io_file *file, struct err *err);
     enum err_code (*truncate)(struct io *io, struct io_file *file, uint64_t len, struct err *err);
     enum err_code (*rename)(struct io *io, const char *from, const char *to, struct err *err);
     enum err_code (*unlink)(struct io *io, const char *path, struct err *err);
@@ -41,6 +45,9 @@ struct io {
     const struct io_ops *ops;
     struct io *inner; /* the wrapped io, owned; NULL in the two real implementations */
     void *ctx;        /* the implementation's: the ring, a test's fault plan */
+    struct io_file *syncing; /* between io_sync_begin and io_sync_end */
+    bool is_sync_deferred;   /* the implementation has no halves */
+    bool is_sync_lost;       /* the ring broke in between: whether it was synced is not known */
 };
 
 struct io_file {

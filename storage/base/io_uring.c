@@ -8,6 +8,9 @@
  *                    +----------------------------------+-------> error or end of file: free, and
  *                                                                 nothing new is started
  *
+ * A sync that was begun has an entry of its own, told by SYNC_DATA: whoever takes completions next
+ * puts its result aside for io_sync_end.
+ *
  * The kernel writes into the caller's memory, so nothing here returns while an entry is in flight,
  * whatever went wrong. Where the ring itself stops working (io_uring_enter says no), what is in
  * flight is waited for, the ring is closed, and this struct io goes on with pread: a read may be
@@ -29,6 +32,7 @@
 #include <stdlib.h>
 
 #define URING_ENTRIES 64
+#define SYNC_DATA     UINT64_MAX
 
 struct uring_slot {
     size_t req_idx;
@@ -38,6 +42,8 @@ struct uring_slot {
 struct uring {
     struct io_uring ring;
     uint32_t in_flight; /* entries prepared or submitted whose completion was not yet taken */
+    bool is_syncing;    /* one of these is a sync that was begun */
+    int32_t sync_result;
     uint32_t free_count;
     uint32_t free[URING_ENTRIES]; /* free slots, a stack */
     struct uring_slot slots[URING_ENTRIES];
@@ -66,6 +72,8 @@ static void uring_give_up(struct io *io)
         io_uring_cqe_seen(&uring->ring, cqe);
         submitted--;
     }
+    /* A sync that was begun may have run and failed: io_sync_end will say that it is not known. */
+    io->is_sync_lost = io->syncing != NULL;
     uring->in_flight = 0;
     uring_free(io);
     io->ctx = NULL;
@@ -83,6 +91,17 @@ static bool uring_enter(struct uring *uring)
      * ours that will complete; with none, asking again could go on for ever. */
     bool has_submitted = uring->in_flight > io_uring_sq_ready(&uring->ring);
     return has_submitted && (result == -EAGAIN || result == -EBUSY);
+}
+
+/* Take the completion of a sync that was begun off those of reads. */
+static bool uring_take_sync(struct uring *uring, uint64_t data, int32_t result)
+{
+    if (data != SYNC_DATA) {
+        return false;
+    }
+    uring->is_syncing = false;
+    uring->sync_result = result;
+    return true;
 }
 
 /* A free entry of the submission queue. The queue has as many entries as there are slots, so one is
@@ -183,7 +202,7 @@ static bool batch_run(struct uring_batch *batch, struct err *err)
         if (!batch_start(batch)) {
             return false;
         }
-        if (uring->in_flight == 0) {
+        if (uring->in_flight == (uring->is_syncing ? 1u : 0u)) {
             return true;
         }
         if (!uring_enter(uring)) {
@@ -191,11 +210,13 @@ static bool batch_run(struct uring_batch *batch, struct err *err)
         }
         struct io_uring_cqe *cqe = NULL;
         while (io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
-            uint32_t slot_idx = (uint32_t)io_uring_cqe_get_data64(cqe);
+            uint64_t data = io_uring_cqe_get_data64(cqe);
+            uint32_t slot_idx = (uint32_t)data;
             int32_t result = cqe->res;
             io_uring_cqe_seen(&uring->ring, cqe);
             uring->in_flight--;
-            if (!batch_complete(batch, slot_idx, result, err)) {
+            if (!uring_take_sync(uring, data, result) &&
+                !batch_complete(batch, slot_idx, result, err)) {
                 return false;
             }
         }
@@ -221,43 +242,105 @@ static enum err_code uring_read_batch(struct io *io, const struct io_read_req *r
     return batch.code;
 }
 
-/* The only entry in the ring; its completion's result. False: the ring is broken, and the entry may
- * have run or not. */
-static bool uring_wait_one(struct uring *uring, int32_t *ret_result)
+static enum err_code sync_lost(struct io_file *file, struct err *err)
+{
+    /* It may have run and failed, and only the first caller is told (see io_posix_sync). */
+    return err_set(err, ERR_IO, "file \"%s\": cannot sync: the ring broke on the way", file->path);
+}
+
+static enum err_code sync_outcome(struct io_file *file, int32_t result, struct err *err)
+{
+    return result < 0 ? err_set_errno(err, -result, "file \"%s\": cannot sync", file->path)
+                      : ERR_OK;
+}
+
+/* False: the ring is broken. */
+static bool uring_prepare_sync(struct uring *uring, struct io_file *file)
+{
+    struct io_uring_sqe *sqe = uring_sqe(uring);
+    if (sqe == NULL) {
+        return false;
+    }
+    io_uring_prep_fsync(sqe, file->fd, IORING_FSYNC_DATASYNC);
+    io_uring_sqe_set_data64(sqe, SYNC_DATA);
+    uring->in_flight++;
+    uring->is_syncing = true;
+    return true;
+}
+
+/* Take what has completed, which is nothing or the sync: no reads are in flight between calls. */
+static void uring_peek_sync(struct uring *uring)
 {
     struct io_uring_cqe *cqe = NULL;
-    do {
+    while (uring->is_syncing && io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
+        bool is_sync = uring_take_sync(uring, io_uring_cqe_get_data64(cqe), cqe->res);
+        ASSERT(is_sync);
+        io_uring_cqe_seen(&uring->ring, cqe);
+        uring->in_flight--;
+    }
+}
+
+/* False: the ring is broken, and the sync may have run or not. */
+static bool uring_wait_sync(struct uring *uring)
+{
+    uring_peek_sync(uring);
+    while (uring->is_syncing) {
         if (!uring_enter(uring)) {
             return false;
         }
-    } while (io_uring_peek_cqe(&uring->ring, &cqe) != 0);
-    *ret_result = cqe->res;
-    io_uring_cqe_seen(&uring->ring, cqe);
-    uring->in_flight--;
+        uring_peek_sync(uring);
+    }
     return true;
 }
 
 static enum err_code uring_sync(struct io *io, struct io_file *file, struct err *err)
 {
     struct uring *uring = io->ctx;
-    struct io_uring_sqe *sqe = uring_sqe(uring);
-    if (sqe == NULL) {
+    if (uring->is_syncing || io->syncing != NULL) { /* the entry is taken: rare, and no loss */
+        return io_posix_sync(io, file, err);
+    }
+    if (!uring_prepare_sync(uring, file)) {
         uring_give_up(io);
         return io_posix_sync(io, file, err);
     }
-    io_uring_prep_fsync(sqe, file->fd, IORING_FSYNC_DATASYNC);
-    uring->in_flight++;
-    int32_t result = 0;
-    if (!uring_wait_one(uring, &result)) {
+    if (!uring_wait_sync(uring)) {
         uring_give_up(io);
-        /* It may have run and failed, and only the first caller is told (see io_posix_sync). */
-        return err_set(err, ERR_IO, "file \"%s\": cannot sync: the ring broke on the way",
-                       file->path);
+        return sync_lost(file, err);
     }
-    if (result < 0) {
-        return err_set_errno(err, -result, "file \"%s\": cannot sync", file->path);
+    return sync_outcome(file, uring->sync_result, err);
+}
+
+static enum err_code uring_sync_begin(struct io *io, struct io_file *file, struct err *err)
+{
+    struct uring *uring = io->ctx;
+    if (!uring_prepare_sync(uring, file)) {
+        uring_give_up(io);
+        io->is_sync_deferred = true; /* by the plain call, then */
+        return ERR_OK;
     }
-    return ERR_OK;
+    int result = io_uring_submit(&uring->ring);
+    if (result < 0 && result != -EAGAIN && result != -EBUSY && result != -EINTR) {
+        uring_give_up(io);
+        return sync_lost(file, err);
+    }
+    return ERR_OK; /* what was not taken yet goes with the next entering */
+}
+
+static bool uring_sync_is_done(struct io *io)
+{
+    struct uring *uring = io->ctx;
+    uring_peek_sync(uring);
+    return !uring->is_syncing;
+}
+
+static enum err_code uring_sync_end(struct io *io, struct io_file *file, struct err *err)
+{
+    struct uring *uring = io->ctx;
+    if (!uring_wait_sync(uring)) {
+        uring_give_up(io);
+        return sync_lost(file, err);
+    }
+    return sync_outcome(file, uring->sync_result, err);
 }
 
 static const struct io_ops uring_ops = {
@@ -269,6 +352,9 @@ static const struct io_ops uring_ops = {
     .read_batch = uring_read_batch,
     .write = io_posix_write,
     .sync = uring_sync,
+    .sync_begin = uring_sync_begin,
+    .sync_is_done = uring_sync_is_done,
+    .sync_end = uring_sync_end,
     .truncate = io_posix_truncate,
     .rename = io_posix_rename,
     .unlink = io_posix_unlink,

@@ -35,20 +35,29 @@ void scenario_dir_make(char dir[64])
 
 static const char *const set_names[SCENARIO_SETS] = {"shop", "blog"};
 
-/* What is done, in order. `retries` earlier events travel in the batch again, with another time and
+/* What is done, in order. A burst is ingested together with the step after it. `retries` earlier events travel in the batch again, with another time and
  * user. */
-enum step_kind { STEP_OPEN, STEP_INGEST, STEP_FLUSH, STEP_DELETE, STEP_COMPACT, STEP_CLOSE };
+enum step_kind {
+    STEP_OPEN,
+    STEP_INGEST,
+    STEP_BURST,
+    STEP_FLUSH,
+    STEP_DELETE,
+    STEP_COMPACT,
+    STEP_CLOSE
+};
 struct step {
     enum step_kind kind;
     uint32_t set, first, count, retries;
 };
 static const struct step steps[] = {
     {STEP_OPEN, 0, 0, 0, 0},    {STEP_INGEST, 0, 0, 16, 0},  {STEP_INGEST, 1, 0, 8, 0},
-    {STEP_INGEST, 0, 16, 8, 3}, {STEP_FLUSH, 0, 0, 0, 0},    {STEP_INGEST, 0, 24, 16, 4},
-    {STEP_INGEST, 1, 8, 1, 1},  {STEP_FLUSH, 0, 0, 0, 0},    {STEP_DELETE, 0, 0, 0, 0},
-    {STEP_COMPACT, 0, 0, 0, 0}, {STEP_INGEST, 0, 40, 12, 2}, {STEP_INGEST, 0, 52, 4, 0},
-    {STEP_CLOSE, 0, 0, 0, 0},   {STEP_OPEN, 0, 0, 0, 0},     {STEP_INGEST, 0, 56, 12, 5},
-    {STEP_INGEST, 1, 9, 8, 2},  {STEP_CLOSE, 0, 0, 0, 0},
+    {STEP_INGEST, 0, 16, 8, 3}, {STEP_FLUSH, 0, 0, 0, 0},    {STEP_BURST, 0, 24, 8, 4},
+    {STEP_INGEST, 0, 32, 8, 2}, {STEP_INGEST, 1, 8, 1, 1},   {STEP_FLUSH, 0, 0, 0, 0},
+    {STEP_DELETE, 0, 0, 0, 0},  {STEP_COMPACT, 0, 0, 0, 0},  {STEP_BURST, 0, 40, 6, 2},
+    {STEP_BURST, 0, 46, 6, 2},  {STEP_INGEST, 0, 52, 4, 0},  {STEP_CLOSE, 0, 0, 0, 0},
+    {STEP_OPEN, 0, 0, 0, 0},    {STEP_INGEST, 0, 56, 12, 5}, {STEP_INGEST, 1, 9, 8, 2},
+    {STEP_CLOSE, 0, 0, 0, 0},
 };
 
 struct life {
@@ -186,35 +195,70 @@ static enum err_code make_batch(const struct life *life, const struct step *step
     return ERR_OK;
 }
 
-static void live_step_ingest(struct life *life, const struct step *step)
+struct parcel {
+    const struct step *step;
+    struct event_batch *batch;
+    uint32_t numbers[2 * SCENARIO_EVENTS];
+    uint32_t count;
+};
+
+static bool is_ingest(const struct step *step)
+{
+    return step->kind == STEP_INGEST || step->kind == STEP_BURST;
+}
+
+static void note_outcome(struct life *life, const struct parcel *parcel, enum err_code code,
+                         const struct err *err)
+{
+    uint32_t set = parcel->step->set;
+    if (code == ERR_OK) {
+        for (uint32_t i = 0; i < parcel->count; i++) {
+            note_receipt(life, set, parcel->numbers[i], &parcel->batch->events[i]);
+        }
+        return;
+    }
+    life->model->refusals++;
+    if (err->code == ERR_OK || err->message[0] == '\0') {
+        say_wrong(life, "a batch was refused without a word");
+    }
+    for (uint32_t i = 0; i < parcel->count; i++) {
+        uint8_t *fate = &life->model->fate[set][parcel->numbers[i]];
+        *fate = *fate == FATE_UNSENT ? FATE_REFUSED : *fate;
+    }
+}
+
+/* Some steps of one data set, at once. */
+static void live_step_ingest(struct life *life, const struct step *first, uint32_t count)
 {
     struct err err = {0};
-    struct event_batch *batch = NULL;
-    uint32_t numbers[2 * SCENARIO_EVENTS];
-    uint32_t count = 0;
-    struct dataset *dataset = set_of(life, step->set);
+    struct parcel parcels[LIVE_BURST_MAX];
+    struct event_batch *batches[LIVE_BURST_MAX];
+    enum err_code codes[LIVE_BURST_MAX];
+    struct err errs[LIVE_BURST_MAX];
+    uint32_t made = 0;
+    struct dataset *dataset = set_of(life, first->set);
     if (dataset == NULL || life->io == NULL) {
         return;
     }
-    if (make_batch(life, step, &batch, numbers, &count, &err) != ERR_OK) {
-        life->model->refusals++;
-        return;
-    }
-    if (dataset_ingest(dataset, batch, life->io, &err) == ERR_OK) {
-        for (uint32_t i = 0; i < count; i++) {
-            note_receipt(life, step->set, numbers[i], &batch->events[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        struct parcel *parcel = &parcels[made];
+        *parcel = (struct parcel){.step = &first[i]};
+        if (make_batch(life, parcel->step, &parcel->batch, parcel->numbers, &parcel->count, &err) !=
+            ERR_OK) {
+            life->model->refusals++;
+            continue;
         }
+        batches[made++] = parcel->batch;
+    }
+    if (count == 1 && made == 1) { /* as a door does it */
+        codes[0] = dataset_ingest(dataset, batches[0], life->io, &errs[0]);
     } else {
-        life->model->refusals++;
-        if (err.code == ERR_OK || err.message[0] == '\0') {
-            say_wrong(life, "a batch was refused without a word");
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            uint8_t *fate = &life->model->fate[step->set][numbers[i]];
-            *fate = *fate == FATE_UNSENT ? FATE_REFUSED : *fate;
-        }
+        live_burst(dataset, batches, made, life->io, codes, errs);
     }
-    event_batch_free(batch);
+    for (uint32_t i = 0; i < made; i++) {
+        note_outcome(life, &parcels[i], codes[i], &errs[i]);
+        event_batch_free(batches[i]);
+    }
 }
 
 static void live_delete(struct life *life)
@@ -258,7 +302,15 @@ void scenario_live(const char *dir, struct model *model)
         struct dataset *dataset = NULL;
         switch (step->kind) {
         case STEP_OPEN: live_open(&life, dir); break;
-        case STEP_INGEST: live_step_ingest(&life, step); break;
+        case STEP_BURST:
+        case STEP_INGEST: {
+            uint32_t count = 1;
+            for (; steps[i].kind == STEP_BURST; i++) {
+                count++;
+            }
+            live_step_ingest(&life, step, count);
+            break;
+        }
         case STEP_FLUSH:
             dataset = set_of(&life, step->set);
             model->refusals += dataset != NULL && dataset_flush(dataset, &err) != ERR_OK;
@@ -333,7 +385,7 @@ static void check_fates(struct life *life, uint32_t set, bool masked)
         const struct step *step = &steps[i];
         uint32_t there = 0, refused = 0;
         for (uint32_t k = step->first;
-             step->kind == STEP_INGEST && step->set == set && k < step->first + step->count; k++) {
+             is_ingest(step) && step->set == set && k < step->first + step->count; k++) {
             bool counts = fate[k] == FATE_REFUSED && !(masked && is_victims(set, k));
             refused += counts;
             there += counts && seen[k] == 1;
@@ -384,8 +436,8 @@ void scenario_verify(const char *dir, const struct model *model, char wrong[1024
         for (size_t i = 0; i < COUNT_OF(steps) && round == 0; i++) {
             struct step step = steps[i];
             step.retries = 0;
-            if (step.kind == STEP_INGEST) {
-                live_step_ingest(&life, &step);
+            if (is_ingest(&step)) {
+                live_step_ingest(&life, &step, 1);
             }
         }
         if (round == 0) {

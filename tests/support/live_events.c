@@ -1,6 +1,8 @@
 /* tests/support/live_events.c - making events from numbers, and reading the numbers back. */
 #include "tests/support/live_events.h"
 
+#include "storage/dataset_int.h"
+
 #include "storage/base/hash.h"
 
 #include <ftw.h>
@@ -198,6 +200,46 @@ enum err_code live_ingest(struct dataset *dataset, uint32_t first, uint32_t coun
     }
     event_batch_free(batch);
     return code;
+}
+
+struct burst_end {
+    enum err_code *code;
+    struct err *err;
+    bool is_done;
+};
+
+static void burst_done(void *arg, struct event_batch *batch, enum err_code code,
+                       const struct err *err)
+{
+    (void)batch;
+    struct burst_end *end = arg;
+    ASSERT(!end->is_done);
+    end->is_done = true;
+    *end->code = code;
+    *end->err = *err;
+}
+
+void live_burst(struct dataset *dataset, struct event_batch *const *batches, uint32_t count,
+                struct io *io, enum err_code *codes, struct err *errs)
+{
+    struct burst_end ends[LIVE_BURST_MAX];
+    ASSERT(count <= LIVE_BURST_MAX);
+    uint64_t start_bytes = dataset->group_start_bytes;
+    dataset_writer_acquire(dataset);
+    dataset->group_start_bytes = 0; /* no two in one group for want of a sync to wait for */
+    for (uint32_t i = 0; i < count; i++) {
+        ends[i] = (struct burst_end){&codes[i], &errs[i], false};
+        errs[i] = (struct err){0};
+        codes[i] = dataset_submit(dataset, batches[i], burst_done, &ends[i], io, &errs[i]);
+        ends[i].is_done = codes[i] != ERR_OK;
+    }
+    dataset_writer_release(dataset, io);
+    for (uint32_t i = 0; i < count; i++) {
+        ASSERT(ends[i].is_done);
+    }
+    dataset_writer_acquire(dataset);
+    dataset->group_start_bytes = start_bytes;
+    dataset_writer_release(dataset, io);
 }
 
 /* ---- checking ---- */

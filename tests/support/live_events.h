@@ -19,6 +19,11 @@ enum err_code live_batch(uint32_t first, uint32_t count, struct event_batch **re
 /* Submit [first, first + count), wait, free; all must be ACCEPTED. */
 enum err_code live_ingest(struct dataset *dataset, uint32_t first, uint32_t count, struct io *io,
                           struct err *err) ERR_MUST_CHECK;
+/* Submit all while the writer waits, then let it serve them: `count` groups, each gathered while the one
+ * before is synced. What became of each is in codes and errs. */
+#define LIVE_BURST_MAX 8u
+void live_burst(struct dataset *dataset, struct event_batch *const *batches, uint32_t count,
+                struct io *io, enum err_code *codes, struct err *errs);
 /* The number in an event id; false where it is none of ours. */
 bool live_number(struct str event_id, uint32_t *ret);
 /* Which id event k belongs to, NUL-terminated. */

@@ -631,6 +631,64 @@ static void a_sync_whose_ring_breaks_is_not_claimed(void **state)
     io_close(file);
 }
 
+/* Goal: a sync that was begun ends once, whatever the same io does in between. */
+static void reads_and_syncs_go_on_while_a_sync_is_under_way(void **state)
+{
+    struct fixture *fix = *state;
+    struct err err;
+    struct rng rng = rng_init(test_seed());
+    struct batch batch = batch_begin(fix, &rng);
+    struct io_file *file = file_of(fix, "log", "abc", 3);
+    for (uint32_t round = 0; round < 50; round++) {
+        assert_ok(io_write(fix->io, file, round * 4096, "0123456789", 10, &err));
+        assert_ok(io_sync_begin(fix->io, file, &err));
+        if (round % 4 == 1) {
+            assert_ok(io_read_batch(fix->io, batch.reqs, BATCH_COUNT, &err));
+            batch_check(&batch);
+        } else if (round % 4 == 2) {
+            assert_ok(io_sync(fix->io, batch.files[0], &err));
+        } else if (round % 4 == 3) {
+            while (!io_sync_is_done(fix->io)) {
+            }
+            assert_ok(io_read_batch(fix->io, batch.reqs, BATCH_COUNT, &err));
+        }
+        assert_ok(io_sync_end(fix->io, &err));
+    }
+    io_close(file);
+    batch_end(&batch);
+}
+
+/* The ring breaks in a batch of reads: they are read all the same, but whether the sync that was
+ * under way was done is not known, so it is not claimed. */
+static void a_sync_under_way_in_a_ring_that_breaks_is_not_claimed(void **state)
+{
+    struct fixture *fix = *state;
+    struct err err;
+    struct rng rng = rng_init(test_seed());
+    struct batch batch = batch_begin(fix, &rng);
+    bool is_ring = strcmp(io_name(fix->io), "io_uring") == 0;
+    struct io_file *file = file_of(fix, "log", "abc", 3);
+    assert_ok(io_sync_begin(fix->io, file, &err));
+    if (is_ring) {
+        fault.fail_every = 1;
+        fault.fail_errno = EBADF;
+        (void)!io_read_batch(fix->io, batch.reqs + 1, 8, &err);
+        memset(&fault, 0, sizeof(fault));
+        assert_string_equal(io_name(fix->io), "pread");
+        assert_true(io_sync_is_done(fix->io));
+        assert_fails(io_sync_end(fix->io, &err), ERR_IO, "the ring broke");
+    } else {
+        fault.fail_every = 1;
+        fault.fail_errno = EIO;
+        assert_fails(io_sync_end(fix->io, &err), ERR_IO, "Input/output error");
+        memset(&fault, 0, sizeof(fault));
+    }
+    assert_ok(io_sync_begin(fix->io, file, &err));
+    assert_ok(io_sync_end(fix->io, &err));
+    io_close(file);
+    batch_end(&batch);
+}
+
 /* A table of a test's own: the second write fails, everything else is passed on. */
 struct plan {
     uint32_t writes;
@@ -713,6 +771,8 @@ static void a_wrapper_can_fail_one_call_and_pass_the_rest(void **state)
         CASE(renaming_replaces_and_deleting_removes, kind, begin),                                 \
         CASE(read_file_appends_the_whole_file_within_its_bound, kind, begin),                      \
         CASE(a_sync_whose_ring_breaks_is_not_claimed, kind, begin),                                \
+        CASE(reads_and_syncs_go_on_while_a_sync_is_under_way, kind, begin),                        \
+        CASE(a_sync_under_way_in_a_ring_that_breaks_is_not_claimed, kind, begin),                  \
         CASE(a_wrapper_can_fail_one_call_and_pass_the_rest, kind, begin)
 
 int main(void)

@@ -102,6 +102,41 @@ static void retries_are_duplicates_whatever_else_they_say(void **state)
     }
 }
 
+/* Goal: a group is told apart from the one that is being synced while it is gathered. Method: batches
+ * that overlap by half, all in the queue at once, twice over, by both ways of file access. */
+static void batches_that_are_in_flight_are_known(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    enum { EACH = 100 };
+    uint8_t counts[LIVE_BURST_MAX * EACH + EACH];
+    memset(counts, 1, sizeof(counts));
+    for (uint32_t round = 0; round < 2; round++) {
+        struct event_batch *batches[LIVE_BURST_MAX];
+        enum err_code codes[LIVE_BURST_MAX];
+        struct err errs[LIVE_BURST_MAX];
+        uint64_t commits = dataset_stats(b->dataset).commits;
+        for (uint32_t i = 0; i < LIVE_BURST_MAX; i++) {
+            assert_ok(live_batch(i * EACH, 2 * EACH, &batches[i], &err));
+        }
+        live_burst(b->dataset, batches, LIVE_BURST_MAX, b->io, codes, errs);
+        for (uint32_t i = 0; i < LIVE_BURST_MAX; i++) {
+            assert_int_equal(codes[i], ERR_OK);
+            for (uint32_t k = 0; k < 2 * EACH; k++) {
+                bool is_known = round > 0 || (i > 0 && k < EACH);
+                assert_int_equal(batches[i]->events[k].status,
+                                 is_known ? RECEIPT_DUPLICATE : RECEIPT_ACCEPTED);
+            }
+            event_batch_free(batches[i]);
+        }
+        assert_true(dataset_stats(b->dataset).commits > commits + 1); /* no single group */
+        expect(b, counts, LIVE_BURST_MAX * EACH + EACH);
+    }
+    store_abandon(TAKE(b->store));
+    open_store(b);
+    expect(b, counts, LIVE_BURST_MAX * EACH + EACH);
+}
+
 static void a_batch_repeats_itself_only_once(void **state)
 {
     struct bench *b = *state;
@@ -477,6 +512,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_empty_data_set_has_an_empty_snapshot, setup, teardown),
         cmocka_unit_test_setup_teardown(retries_are_duplicates_whatever_else_they_say, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(batches_that_are_in_flight_are_known, setup, teardown),
         cmocka_unit_test_setup_teardown(a_batch_repeats_itself_only_once, setup, teardown),
         cmocka_unit_test_setup_teardown(an_event_without_an_id_gets_a_fresh_uuid, setup, teardown),
         cmocka_unit_test_setup_teardown(one_bad_event_rejects_itself_and_no_other, setup, teardown),
