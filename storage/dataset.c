@@ -506,10 +506,14 @@ static enum err_code find_known(struct opening *opening, struct record_events *e
         for (uint32_t k = 0; k < scope.memtable_count && !is_known[i]; k++) {
             is_known[i] = memtable_find_id(scope.memtables[k], key, event->event_id, &place);
         }
+        uint32_t is_hit = 0;
         if (!is_known[i]) {
+            code = known_probe(dataset, &scope, &key, 1, &is_hit, err);
+        }
+        if (code == ERR_OK && is_hit != 0) {
             struct suspect suspect = {.event = event, .idx = i};
             code = known_places(dataset, &scope, key, &suspect, err);
-            if (code == ERR_OK && suspect.place_count > 0) {
+            if (code == ERR_OK) {
                 buf_append(&gathered, &suspect, sizeof(suspect));
                 code = buf_check(&gathered, err);
             }

@@ -286,9 +286,10 @@ struct suspect {
     uint32_t place_count;
     bool is_found, is_same; /* the answers */
 };
-/* Look-ups of a key in the runs, in three steps as known_run.h has them. */
-void known_prefetch_pages(const struct known_scope *scope, uint64_t key);
-void known_prefetch_entries(const struct known_scope *scope, uint64_t key);
+/* Which of some keys (at most KNOWN_PROBE_MAX) are in a run: bit i for keys[i]. */
+enum err_code known_probe(struct dataset *dataset, const struct known_scope *scope,
+                          const uint64_t *keys, uint32_t count, uint32_t *ret_bits,
+                          struct err *err) ERR_MUST_CHECK;
 /* Fills the places of `ret`. ERR_CORRUPT: a run is damaged (or has more equal keys than there are
  * places, left by rows that are gone), and all will be made again. */
 enum err_code known_places(struct dataset *dataset, const struct known_scope *scope, uint64_t key,

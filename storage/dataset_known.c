@@ -44,18 +44,20 @@ void known_scope_unpin(struct known_scope *scope)
 
 /* ---- keys in runs ---- */
 
-void known_prefetch_pages(const struct known_scope *scope, uint64_t key)
+enum err_code known_probe(struct dataset *dataset, const struct known_scope *scope,
+                          const uint64_t *keys, uint32_t count, uint32_t *ret_bits, struct err *err)
 {
+    uint32_t bits = 0;
     for (uint32_t i = 0; i < scope->version->run_count; i++) {
-        known_run_prefetch_page(scope->version->runs[i], key);
+        uint32_t found = 0;
+        if (known_run_probe(scope->version->runs[i], keys, count, &found, err) != ERR_OK) {
+            atomic_store(&dataset->wants_runs, true);
+            return err->code;
+        }
+        bits |= found;
     }
-}
-
-void known_prefetch_entries(const struct known_scope *scope, uint64_t key)
-{
-    for (uint32_t i = 0; i < scope->version->run_count; i++) {
-        known_run_prefetch_entry(scope->version->runs[i], key);
-    }
+    *ret_bits = bits;
+    return ERR_OK;
 }
 
 enum err_code known_places(struct dataset *dataset, const struct known_scope *scope, uint64_t key,

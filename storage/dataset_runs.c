@@ -2,7 +2,7 @@
  *
  * A flush adds one run, in the transaction that adds its segments; so the runs of the catalog stand
  * for just the rows of its segments, less what is older (by arrival) than the dedup window. In the
- * background small runs that neighbour in arrival are merged, four of a size class (powers of four)
+ * background small runs that neighbour in arrival are merged, three of a size class (powers of four)
  * at a time, and a run whose newest row has left the window is dropped. With a window a merge spans
  * at most a quarter of it, so no run holds on to much more than the window.
  *
@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MERGE_COUNT  4u
+#define MERGE_COUNT  3u
 #define MERGE_MAX    64u
 #define RUNS_MAX     12u /* above it neighbours are merged whatever their sizes */
 #define REMAKE_ROWS  (8u << 20)

@@ -348,7 +348,8 @@ static enum err_code add_suspect(struct placing *placing, uint32_t idx,
     return own_payload(placing, kept->event, &kept->payload, err);
 }
 
-static enum err_code place_event(struct placing *placing, uint32_t idx, struct err *err)
+static enum err_code place_event(struct placing *placing, uint32_t idx, bool is_hit,
+                                 struct err *err)
 {
     struct event *event = &placing->batch->events[idx];
     struct suspect suspect;
@@ -357,9 +358,9 @@ static enum err_code place_event(struct placing *placing, uint32_t idx, struct e
     if (event->status != RECEIPT_PENDING) {
         return ERR_OK;
     }
-    ERR_TRY(
-        known_places(placing->dataset, placing->scope, placing->places[idx].key, &suspect, err));
-    if (suspect.place_count > 0) {
+    if (is_hit) {
+        ERR_TRY(known_places(placing->dataset, placing->scope, placing->places[idx].key, &suspect,
+                             err));
         suspect.is_found = suspect.is_same = false;
         return add_suspect(placing, idx, &suspect, err);
     }
@@ -400,23 +401,23 @@ static enum err_code place_suspects(struct placing *placing, struct err *err)
     return ERR_OK;
 }
 
-/* Keys of a few events at once, so that their look-ups wait for memory together. */
-static void hash_ahead(struct placing *placing, uint32_t begin, uint32_t end)
+/* Keys of a few events at once, so that their look-ups wait for memory together. Bit i of *ret_hits:
+ * the i-th of them is in a run. */
+static enum err_code hash_ahead(struct placing *placing, uint32_t begin, uint32_t end,
+                                uint32_t *ret_hits, struct err *err)
 {
     uint64_t seed = placing->dataset->row.seed;
+    uint64_t keys[AHEAD];
     for (uint32_t i = begin; i < end; i++) {
         uint64_t key = known_key(placing->batch->events[i].event_id, seed);
-        placing->places[i].key = key;
+        keys[i - begin] = placing->places[i].key = key;
         known_set_prefetch(placing->dataset->groups[0].known, key);
         known_set_prefetch(placing->dataset->groups[1].known, key);
         for (uint32_t k = 0; k < placing->scope->memtable_count; k++) {
             memtable_prefetch_id(placing->scope->memtables[k], key);
         }
-        known_prefetch_pages(placing->scope, key);
     }
-    for (uint32_t i = begin; i < end; i++) {
-        known_prefetch_entries(placing->scope, placing->places[i].key);
-    }
+    return known_probe(placing->dataset, placing->scope, keys, end - begin, ret_hits, err);
 }
 
 static enum err_code place_events(struct placing *placing, struct err *err)
@@ -425,10 +426,12 @@ static enum err_code place_events(struct placing *placing, struct err *err)
     struct event_batch *batch = placing->batch;
     for (uint32_t begin = 0; begin < batch->event_count; begin += AHEAD) {
         uint32_t end = begin + MIN_OF(AHEAD, batch->event_count - begin);
-        hash_ahead(placing, begin, end);
+        uint32_t hits = 0;
+        ERR_TRY(hash_ahead(placing, begin, end, &hits, err));
         for (uint32_t i = begin; i < end; i++) {
             if (batch->events[i].status == RECEIPT_PENDING) {
-                ERR_TRY(settle(placing, i, place_event(placing, i, err), err));
+                ERR_TRY(settle(placing, i,
+                               place_event(placing, i, (hits >> (i - begin) & 1) != 0, err), err));
             }
         }
     }

@@ -323,8 +323,8 @@ enum err_code known_run_finish(struct known_run_writer *writer, int64_t arrival_
 
 /* ---- opening ---- */
 
-struct page_state {
-    _Atomic uint8_t is_checked; /* relaxed: a page may be checked twice */
+struct page_bits {         /* by page, 64 to a word: its checksum was looked at */
+    _Atomic uint64_t word; /* relaxed: a page may be checked twice */
 };
 
 struct known_run {
@@ -336,7 +336,7 @@ struct known_run {
     uint64_t directory_off;
     const uint8_t *bytes; /* the whole file, mapped */
     const uint8_t *directory;
-    struct page_state *pages;
+    struct page_bits *is_checked;
 };
 
 struct known_run *known_run_ref(struct known_run *run)
@@ -354,7 +354,7 @@ void known_run_unref(struct known_run *run)
         int failed = munmap((void *)(uintptr_t)run->bytes, (size_t)run->info.bytes);
         ASSERT(failed == 0);
     }
-    free(run->pages);
+    free(run->is_checked);
     free(run->path);
     free(run);
 }
@@ -459,8 +459,9 @@ static enum err_code map_run(struct known_run *run, struct io *io, struct err *e
     run->directory = run->bytes + run->directory_off;
     (void)madvise(at, (size_t)run->info.bytes, MADV_WILLNEED); /* a hint: no matter if it fails */
     ERR_TRY(check_directory(run, err));
-    run->pages = calloc((size_t)1 << run->shape.page_bits, sizeof(*run->pages));
-    return run->pages == NULL ? err_set(err, ERR_NOMEM, "no memory for its pages") : ERR_OK;
+    size_t words = (((size_t)1 << run->shape.page_bits) + 63) / 64;
+    run->is_checked = calloc(words, sizeof(*run->is_checked));
+    return run->is_checked == NULL ? err_set(err, ERR_NOMEM, "no memory for its pages") : ERR_OK;
 }
 
 enum err_code known_run_open(struct io *io, const char *path, uint64_t number,
@@ -530,9 +531,11 @@ static enum err_code page_open(const struct known_run *run, uint64_t number, str
 {
     size_t bytes = 0;
     const uint8_t *at = page_at(run, number, &bytes);
-    if (atomic_load_explicit(&run->pages[number].is_checked, memory_order_relaxed) == 0) {
+    _Atomic uint64_t *word = &run->is_checked[number / 64].word;
+    uint64_t bit = UINT64_C(1) << (number % 64);
+    if ((atomic_load_explicit(word, memory_order_relaxed) & bit) == 0) {
         ERR_TRY(page_check(run, number, at, bytes, err));
-        atomic_store_explicit(&run->pages[number].is_checked, 1, memory_order_relaxed);
+        atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
     }
     uint32_t count = (uint32_t)at[8] | (uint32_t)at[9] << 8;
     (void)page_layout(&run->shape, count, at[10], ret, at);
@@ -552,23 +555,6 @@ static struct known_place place_of(const struct run_shape *shape, const struct p
 }
 
 /* ---- looking up ---- */
-
-void known_run_prefetch_page(const struct known_run *run, uint64_t key)
-{
-    __builtin_prefetch(run->directory + (key >> rest_bits(&run->shape)) * 4);
-}
-
-void known_run_prefetch_entry(const struct known_run *run, uint64_t key)
-{
-    unsigned rest = rest_bits(&run->shape);
-    size_t bytes = 0;
-    const uint8_t *at = page_at(run, key >> rest, &bytes);
-    __builtin_prefetch(at);
-    __builtin_prefetch(at + 64);
-    /* Keys are spread evenly: the entry's low bits lie about where its key lies in the page. */
-    uint64_t part = ((key & ((UINT64_C(1) << rest) - 1)) << 8) >> rest;
-    __builtin_prefetch(at + (bytes * (32 + part / 2)) / 256);
-}
 
 /* The bit after the n-th clear one (n from 0); bit 0 for n = -1 is the caller's case. */
 static uint32_t after_zero(const struct page *page, uint32_t n)
@@ -592,28 +578,78 @@ static bool is_one(const struct page *page, uint32_t bit)
     return bit < page->high_bits && (page->highs[bit / 8] >> (bit & 7) & 1) != 0;
 }
 
+/* Where the entries of a key lie in its page: the first bit of their bucket, and what their lows are. */
+struct bucket {
+    struct page page;
+    uint32_t high, bit;
+    uint64_t low;
+};
+
+static enum err_code bucket_open(const struct known_run *run, uint64_t key, struct bucket *ret,
+                                 struct err *err)
+{
+    uint64_t rest = key & ((UINT64_C(1) << rest_bits(&run->shape)) - 1);
+    ERR_TRY(page_open(run, key >> rest_bits(&run->shape), &ret->page, err));
+    ret->high = (uint32_t)(rest >> ret->page.low_width);
+    ret->low = rest & ((UINT64_C(1) << ret->page.low_width) - 1);
+    /* 2^high_width clear bits end as many buckets, so there is a clear one before this. */
+    ret->bit = ret->high == 0 ? 0 : after_zero(&ret->page, ret->high - 1);
+    return ERR_OK;
+}
+
+/* The bucket's next entry with the key's lows; UINT32_MAX where there is none. */
+static uint32_t bucket_next(struct bucket *bucket)
+{
+    while (is_one(&bucket->page, bucket->bit)) {
+        uint32_t idx = bucket->bit++ - bucket->high;
+        if (bits_at(bucket->page.lows, idx, bucket->page.low_width) == bucket->low) {
+            return idx;
+        }
+    }
+    return UINT32_MAX;
+}
+
+enum err_code known_run_probe(const struct known_run *run, const uint64_t *keys, uint32_t count,
+                              uint32_t *ret_bits, struct err *err)
+{
+    unsigned rest = rest_bits(&run->shape);
+    uint32_t bits = 0;
+    ASSERT(count <= KNOWN_PROBE_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t page = keys[i] >> rest;
+        __builtin_prefetch(run->directory + page * 4);
+        __builtin_prefetch(&run->is_checked[page / 64]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        size_t bytes = 0;
+        const uint8_t *at = page_at(run, keys[i] >> rest, &bytes);
+        /* Keys are spread evenly: within the page the entry's bit lies about where its key does in
+         * the page's range, and so do its lows. Highs are about a twelfth of the page, then lows. */
+        uint64_t part = ((keys[i] & ((UINT64_C(1) << rest) - 1)) << 8) >> rest;
+        __builtin_prefetch(at);
+        __builtin_prefetch(at + PAGE_HEAD_BYTES + bytes * part / (256 * 12));
+        __builtin_prefetch(at + bytes * (21 + part * 2 / 3) / 256);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct bucket bucket;
+        ERR_TRY(bucket_open(run, keys[i], &bucket, err));
+        bits |= bucket_next(&bucket) != UINT32_MAX ? 1u << i : 0;
+    }
+    *ret_bits = bits;
+    return ERR_OK;
+}
+
 enum err_code known_run_find(const struct known_run *run, uint64_t key, struct known_place *out,
                              uint32_t cap, uint32_t *ret_count, struct err *err)
 {
-    const struct run_shape *shape = &run->shape;
-    uint64_t number = key >> rest_bits(shape);
-    uint64_t rest = key & ((UINT64_C(1) << rest_bits(shape)) - 1);
-    struct page page;
-    ERR_TRY(page_open(run, number, &page, err));
-    uint32_t high = (uint32_t)(rest >> page.low_width);
-    uint64_t low = rest & ((UINT64_C(1) << page.low_width) - 1);
-    /* 2^high_width clear bits end as many buckets, so there is a clear one before this. */
-    uint32_t bit = high == 0 ? 0 : after_zero(&page, high - 1);
+    struct bucket bucket;
     uint32_t count = 0;
-    for (; is_one(&page, bit); bit++) {
-        uint32_t idx = bit - high;
-        if (bits_at(page.lows, idx, page.low_width) != low) {
-            continue;
-        }
+    ERR_TRY(bucket_open(run, key, &bucket, err));
+    for (uint32_t idx; (idx = bucket_next(&bucket)) != UINT32_MAX;) {
         if (count == cap) {
-            return page_damaged(run, number, "too many equal keys", err);
+            return page_damaged(run, key >> rest_bits(&run->shape), "too many equal keys", err);
         }
-        out[count++] = place_of(shape, &page, idx);
+        out[count++] = place_of(&run->shape, &bucket.page, idx);
     }
     *ret_count = count;
     return ERR_OK;

@@ -76,10 +76,11 @@ static inline void known_run_unrefp(struct known_run **run)
 uint64_t known_run_number(const struct known_run *run);
 struct known_run_info known_run_info(const struct known_run *run);
 
-/* A look-up in three steps, so that many can wait for memory at once: each asks for what the next
- * one reads. */
-void known_run_prefetch_page(const struct known_run *run, uint64_t key);
-void known_run_prefetch_entry(const struct known_run *run, uint64_t key);
+/* Which of `count` keys (at most KNOWN_PROBE_MAX) are in the run: bit i for keys[i]. Many at once, for
+ * so they wait for memory together. */
+#define KNOWN_PROBE_MAX 32u
+enum err_code known_run_probe(const struct known_run *run, const uint64_t *keys, uint32_t count,
+                              uint32_t *ret_bits, struct err *err) ERR_MUST_CHECK;
 /* The places under the key, at most `cap` of them (more equal keys than a few do not happen, and
  * are ERR_CORRUPT). */
 enum err_code known_run_find(const struct known_run *run, uint64_t key, struct known_place *out,

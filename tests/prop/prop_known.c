@@ -189,8 +189,6 @@ static void check_finds(const struct known_run *run, const struct known_entry *e
         while (end < count && entries[end].key == entries[begin].key) {
             end++;
         }
-        known_run_prefetch_page(run, entries[begin].key);
-        known_run_prefetch_entry(run, entries[begin].key);
         assert_ok(known_run_find(run, entries[begin].key, places, CAP, &found, &err));
         assert_int_equal(found, end - begin);
         for (uint32_t i = begin; i < end; i++) {
@@ -199,6 +197,21 @@ static void check_finds(const struct known_run *run, const struct known_entry *e
             }
         }
         begin = end;
+    }
+    for (uint32_t i = 0; i < 100; i++) {
+        uint64_t keys[KNOWN_PROBE_MAX];
+        uint32_t probed = (uint32_t)rng_below(rng, KNOWN_PROBE_MAX + 1);
+        uint32_t want = 0, bits = 0;
+        for (uint32_t k = 0; k < probed; k++) {
+            bool is_old = rng_below(rng, 2) == 0;
+            keys[k] = is_old ? entries[rng_below(rng, count)].key
+                             : rng_next(rng) >> (64 - KNOWN_KEY_BITS);
+            struct known_entry probe = {.key = keys[k]};
+            bool has = bsearch(&probe, entries, count, sizeof(probe), entry_cmp) != NULL;
+            want |= has ? 1u << k : 0;
+        }
+        assert_ok(known_run_probe(run, keys, probed, &bits, &err));
+        assert_int_equal(bits, want);
     }
     for (uint32_t i = 0; i < 2000; i++) {
         struct known_entry probe = {.key = rng_next(rng) >> (64 - KNOWN_KEY_BITS)};
