@@ -53,6 +53,7 @@ static void dataset_json(struct dataset *dataset, struct buf *out)
         {"accepted", stats.accepted},
         {"duplicates", stats.duplicates},
         {"rejected", stats.rejected},
+        {"conflicts", stats.conflicts},
         {"commits", stats.commits},
         {"flushes", stats.flushes},
         {"compactions", stats.compactions},

@@ -17,6 +17,7 @@ static void count_events(struct job *job)
     metrics_add(metrics, COUNTER_EVENTS_ACCEPTED, counts.accepted);
     metrics_add(metrics, COUNTER_EVENTS_DUPLICATE, counts.duplicate);
     metrics_add(metrics, COUNTER_EVENTS_REJECTED, counts.rejected);
+    metrics_add(metrics, COUNTER_EVENTS_CONFLICT, counts.conflict);
 }
 
 /* The second half of an ingest job: its batch is durable, and has its receipts. */

@@ -35,17 +35,19 @@ enum err_code ingest_parse(enum ingest_shape shape, struct str body, const struc
                            struct event_batch **ret, struct err *err) ERR_MUST_CHECK;
 
 struct ingest_counts {
-    uint64_t accepted, duplicate, rejected;
+    uint64_t accepted, duplicate, rejected, conflict;
 };
 struct ingest_counts ingest_counts(const struct event_batch *batch);
 enum receipt_list {
     RECEIPTS_ALL,
-    RECEIPTS_REJECTED, /* only those: a loader of files wants no more */
+    RECEIPTS_REJECTED, /* only those and conflicts: a loader of files wants no more */
     RECEIPTS_COUNTS,   /* no list */
 };
-/* {"accepted":1,"duplicate":0,"rejected":1,"receipts":[{"line":1,"event_id":"...","status":"accepted"},
- *  {"line":2,"status":"rejected","reason":"..."}]}, listing what `list` asks for.
+/* {"accepted":1,"duplicate":0,"rejected":1,"conflict":0,"receipts":[{"line":1,"event_id":"...",
+ *  "status":"accepted"},{"line":2,"status":"rejected","reason":"..."}]}, listing what `list` asks for.
  * Segment shapes add "success":true. */
 void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape shape,
                           enum receipt_list list, struct buf *out);
+/* Does the receipt say why? */
+bool receipt_has_reason(enum receipt_status status);
 const char *receipt_status_name(enum receipt_status status);

@@ -15,6 +15,11 @@ const char *receipt_status_name(enum receipt_status status)
     return "pending";
 }
 
+bool receipt_has_reason(enum receipt_status status)
+{
+    return status == RECEIPT_REJECTED || status == RECEIPT_CONFLICT;
+}
+
 struct ingest_counts ingest_counts(const struct event_batch *batch)
 {
     struct ingest_counts counts = {0};
@@ -23,6 +28,7 @@ struct ingest_counts ingest_counts(const struct event_batch *batch)
         counts.accepted += status == RECEIPT_ACCEPTED;
         counts.duplicate += status == RECEIPT_DUPLICATE;
         counts.rejected += status == RECEIPT_REJECTED;
+        counts.conflict += status == RECEIPT_CONFLICT;
     }
     return counts;
 }
@@ -57,20 +63,22 @@ void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape sha
 {
     struct ingest_counts counts = ingest_counts(batch);
     bool is_segment = shape == INGEST_SEGMENT_BATCH || shape == INGEST_SEGMENT_SINGLE;
-    buf_printf(out, "{%s\"accepted\":%llu,\"duplicate\":%llu,\"rejected\":%llu",
+    buf_printf(out, "{%s\"accepted\":%llu,\"duplicate\":%llu,\"rejected\":%llu,\"conflict\":%llu",
                is_segment ? "\"success\":true," : "", (unsigned long long)counts.accepted,
-               (unsigned long long)counts.duplicate, (unsigned long long)counts.rejected);
+               (unsigned long long)counts.duplicate, (unsigned long long)counts.rejected,
+               (unsigned long long)counts.conflict);
     if (list != RECEIPTS_COUNTS) {
         bool is_first = true;
         buf_z(out, ",\"receipts\":[");
         for (uint32_t i = 0; i < batch->event_count; i++) {
             const struct event *event = &batch->events[i];
-            if (list == RECEIPTS_REJECTED && event->status != RECEIPT_REJECTED) {
+            bool has_reason = receipt_has_reason(event->status);
+            if (list == RECEIPTS_REJECTED && !has_reason) {
                 continue;
             }
             put_receipt(event, is_first, out);
             is_first = false;
-            if (event->status == RECEIPT_REJECTED) {
+            if (has_reason) {
                 buf_z(out, ",\"reason\":");
                 json_text(event->reason, out);
             }

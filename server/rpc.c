@@ -367,6 +367,7 @@ enum err_code rpc_encode_receipts(enum rpc_encoding encoding, const struct event
     message.accepted = counts.accepted;
     message.duplicate = counts.duplicate;
     message.rejected = counts.rejected;
+    message.conflict = counts.conflict;
     ERR_TRY(ARENA_NEW(arena, batch->event_count, &receipts, err));
     ERR_TRY(ARENA_NEW(arena, batch->event_count, &message.receipts, err));
     message.n_receipts = batch->event_count;
@@ -375,7 +376,7 @@ enum err_code rpc_encode_receipts(enum rpc_encoding encoding, const struct event
         trackway__v1__receipt__init(&receipts[i]);
         receipts[i].status = STATUS[event->status];
         ERR_TRY(z_of(arena, event->event_id, &receipts[i].event_id, err));
-        if (event->status == RECEIPT_REJECTED) {
+        if (receipt_has_reason(event->status)) {
             ERR_TRY(z_of(arena, event->reason, &receipts[i].reason, err));
         }
         message.receipts[i] = &receipts[i];

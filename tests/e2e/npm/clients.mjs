@@ -67,16 +67,24 @@ for (const httpVersion of ['1.1', '2']) {
               { name: 'tags', value: { case: 'listValue', value: { values: ['x', 'y'] } } },
               { name: 'price', value: { case: 'decimalValue', value: '0.20' } },
               { name: 'n', value: { case: 'intValue', value: -7n } }] },
-          event(1, 'sign up', 'eve', 0),
+          event(1, 'sign up', 'eve', 0, [number('amount', 12.5), text('channel', 'ad')]), // a retry may carry another user
           event(6, '', 'eve', 0),
         ],
       });
       const answer = await ingest.ingest({ dataset, batch });
-      assert.deepEqual([answer.accepted, answer.duplicate, answer.rejected], [4n, 1n, 1n]);
+      assert.deepEqual([answer.accepted, answer.duplicate, answer.rejected, answer.conflict], [4n, 1n, 1n, 0n]);
       assert.deepEqual(answer.receipts.map((r) => r.status),
         [1, 1, 1, 1, 2, 3].map((status) => status), 'statuses in order');
       assert.equal(answer.receipts[5].status, ReceiptStatus.REJECTED);
       assert.match(answer.receipts[5].reason, /name/);
+    });
+    await claim(`${label}: one id with two contents is a conflict`, async () => {
+      const batch = create(EventBatchSchema, { events: [event(1, 'sign up', 'ann', 0, [number('amount', 0.3),
+        { name: 'at', value: { case: 'timeMsValue', value: BigInt(START) } }])] });
+      const answer = await ingest.ingest({ dataset, batch });
+      assert.deepEqual([answer.accepted, answer.duplicate, answer.rejected, answer.conflict], [0n, 0n, 0n, 1n]);
+      assert.equal(answer.receipts[0].status, ReceiptStatus.CONFLICT);
+      assert.match(answer.receipts[0].reason, /other properties/);
     });
     await claim(`${label}: a funnel by columns`, async () => {
       const answer = await query.query({ dataset, query: 'funnel `sign up` -> pay within 1d' });

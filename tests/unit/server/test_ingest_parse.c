@@ -263,21 +263,53 @@ static void receipts_say_what_became_of_each(void **state)
     struct buf out = {0};
     ingest_receipts_json(b, INGEST_NDJSON, RECEIPTS_ALL, &out);
     buf_u8(&out, 0);
-    assert_non_null(strstr(
-        (char *)out.ptr,
-        "{\"accepted\":1,\"duplicate\":0,\"rejected\":1,\"receipts\":[{\"line\":1,\"event_id\":"
-        "\"a\\\"b\",\"status\":\"accepted\"},{\"line\":2,\"status\":\"rejected\",\"reason\":\""));
+    assert_non_null(
+        strstr((char *)out.ptr,
+               "{\"accepted\":1,\"duplicate\":0,\"rejected\":1,\"conflict\":0,"
+               "\"receipts\":[{\"line\":1,\"event_id\":\"a\\\"b\",\"status\":\"accepted\"},"
+               "{\"line\":2,\"status\":\"rejected\",\"reason\":\""));
     buf_clear(&out);
     ingest_receipts_json(b, INGEST_SEGMENT_BATCH, RECEIPTS_REJECTED, &out);
     buf_u8(&out, 0);
     assert_non_null(strstr((char *)out.ptr,
                            "{\"success\":true,\"accepted\":1,\"duplicate\":0,\"rejected\":1,"
-                           "\"receipts\":[{\"line\":2,\"status\":\"rejected\""));
+                           "\"conflict\":0,\"receipts\":[{\"line\":2,\"status\":\"rejected\""));
     buf_clear(&out);
     ingest_receipts_json(b, INGEST_NDJSON, RECEIPTS_COUNTS, &out);
     buf_u8(&out, 0);
-    assert_string_equal((char *)out.ptr, "{\"accepted\":1,\"duplicate\":0,\"rejected\":1}");
+    assert_string_equal((char *)out.ptr,
+                        "{\"accepted\":1,\"duplicate\":0,\"rejected\":1,\"conflict\":0}");
     buf_done(&out);
+    event_batch_free(b);
+}
+
+static void expect_receipts(const struct event_batch *batch, enum ingest_shape shape,
+                            enum receipt_list list, const char *want)
+{
+    struct buf out = {0};
+    ingest_receipts_json(batch, shape, list, &out);
+    buf_u8(&out, 0);
+    assert_string_equal((char *)out.ptr, want);
+    buf_done(&out);
+}
+
+static void a_conflict_says_why(void **state)
+{
+    (void)state;
+    struct event_batch *b = ndjson("{\"event_id\":\"1\",\"event_name\":\"a\",\"user_id\":\"u\"}\n"
+                                   "{\"event_id\":\"2\",\"event_name\":\"a\",\"user_id\":\"u\"}\n"
+                                   "{\"event_id\":\"3\",\"event_name\":\"a\",\"user_id\":\"u\"}\n");
+    b->events[0].status = RECEIPT_DUPLICATE;
+    b->events[1].status = RECEIPT_CONFLICT;
+    b->events[1].reason = STR("other \"content\"");
+    b->events[2].status = RECEIPT_ACCEPTED;
+    expect_receipts(b, INGEST_NDJSON, RECEIPTS_REJECTED,
+                    "{\"accepted\":1,\"duplicate\":1,\"rejected\":0,\"conflict\":1,\"receipts\":[{"
+                    "\"line\":2,\"event_id\":\"2\","
+                    "\"status\":\"conflict\",\"reason\":\"other \\\"content\\\"\"}]}");
+    expect_receipts(
+        b, INGEST_SEGMENT_SINGLE, RECEIPTS_COUNTS,
+        "{\"success\":true,\"accepted\":1,\"duplicate\":1,\"rejected\":0,\"conflict\":1}");
     event_batch_free(b);
 }
 
@@ -334,6 +366,7 @@ int main(void)
         cmocka_unit_test(escapes_are_undone),
         cmocka_unit_test(segment_calls_become_events),
         cmocka_unit_test(receipts_say_what_became_of_each),
+        cmocka_unit_test(a_conflict_says_why),
         cmocka_unit_test(mutated_bodies_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
