@@ -204,7 +204,7 @@ static enum err_code one_body(const struct options *options, struct str body,
     }
     buf_clear(answer);
     ingest_receipts_json(batch, shape, options->has_counts_only ? RECEIPTS_COUNTS : RECEIPTS_ALL,
-                         answer);
+                         (struct str){"", 0}, answer);
     lap(times, STAGE_RECEIPTS, &cpu_ns, &wall_ns);
     event_batch_free(batch);
     lap(times, STAGE_FREE, &cpu_ns, &wall_ns);

@@ -2,10 +2,19 @@
  *
  *     ingest thread              the writer's thread        ingest thread
  *     inflate, parse, submit --> write, sync, publish  -->  receipts, job_finish
+ *                                                           or, with conflicts, their dead letters: submit --+
+ *                                write, sync, publish  <-----------------------------------------------------+
+ *                                                      -->  receipts, job_finish
  *
  * The writer is some ingest thread that came first (group commit). It only passes jobs on: receipts
  * of others would keep the next group waiting.
+ *
+ * A receipt that says "conflict" is sent after the dead letter is durable. There are two commits, and what
+ * comes between them (a crash, a data set of dead letters that refuses) leaves a client without an answer or
+ * with an error: it sends the body again, the accepted events of it are duplicates then, the conflicts are
+ * conflicts again, and their letters, which have ids of their own, are written once.
  */
+#include "server/dead_letters.h"
 #include "server/ingest_parse.h"
 #include "server/routes.h"
 #include "storage/base/clock.h"
@@ -20,15 +29,92 @@ static void count_events(struct job *job)
     metrics_add(metrics, COUNTER_EVENTS_CONFLICT, counts.conflict);
 }
 
-/* The second half of an ingest job: its batch is durable, and has its receipts. */
-static void render_on_pool(void *arg, struct io *io)
+static void answer(struct job *job)
 {
-    (void)io;
-    struct job *job = arg;
     count_events(job);
     job->render(job);
     event_batch_free(TAKE(job->batch));
     job_finish(job);
+}
+
+static void refuse(struct job *job, const struct err *err)
+{
+    event_batch_free(TAKE(job->batch));
+    job_fail(job, err);
+    job_finish(job);
+}
+
+/* The events are durable; what became of them is not said until their letters are. */
+static void refuse_for_letters(struct job *job, const struct err *err)
+{
+    struct err whole = *err;
+    (void)err_context(&whole, "dead letters of data set \"%s\"", dataset_name(job->dataset));
+    refuse(job, &whole);
+}
+
+static void answer_on_pool(void *arg, struct io *io)
+{
+    (void)io;
+    answer(arg);
+}
+
+/* On the thread of the dead letters' writer. */
+static void letters_done(void *arg, struct event_batch *letters, enum err_code code,
+                         const struct err *err)
+{
+    struct job *job = arg;
+    struct err refused;
+    if (code == ERR_OK) {
+        code = dead_letters_check(letters, &refused);
+        err = &refused;
+    }
+    event_batch_free(letters);
+    if (code != ERR_OK) {
+        refuse_for_letters(job, err);
+        return;
+    }
+    /* Bounds and lack of memory: as in batch_done. */
+    struct err ignored;
+    if (pool_submit(job->server->ingest_pool, answer_on_pool, job, UINT32_MAX, &ignored) !=
+        ERR_OK) {
+        answer(job);
+    }
+}
+
+/* Make letters of the batch's conflicts. Where it returns ERR_OK, letters_done has the job. */
+static enum err_code letters_submit(struct job *job, struct str name, struct io *io,
+                                    struct err *err)
+{
+    struct dataset *dataset = NULL;
+    struct event_batch *letters = NULL;
+    ERR_TRY(dead_letters_build(job->batch, &job->batch_budget, &letters, err));
+    enum err_code code = store_dataset(job->server->store, name, true, &dataset, err);
+    if (code == ERR_OK) {
+        code = dataset_submit(dataset, letters, letters_done, job, io, err);
+    }
+    if (code != ERR_OK) {
+        event_batch_free(letters);
+    }
+    return code;
+}
+
+static bool has_letters(const struct job *job, char out_name[DATASET_NAME_BYTES_MAX + 1])
+{
+    return ingest_counts(job->batch).conflict > 0 &&
+           dead_letters_dataset(str_of(dataset_name(job->dataset)), out_name);
+}
+
+/* The second half of an ingest job: its batch is durable, and has its receipts. */
+static void second_half_on_pool(void *arg, struct io *io)
+{
+    struct job *job = arg;
+    struct err err;
+    char name[DATASET_NAME_BYTES_MAX + 1];
+    if (!has_letters(job, name)) {
+        answer(job);
+    } else if (letters_submit(job, str_of(name), io, &err) != ERR_OK) {
+        refuse_for_letters(job, &err);
+    }
 }
 
 static void batch_done(void *arg, struct event_batch *batch, enum err_code code,
@@ -37,17 +123,21 @@ static void batch_done(void *arg, struct event_batch *batch, enum err_code code,
     struct job *job = arg;
     job->batch = batch;
     if (code != ERR_OK) {
-        event_batch_free(TAKE(job->batch));
-        job_fail(job, err);
-        job_finish(job);
+        refuse(job, err);
         return;
     }
-    /* Not bounded: as many as there are admitted jobs. Without memory for the hop it is done here.
-     */
-    struct err ignored;
-    if (pool_submit(job->server->ingest_pool, render_on_pool, job, UINT32_MAX, &ignored) !=
+    /* Not bounded: as many as there are admitted jobs. Without memory for the hop the receipts are
+     * written here; letters are not, as a writer must not wait for another. */
+    struct err hop;
+    char name[DATASET_NAME_BYTES_MAX + 1];
+    if (pool_submit(job->server->ingest_pool, second_half_on_pool, job, UINT32_MAX, &hop) ==
         ERR_OK) {
-        render_on_pool(job, NULL);
+        return;
+    }
+    if (has_letters(job, name)) {
+        refuse_for_letters(job, &hop);
+    } else {
+        answer(job);
     }
 }
 
@@ -58,6 +148,7 @@ enum err_code ingest_submit(struct job *job, struct str name, void (*render)(str
     enum err_code code = store_dataset(job->server->store, name, true, &dataset, err);
     if (code == ERR_OK) {
         job->render = render;
+        job->dataset = dataset;
         /* From here on the job may be finished by another thread at any moment. */
         struct event_batch *batch = job->batch;
         code = dataset_submit(dataset, batch, batch_done, job, io, err);
@@ -70,8 +161,10 @@ enum err_code ingest_submit(struct job *job, struct str name, void (*render)(str
 
 static void render_receipts(struct job *job)
 {
+    char letters[DATASET_NAME_BYTES_MAX + 1];
+    (void)dead_letters_dataset(str_of(dataset_name(job->dataset)), letters);
     ingest_receipts_json(job->batch, (enum ingest_shape)job->shape,
-                         (enum receipt_list)job->receipts, &job->response.body);
+                         (enum receipt_list)job->receipts, str_of(letters), &job->response.body);
     job_answer(job, "application/json");
 }
 

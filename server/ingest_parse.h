@@ -45,9 +45,10 @@ enum receipt_list {
 };
 /* {"accepted":1,"duplicate":0,"rejected":1,"conflict":0,"receipts":[{"line":1,"event_id":"...",
  *  "status":"accepted"},{"line":2,"status":"rejected","reason":"..."}]}, listing what `list` asks for.
- * Segment shapes add "success":true. */
+ * Segment shapes add "success":true. Where there are conflicts, "dead_letters":"NAME" after their number says
+ * which data set keeps them; `dead_letters` is empty where none does. */
 void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape shape,
-                          enum receipt_list list, struct buf *out);
+                          enum receipt_list list, struct str dead_letters, struct buf *out);
 /* Does the receipt say why? */
 bool receipt_has_reason(enum receipt_status status);
 const char *receipt_status_name(enum receipt_status status);

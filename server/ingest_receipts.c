@@ -59,7 +59,7 @@ static void put_receipt(const struct event *event, bool is_first, struct buf *ou
 }
 
 void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape shape,
-                          enum receipt_list list, struct buf *out)
+                          enum receipt_list list, struct str dead_letters, struct buf *out)
 {
     struct ingest_counts counts = ingest_counts(batch);
     bool is_segment = shape == INGEST_SEGMENT_BATCH || shape == INGEST_SEGMENT_SINGLE;
@@ -67,6 +67,10 @@ void ingest_receipts_json(const struct event_batch *batch, enum ingest_shape sha
                is_segment ? "\"success\":true," : "", (unsigned long long)counts.accepted,
                (unsigned long long)counts.duplicate, (unsigned long long)counts.rejected,
                (unsigned long long)counts.conflict);
+    if (counts.conflict > 0 && dead_letters.len > 0) {
+        buf_z(out, ",\"dead_letters\":");
+        json_text(dead_letters, out);
+    }
     if (list != RECEIPTS_COUNTS) {
         bool is_first = true;
         buf_z(out, ",\"receipts\":[");

@@ -21,6 +21,7 @@
 
 struct job;
 struct event_batch;
+struct dataset;
 
 /* Which threads run a route. */
 enum route_pool {
@@ -79,9 +80,10 @@ struct job {
 
     /* An ingest job between submit and receipts. */
     struct event_batch *batch;
-    struct budget batch_budget;
-    int shape; /* enum ingest_shape, or enum rpc_encoding at the RPC doors */
-    int receipts; /* enum receipt_list */
+    struct dataset *dataset;         /* it goes to */
+    struct budget batch_budget;      /* of the batch and of the dead letters of it */
+    int shape;                       /* enum ingest_shape, or enum rpc_encoding at the RPC doors */
+    int receipts;                    /* enum receipt_list */
     void (*render)(struct job *job); /* from batch to answer */
 
     void (*finish)(struct job *job); /* set by the loop that made the job */

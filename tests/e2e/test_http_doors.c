@@ -386,6 +386,198 @@ static void data_sets_are_listed_flushed_and_compacted(void **state)
     assert_int_equal(server_metric(&server, "trackway_dataset_rows{dataset=\"admin\"}"), 1);
 }
 
+/* ---- conflicts and dead letters ---- */
+
+/* Send "e1" with this amount to a data set: what the counts must be. */
+static void send_amount(const char *dataset, int amount, const char *more, const char *counts)
+{
+    char path[160];
+    char body[256];
+    snprintf(path, sizeof(path), "/v1/events?dataset=%s", dataset);
+    snprintf(body, sizeof(body),
+             "{\"event_id\":\"e1\",\"event_name\":\"pay\",\"user_id\":\"u\",\"amount\":%d%s}",
+             amount, more);
+    expect(&(struct call){.path = path, .headers = {NDJSON}, .body = body}, 200, counts);
+}
+
+#define ONE_CONFLICT  "\"accepted\":0,\"duplicate\":0,\"rejected\":0,\"conflict\":1"
+#define ONE_DUPLICATE "\"accepted\":0,\"duplicate\":1,\"rejected\":0,\"conflict\":0"
+
+static void one_id_with_two_contents_is_a_conflict_in_one_body(void **state)
+{
+    (void)state;
+    struct call call = {.path = "/v1/events?dataset=dl", .headers = {NDJSON}};
+    call.body = "{\"event_id\":\"e1\",\"event_name\":\"pay\",\"user_id\":\"u\",\"amount\":1}\n"
+                "{\"event_id\":\"e1\",\"event_name\":\"pay\",\"user_id\":\"v\",\"amount\":1.0,"
+                "\"event_time\":1717200000000}\n"
+                "{\"event_id\":\"e1\",\"event_name\":\"pay\",\"user_id\":\"u\",\"amount\":2}\n"
+                "{\"event_id\":\"e1\",\"event_name\":\"paid\",\"user_id\":\"u\",\"amount\":1}\n";
+    expect(&call, 200,
+           "{\"accepted\":1,\"duplicate\":1,\"rejected\":0,\"conflict\":2,\"dead_letters\":"
+           "\"dl.dead\",\"receipts\":[{\"line\":1,\"event_id\":\"e1\",\"status\":\"accepted\"},"
+           "{\"line\":2,\"event_id\":\"e1\",\"status\":\"duplicate\"},"
+           "{\"line\":3,\"event_id\":\"e1\",\"status\":\"conflict\",\"reason\":\"");
+    call.path = "/v1/events?dataset=dl&receipts=rejected";
+    expect(&call, 200, "\"receipts\":[{\"line\":3,\"event_id\":\"e1\",\"status\":\"conflict\"");
+    expect_count("dl", "pay", "\"rows\":[[1]]");
+    expect_count("dl.dead", "conflict", "\"rows\":[[2]]");
+    struct call query = {.path = "/v1/query?dataset=dl.dead",
+                         .headers = {TEXT, "accept: text/csv"}};
+    query.body = "events conflict columns (reason, event_json)";
+    expect(&query, 200,
+           "an event with this event_id, but with another name or other properties, was accepted "
+           "before");
+    expect(&query, 200, "\"\"amount\"\":2");
+    query.body = "events conflict columns (event_id, user_id, original_event_id, "
+                 "original_event_name, original_event_time)";
+    expect(&query, 200, ",u,e1,paid,");
+    assert_int_equal(
+        server_metric(&server, "trackway_dataset_events_conflict_total{dataset=\"dl\"}"), 4);
+    assert_true(server_metric(&server, "trackway_events_conflict_total") >= 4);
+    expect(&(struct call){.path = "/v1/datasets"}, 200, "\"conflicts\":4");
+}
+
+/* Wherever the first one lies: a memtable, a segment, a log read again, a merged segment. */
+static void a_conflict_is_one_wherever_the_first_event_lies(void **state)
+{
+    (void)state;
+    struct server_process outer = server;
+    const struct call flush = {.path = "/v1/admin/flush?dataset=lies", .body = " "};
+    const struct call compact = {.path = "/v1/admin/compact?dataset=lies&wait=1", .body = " "};
+    const struct call compact_dead = {.path = "/v1/admin/compact?dataset=lies.dead&wait=1",
+                                      .body = " "};
+    server_start(&server, NULL);
+    send_amount("lies", 1, "", "\"accepted\":1");
+    send_amount("lies", 2, "", ONE_CONFLICT);
+    assert_int_equal(server_stop(&server, SIGKILL), 128 + SIGKILL);
+    server_restart(&server, NULL);
+    send_amount("lies", 1, "", ONE_DUPLICATE);
+    send_amount("lies", 3, "", ONE_CONFLICT);
+    expect_count("lies.dead", "conflict", "\"rows\":[[2]]");
+    expect(&flush, 200, NULL);
+    send_amount("lies", 1, "", ONE_DUPLICATE);
+    send_amount("lies", 4, "", ONE_CONFLICT);
+    assert_int_equal(server_stop(&server, SIGTERM), 0);
+    server_restart(&server, NULL);
+    send_amount("lies", 1, "", ONE_DUPLICATE);
+    send_amount("lies", 5, "", ONE_CONFLICT);
+    expect(&(struct call){.path = "/v1/events?dataset=lies",
+                          .headers = {NDJSON},
+                          .body = "{\"event_id\":\"e2\",\"event_name\":\"pay\",\"user_id\":\"u\"}"},
+           200, "\"accepted\":1");
+    expect(&compact, 200, "\"conflicts\":1");
+    expect(&compact_dead, 200, NULL);
+    send_amount("lies", 1, "", ONE_DUPLICATE);
+    send_amount("lies", 6, "", ONE_CONFLICT);
+    expect_count("lies", "pay", "\"rows\":[[2]]");
+    expect_count("lies.dead", "conflict", "\"rows\":[[5]]");
+    assert_int_equal(server_metric(&server, "trackway_dataset_id_runs{dataset=\"lies\"}"), 1);
+    assert_true(server_metric(&server, "trackway_dataset_id_run_bytes{dataset=\"lies\"}") > 0);
+    assert_int_equal(server_metric(&server, "trackway_dataset_known_hits_total{dataset=\"lies\"}"),
+                     4);
+    assert_int_equal(
+        server_metric(&server, "trackway_dataset_known_misses_total{dataset=\"lies\"}"), 0);
+    assert_int_equal(server_stop(&server, SIGTERM), 0);
+    server_remove(&server);
+    server = outer;
+}
+
+static void a_conflict_that_is_sent_again_makes_no_second_letter(void **state)
+{
+    (void)state;
+    send_amount("again", 1, "", "\"accepted\":1");
+    send_amount("again", 2, "", ONE_CONFLICT);
+    send_amount("again", 2, "", ONE_CONFLICT);
+    send_amount("again", 2, ",\"event_time\":1717200000000", ONE_CONFLICT);
+    expect(&(struct call){.path = "/v1/admin/flush?dataset=again.dead", .body = " "}, 200, NULL);
+    send_amount("again", 2, "", ONE_CONFLICT);
+    expect_count("again.dead", "conflict", "\"rows\":[[1]]");
+}
+
+static void dead_letters_make_no_dead_letters(void **state)
+{
+    (void)state;
+    send_amount("own.dead", 1, "", "\"accepted\":1");
+    send_amount("own.dead", 2, "", ONE_CONFLICT ",\"receipts\"");
+    expect(&(struct call){.path = "/v1/query?dataset=own.dead.dead",
+                          .headers = {TEXT},
+                          .body = "show events"},
+           404, NULL);
+}
+
+static void a_long_name_has_dead_letters_too(void **state)
+{
+    (void)state;
+    static const char name[] = "long-3456789-123456789-123456789-123456789-123456789-123456789-1";
+    char dead[80];
+    struct reply reply;
+    char body[] = "{\"event_id\":\"e1\",\"event_name\":\"pay\",\"user_id\":\"u\",\"amount\":2}";
+    char path[160];
+    assert_int_equal(strlen(name), 64);
+    send_amount(name, 1, "", "\"accepted\":1");
+    snprintf(path, sizeof(path), "/v1/events?dataset=%s&receipts=counts", name);
+    server_call(&server, &(struct call){.path = path, .headers = {NDJSON}, .body = body}, &reply);
+    const char *at = strstr((const char *)reply.body.ptr, "\"dead_letters\":\"");
+    assert_non_null(at);
+    snprintf(dead, sizeof(dead), "%.64s", at + strlen("\"dead_letters\":\""));
+    reply_done(&reply);
+    assert_memory_equal(dead, name, 42);
+    assert_string_equal(dead + 59, ".dead");
+    expect_count(dead, "conflict", "\"rows\":[[1]]");
+}
+
+static void connect_and_segment_clients_see_conflicts(void **state)
+{
+    (void)state;
+    struct call call = {.path = "/trackway.v1.IngestService/Ingest", .headers = {JSON}};
+    call.body =
+        "{\"dataset\":\"rpcdl\",\"batch\":{\"events\":[{\"eventId\":\"r1\",\"eventName\":\"r\","
+        "\"userId\":\"u\"},{\"eventId\":\"r1\",\"eventName\":\"r\",\"userId\":\"u\","
+        "\"properties\":[{\"name\":\"at\",\"timeMsValue\":\"1717200000001\"}]}]}}";
+    expect(&call, 200, "\"conflict\":\"1\"");
+    expect(&call, 200,
+           "{\"status\":\"RECEIPT_STATUS_CONFLICT\",\"eventId\":\"r1\",\"reason\":\"an event with");
+    expect(&(struct call){.path = "/v1/query?dataset=rpcdl.dead",
+                          .headers = {TEXT},
+                          .body = "events conflict columns (event_json)"},
+           200, "\\\"properties\\\":{\\\"at\\\":\\\"2024-06-01T00:00:00.001Z\\\"}}");
+    call = (struct call){.path = "/v1/batch?dataset=segdl", .headers = {JSON}};
+    call.body =
+        "{\"batch\":[{\"type\":\"track\",\"event\":\"a\",\"userId\":\"u\",\"messageId\":\"m\"},"
+        "{\"type\":\"track\",\"event\":\"b\",\"userId\":\"u\",\"messageId\":\"m\"}]}";
+    expect(&call, 200,
+           "{\"success\":true,\"accepted\":1,\"duplicate\":0,\"rejected\":0,\"conflict\":1,"
+           "\"dead_letters\":\"segdl.dead\",\"receipts\":[");
+    expect_count("segdl.dead", "conflict", "\"rows\":[[1]]");
+}
+
+/* Without its dead letters no answer says "conflict"; nothing is lost, and sending again is enough. */
+static void where_letters_cannot_be_written_the_body_is_sent_again(void **state)
+{
+    (void)state;
+    char path[160];
+    struct call call = {.path = "/v1/events?dataset=torn", .headers = {NDJSON}};
+    call.body = "{\"event_id\":\"t1\",\"event_name\":\"a\",\"user_id\":\"u\"}\n"
+                "{\"event_id\":\"t1\",\"event_name\":\"b\",\"user_id\":\"u\"}\n"
+                "{\"event_id\":\"t2\",\"event_name\":\"a\",\"user_id\":\"u\"}\n";
+    snprintf(path, sizeof(path), "%s/torn.dead", server.data); /* a file is where the folder goes */
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    expect(&call, 503, "dead letters of data set \\\"torn\\\"");
+    expect_header(&call, 503, "retry-after", "1");
+    struct call rpc = {.path = "/trackway.v1.IngestService/Ingest", .headers = {JSON}};
+    rpc.body =
+        "{\"dataset\":\"torn\",\"batch\":{\"events\":[{\"eventId\":\"t1\",\"eventName\":\"c\","
+        "\"userId\":\"u\"}]}}";
+    expect(&rpc, 503, "\"code\":\"unavailable\"");
+    assert_int_equal(unlink(path), 0);
+    expect(&call, 200, "\"accepted\":0,\"duplicate\":2,\"rejected\":0,\"conflict\":1");
+    expect(&rpc, 200, "\"conflict\":\"1\"");
+    expect_count("torn", "a", "\"rows\":[[2]]");
+    expect_count("torn.dead", "conflict", "\"rows\":[[2]]");
+}
+
 /* A gzip body of many megabytes of events: a few hundred milliseconds of work for one thread. */
 static void heavy_body(struct buf *out)
 {
@@ -615,6 +807,13 @@ int main(int argc, char **argv)
         cmocka_unit_test(pipelined_requests_are_answered_in_order),
         cmocka_unit_test(long_answers_are_compressed_where_the_client_likes_it),
         cmocka_unit_test(data_sets_are_listed_flushed_and_compacted),
+        cmocka_unit_test(one_id_with_two_contents_is_a_conflict_in_one_body),
+        cmocka_unit_test(a_conflict_is_one_wherever_the_first_event_lies),
+        cmocka_unit_test(a_conflict_that_is_sent_again_makes_no_second_letter),
+        cmocka_unit_test(dead_letters_make_no_dead_letters),
+        cmocka_unit_test(a_long_name_has_dead_letters_too),
+        cmocka_unit_test(connect_and_segment_clients_see_conflicts),
+        cmocka_unit_test(where_letters_cannot_be_written_the_body_is_sent_again),
         cmocka_unit_test(a_client_that_hangs_up_cancels_its_work),
         cmocka_unit_test(a_full_queue_is_429_with_retry_after),
         cmocka_unit_test(sigterm_finishes_what_is_in_work_and_loses_nothing),

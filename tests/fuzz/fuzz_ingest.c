@@ -1,4 +1,5 @@
-/* Every body a client can send: the first byte chooses the shape. */
+/* Every body a client can send: the first byte chooses the shape. Every whole event becomes a dead letter, too. */
+#include "server/dead_letters.h"
 #include "server/ingest_parse.h"
 #include "server/rpc_json.h"
 
@@ -28,8 +29,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct event_batch *batch = NULL;
     if (ingest_parse((enum ingest_shape)(data[0] % 5), body, &opts, &batch, &err) == ERR_OK) {
         struct buf out = {0};
-        ingest_receipts_json(batch, INGEST_NDJSON, RECEIPTS_ALL, &out);
+        ingest_receipts_json(batch, INGEST_NDJSON, RECEIPTS_ALL, STR("fuzz.dead"), &out);
         buf_done(&out);
+        uint32_t conflicts = 0;
+        for (uint32_t i = 0; i < batch->event_count; i++) {
+            if (batch->events[i].status == RECEIPT_PENDING) {
+                batch->events[i].status = RECEIPT_CONFLICT;
+                conflicts++;
+            }
+        }
+        struct event_batch *letters = NULL;
+        if (conflicts > 0 && dead_letters_build(batch, NULL, &letters, &err) == ERR_OK) {
+            event_batch_free(letters);
+        }
         event_batch_free(batch);
     }
     return 0;

@@ -78,13 +78,17 @@ for (const httpVersion of ['1.1', '2']) {
       assert.equal(answer.receipts[5].status, ReceiptStatus.REJECTED);
       assert.match(answer.receipts[5].reason, /name/);
     });
-    await claim(`${label}: one id with two contents is a conflict`, async () => {
+    await claim(`${label}: one id with two contents is a conflict, and kept`, async () => {
       const batch = create(EventBatchSchema, { events: [event(1, 'sign up', 'ann', 0, [number('amount', 0.3),
         { name: 'at', value: { case: 'timeMsValue', value: BigInt(START) } }])] });
       const answer = await ingest.ingest({ dataset, batch });
       assert.deepEqual([answer.accepted, answer.duplicate, answer.rejected, answer.conflict], [0n, 0n, 0n, 1n]);
       assert.equal(answer.receipts[0].status, ReceiptStatus.CONFLICT);
       assert.match(answer.receipts[0].reason, /other properties/);
+      const letters = await query.query({ dataset: `${dataset}.dead`, query: 'events conflict columns (original_event_id, event_json)' });
+      assert.deepEqual(letters.columns[0].stringValues, ['e1']);
+      assert.deepEqual(JSON.parse(letters.columns[1].stringValues[0]), { event_id: 'e1', event_time: '2025-05-01T00:00:00Z',
+        event_name: 'sign up', user_id: 'ann', properties: { amount: 0.3, at: '2025-05-01T00:00:00Z' } });
     });
     await claim(`${label}: a funnel by columns`, async () => {
       const answer = await query.query({ dataset, query: 'funnel `sign up` -> pay within 1d' });
@@ -156,14 +160,17 @@ await claim('Segment SDK: calls arrive once, with their properties', async () =>
       timestamp: new Date(START + i * 60000), properties: { total: 9.99, items: ['a', 'b'], address: { city: 'Oslo' } } });
   }
   analytics.track({ userId: 'u0', event: 'Order Completed', messageId: 'm0', timestamp: new Date(START) });
+  analytics.track({ userId: 'u1', event: 'Order Completed', messageId: 'm1', timestamp: new Date(START), properties: { total: 1 } });
   analytics.identify({ userId: 'u1', traits: { plan: 'pro' } });
   analytics.page({ anonymousId: 'anon-1', name: 'Home', properties: { url: '/' } });
   await analytics.closeAndFlush();
   assert.deepEqual(errors, []);
-  const ask = async (query) => (await (await fetch(`${url}/v1/query?dataset=segment`, { method: 'POST', body: query })).json()).rows;
+  const ask = async (query, dataset = 'segment') =>
+    (await (await fetch(`${url}/v1/query?dataset=${dataset}`, { method: 'POST', body: query })).json()).rows;
   assert.deepEqual(await ask('trend count(`Order Completed`) as n, users(`Order Completed`) as u, sum(total) as s'), [[12, 3, 119.88]]);
   assert.deepEqual(await ask('trend count(any) as n by `address.city` where `address.city` is set'), [['Oslo', 12]]);
   assert.deepEqual(await ask('trend count(identify) as i, count(page) as p, users(any) as u'), [[1, 1, 4]]);
+  assert.deepEqual(await ask('events conflict columns (original_event_id)', 'segment.dead').then((rows) => rows.flat().sort()), ['m0', 'm1']);
 });
 
 server.kill('SIGTERM');

@@ -261,7 +261,7 @@ static void receipts_say_what_became_of_each(void **state)
         ndjson("{\"event_id\":\"a\\\"b\",\"event_name\":\"a\",\"user_id\":\"u\"}\n{}\n");
     b->events[0].status = RECEIPT_ACCEPTED;
     struct buf out = {0};
-    ingest_receipts_json(b, INGEST_NDJSON, RECEIPTS_ALL, &out);
+    ingest_receipts_json(b, INGEST_NDJSON, RECEIPTS_ALL, STR("x.dead"), &out);
     buf_u8(&out, 0);
     assert_non_null(
         strstr((char *)out.ptr,
@@ -269,13 +269,13 @@ static void receipts_say_what_became_of_each(void **state)
                "\"receipts\":[{\"line\":1,\"event_id\":\"a\\\"b\",\"status\":\"accepted\"},"
                "{\"line\":2,\"status\":\"rejected\",\"reason\":\""));
     buf_clear(&out);
-    ingest_receipts_json(b, INGEST_SEGMENT_BATCH, RECEIPTS_REJECTED, &out);
+    ingest_receipts_json(b, INGEST_SEGMENT_BATCH, RECEIPTS_REJECTED, STR("x.dead"), &out);
     buf_u8(&out, 0);
     assert_non_null(strstr((char *)out.ptr,
                            "{\"success\":true,\"accepted\":1,\"duplicate\":0,\"rejected\":1,"
                            "\"conflict\":0,\"receipts\":[{\"line\":2,\"status\":\"rejected\""));
     buf_clear(&out);
-    ingest_receipts_json(b, INGEST_NDJSON, RECEIPTS_COUNTS, &out);
+    ingest_receipts_json(b, INGEST_NDJSON, RECEIPTS_COUNTS, STR("x.dead"), &out);
     buf_u8(&out, 0);
     assert_string_equal((char *)out.ptr,
                         "{\"accepted\":1,\"duplicate\":0,\"rejected\":1,\"conflict\":0}");
@@ -284,16 +284,16 @@ static void receipts_say_what_became_of_each(void **state)
 }
 
 static void expect_receipts(const struct event_batch *batch, enum ingest_shape shape,
-                            enum receipt_list list, const char *want)
+                            enum receipt_list list, const char *dead_letters, const char *want)
 {
     struct buf out = {0};
-    ingest_receipts_json(batch, shape, list, &out);
+    ingest_receipts_json(batch, shape, list, str_of(dead_letters), &out);
     buf_u8(&out, 0);
     assert_string_equal((char *)out.ptr, want);
     buf_done(&out);
 }
 
-static void a_conflict_says_why(void **state)
+static void a_conflict_says_why_and_where_it_is_kept(void **state)
 {
     (void)state;
     struct event_batch *b = ndjson("{\"event_id\":\"1\",\"event_name\":\"a\",\"user_id\":\"u\"}\n"
@@ -303,13 +303,16 @@ static void a_conflict_says_why(void **state)
     b->events[1].status = RECEIPT_CONFLICT;
     b->events[1].reason = STR("other \"content\"");
     b->events[2].status = RECEIPT_ACCEPTED;
-    expect_receipts(b, INGEST_NDJSON, RECEIPTS_REJECTED,
-                    "{\"accepted\":1,\"duplicate\":1,\"rejected\":0,\"conflict\":1,\"receipts\":[{"
-                    "\"line\":2,\"event_id\":\"2\","
+    expect_receipts(b, INGEST_NDJSON, RECEIPTS_REJECTED, "x.dead",
+                    "{\"accepted\":1,\"duplicate\":1,\"rejected\":0,\"conflict\":1,"
+                    "\"dead_letters\":\"x.dead\",\"receipts\":[{\"line\":2,\"event_id\":\"2\","
                     "\"status\":\"conflict\",\"reason\":\"other \\\"content\\\"\"}]}");
     expect_receipts(
-        b, INGEST_SEGMENT_SINGLE, RECEIPTS_COUNTS,
-        "{\"success\":true,\"accepted\":1,\"duplicate\":1,\"rejected\":0,\"conflict\":1}");
+        b, INGEST_SEGMENT_SINGLE, RECEIPTS_COUNTS, "x.dead",
+        "{\"success\":true,\"accepted\":1,\"duplicate\":1,\"rejected\":0,\"conflict\":1,"
+        "\"dead_letters\":\"x.dead\"}");
+    expect_receipts(b, INGEST_NDJSON, RECEIPTS_COUNTS, "",
+                    "{\"accepted\":1,\"duplicate\":1,\"rejected\":0,\"conflict\":1}");
     event_batch_free(b);
 }
 
@@ -366,7 +369,7 @@ int main(void)
         cmocka_unit_test(escapes_are_undone),
         cmocka_unit_test(segment_calls_become_events),
         cmocka_unit_test(receipts_say_what_became_of_each),
-        cmocka_unit_test(a_conflict_says_why),
+        cmocka_unit_test(a_conflict_says_why_and_where_it_is_kept),
         cmocka_unit_test(mutated_bodies_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
