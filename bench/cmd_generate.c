@@ -97,7 +97,7 @@ int bench_generate(int argc, char *const *argv)
         .option_count = COUNT_OF(options),
         .examples =
             "  trackway-bench generate --events 5 --users 2\n"
-            "  trackway-bench generate --events 100000 | trackway ingest --dataset demo -\n"
+            "  trackway-bench generate --events 100000 | trackway ingest --dataset bench -\n"
             "  trackway-bench generate --events 10000 --format tsv --seed 7 | cut -f3 | sort | "
             "uniq -c\n",
     };

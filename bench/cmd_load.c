@@ -342,17 +342,19 @@ static void figures_print(const char *what, struct str label, struct latencies *
 
 static int ingest_report(struct load *load, bool is_json, struct buf *out)
 {
-    uint64_t events = load->counts.accepted + load->counts.duplicate + load->counts.rejected;
+    const struct uploader_counts *counts = &load->counts;
+    uint64_t events = counts->accepted + counts->duplicate + counts->rejected + counts->conflict;
     double seconds = (double)MAX_OF(load->ingest_us, UINT64_C(1)) / 1e6;
     figures_print("ingest", str_of(load->dataset), &load->ingest_latencies,
                   (double)load->ingest_latencies.count / seconds, is_json, out);
     fprintf(stderr,
             "events: %.0f/s (%" PRIu64 " in %.2f s over %" PRIu64
             " connections, %.1f MB/s): accepted "
-            "%" PRIu64 ", duplicate %" PRIu64 ", rejected %" PRIu64 "; sent again %" PRIu64 "\n",
+            "%" PRIu64 ", duplicate %" PRIu64 ", rejected %" PRIu64 ", conflict %" PRIu64
+            "; sent again %" PRIu64 "\n",
             (double)events / seconds, events, seconds, load->connections,
-            (double)load->counts.bytes / 1e6 / seconds, load->counts.accepted,
-            load->counts.duplicate, load->counts.rejected, load->ingest_refusals);
+            (double)counts->bytes / 1e6 / seconds, counts->accepted, counts->duplicate,
+            counts->rejected, counts->conflict, load->ingest_refusals);
     return load->ingest_code == ERR_OK ? 0 : bench_fail(&load->ingest_err, 1);
 }
 
@@ -568,9 +570,9 @@ int bench_load(int argc, char *const *argv)
         .option_count = COUNT_OF(options),
         .examples =
             "Figures go to standard output, a summary to standard error.\n\n"
-            "  trackway-bench load --dataset demo --events 100000 --connections 4\n"
-            "  trackway-bench load --dataset demo --events 100000 --seed 2 --format proto\n"
-            "  echo 'trend users(any) each day' | trackway-bench load --dataset demo --queries - "
+            "  trackway-bench load --dataset bench --events 100000 --connections 4\n"
+            "  trackway-bench load --dataset bench --events 100000 --seed 2 --format proto\n"
+            "  echo 'trend users(any) each day' | trackway-bench load --dataset bench --queries - "
             "--seconds 2\n",
     };
     if (!bench_parse(&command, argc, argv, &operands, &exit)) {

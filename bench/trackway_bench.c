@@ -42,8 +42,8 @@ int main(int argc, char **argv)
         "  load       send events and ask queries over many connections; figures at the end\n\n"
         "Every command has --help.\n\n"
         "  trackway-bench generate --events 5 --users 2\n"
-        "  trackway-bench generate --events 100000 | trackway ingest --dataset demo -\n"
-        "  trackway-bench load --dataset demo --events 100000 --connections 4\n";
+        "  trackway-bench generate --events 100000 | trackway ingest --dataset bench -\n"
+        "  trackway-bench load --dataset bench --events 100000 --connections 4\n";
     struct err err;
     signal(SIGPIPE, SIG_IGN);
     const char *name = argc < 2 ? "--help" : argv[1];

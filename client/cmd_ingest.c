@@ -5,6 +5,7 @@
 #include "client/term.h"
 #include "client/uploader.h"
 #include "storage/base/clock.h"
+#include "storage/base/json_text.h"
 #include "storage/base/size.h"
 
 #include <inttypes.h>
@@ -84,9 +85,13 @@ static void on_interrupt(void *arg)
     flockfile(stderr); /* for good: behind these lines comes no other */
     fprintf(stderr,
             "%strackway: interrupted; accepted %" PRIu64 ", duplicate %" PRIu64
-            ", rejected %" PRIu64 " so far; ",
+            ", rejected %" PRIu64,
             ingest->is_drawn ? "\n" : "", counts.accepted, counts.duplicate,
             counts.rejected + ingest->too_long);
+    if (counts.conflict > 0) {
+        fprintf(stderr, ", conflict %" PRIu64, counts.conflict);
+    }
+    fputs(" so far; ", stderr);
     if (counts.lines_without_id > 0) {
         fprintf(stderr, "%" PRIu64 " of them had no event_id and count again when sent again\n",
                 counts.lines_without_id);
@@ -101,6 +106,11 @@ static void on_rejected(void *arg, uint32_t source, uint64_t line, struct str re
     show_problem(arg, source, line, reason);
 }
 
+static uint64_t events_of(const struct uploader_counts *counts)
+{
+    return counts->accepted + counts->duplicate + counts->rejected + counts->conflict;
+}
+
 /* "shop.ndjson  ▕██████      ▏  41%  412,000 events  82,000/s" */
 static void progress_draw(struct ingest *ingest, const struct input *input)
 {
@@ -111,7 +121,7 @@ static void progress_draw(struct ingest *ingest, const struct input *input)
     ingest->drawn_us = now_us;
     CLEANUP(buf_freep) struct buf line = {0};
     struct uploader_counts counts = uploader_counts(ingest->uploader);
-    uint64_t events = counts.accepted + counts.duplicate + counts.rejected;
+    uint64_t events = events_of(&counts);
     uint64_t total = input_bytes_total(input);
     term_text(str_of(input_name(input)), false, &line);
     if (total > 0) {
@@ -180,6 +190,42 @@ static enum err_code ingest_file(struct ingest *ingest, const struct batcher_opt
     }
 }
 
+/* The last line for a person:
+ * "accepted 9, duplicate 0, rejected 0, conflict 1  (0.1 s, 90 events/s); conflicts are kept in data set shop.dead" */
+static void counts_text(const struct uploader_counts *counts, uint64_t rejected, double elapsed_s,
+                        struct buf *out)
+{
+    buf_printf(out, "accepted %" PRIu64 ", duplicate %" PRIu64 ", rejected %" PRIu64,
+               counts->accepted, counts->duplicate, rejected);
+    if (counts->conflict > 0) {
+        buf_printf(out, ", conflict %" PRIu64, counts->conflict);
+    }
+    buf_printf(out, "  (%.1f s, %.0f events/s)", elapsed_s,
+               (double)events_of(counts) / (elapsed_s > 1e-6 ? elapsed_s : 1e-6));
+    if (counts->conflict > 0 && counts->dead_letters[0] != '\0') {
+        buf_z(out, "; conflicts are kept in data set ");
+        term_text(str_of(counts->dead_letters), false, out);
+    }
+    buf_u8(out, '\n');
+}
+
+static void counts_json(const struct uploader_counts *counts, uint64_t rejected, double elapsed_s,
+                        struct buf *out)
+{
+    buf_printf(out,
+               "{\"accepted\":%" PRIu64 ",\"duplicate\":%" PRIu64 ",\"rejected\":%" PRIu64
+               ",\"conflict\":%" PRIu64,
+               counts->accepted, counts->duplicate, rejected, counts->conflict);
+    if (counts->dead_letters[0] != '\0') {
+        buf_z(out, ",\"dead_letters\":");
+        json_text(str_of(counts->dead_letters), out);
+    }
+    buf_printf(out,
+               ",\"bytes\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"retries\":%" PRIu64
+               ",\"elapsed_ms\":%.0f}\n",
+               counts->bytes, counts->bodies, counts->retries, elapsed_s * 1000);
+}
+
 static int report(const struct ingest *ingest, const struct uploader_counts *counts, bool is_json,
                   bool has_failed)
 {
@@ -187,8 +233,9 @@ static int report(const struct ingest *ingest, const struct uploader_counts *cou
     uint64_t rejected = counts->rejected + ingest->too_long;
     double elapsed_s = (double)(clock_mono_us() - ingest->begin_us) / 1e6;
     if (ingest->problem_count > PROBLEMS_SHOWN) {
-        fprintf(stderr, "... and %" PRIu64 " more rejected lines\n",
-                ingest->problem_count - PROBLEMS_SHOWN);
+        fprintf(stderr, "... and %" PRIu64 " more rejected%s lines\n",
+                ingest->problem_count - PROBLEMS_SHOWN,
+                counts->conflict > 0 ? " or conflicting" : "");
     }
     if (counts->lines_without_id > 0 && !ingest->is_quiet) {
         fprintf(stderr,
@@ -196,25 +243,12 @@ static int report(const struct ingest *ingest, const struct uploader_counts *cou
                 "sending such lines again counts them again\n",
                 counts->lines_without_id, counts->lines_without_id == 1 ? " has" : "s have");
     }
-    if (is_json) {
-        buf_printf(&out,
-                   "{\"accepted\":%" PRIu64 ",\"duplicate\":%" PRIu64 ",\"rejected\":%" PRIu64
-                   ",\"bytes\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"retries\":%" PRIu64
-                   ",\"elapsed_ms\":%.0f}\n",
-                   counts->accepted, counts->duplicate, rejected, counts->bytes, counts->bodies,
-                   counts->retries, elapsed_s * 1000);
-    } else {
-        uint64_t events = counts->accepted + counts->duplicate + counts->rejected;
-        buf_printf(&out, "accepted %" PRIu64 ", duplicate %" PRIu64 ", rejected %" PRIu64,
-                   counts->accepted, counts->duplicate, rejected);
-        buf_printf(&out, "  (%.1f s, %.0f events/s)\n", elapsed_s,
-                   (double)events / (elapsed_s > 1e-6 ? elapsed_s : 1e-6));
-    }
+    (is_json ? counts_json : counts_text)(counts, rejected, elapsed_s, &out);
     int exit = command_print(buf_as_str(&out));
-    return has_failed          ? EXIT_FAILED
-           : exit != EXIT_FINE ? exit
-           : rejected > 0      ? EXIT_SOME_REJECTED
-                               : EXIT_FINE;
+    return has_failed                        ? EXIT_FAILED
+           : exit != EXIT_FINE               ? exit
+           : rejected + counts->conflict > 0 ? EXIT_SOME_REJECTED
+                                             : EXIT_FINE;
 }
 
 /* All files, then the end of the uploads. The first failure is the one to report. */
@@ -296,7 +330,9 @@ int command_ingest(int argc, char *const *argv)
          .min = 1,
          .max = LINE_BYTES_MAX},
         {.name = "json", .sentence = "print the counts as JSON", .flag = &is_json},
-        {.name = "quiet", .sentence = "show no rejected lines and no progress", .flag = &is_quiet},
+        {.name = "quiet",
+         .sentence = "show no rejected or conflicting lines and no progress",
+         .flag = &is_quiet},
     };
     const struct arg_command command = {
         .name = "trackway ingest",
@@ -308,8 +344,11 @@ int command_ingest(int argc, char *const *argv)
             "Each line has event_name, user_id or anonymous_id, event_time (else now), event_id; "
             "every\n"
             "other key is a property. With event_id, sending a file again counts nothing twice.\n"
-            "Ends with 0; 2 when lines were rejected (shown with their place); 1 on failure;\n"
-            "130 when interrupted. A server that goes away is tried again for up to 10 minutes.\n\n"
+            "A line whose event_id is known with another content is a conflict, and kept out.\n"
+            "Ends with 0; 2 when lines were rejected or in conflict (shown with their place); 1 "
+            "on\n"
+            "failure; 130 when interrupted. A server that goes away is tried again for up to 10\n"
+            "minutes.\n\n"
             "  echo '{\"event_id\":\"e1\",\"event_name\":\"signup\",\"user_id\":\"ann\"}' | "
             "trackway "
             "ingest --dataset demo -\n"

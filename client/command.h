@@ -1,7 +1,7 @@
 /* client/command.h - what the commands of `trackway` share: the server's address, exits, errors.
  *
  * A command parses its own options, does its work, and returns the exit status: 0, 1 for a failure, 2 for a
- * wrong command line (and for `ingest`: some events were rejected).
+ * wrong command line (and for `ingest`: some events were rejected or in conflict).
  */
 #pragma once
 

@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define PAUSE_MS_MIN 100u
@@ -233,7 +234,7 @@ static uint64_t lines_without_id(struct str body, const struct json_tree *tree, 
     return count;
 }
 
-/* Add up what the server says of a body; the lines it refused go to the callback. */
+/* Add up what the server says of a body; the lines it refused or kept out go to the callback. */
 static enum err_code receipts_take(struct uploader *uploader, const struct parcel *parcel,
                                    struct str answer, struct err *err)
 {
@@ -245,6 +246,8 @@ static enum err_code receipts_take(struct uploader *uploader, const struct parce
     uint64_t accepted = json_tree_count(&tree, 0, "accepted", missing);
     uint64_t duplicate = json_tree_count(&tree, 0, "duplicate", missing);
     uint64_t rejected = json_tree_count(&tree, 0, "rejected", missing);
+    uint64_t conflict = json_tree_count(&tree, 0, "conflict", 0);
+    struct str dead_letters = json_tree_text(&tree, 0, "dead_letters");
     if (accepted == missing || duplicate == missing || rejected == missing) {
         return err_set(err, ERR_INVALID, "receipts of %s without counts; is it a trackwayd?",
                        uploader->opts.server_url);
@@ -256,13 +259,20 @@ static enum err_code receipts_take(struct uploader *uploader, const struct parce
     uploader->counts.accepted += accepted;
     uploader->counts.duplicate += duplicate;
     uploader->counts.rejected += rejected;
+    uploader->counts.conflict += conflict;
+    if (dead_letters.len > 0) {
+        snprintf(uploader->counts.dead_letters, sizeof(uploader->counts.dead_letters), STR_FMT,
+                 STR_ARG(dead_letters));
+    }
     uploader->counts.bodies++;
     uploader->counts.bytes += parcel->batch.bytes.len;
     uploader->counts.lines_without_id += without_id;
-    if (list != JSON_TREE_NONE && rejected > 0 && uploader->opts.on_rejected != NULL) {
+    if (list != JSON_TREE_NONE && rejected + conflict > 0 && uploader->opts.on_rejected != NULL) {
         for (uint32_t at = list + 1; at < tree.nodes[list].end; at = tree.nodes[at].end) {
             uint64_t line = json_tree_count(&tree, at, "line", 0);
-            if (str_eq(json_tree_text(&tree, at, "status"), STR("rejected")) && line > 0) {
+            struct str status = json_tree_text(&tree, at, "status");
+            bool is_out = str_eq(status, STR("rejected")) || str_eq(status, STR("conflict"));
+            if (is_out && line > 0) {
                 uploader->opts.on_rejected(uploader->opts.arg, parcel->source,
                                            parcel->batch.first_line + line - 1,
                                            json_tree_text(&tree, at, "reason"));

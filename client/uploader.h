@@ -24,7 +24,7 @@ struct uploader_opts {
     uint32_t connections;  /* 1 .. UPLOADER_CONNECTIONS_MAX */
     uint64_t retry_ms_max; /* patience for one body */
     void *arg;             /* for the callbacks, each of which may be NULL */
-    /* An event the server refused: its line in the stream of `source`, and why. */
+    /* An event the server refused or kept out (a conflict): its line in the stream of `source`, and why. */
     void (*on_rejected)(void *arg, uint32_t source, uint64_t line, struct str reason);
     /* A request was answered (also by a refusal; 0: not at all) after this time. */
     void (*on_answer)(void *arg, int status, uint64_t elapsed_us);
@@ -34,8 +34,12 @@ struct uploader_opts {
 };
 #define UPLOADER_CONNECTIONS_MAX 256u
 
+#define UPLOADER_DEAD_LETTERS_BYTES 65u
 struct uploader_counts {
     uint64_t accepted, duplicate, rejected;
+    uint64_t conflict; /* kept out: their event_id is known with another content */
+    char dead_letters
+        [UPLOADER_DEAD_LETTERS_BYTES]; /* the data set that keeps them; "" where none does */
     uint64_t bodies, bytes, retries;
     uint64_t lines_without_id; /* of NDJSON: lines that do not even mention event_id */
 };
