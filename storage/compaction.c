@@ -6,6 +6,7 @@
 #include "storage/compaction.h"
 
 #include "storage/dataset_int.h"
+#include "storage/expiry.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -158,6 +159,9 @@ struct merge {
     struct seg_ref **inputs;
     const struct source **sources;
     uint32_t input_count;
+    int64_t expired_before_ms; /* older rows are left out, so many: */
+    uint64_t expired_rows;
+    uint64_t bytes; /* written */
     struct seg_ref **outputs;
     uint32_t output_count;
     uint64_t *numbers; /* of files written, for undoing */
@@ -183,7 +187,10 @@ static enum err_code count_days(struct merge *merge, int64_t first_day, uint32_t
             struct vec vec;
             ERR_TRY(source_read(source, &ctx, COL_EVENT_TIME, block, &vec, err));
             for (uint32_t row = 0; row < vec.value_count; row++) {
-                rows_by_day[day_of(vec.i64[row]) - first_day]++;
+                int64_t day = day_of(vec.i64[row]) - first_day;
+                if (day >= 0) { /* else it is expired */
+                    rows_by_day[day]++;
+                }
             }
             arena_rewind(arena, mark);
         }
@@ -219,6 +226,7 @@ static enum err_code write_part(struct merge *merge, int64_t begin_ms, int64_t e
     meta.time_max_ms = stats.time_max_ms;
     ERR_TRY(seg_ref_open(dataset, merge->io, &meta, &merge->outputs[merge->output_count], err));
     merge->output_count++;
+    merge->bytes += meta.bytes;
     return ERR_OK;
 }
 
@@ -232,10 +240,14 @@ static enum err_code write_parts(struct merge *merge, struct err *err)
         high = MAX_OF(high, merge->sources[i]->time_max_ms);
         rows += merge->sources[i]->row_count;
     }
+    low = MAX_OF(low, merge->expired_before_ms); /* which is the begin of a day */
+    if (low > high) {
+        return ERR_OK; /* nothing is left */
+    }
     int64_t first_day = day_of(low);
     uint64_t days = (uint64_t)(day_of(high) - first_day) + 1;
     if (days > DAYS_MAX || rows < 2 * settled_rows(&merge->dataset->limits)) {
-        return write_part(merge, INT64_MIN, INT64_MAX, err);
+        return write_part(merge, merge->expired_before_ms, INT64_MAX, err);
     }
     uint32_t *rows_by_day = calloc((size_t)days, sizeof(*rows_by_day));
     uint32_t *ends = calloc((size_t)days, sizeof(*ends));
@@ -249,7 +261,8 @@ static enum err_code write_parts(struct merge *merge, struct err *err)
         uint32_t parts = compact_cuts(rows_by_day, (uint32_t)days, &merge->dataset->limits, ends);
         ASSERT(parts <= PARTS_MAX);
         for (uint32_t i = 0; code == ERR_OK && i < parts; i++) {
-            int64_t begin_ms = i == 0 ? INT64_MIN : (first_day + ends[i - 1]) * DAY_MS;
+            int64_t begin_ms =
+                i == 0 ? merge->expired_before_ms : (first_day + ends[i - 1]) * DAY_MS;
             int64_t end_ms = i + 1 == parts ? INT64_MAX : (first_day + ends[i]) * DAY_MS;
             code = write_part(merge, begin_ms, end_ms, err);
         }
@@ -259,13 +272,17 @@ static enum err_code write_parts(struct merge *merge, struct err *err)
     return code;
 }
 
-/* What went in must have come out, but for deleted subjects. */
-static enum err_code check_rows(const struct merge *merge, struct err *err)
+/* What went in must have come out, but for expired rows and deleted subjects. */
+static enum err_code check_rows(struct merge *merge, struct err *err)
 {
     uint64_t in = 0;
     uint64_t out = 0;
     for (uint32_t i = 0; i < merge->input_count; i++) {
-        in += merge->sources[i]->row_count;
+        uint64_t expired = 0;
+        ERR_TRY(
+            expiry_count(merge->sources[i], merge->expired_before_ms, merge->io, &expired, err));
+        in += merge->sources[i]->row_count - expired;
+        merge->expired_rows += expired;
     }
     for (uint32_t i = 0; i < merge->output_count; i++) {
         out += merge->outputs[i]->meta.row_count;
@@ -287,6 +304,8 @@ static enum err_code publish(struct merge *merge, struct err *err)
                                     .added_count = merge->output_count,
                                     .dropped = merge->inputs,
                                     .dropped_count = merge->input_count,
+                                    .has_expired = merge->expired_rows > 0,
+                                    .expired_before_ms = merge->expired_before_ms,
                                     .ret_is_unsure = &merge->is_unsure};
     pthread_mutex_lock(&dataset->catalog_lock);
     enum err_code code = dataset_apply(dataset, &change, err);
@@ -296,11 +315,13 @@ static enum err_code publish(struct merge *merge, struct err *err)
     for (uint32_t i = 0; i < merge->input_count; i++) {
         struct err ignored;
         const struct catalog_segment *meta = &merge->inputs[i]->meta;
-        dataset_segment_path(dataset, meta->shard, meta->number, path);
+        dataset_segment_file(dataset, meta, path);
         (void)!io_unlink(merge->io, path, &ignored);
         atomic_fetch_add(&dataset->compacted_bytes, meta->bytes);
     }
     atomic_fetch_add(&dataset->compactions, 1);
+    atomic_fetch_add(&dataset->rewritten_bytes, merge->bytes);
+    atomic_fetch_add(&dataset->expired_rows, merge->expired_rows);
     return ERR_OK;
 }
 
@@ -317,10 +338,11 @@ static void undo(struct merge *merge)
     }
 }
 
-static enum err_code merge_chosen(struct dataset *dataset, const struct version *version,
-                                  uint32_t shard, struct seg_ref **inputs, uint32_t input_count,
-                                  struct io *io, struct err *err)
+enum err_code compaction_merge(struct dataset *dataset, const struct version *version,
+                               struct seg_ref **inputs, uint32_t input_count, struct io *io,
+                               struct err *err)
 {
+    uint32_t shard = inputs[0]->meta.shard;
     const struct source *sources[SEG_BLOCKS_MAX];
     struct seg_ref *outputs[PARTS_MAX];
     uint64_t numbers[PARTS_MAX];
@@ -335,6 +357,7 @@ static enum err_code merge_chosen(struct dataset *dataset, const struct version 
                           .inputs = inputs,
                           .sources = sources,
                           .input_count = input_count,
+                          .expired_before_ms = dataset_expired_before(dataset),
                           .outputs = outputs,
                           .numbers = numbers};
     enum err_code code = write_parts(&merge, err);
@@ -443,7 +466,7 @@ enum err_code compaction_step(struct dataset *dataset, uint32_t shard, bool is_f
     struct version *version = version_pin(dataset);
     enum err_code code = choose(dataset, version, shard, is_full, io, inputs, &input_count, err);
     if (code == ERR_OK && input_count > 0) {
-        code = merge_chosen(dataset, version, shard, inputs, input_count, io, err);
+        code = compaction_merge(dataset, version, inputs, input_count, io, err);
     }
     version_unref(version);
     pthread_mutex_unlock(&dataset->compact_lock);
@@ -474,17 +497,28 @@ void compaction_if_due(struct dataset *dataset, struct io *io)
     }
 }
 
+static enum err_code check_cancel(const _Atomic bool *cancel, struct err *err)
+{
+    if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed)) {
+        return err_set(err, ERR_CANCELLED, "compaction was cancelled");
+    }
+    return ERR_OK;
+}
+
 enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cancel, struct err *err)
 {
     CLEANUP(io_freep) struct io *io = NULL;
     ERR_TRY(io_create(dataset->store->opts.io_kind, &io, err));
     ERR_TRY(dataset_flush_io(dataset, io, err));
+    bool has_expired = true;
+    while (has_expired) {
+        ERR_TRY(check_cancel(cancel, err));
+        ERR_TRY(expiry_step(dataset, true, io, &has_expired, err));
+    }
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         bool did = true;
         while (did) {
-            if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed)) {
-                return err_set(err, ERR_CANCELLED, "compaction was cancelled");
-            }
+            ERR_TRY(check_cancel(cancel, err));
             ERR_TRY(compaction_step(dataset, shard, true, io, &did, err));
         }
     }

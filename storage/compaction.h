@@ -45,5 +45,12 @@ uint32_t compact_cuts(const uint32_t *rows_by_day, uint32_t day_count,
 /* Do one merge where the plan has one. *ret_did false: nothing to do. */
 enum err_code compaction_step(struct dataset *dataset, uint32_t shard, bool is_full, struct io *io,
                               bool *ret_did, struct err *err) ERR_MUST_CHECK;
+struct version;
+struct seg_ref;
+/* Merge these segments of one shard of the version (held by the caller, as is compact_lock) without deleted
+ * and expired rows: one catalog transaction, then their files go. */
+enum err_code compaction_merge(struct dataset *dataset, const struct version *version,
+                               struct seg_ref **inputs, uint32_t input_count, struct io *io,
+                               struct err *err) ERR_MUST_CHECK;
 /* For the background thread: some work on each shard, failures noted and paused. */
 void compaction_if_due(struct dataset *dataset, struct io *io);

@@ -38,6 +38,12 @@ void dataset_segment_path(const struct dataset *dataset, uint32_t shard, uint64_
              number);
 }
 
+void dataset_segment_file(const struct dataset *dataset, const struct catalog_segment *meta,
+                          char out[DATASET_PATH_BYTES + 64])
+{
+    dataset_segment_path(dataset, meta->shard, meta->number, out);
+}
+
 /* "000017.seg", or with something after it: what segment_write may leave behind under a temporary name. */
 static bool segment_number(const char *name, uint64_t *ret, bool *ret_is_whole)
 {
@@ -235,11 +241,18 @@ enum err_code dataset_apply(struct dataset *dataset, const struct version_change
     if (next == NULL) {
         return no_memory(err);
     }
+    int64_t gone_before_ms = dataset->row.gone_before_ms;
+    if (change->has_expired) {
+        dataset->row.gone_before_ms = MAX_OF(gone_before_ms, change->expired_before_ms);
+    }
     enum err_code code = change_catalog(dataset, change, err);
     if (code != ERR_OK) {
+        dataset->row.gone_before_ms = gone_before_ms;
         version_unref(next);
         return code;
     }
+    atomic_store_explicit(&dataset->gone_before_ms, dataset->row.gone_before_ms,
+                          memory_order_relaxed);
     struct frozen gone = {0};
     pthread_mutex_lock(&dataset->state_lock);
     struct version *old = dataset->version;
@@ -603,6 +616,8 @@ static struct dataset *dataset_create(struct store *store, const struct catalog_
     dataset->store = store;
     dataset->row = *row;
     dataset->identity_version = row->identity_version;
+    atomic_init(&dataset->gone_before_ms, row->gone_before_ms);
+    dataset_settings_apply(dataset);
     dataset->limits = compact_limits_default();
     dataset->watermark_ms = INT64_MIN;
     snprintf(dataset->name, sizeof(dataset->name), "%s", row->name);
@@ -707,11 +722,16 @@ static void take_moment(struct dataset *dataset, struct snapshot_pin *pin, struc
     pthread_mutex_unlock(&dataset->state_lock);
 }
 
+/* What lies before the expiry as a whole is not even shown. */
 static void add_source(struct snapshot *snapshot, const struct source *source)
 {
+    if (source->time_max_ms < snapshot->expired_before_ms) {
+        return;
+    }
     snapshot->sources[snapshot->source_count++] = source;
     snapshot->row_count += source->row_count;
-    snapshot->time_min_ms = MIN_OF(snapshot->time_min_ms, source->time_min_ms);
+    snapshot->time_min_ms =
+        MIN_OF(snapshot->time_min_ms, MAX_OF(source->time_min_ms, snapshot->expired_before_ms));
     snapshot->time_max_ms = MAX_OF(snapshot->time_max_ms, source->time_max_ms);
 }
 
@@ -767,6 +787,11 @@ enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret, s
     pin->snapshot.time_min_ms = INT64_MAX;
     pin->snapshot.time_max_ms = INT64_MIN;
     take_moment(dataset, pin, &moment);
+    /* After the version is pinned: whatever expiry has taken out of it is older than this. */
+    pin->snapshot.expired_before_ms = dataset_expired_before(dataset);
+    pin->snapshot.history_from_ms =
+        MAX_OF(pin->snapshot.expired_before_ms,
+               atomic_load_explicit(&dataset->gone_before_ms, memory_order_relaxed));
     enum err_code code = fill_snapshot(pin, &moment, err);
     for (uint32_t i = 0; i < moment.count; i++) {
         memtable_unref(moment.memtables[i]);
@@ -907,6 +932,10 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
         .flushes = atomic_load(&dataset->flushes),
         .compactions = atomic_load(&dataset->compactions),
         .compacted_bytes = atomic_load(&dataset->compacted_bytes),
+        .flushed_bytes = atomic_load(&dataset->flushed_bytes),
+        .rewritten_bytes = atomic_load(&dataset->rewritten_bytes),
+        .expired_rows = atomic_load(&dataset->expired_rows),
+        .expired_segments = atomic_load(&dataset->expired_segments),
         .wal_bytes = atomic_load(&dataset->wal_bytes),
         .memtable_bytes = atomic_load(&dataset->memtable_bytes),
     };

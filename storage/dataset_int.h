@@ -41,6 +41,7 @@ struct seg_ref {
     _Atomic uint32_t refs;
     struct segment *segment;
     struct catalog_segment meta;
+    int64_t looked_at_ms; /* the expiry that its rows were last counted for; under compact_lock */
 };
 
 struct mask_ref {
@@ -138,10 +139,16 @@ struct dataset {
     struct catalog_dataset row; /* under catalog_lock */
     struct compact_limits limits;
     uint64_t flush_retry_us, compact_retry_us; /* not before; under flush_lock, compact_lock */
+    uint64_t expiry_retry_us;                  /* likewise, under compact_lock */
     uint32_t flush_failures;
+
+    _Atomic uint64_t expire_after_ms, cold_after_ms; /* row.settings, for who holds no lock */
+    _Atomic int64_t gone_before_ms;                  /* likewise */
 
     _Atomic bool wants_flush;
     _Atomic uint64_t accepted, duplicates, rejected, commits, flushes, compactions, compacted_bytes;
+    _Atomic uint64_t flushed_bytes, rewritten_bytes; /* written by flushes; by merges and expiry */
+    _Atomic uint64_t expired_rows, expired_segments;
     _Atomic uint64_t wal_bytes;
     _Atomic uint64_t memtable_bytes; /* active and frozen, as counted in the store's total */
 };
@@ -154,6 +161,7 @@ struct refused_dataset {
 struct store {
     struct store_opts opts;
     char dir[DATASET_PATH_BYTES];
+    char cold_dir[DATASET_PATH_BYTES]; /* "" = none */
     int lock_fd;
     struct catalog *catalog;
     struct block_cache *cache;
@@ -189,6 +197,9 @@ void dataset_segment_path(const struct dataset *dataset, uint32_t shard, uint64_
                           char out[DATASET_PATH_BYTES + 64]);
 void dataset_shard_path(const struct dataset *dataset, uint32_t shard,
                         char out[DATASET_PATH_BYTES + 64]);
+/* Where a segment that the catalog names lies; the two above are of the hot directory, where all are written. */
+void dataset_segment_file(const struct dataset *dataset, const struct catalog_segment *meta,
+                          char out[DATASET_PATH_BYTES + 64]);
 /* Describe the active memtable as it is now: its columns with their counts, ids, epoch. */
 enum err_code frozen_describe(struct dataset *dataset, uint64_t wal_floor, struct frozen *ret,
                               struct err *err) ERR_MUST_CHECK;
@@ -208,6 +219,8 @@ struct version_change {
     struct seg_ref *const *dropped;
     uint32_t dropped_count;
     const struct frozen *flushed;
+    bool has_expired; /* rows from before expired_before_ms are left out of what is added */
+    int64_t expired_before_ms;
     bool *ret_is_unsure; /* as in struct catalog_change: the added files must stay */
 };
 enum err_code dataset_apply(struct dataset *dataset, const struct version_change *change,
@@ -215,6 +228,14 @@ enum err_code dataset_apply(struct dataset *dataset, const struct version_change
 uint64_t dataset_next_segment(struct dataset *dataset); /* takes catalog_lock */
 /* Remember a failure of the background for stats and health; NULL clears the flush's part. */
 void dataset_note_error(struct dataset *dataset, const struct err *err);
+
+/* ---- settings.c ---- */
+
+int64_t store_wall_ms(const struct store *store);
+/* Events before it count in no answer any more; INT64_MIN: all do. */
+int64_t dataset_expired_before(const struct dataset *dataset);
+/* Make row.settings hold. Under catalog_lock, or while opening. */
+void dataset_settings_apply(struct dataset *dataset);
 
 /* ---- dataset_write.c ---- */
 

@@ -215,12 +215,28 @@ static enum err_code place_event(struct dataset *dataset, struct event_batch *ba
     return ERR_OK;
 }
 
+/* Older than what the data set keeps: it would count in no answer. */
+static bool reject_expired(struct dataset *dataset, struct event_batch *batch, struct event *event,
+                           int64_t expired_before_ms)
+{
+    if (event->status != RECEIPT_PENDING || event->time_ms >= expired_before_ms) {
+        return false;
+    }
+    struct err why;
+    char span[SETTINGS_TEXT_BYTES];
+    settings_span_text(atomic_load_explicit(&dataset->expire_after_ms, memory_order_relaxed), span);
+    err_set(&why, ERR_LIMIT, "event_time is older than the data set keeps (%s)", span);
+    reject(batch, event, &why);
+    return true;
+}
+
 static enum err_code place_events(struct dataset *dataset, struct pending *pending,
                                   struct col_cell *cells, uint32_t *cols,
                                   struct event_place *places, struct err *err)
 {
     struct event_batch *batch = pending->batch;
     struct hash128 hashes[AHEAD];
+    int64_t expired_before_ms = dataset_expired_before(dataset);
     for (uint32_t begin = 0; begin < batch->event_count; begin += AHEAD) {
         uint32_t count = MIN_OF(AHEAD, batch->event_count - begin);
         for (uint32_t i = 0; i < count; i++) {
@@ -229,7 +245,8 @@ static enum err_code place_events(struct dataset *dataset, struct pending *pendi
         }
         for (uint32_t i = 0; i < count; i++) {
             struct event *event = &batch->events[begin + i];
-            if (event->status == RECEIPT_PENDING) {
+            if (!reject_expired(dataset, batch, event, expired_before_ms) &&
+                event->status == RECEIPT_PENDING) {
                 enum err_code code = place_event(dataset, batch, event, hashes[i], cells, cols,
                                                  &places[begin + i], err);
                 if (code == ERR_LIMIT) {

@@ -5,6 +5,7 @@
 #include "storage/store.h"
 
 #include "storage/dataset_int.h"
+#include "storage/expiry.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -30,6 +31,7 @@ void store_opts_default(struct store_opts *opts)
         .queue_bytes_max = 256ULL << 20,
         .flush_age_ms = 10 * 60 * 1000,
         .compact_in_background = true,
+        .backlog_max = 512,
     };
 }
 
@@ -159,6 +161,7 @@ static void *run_compactor(void *arg)
         }
         struct dataset *dataset = NULL;
         for (uint32_t i = 0; (dataset = dataset_at(store, i)) != NULL && !is_stopping(store); i++) {
+            expiry_if_due(dataset, io);
             compaction_if_due(dataset, io);
         }
     }
@@ -239,6 +242,8 @@ static struct store *store_create(const char *dir, const struct store_opts *opts
     store->opts = *opts;
     store->lock_fd = -1;
     snprintf(store->dir, sizeof(store->dir), "%s", dir);
+    snprintf(store->cold_dir, sizeof(store->cold_dir), "%s",
+             opts->cold_dir == NULL ? "" : opts->cold_dir);
     pthread_mutex_init(&store->list_lock, NULL);
     pthread_mutex_init(&store->create_lock, NULL);
     pthread_mutex_init(&store->wake_lock, NULL);
@@ -450,7 +455,8 @@ static enum err_code create(struct store *store, struct str name, struct dataset
                                   .wal_floor = 1,
                                   .next_segment = 1,
                                   .watermark_ms = INT64_MIN,
-                                  .settings = {.dedup_window_ms = DEDUP_WINDOW_MS_DEFAULT}};
+                                  .settings = {.dedup_window_ms = DEDUP_WINDOW_MS_DEFAULT},
+                                  .gone_before_ms = INT64_MIN};
     snprintf(row.name, sizeof(row.name), STR_FMT, STR_ARG(name));
     ERR_TRY(rng_system(&row.seed, sizeof(row.seed), err));
     ERR_TRY(io_create(store->opts.io_kind, &io, err));
