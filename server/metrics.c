@@ -167,8 +167,17 @@ static const struct {
      offsetof(struct dataset_stats, flushes)},
     {"dataset_compactions_total", "counter", "compactions since start",
      offsetof(struct dataset_stats, compactions)},
-    {"dataset_compacted_bytes_total", "counter", "bytes that compactions wrote since start",
+    {"dataset_compacted_bytes_total", "counter", "bytes of segments that were merged since start",
      offsetof(struct dataset_stats, compacted_bytes)},
+    {"dataset_flushed_bytes_total", "counter", "bytes that flushes wrote since start",
+     offsetof(struct dataset_stats, flushed_bytes)},
+    {"dataset_rewritten_bytes_total", "counter",
+     "bytes that merges, and expiry, wrote since start; over flushed bytes: write amplification",
+     offsetof(struct dataset_stats, rewritten_bytes)},
+    {"dataset_expired_rows_total", "counter", "rows that have expired from the disk since start",
+     offsetof(struct dataset_stats, expired_rows)},
+    {"dataset_expired_segments_total", "counter", "segments that have expired whole since start",
+     offsetof(struct dataset_stats, expired_segments)},
 };
 
 static void write_datasets(struct store *store, struct buf *out)

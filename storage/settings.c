@@ -12,21 +12,73 @@
 
 /* ---- values ---- */
 
-void settings_span_text(uint64_t span_ms, char out[SETTINGS_TEXT_BYTES])
+/* Largest first. */
+static const struct unit {
+    uint64_t ms;
+    const char *letters;
+    const char *name;
+    bool is_printed;
+} units[] = {
+    {7 * SETTINGS_DAY_MS, "w", "week", false},
+    {SETTINGS_DAY_MS, "d", "day", true},
+    {3600000, "h", "hour", true},
+    {60000, "m", "minute", true},
+    {1000, "s", "second", true},
+    {1, "ms", "ms", true},
+};
+
+static const struct unit *unit_of(uint64_t span_ms)
 {
-    static const struct {
-        uint64_t ms;
-        const char *name;
-    } units[] = {{SETTINGS_DAY_MS, "day"}, {3600000, "hour"}, {60000, "minute"}, {1000, "second"}};
     for (size_t i = 0; i < COUNT_OF(units); i++) {
-        if (span_ms >= units[i].ms && span_ms % units[i].ms == 0) {
-            uint64_t count = span_ms / units[i].ms;
-            snprintf(out, SETTINGS_TEXT_BYTES, "%" PRIu64 " %s%s", count, units[i].name,
-                     count == 1 ? "" : "s");
-            return;
+        if (units[i].is_printed && span_ms >= units[i].ms && span_ms % units[i].ms == 0) {
+            return &units[i];
         }
     }
-    snprintf(out, SETTINGS_TEXT_BYTES, "%" PRIu64 " ms", span_ms);
+    return &units[COUNT_OF(units) - 1];
+}
+
+void settings_span_print(uint64_t span_ms, char out[SETTINGS_TEXT_BYTES])
+{
+    const struct unit *unit = unit_of(span_ms);
+    if (span_ms == 0) {
+        snprintf(out, SETTINGS_TEXT_BYTES, "off");
+    } else {
+        snprintf(out, SETTINGS_TEXT_BYTES, "%" PRIu64 "%s", span_ms / unit->ms, unit->letters);
+    }
+}
+
+void settings_span_text(uint64_t span_ms, char out[SETTINGS_TEXT_BYTES])
+{
+    const struct unit *unit = unit_of(span_ms);
+    uint64_t count = span_ms / unit->ms;
+    snprintf(out, SETTINGS_TEXT_BYTES, "%" PRIu64 " %s%s", count, unit->name,
+             count == 1 || unit->ms == 1 ? "" : "s");
+}
+
+enum err_code settings_span_parse(struct str text, uint64_t *ret_ms, struct err *err)
+{
+    uint64_t count = 0;
+    size_t at = 0;
+    bool fits = true;
+    if (str_eq(text, STR("off"))) {
+        *ret_ms = 0;
+        return ERR_OK;
+    }
+    for (; at < text.len && text.ptr[at] >= '0' && text.ptr[at] <= '9'; at++) {
+        uint64_t digit = (uint64_t)(text.ptr[at] - '0');
+        fits = fits && !__builtin_mul_overflow(count, 10, &count) &&
+               !__builtin_add_overflow(count, digit, &count);
+    }
+    struct str letters = {text.ptr + at, text.len - at};
+    for (size_t i = 0; i < COUNT_OF(units) && at > 0 && count > 0 && fits; i++) {
+        if (str_eq(letters, str_of(units[i].letters)) &&
+            !__builtin_mul_overflow(count, units[i].ms, ret_ms)) {
+            return ERR_OK;
+        }
+    }
+    return err_set(err, ERR_INVALID,
+                   "\"%.*s\" is no span: a number and w, d, h, m, s or ms, as in 90d, or off",
+                   (int)(text.len < 100 ? text.len : 100), text.ptr);
 }
 
 static enum err_code check_span(const char *name, uint64_t span_ms, uint64_t min_ms,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "storage/base/err.h"
+#include "storage/base/str.h"
 
 #include <stdint.h>
 
@@ -24,6 +25,11 @@ enum err_code settings_check(const struct dataset_settings *settings,
  * answers change once a day. INT64_MIN where nothing expires. */
 int64_t settings_expired_before(uint64_t expire_after_ms, int64_t now_ms);
 
-/* "90 days", "36 hours", "1500 ms": the largest unit that says it whole. */
+/* As owners write it: a whole number and w, d, h, m, s or ms, or "off" for 0. ERR_INVALID with the text. */
+enum err_code settings_span_parse(struct str text, uint64_t *ret_ms,
+                                  struct err *err) ERR_MUST_CHECK;
+/* The same back, in d, h, m, s or ms: "90d", "36h", "off". */
 #define SETTINGS_TEXT_BYTES 40u
+void settings_span_print(uint64_t span_ms, char out[SETTINGS_TEXT_BYTES]);
+/* "90 days", "36 hours", "1500 ms": the largest unit that says it whole. */
 void settings_span_text(uint64_t span_ms, char out[SETTINGS_TEXT_BYTES]);
