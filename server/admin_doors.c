@@ -57,6 +57,8 @@ static void dataset_json(struct dataset *dataset, struct buf *out)
         {"flushes", stats.flushes},
         {"compactions", stats.compactions},
         {"compacted_bytes", stats.compacted_bytes},
+        {"waiting_segments", stats.waiting_segments},
+        {"compaction_behind", stats.behind},
         {"flushed_bytes", stats.flushed_bytes},
         {"rewritten_bytes", stats.rewritten_bytes},
         {"expired_rows", stats.expired_rows},

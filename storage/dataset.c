@@ -157,6 +157,29 @@ struct version *version_pin(struct dataset *dataset)
     return version;
 }
 
+uint64_t version_number(struct dataset *dataset)
+{
+    pthread_mutex_lock(&dataset->state_lock);
+    uint64_t number = dataset->version->number;
+    pthread_mutex_unlock(&dataset->state_lock);
+    return number;
+}
+
+struct seg_ref *const *version_shard(const struct version *version, uint32_t shard,
+                                     uint32_t *ret_count)
+{
+    uint32_t first = 0;
+    while (first < version->seg_count && version->segs[first]->meta.shard < shard) {
+        first++;
+    }
+    uint32_t end = first;
+    while (end < version->seg_count && version->segs[end]->meta.shard == shard) {
+        end++;
+    }
+    *ret_count = end - first;
+    return version->segs + first;
+}
+
 static int seg_cmp(const void *a, const void *b)
 {
     const struct catalog_segment *x = &(*(struct seg_ref *const *)a)->meta;
@@ -199,6 +222,8 @@ static struct version *version_next(struct dataset *dataset, const struct versio
         atomic_fetch_add_explicit(&change->added[i]->refs, 1, memory_order_relaxed);
     }
     qsort(next->segs, next->seg_count, sizeof(struct seg_ref *), seg_cmp);
+    next->number = now->number + 1;
+    next->waiting = compaction_waiting(next, &dataset->limits);
     return next;
 }
 
@@ -257,6 +282,7 @@ enum err_code dataset_apply(struct dataset *dataset, const struct version_change
     pthread_mutex_lock(&dataset->state_lock);
     struct version *old = dataset->version;
     dataset->version = next;
+    atomic_store_explicit(&dataset->waiting, next->waiting, memory_order_relaxed);
     if (change->flushed != NULL) {
         gone = dataset->frozen[0];
         dataset->frozen_count--;
@@ -570,6 +596,9 @@ static enum err_code open_segments(struct opening *opening, struct err *err)
         dataset->version->segs[i] = TAKE(opening->segs[i]);
     }
     dataset->version->seg_count = opening->seg_count;
+    dataset->version->number = 1;
+    dataset->version->waiting = compaction_waiting(dataset->version, &dataset->limits);
+    atomic_init(&dataset->waiting, dataset->version->waiting);
     opening->report->segments += opening->seg_count;
     opening->seg_count = 0;
     ERR_TRY(catalog_deleted(catalog, id, load_deleted, opening, err));
@@ -932,6 +961,8 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
         .flushes = atomic_load(&dataset->flushes),
         .compactions = atomic_load(&dataset->compactions),
         .compacted_bytes = atomic_load(&dataset->compacted_bytes),
+        .waiting_segments = atomic_load(&dataset->waiting),
+        .behind = atomic_load(&dataset->behind),
         .flushed_bytes = atomic_load(&dataset->flushed_bytes),
         .rewritten_bytes = atomic_load(&dataset->rewritten_bytes),
         .expired_rows = atomic_load(&dataset->expired_rows),

@@ -52,6 +52,8 @@ struct mask_ref {
 /* The immutable list of what is on disk; one pointer swap makes a new one current. */
 struct version {
     _Atomic uint32_t refs;
+    uint64_t number;  /* counted from opening: another list has another number */
+    uint32_t waiting; /* the most segments of one shard that wait to be merged */
     struct mask_ref *deleted[SHARD_COUNT];
     uint32_t seg_count;
     struct seg_ref *segs[]; /* by (shard, time_min, number) */
@@ -140,6 +142,7 @@ struct dataset {
     struct compact_limits limits;
     uint64_t flush_retry_us, compact_retry_us; /* not before; under flush_lock, compact_lock */
     uint64_t expiry_retry_us;                  /* likewise, under compact_lock */
+    uint64_t settled_version; /* the background thread's: in this version nothing is to be merged */
     uint32_t flush_failures;
 
     _Atomic uint64_t expire_after_ms, cold_after_ms; /* row.settings, for who holds no lock */
@@ -147,6 +150,8 @@ struct dataset {
 
     _Atomic bool wants_flush;
     _Atomic uint64_t accepted, duplicates, rejected, commits, flushes, compactions, compacted_bytes;
+    _Atomic uint32_t waiting; /* of the current version */
+    _Atomic uint64_t behind;  /* batches that were refused because of it */
     _Atomic uint64_t flushed_bytes, rewritten_bytes; /* written by flushes; by merges and expiry */
     _Atomic uint64_t expired_rows, expired_segments;
     _Atomic uint64_t wal_bytes;
@@ -204,6 +209,10 @@ void dataset_segment_file(const struct dataset *dataset, const struct catalog_se
 enum err_code frozen_describe(struct dataset *dataset, uint64_t wal_floor, struct frozen *ret,
                               struct err *err) ERR_MUST_CHECK;
 struct version *version_pin(struct dataset *dataset);
+uint64_t version_number(struct dataset *dataset); /* of the current one */
+/* The segments of one shard. */
+struct seg_ref *const *version_shard(const struct version *version, uint32_t shard,
+                                     uint32_t *ret_count);
 void version_unref(struct version *version);
 enum err_code seg_ref_open(struct dataset *dataset, struct io *io,
                            const struct catalog_segment *meta, struct seg_ref **ret,

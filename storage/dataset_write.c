@@ -621,6 +621,23 @@ void dataset_writer_release(struct dataset *dataset, struct io *io)
     serve(dataset, io);
 }
 
+/* Segments that pile up make every question slower: whoever sends has to wait for the merges. Where none run
+ * by themselves (tests, tools) there is nothing to wait for. */
+static enum err_code check_backlog(struct dataset *dataset, struct err *err)
+{
+    const struct store_opts *opts = &dataset->store->opts;
+    uint32_t waiting = atomic_load_explicit(&dataset->waiting, memory_order_relaxed);
+    if (!opts->compact_in_background || waiting <= opts->backlog_max) {
+        return ERR_OK;
+    }
+    atomic_fetch_add(&dataset->behind, 1);
+    store_wake(dataset->store);
+    return err_set(err, ERR_BUSY,
+                   "compaction is behind: %" PRIu32 " segments of one shard wait to be merged, at "
+                   "most %" PRIu32,
+                   waiting, opts->backlog_max);
+}
+
 static enum err_code check_submit(struct dataset *dataset, struct err *err)
 {
     struct store *store = dataset->store;
@@ -639,7 +656,7 @@ static enum err_code check_submit(struct dataset *dataset, struct err *err)
                        ": they are being written",
                        bytes, store->opts.memtable_bytes_max);
     }
-    return ERR_OK;
+    return check_backlog(dataset, err);
 }
 
 enum err_code dataset_submit(struct dataset *dataset, struct event_batch *batch,

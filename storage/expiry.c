@@ -108,7 +108,7 @@ static enum err_code rewrite_one(struct dataset *dataset, const struct version *
         ref->looked_at_ms = expired_before_ms; /* damaged or not, it does not hold up the others */
         ERR_TRY(expiry_count(segment_source(ref->segment), expired_before_ms, io, &expired, err));
         if (is_full ? expired > 0 : expired * REWRITE_SHARE >= ref->meta.row_count) {
-            ERR_TRY(compaction_merge(dataset, version, &ref, 1, io, err));
+            ERR_TRY(compaction_merge(dataset, version, &ref, 1, false, io, err));
             *ret_did = true;
         }
     }

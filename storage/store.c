@@ -154,15 +154,20 @@ static void *run_compactor(void *arg)
     struct store *store = arg;
     struct io *io = NULL;
     struct err err;
+    bool did_any = false;
     while (!is_stopping(store)) {
-        rest(store);
+        if (!did_any) {
+            rest(store);
+        }
+        did_any = false;
         if (io == NULL && io_create(store->opts.io_kind, &io, &err) != ERR_OK) {
             continue;
         }
+        /* Round and round, a merge per shard at a time: none waits for the whole of another's work. */
         struct dataset *dataset = NULL;
         for (uint32_t i = 0; (dataset = dataset_at(store, i)) != NULL && !is_stopping(store); i++) {
             expiry_if_due(dataset, io);
-            compaction_if_due(dataset, io);
+            did_any = compaction_if_due(dataset, io) || did_any;
         }
     }
     io_free(io);

@@ -135,6 +135,8 @@ struct dataset_stats {
     uint64_t rows, memtable_rows, memtable_bytes, segments, segment_bytes, wal_bytes, subjects;
     uint64_t accepted, duplicates, rejected, commits, flushes, compactions, compacted_bytes;
     uint64_t queue_bytes, epoch;
+    uint64_t waiting_segments; /* the most of one shard that wait to be merged */
+    uint64_t behind;           /* batches refused because those were too many */
     uint64_t flushed_bytes;   /* of segments, written by flushes: the rows' first time on disk */
     uint64_t rewritten_bytes; /* of segments, written by merges and by expiry */
     uint64_t expired_rows, expired_segments; /* that have left the disk; segments as wholes */
