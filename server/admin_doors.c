@@ -44,6 +44,8 @@ static void dataset_json(struct dataset *dataset, struct buf *out)
         {"rows", stats.rows},
         {"segments", stats.segments},
         {"bytes", stats.segment_bytes},
+        {"cold_segments", stats.cold_segments},
+        {"cold_bytes", stats.cold_bytes},
         {"subjects", stats.subjects},
         {"memtable_rows", stats.memtable_rows},
         {"memtable_bytes", stats.memtable_bytes},

@@ -7,6 +7,7 @@
 
 #include "storage/dataset_int.h"
 #include "storage/expiry.h"
+#include "storage/tiers.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -654,19 +655,22 @@ static enum err_code check_cancel(const _Atomic bool *cancel, struct err *err)
 enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cancel, struct err *err)
 {
     CLEANUP(io_freep) struct io *io = NULL;
+    bool did = true;
     ERR_TRY(io_create(dataset->store->opts.io_kind, &io, err));
     ERR_TRY(dataset_flush_io(dataset, io, err));
-    bool has_expired = true;
-    while (has_expired) {
+    while (did) {
         ERR_TRY(check_cancel(cancel, err));
-        ERR_TRY(expiry_step(dataset, true, io, &has_expired, err));
+        ERR_TRY(expiry_step(dataset, true, io, &did, err));
     }
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        bool did = true;
-        while (did) {
+        for (did = true; did;) {
             ERR_TRY(check_cancel(cancel, err));
             ERR_TRY(compaction_step(dataset, shard, true, io, &did, err));
         }
+    }
+    for (did = true; did;) {
+        ERR_TRY(check_cancel(cancel, err));
+        ERR_TRY(tier_step(dataset, io, &did, err));
     }
     return ERR_OK;
 }

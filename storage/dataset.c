@@ -8,6 +8,7 @@
 #include "storage/dataset_int.h"
 
 #include "storage/dataset_record.h"
+#include "storage/tiers.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -41,7 +42,18 @@ void dataset_segment_path(const struct dataset *dataset, uint32_t shard, uint64_
 void dataset_segment_file(const struct dataset *dataset, const struct catalog_segment *meta,
                           char out[DATASET_PATH_BYTES + 64])
 {
-    dataset_segment_path(dataset, meta->shard, meta->number, out);
+    if (meta->tier == TIER_HOT) {
+        dataset_segment_path(dataset, meta->shard, meta->number, out);
+    } else {
+        snprintf(out, DATASET_PATH_BYTES + 64, "%s/shard-%02u/%06" PRIu64 ".seg", dataset->cold_dir,
+                 meta->shard, meta->number);
+    }
+}
+
+void dataset_cold_shard_path(const struct dataset *dataset, uint32_t shard,
+                             char out[DATASET_PATH_BYTES + 64])
+{
+    snprintf(out, DATASET_PATH_BYTES + 64, "%s/shard-%02u", dataset->cold_dir, shard);
 }
 
 /* "000017.seg", or with something after it: what segment_write may leave behind under a temporary name. */
@@ -82,13 +94,20 @@ enum err_code seg_ref_open(struct dataset *dataset, struct io *io,
                            struct err *err)
 {
     char path[DATASET_PATH_BYTES + 64];
-    dataset_segment_path(dataset, meta->shard, meta->number, path);
+    if (meta->tier == TIER_COLD && dataset->cold_dir[0] == '\0') {
+        return err_set(err, ERR_NOT_FOUND,
+                       "segment %" PRIu64 " of shard %" PRIu32
+                       " was moved to a cold directory, and the option \"cold-dir\" names none",
+                       meta->number, meta->shard);
+    }
+    dataset_segment_file(dataset, meta, path);
     struct seg_ref *ref = calloc(1, sizeof(*ref));
     if (ref == NULL) {
         return no_memory(err);
     }
     atomic_init(&ref->refs, 1);
     ref->meta = *meta;
+    ref->looked_at_ms = INT64_MIN;
     enum err_code code = segment_open(io, path, dataset->schema, dataset->store->cache,
                                       meta->number, &ref->segment, err);
     if (code == ERR_OK) {
@@ -102,7 +121,10 @@ enum err_code seg_ref_open(struct dataset *dataset, struct io *io,
     }
     if (code != ERR_OK) {
         seg_ref_unref(ref);
-        return code;
+        return code == ERR_NOT_FOUND && meta->tier == TIER_COLD
+                   ? err_context(err, "option \"cold-dir\" is not the directory that a segment was "
+                                      "moved to")
+                   : code;
     }
     *ret = ref;
     return ERR_OK;
@@ -243,10 +265,15 @@ static enum err_code change_catalog(struct dataset *dataset, const struct versio
         for (uint32_t i = 0; i < change->dropped_count; i++) {
             dropped[i] = change->dropped[i]->meta.number;
         }
-        row.added = added;
-        row.added_count = change->added_count;
-        row.dropped = dropped;
-        row.dropped_count = change->dropped_count;
+        if (change->is_move) {
+            row.moved = added;
+            row.moved_count = change->added_count;
+        } else {
+            row.added = added;
+            row.added_count = change->added_count;
+            row.dropped = dropped;
+            row.dropped_count = change->dropped_count;
+        }
         if (change->flushed != NULL) {
             row.schema = dataset->schema;
             row.value_counts = change->flushed->value_counts;
@@ -380,30 +407,40 @@ static enum err_code load_deleted(void *arg, uint32_t shard, uint32_t subject, s
     return ERR_OK;
 }
 
-static bool is_live(const struct version *version, uint32_t shard, uint64_t number)
+static bool is_live(const struct version *version, uint32_t shard, uint64_t number, uint32_t tier)
 {
     for (uint32_t i = 0; i < version->seg_count; i++) {
-        if (version->segs[i]->meta.shard == shard && version->segs[i]->meta.number == number) {
+        const struct catalog_segment *meta = &version->segs[i]->meta;
+        if (meta->shard == shard && meta->number == number && meta->tier == tier) {
             return true;
         }
     }
     return false;
 }
 
-static enum err_code remove_orphans(struct opening *opening, uint32_t shard, struct err *err)
+static enum err_code remove_orphans(struct opening *opening, uint32_t shard, uint32_t tier,
+                                    struct err *err)
 {
     char dir[DATASET_PATH_BYTES + 64];
     CLEANUP(buf_freep) struct buf names = {0};
     uint32_t count = 0;
     uint32_t removed = 0;
-    dataset_shard_path(opening->dataset, shard, dir);
-    ERR_TRY(io_list(opening->io, dir, &names, &count, err));
+    if (tier == TIER_HOT) {
+        dataset_shard_path(opening->dataset, shard, dir);
+    } else {
+        dataset_cold_shard_path(opening->dataset, shard, dir);
+    }
+    enum err_code code = io_list(opening->io, dir, &names, &count, err);
+    if (code == ERR_NOT_FOUND && tier == TIER_COLD) {
+        return ERR_OK; /* nothing of this shard was ever moved */
+    }
+    ERR_TRY(code);
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
         uint64_t number = 0;
         bool is_whole = false;
         if (!segment_number(name, &number, &is_whole) ||
-            (is_whole && is_live(opening->dataset->version, shard, number))) {
+            (is_whole && is_live(opening->dataset->version, shard, number, tier))) {
             continue;
         }
         char path[DATASET_PATH_BYTES + 64 + 256];
@@ -581,6 +618,26 @@ static enum err_code make_dirs(struct dataset *dataset, struct io *io, struct er
     return io_sync_dir(io, dataset->store->dir, err);
 }
 
+static enum err_code remove_all_orphans(struct opening *opening, struct err *err)
+{
+    const struct dataset *dataset = opening->dataset;
+    bool is_there = false;
+    bool is_ours = false;
+    if (dataset->store->opts.is_read_only) {
+        return ERR_OK;
+    }
+    if (dataset->cold_dir[0] != '\0') {
+        ERR_TRY(tier_is_ours(dataset, opening->io, &is_there, &is_ours, err));
+    }
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        ERR_TRY(remove_orphans(opening, shard, TIER_HOT, err));
+        if (is_ours) { /* what is another's is not ours to remove */
+            ERR_TRY(remove_orphans(opening, shard, TIER_COLD, err));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code open_segments(struct opening *opening, struct err *err)
 {
     struct dataset *dataset = opening->dataset;
@@ -602,9 +659,7 @@ static enum err_code open_segments(struct opening *opening, struct err *err)
     opening->report->segments += opening->seg_count;
     opening->seg_count = 0;
     ERR_TRY(catalog_deleted(catalog, id, load_deleted, opening, err));
-    for (uint32_t i = 0; i < SHARD_COUNT && !dataset->store->opts.is_read_only; i++) {
-        ERR_TRY(remove_orphans(opening, i, err));
-    }
+    ERR_TRY(remove_all_orphans(opening, err));
     return load_dedup(opening, err);
 }
 
@@ -665,6 +720,11 @@ enum err_code dataset_open(struct store *store, const struct catalog_dataset *ro
     if (snprintf(dataset->dir, sizeof(dataset->dir), "%s/%s", store->dir, row->name) >=
         (int)sizeof(dataset->dir)) {
         return err_set(err, ERR_INVALID, "path of data set \"%s\" is too long", row->name);
+    }
+    if (store->cold_dir[0] != '\0' &&
+        snprintf(dataset->cold_dir, sizeof(dataset->cold_dir), "%s/%s", store->cold_dir,
+                 row->name) >= (int)sizeof(dataset->cold_dir)) {
+        return err_set(err, ERR_INVALID, "cold path of data set \"%s\" is too long", row->name);
     }
     uint64_t seed = 0;
     ERR_TRY(rng_system(&seed, sizeof(seed), err));
@@ -967,6 +1027,8 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
         .rewritten_bytes = atomic_load(&dataset->rewritten_bytes),
         .expired_rows = atomic_load(&dataset->expired_rows),
         .expired_segments = atomic_load(&dataset->expired_segments),
+        .moved_segments = atomic_load(&dataset->moved_segments),
+        .moved_bytes = atomic_load(&dataset->moved_bytes),
         .wal_bytes = atomic_load(&dataset->wal_bytes),
         .memtable_bytes = atomic_load(&dataset->memtable_bytes),
     };
@@ -983,6 +1045,10 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
     for (uint32_t i = 0; i < dataset->version->seg_count; i++) {
         stats.rows += dataset->version->segs[i]->meta.row_count;
         stats.segment_bytes += dataset->version->segs[i]->meta.bytes;
+        if (dataset->version->segs[i]->meta.tier == TIER_COLD) {
+            stats.cold_segments++;
+            stats.cold_bytes += dataset->version->segs[i]->meta.bytes;
+        }
     }
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         stats.subjects += dataset->subjects[i];

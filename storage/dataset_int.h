@@ -101,6 +101,7 @@ struct logged {
 struct dataset {
     struct store *store;
     char dir[DATASET_PATH_BYTES];
+    char cold_dir[DATASET_PATH_BYTES]; /* "" where the store has none */
     char name[DATASET_NAME_BYTES_MAX + 8];
     char zone[72];
     uint64_t identity_version;
@@ -142,6 +143,7 @@ struct dataset {
     struct compact_limits limits;
     uint64_t flush_retry_us, compact_retry_us; /* not before; under flush_lock, compact_lock */
     uint64_t expiry_retry_us;                  /* likewise, under compact_lock */
+    uint64_t move_retry_us;                    /* the background thread's */
     uint64_t settled_version; /* the background thread's: in this version nothing is to be merged */
     uint32_t flush_failures;
 
@@ -153,7 +155,7 @@ struct dataset {
     _Atomic uint32_t waiting; /* of the current version */
     _Atomic uint64_t behind;  /* batches that were refused because of it */
     _Atomic uint64_t flushed_bytes, rewritten_bytes; /* written by flushes; by merges and expiry */
-    _Atomic uint64_t expired_rows, expired_segments;
+    _Atomic uint64_t expired_rows, expired_segments, moved_segments, moved_bytes;
     _Atomic uint64_t wal_bytes;
     _Atomic uint64_t memtable_bytes; /* active and frozen, as counted in the store's total */
 };
@@ -167,7 +169,7 @@ struct store {
     struct store_opts opts;
     char dir[DATASET_PATH_BYTES];
     char cold_dir[DATASET_PATH_BYTES]; /* "" = none */
-    int lock_fd;
+    int lock_fd, cold_lock_fd;
     struct catalog *catalog;
     struct block_cache *cache;
     _Atomic uint64_t memtable_bytes;
@@ -202,7 +204,9 @@ void dataset_segment_path(const struct dataset *dataset, uint32_t shard, uint64_
                           char out[DATASET_PATH_BYTES + 64]);
 void dataset_shard_path(const struct dataset *dataset, uint32_t shard,
                         char out[DATASET_PATH_BYTES + 64]);
-/* Where a segment that the catalog names lies; the two above are of the hot directory, where all are written. */
+void dataset_cold_shard_path(const struct dataset *dataset, uint32_t shard,
+                             char out[DATASET_PATH_BYTES + 64]);
+/* Where a segment that the catalog names lies; the first two are of the hot directory, where all are written. */
 void dataset_segment_file(const struct dataset *dataset, const struct catalog_segment *meta,
                           char out[DATASET_PATH_BYTES + 64]);
 /* Describe the active memtable as it is now: its columns with their counts, ids, epoch. */
@@ -228,6 +232,7 @@ struct version_change {
     struct seg_ref *const *dropped;
     uint32_t dropped_count;
     const struct frozen *flushed;
+    bool is_move;     /* added[i] is dropped[i] in the other directory */
     bool has_expired; /* rows from before expired_before_ms are left out of what is added */
     int64_t expired_before_ms;
     bool *ret_is_unsure; /* as in struct catalog_change: the added files must stay */

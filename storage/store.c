@@ -6,6 +6,7 @@
 
 #include "storage/dataset_int.h"
 #include "storage/expiry.h"
+#include "storage/tiers.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -167,7 +168,8 @@ static void *run_compactor(void *arg)
         struct dataset *dataset = NULL;
         for (uint32_t i = 0; (dataset = dataset_at(store, i)) != NULL && !is_stopping(store); i++) {
             expiry_if_due(dataset, io);
-            did_any = compaction_if_due(dataset, io) || did_any;
+            bool did = compaction_if_due(dataset, io) || tier_if_due(dataset, io);
+            did_any = did || did_any;
         }
     }
     io_free(io);
@@ -226,6 +228,9 @@ static void store_free(struct store *store)
     if (store->lock_fd >= 0) {
         close(store->lock_fd);
     }
+    if (store->cold_lock_fd >= 0) {
+        close(store->cold_lock_fd);
+    }
     pthread_mutex_destroy(&store->list_lock);
     pthread_mutex_destroy(&store->create_lock);
     pthread_mutex_destroy(&store->wake_lock);
@@ -246,9 +251,11 @@ static struct store *store_create(const char *dir, const struct store_opts *opts
     }
     store->opts = *opts;
     store->lock_fd = -1;
+    store->cold_lock_fd = -1;
     snprintf(store->dir, sizeof(store->dir), "%s", dir);
     snprintf(store->cold_dir, sizeof(store->cold_dir), "%s",
              opts->cold_dir == NULL ? "" : opts->cold_dir);
+    store->opts.cold_dir = NULL; /* the caller's */
     pthread_mutex_init(&store->list_lock, NULL);
     pthread_mutex_init(&store->create_lock, NULL);
     pthread_mutex_init(&store->wake_lock, NULL);
@@ -361,6 +368,10 @@ enum err_code store_open(const char *dir, const struct store_opts *opts, struct 
     if (dir[0] == '\0' || strlen(dir) >= DATASET_PATH_BYTES - 128) {
         return err_set(err, ERR_INVALID, "data folder's path has %zu bytes", strlen(dir));
     }
+    if (opts->cold_dir != NULL && strlen(opts->cold_dir) >= DATASET_PATH_BYTES - 128) {
+        return err_set(err, ERR_INVALID, "cold directory's path has %zu bytes",
+                       strlen(opts->cold_dir));
+    }
     CLEANUP(store_freep) struct store *store = store_create(dir, opts);
     CLEANUP(io_freep) struct io *io = NULL;
     char path[DATASET_PATH_BYTES + 64];
@@ -372,6 +383,9 @@ enum err_code store_open(const char *dir, const struct store_opts *opts, struct 
     if (!opts->is_read_only) {
         ERR_TRY(io_mkdir(io, dir, err));
         ERR_TRY(take_lock(store, err));
+        if (store->cold_dir[0] != '\0') {
+            ERR_TRY(tier_open(store, io, err));
+        }
     }
     ERR_TRY(block_cache_create(opts->block_cache_bytes, &store->cache, err));
     snprintf(path, sizeof(path), "%s/catalog.db", dir);

@@ -127,7 +127,7 @@ enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, ui
 
 /* Write all memtable rows to segments now, and wait. */
 enum err_code dataset_flush(struct dataset *dataset, struct err *err) ERR_MUST_CHECK;
-/* Merge all there is to merge (flushing first), and wait; `cancel` may be NULL. */
+/* Merge all there is to merge (flushing first), take what is expired from the disk, move what is cold, and wait; `cancel` may be NULL. */
 enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cancel,
                               struct err *err) ERR_MUST_CHECK;
 
@@ -140,6 +140,8 @@ struct dataset_stats {
     uint64_t flushed_bytes;   /* of segments, written by flushes: the rows' first time on disk */
     uint64_t rewritten_bytes; /* of segments, written by merges and by expiry */
     uint64_t expired_rows, expired_segments; /* that have left the disk; segments as wholes */
+    uint64_t cold_segments, cold_bytes;      /* of segments and segment_bytes, in the cold directory */
+    uint64_t moved_segments, moved_bytes;    /* to it, since opening */
     int64_t last_error_ms;
     char last_error[256]; /* of the background: flush or compaction */
 };
