@@ -6,7 +6,8 @@
  * would with sixteen times the events.
  *
  * Questions: how many bytes are written for one that is flushed, how many segments are there, and how long do merges
- * take; and, of one merge that is cut by time, what it costs to read its inputs once for each part. */
+ * take; of one merge that is cut by time, what it costs to read its inputs once for each part; and how much slower
+ * reading is beside a merge, whether its thread is nice or not. */
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
 #include "storage/dataset_int.h"
@@ -16,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define DAYS   90
 #define DAY_MS INT64_C(86400000)
@@ -126,7 +129,7 @@ static void line(struct bench *b)
 static void cut_and_uncut(struct bench *b)
 {
     struct err err;
-    const uint32_t parts_min[] = {1u << 20, 4, 1};
+    const uint32_t parts_min[] = {1u << 20, 8, 4, 2};
     struct compact_limits usual = b->dataset->limits;
     printf("\nOne shard, all of its segments merged into parts:\n%10s %10s %10s %12s\n", "parts",
            "rows", "seconds", "rows/s");
@@ -154,6 +157,143 @@ static void cut_and_uncut(struct bench *b)
         printf("%10u %10" PRIu64 " %10.2f %12.0f\n", count, rows, seconds, (double)rows / seconds);
     }
     b->dataset->limits = usual;
+}
+
+/* ---- questions meanwhile ---- */
+
+#define ASKERS      2u
+#define ASKED_MAX   100000u
+#define MEANWHILE_S 3
+
+struct meanwhile {
+    struct bench *b;
+    _Atomic bool is_over;
+    int nice;
+    uint64_t merged_rows;
+};
+struct asker {
+    struct meanwhile *meanwhile;
+    pthread_t thread;
+    uint64_t *took_us;
+    uint32_t count;
+};
+
+/* Merge shard 1 again and again, as nice as it is to be. */
+static void *merge_on(void *arg)
+{
+    struct meanwhile *meanwhile = arg;
+    struct dataset *dataset = meanwhile->b->dataset;
+    struct err err;
+    CLEANUP(io_freep) struct io *io = NULL;
+    must(io_create(IO_AUTO, &io, &err), &err);
+    setpriority(PRIO_PROCESS, (id_t)gettid(), meanwhile->nice); /* of this thread alone, on Linux */
+    while (!atomic_load(&meanwhile->is_over)) {
+        struct seg_ref *inputs[SEG_BLOCKS_MAX];
+        uint32_t count = 0;
+        pthread_mutex_lock(&dataset->compact_lock);
+        struct version *version = version_pin(dataset);
+        struct seg_ref *const *segs = version_shard(version, 1, &count);
+        count = MIN_OF(count, SEG_BLOCKS_MAX);
+        for (uint32_t i = 0; i < count; i++) {
+            inputs[i] = segs[i];
+            meanwhile->merged_rows += segs[i]->meta.row_count;
+        }
+        must(compaction_merge(dataset, version, inputs, count, false, io, &err), &err);
+        version_unref(version);
+        pthread_mutex_unlock(&dataset->compact_lock);
+    }
+    return NULL;
+}
+
+/* What a question does: the times, names and amounts of a shard, block by block. */
+static void read_shard(struct bench *b, struct io *io)
+{
+    struct err err;
+    struct snapshot *snapshot = NULL;
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct read_ctx ctx = {.arena = arena, .io = io};
+    static const uint32_t cols[] = {COL_SUBJECT, COL_EVENT_TIME, COL_EVENT_NAME,
+                                    COL_FIRST_PROP + 1};
+    must(dataset_snapshot(b->dataset, &snapshot, &err), &err);
+    for (uint32_t i = snapshot->shard_begin[2]; i < snapshot->shard_begin[3]; i++) {
+        for (uint32_t block = 0; block < snapshot->sources[i]->block_count; block++) {
+            struct arena_mark mark = arena_mark(arena);
+            for (size_t c = 0; c < COUNT_OF(cols); c++) {
+                struct vec vec;
+                must(source_read(snapshot->sources[i], &ctx, cols[c], block, &vec, &err), &err);
+            }
+            arena_rewind(arena, mark);
+        }
+    }
+    snapshot_unpin(snapshot);
+}
+
+static void *ask_on(void *arg)
+{
+    struct asker *asker = arg;
+    struct err err;
+    CLEANUP(io_freep) struct io *io = NULL;
+    must(io_create(IO_AUTO, &io, &err), &err);
+    while (!atomic_load(&asker->meanwhile->is_over) && asker->count < ASKED_MAX) {
+        uint64_t begin_us = clock_mono_us();
+        read_shard(asker->meanwhile->b, io);
+        asker->took_us[asker->count++] = clock_mono_us() - begin_us;
+    }
+    return NULL;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void ask_beside(struct bench *b, int nice, bool has_merges)
+{
+    struct meanwhile meanwhile = {.b = b, .nice = nice};
+    struct asker askers[ASKERS];
+    uint64_t *all = calloc(ASKERS * (size_t)ASKED_MAX, sizeof(*all));
+    uint32_t count = 0;
+    pthread_t merger;
+    if (all == NULL || (has_merges && pthread_create(&merger, NULL, merge_on, &meanwhile) != 0)) {
+        exit(1);
+    }
+    for (uint32_t i = 0; i < ASKERS; i++) {
+        askers[i] = (struct asker){.meanwhile = &meanwhile, .took_us = all + (size_t)i * ASKED_MAX};
+        if (pthread_create(&askers[i].thread, NULL, ask_on, &askers[i]) != 0) {
+            exit(1);
+        }
+    }
+    sleep(MEANWHILE_S);
+    atomic_store(&meanwhile.is_over, true);
+    for (uint32_t i = 0; i < ASKERS; i++) {
+        pthread_join(askers[i].thread, NULL);
+        memmove(all + count, askers[i].took_us, askers[i].count * sizeof(*all));
+        count += askers[i].count;
+    }
+    if (has_merges) {
+        pthread_join(merger, NULL);
+    }
+    qsort(all, count, sizeof(*all), by_size);
+    char what[32];
+    snprintf(what, sizeof(what), has_merges ? "merging, nice %d" : "nothing", nice);
+    printf("%18s %10u %10.2f %10.2f %10.2f %12.0f\n", what, count, (double)all[count / 2] / 1e3,
+           (double)all[(size_t)count * 95 / 100] / 1e3, (double)all[count - 1] / 1e3,
+           (double)meanwhile.merged_rows / MEANWHILE_S);
+    free(all);
+}
+
+static void questions_meanwhile(struct bench *b)
+{
+    printf("\n%u threads read a shard while one merges another:\n%18s %10s %10s %10s %10s %12s\n",
+           ASKERS, "beside", "read", "p50 ms", "p95 ms", "max ms", "merged rows/s");
+    for (uint32_t round = 0; round < 3; round++) {
+        ask_beside(b, 0, false);
+        ask_beside(b, 0, true);
+        ask_beside(b, 5, true);
+        ask_beside(b, 10, true);
+    }
 }
 
 static void clear(const char *dir)
@@ -205,6 +345,7 @@ int main(int argc, char **argv)
         }
     }
     cut_and_uncut(&b);
+    questions_meanwhile(&b);
     store_abandon(b.store);
     io_free(b.io);
     clear(dir);
