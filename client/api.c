@@ -189,3 +189,10 @@ enum err_code api_call(struct api *api, const char *method, const char *path, co
     url_begin(api, path, dataset);
     return api_send(api, method, NULL, (struct str){"", 0}, ret_body, err);
 }
+
+enum err_code api_post(struct api *api, const char *path, const char *dataset, struct str json,
+                       struct str *ret_body, struct err *err)
+{
+    url_begin(api, path, dataset);
+    return api_send(api, "POST", "application/json", json, ret_body, err);
+}

@@ -44,6 +44,10 @@ enum err_code api_ingest(struct api *api, const char *dataset, const char *conte
 enum err_code api_call(struct api *api, const char *method, const char *path, const char *dataset,
                        struct str *ret_body, struct err *err) ERR_MUST_CHECK;
 
+/* The same with a JSON body, by POST. */
+enum err_code api_post(struct api *api, const char *path, const char *dataset, struct str json,
+                       struct str *ret_body, struct err *err) ERR_MUST_CHECK;
+
 int api_status(const struct api *api);         /* of the last answer; 0: there was none */
 struct str api_excerpt(const struct api *api); /* of the last refusal; often empty */
 /* Append `text` as part of a URL: what is neither letter, digit nor -._~ becomes %XX. */

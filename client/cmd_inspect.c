@@ -11,6 +11,7 @@
 #include "client/term.h"
 #include "storage/base/json_text.h"
 #include "storage/base/size.h"
+#include "storage/catalog.h"
 
 #include <errno.h>
 #include <fts.h>
@@ -105,9 +106,26 @@ static enum err_code sheet_set_with(struct sheet *sheet, uint32_t col, struct bu
     return ERR_OK;
 }
 
+/* Which of a data set's directories the file lies in, by what stands beside the shards; "" for a stray file. */
+static const char *tier_of(const char *path)
+{
+    char beside[4096 + 32];
+    const char *shard = strstr(path, "/shard-");
+    if (shard == NULL || (size_t)(shard - path) >= 4096) {
+        return "";
+    }
+    snprintf(beside, sizeof(beside), "%.*s/OWNER", (int)(shard - path), path);
+    if (access(beside, F_OK) == 0) {
+        return "cold";
+    }
+    snprintf(beside, sizeof(beside), "%.*s/ids.log", (int)(shard - path), path);
+    return access(beside, F_OK) == 0 ? "hot" : "";
+}
+
 static enum err_code segment_line(struct inspect *inspect, const struct segment *segment,
                                   const char *shown_path, struct err *err)
 {
+    const char *tier = tier_of(segment_path(segment));
     const struct source *source = segment_source(segment);
     struct segment_info info = segment_info(segment);
     CLEANUP(buf_freep) struct buf text = {0};
@@ -116,9 +134,9 @@ static enum err_code segment_line(struct inspect *inspect, const struct segment 
         json_text(str_of(shown_path), &inspect->out);
         buf_printf(&inspect->out,
                    ",\"shard\":%u,\"rows\":%u,\"bytes\":%" PRIu64 ",\"time_first_ms\":%" PRId64
-                   ",\"time_last_ms\":%" PRId64 ",\"columns\":%u}",
+                   ",\"time_last_ms\":%" PRId64 ",\"columns\":%u,\"tier\":\"%s\"}",
                    source->shard, source->row_count, info.file_bytes, source->time_min_ms,
-                   source->time_max_ms, info.col_count);
+                   source->time_max_ms, info.col_count, tier);
         return ERR_OK;
     }
     struct sheet *sheet = &inspect->sheet;
@@ -135,7 +153,8 @@ static enum err_code segment_line(struct inspect *inspect, const struct segment 
     inspect_time(source->time_min_ms, &text);
     ERR_TRY(sheet_set_with(sheet, 5, &text, err));
     inspect_time(source->time_max_ms, &text);
-    return sheet_set_with(sheet, 6, &text, err);
+    ERR_TRY(sheet_set_with(sheet, 6, &text, err));
+    return sheet_set(sheet, 7, str_of(tier), NULL, err);
 }
 
 static enum err_code folder_segment(struct inspect *inspect, const char *path, struct err *err)
@@ -205,6 +224,52 @@ static enum err_code folder_walk(struct inspect *inspect, struct err *err)
     return ERR_OK;
 }
 
+/* ---- what the catalog says of segments that are not below the folder ---- */
+
+struct elsewhere {
+    uint64_t segments, bytes;
+    int64_t ids[1024]; /* of data sets */
+    uint32_t id_count;
+};
+
+static enum err_code note_dataset(void *arg, const struct catalog_dataset *dataset, struct err *err)
+{
+    (void)err;
+    struct elsewhere *elsewhere = arg;
+    if (elsewhere->id_count < COUNT_OF(elsewhere->ids)) {
+        elsewhere->ids[elsewhere->id_count++] = dataset->id;
+    }
+    return ERR_OK;
+}
+
+static enum err_code note_segment(void *arg, const struct catalog_segment *segment, struct err *err)
+{
+    (void)err;
+    struct elsewhere *elsewhere = arg;
+    elsewhere->segments += segment->tier == TIER_COLD;
+    elsewhere->bytes += segment->tier == TIER_COLD ? segment->bytes : 0;
+    return ERR_OK;
+}
+
+/* Of a whole data folder, where its catalog can be read: a running server has it to itself. */
+static void count_elsewhere(const struct inspect *inspect, struct elsewhere *ret)
+{
+    CLEANUP(catalog_closep) struct catalog *catalog = NULL;
+    struct err ignored;
+    char path[4096 + 32];
+    *ret = (struct elsewhere){0};
+    snprintf(path, sizeof(path), "%.4095s/catalog.db", inspect->path);
+    if (access(path, R_OK) != 0 || catalog_open(path, true, &catalog, &ignored) != ERR_OK ||
+        catalog_datasets(catalog, note_dataset, ret, &ignored) != ERR_OK) {
+        return;
+    }
+    for (uint32_t i = 0; i < ret->id_count; i++) {
+        if (catalog_segments(catalog, ret->ids[i], note_segment, ret, &ignored) != ERR_OK) {
+            return;
+        }
+    }
+}
+
 /* Builtins first, in the order of the format; then by size. */
 static int by_bytes(const void *a, const void *b)
 {
@@ -221,6 +286,8 @@ static int by_bytes(const void *a, const void *b)
 static enum err_code folder_report(struct inspect *inspect, struct err *err)
 {
     struct buf *out = &inspect->out;
+    struct elsewhere elsewhere;
+    count_elsewhere(inspect, &elsewhere);
     if (inspect->col_count > 1) {
         qsort(inspect->cols, inspect->col_count, sizeof(*inspect->cols), by_bytes);
     }
@@ -228,12 +295,19 @@ static enum err_code folder_report(struct inspect *inspect, struct err *err)
         buf_printf(out,
                    "],\"segment_count\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64
                    ",\"subject_set_bytes\":%" PRIu64 ",\"footer_bytes\":%" PRIu64
-                   ",\"broken\":%" PRIu64 ",",
+                   ",\"broken\":%" PRIu64 ",\"cold_segments\":%" PRIu64 ",\"cold_bytes\":%" PRIu64
+                   ",",
                    inspect->segments, inspect->rows, inspect->bytes, inspect->set_bytes,
-                   inspect->footer_bytes, inspect->broken);
+                   inspect->footer_bytes, inspect->broken, elsewhere.segments, elsewhere.bytes);
         inspect_cols_json(inspect->cols, inspect->col_count, NULL, out);
         buf_z(out, "}\n");
         return buf_check(out, err);
+    }
+    if (elsewhere.segments > 0) {
+        buf_printf(out, "%" PRIu64 " segments lie in the cold directory, with ",
+                   elsewhere.segments);
+        draw_bytes(elsewhere.bytes, out);
+        buf_z(out, "; of those below this folder:\n\n");
     }
     if (inspect->segments == 0) {
         buf_printf(out, "no segments: what there is may still be in the log and in memory "
@@ -266,7 +340,7 @@ static enum err_code folder_report(struct inspect *inspect, struct err *err)
 static enum err_code inspect_folder(struct inspect *inspect, struct err *err)
 {
     static const char *const HEADERS[] = {"segment", "rows",  "bytes", "per event",
-                                          "columns", "first", "last"};
+                                          "columns", "first", "last",  "tier"};
     if (inspect->opts.rows > 0 || inspect->opts.column != NULL) {
         return err_set(err, ERR_INVALID,
                        "--rows and --column look into one segment file, and \"%s\" is a folder",

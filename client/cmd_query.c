@@ -292,8 +292,9 @@ int command_show(int argc, char *const *argv)
 
 /* ---- data sets ---- */
 
-static const char *const FIGURES[] = {"rows",          "subjects",  "segments",   "bytes",
-                                      "memtable_rows", "wal_bytes", "duplicates", "epoch"};
+static const char *const FIGURES[] = {"rows",      "subjects",   "segments",
+                                      "bytes",     "cold_bytes", "memtable_rows",
+                                      "wal_bytes", "duplicates", "epoch"};
 
 static enum err_code datasets_sheet(const struct json_tree *tree, uint32_t list,
                                     struct sheet *sheet, struct err *err)

@@ -21,6 +21,7 @@ int command_show(int argc, char *const *argv);
 int command_datasets(int argc, char *const *argv);
 int command_flush(int argc, char *const *argv);
 int command_compact(int argc, char *const *argv);
+int command_settings(int argc, char *const *argv);
 int command_inspect(int argc, char *const *argv);
 
 #define OPTION_SERVER(to)                                                                          \

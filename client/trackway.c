@@ -12,6 +12,7 @@ static const struct command COMMANDS[] = {
     {"datasets", "the data sets of a server", command_datasets},
     {"flush", "write what is in memory into segments, now", command_flush},
     {"compact", "merge small segments, now", command_compact},
+    {"settings", "how long a data set keeps events and event ids", command_settings},
     {"inspect", "look inside a segment file or a data folder (no server needed)", command_inspect},
 };
 

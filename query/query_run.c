@@ -100,6 +100,11 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
         ERR_TRY(arena_str(arena, civil_format_instant(query->zone, snapshot->watermark_ms, text),
                           &meta->watermark, err));
     }
+    if (snapshot->history_from_ms != INT64_MIN) {
+        char text[CIVIL_TEXT_BYTES];
+        ERR_TRY(arena_str(arena, civil_format_instant(query->zone, snapshot->history_from_ms, text),
+                          &meta->history_from, err));
+    }
     ERR_TRY(arena_str(arena, zone_name(query->zone), &meta->time_zone, err));
     ERR_TRY(meta_text(arena, zone_db_version(), &meta->zone_version, err));
     ERR_TRY(meta_warnings(query, result, err));

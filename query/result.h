@@ -42,6 +42,7 @@ struct result_meta {
     struct str dataset;
     uint64_t epoch;
     struct str watermark; /* ISO 8601, empty = no data */
+    struct str history_from; /* ISO 8601: older events may have expired; empty = none have */
     bool exact;
     bool partial; /* the last bucket still runs */
     struct str time_zone, zone_version;

@@ -151,6 +151,9 @@ static void json_meta(const struct result_meta *meta, struct buf *out)
     } else {
         buf_z(out, "\"watermark\":null,");
     }
+    if (meta->history_from.len > 0) {
+        json_member("history_from", meta->history_from, out);
+    }
     buf_printf(out, "\"exact\":%s,\"partial\":%s,", meta->exact ? "true" : "false",
                meta->partial ? "true" : "false");
     json_member("time_zone", meta->time_zone, out);

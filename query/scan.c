@@ -172,9 +172,11 @@ static enum err_code scan_compile_want(struct scan *scan, const struct scan_want
 {
     const struct source *source = scan->source;
     const struct selector *selector = &scan->spec->query->selectors[want->selector];
-    if (want->begin_ms >= want->end_ms ||
+    /* The one place where rows that are expired and still in the source leave every question. */
+    int64_t begin_ms = MAX_OF(want->begin_ms, scan->run->snapshot->expired_before_ms);
+    if (begin_ms >= want->end_ms ||
         (!scan->spec->no_index &&
-         (source->time_max_ms < want->begin_ms || source->time_min_ms >= want->end_ms))) {
+         (source->time_max_ms < begin_ms || source->time_min_ms >= want->end_ms))) {
         return ERR_OK;
     }
     for (uint32_t i = 0; i < selector->alt_count; i++) {
@@ -190,7 +192,7 @@ static enum err_code scan_compile_want(struct scan *scan, const struct scan_want
         if (is_found) {
             scan->alts[scan->alt_count++] = (struct scan_alt){
                 .bit = UINT64_C(1) << want->selector,
-                .begin_ms = want->begin_ms,
+                .begin_ms = begin_ms,
                 .end_ms = want->end_ms,
                 .slot = slot,
                 .pred = alt->pred,

@@ -408,11 +408,12 @@ static enum err_code index_take_set(struct trend_work *work, uint32_t lane_idx,
     int64_t begin = MAX_OF(set->begin_ms, source->time_min_ms);
     int64_t end = MIN_OF(set->end_ms, source->time_max_ms + 1);
     int64_t grid_end = grid->edges[grid->atom_count];
-    if (begin >= end || end <= grid->edges[0] || begin >= grid_end) {
+    int64_t expired_before = work->run->snapshot->expired_before_ms;
+    if (begin >= end || end <= grid->edges[0] || begin >= grid_end || end <= expired_before) {
         return ERR_OK;
     }
     uint32_t atom = NONE;
-    if (begin >= grid->edges[0] && end <= grid_end) {
+    if (begin >= grid->edges[0] && end <= grid_end && begin >= expired_before) {
         atom = civil_bucket_idx(grid->edges, grid->atom_count, begin);
     }
     if (atom == NONE || end > grid->edges[atom + 1]) {

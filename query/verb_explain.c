@@ -98,6 +98,7 @@ static void explain_range(struct explain *explain)
                                 &explain->end_ms))) {
         explain->end_ms = INT64_MAX;
     }
+    explain->begin_ms = MAX_OF(explain->begin_ms, explain->run->snapshot->expired_before_ms);
 }
 
 /* ---- sources ---- */

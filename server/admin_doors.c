@@ -44,6 +44,8 @@ static void dataset_json(struct dataset *dataset, struct buf *out)
         {"rows", stats.rows},
         {"segments", stats.segments},
         {"bytes", stats.segment_bytes},
+        {"cold_segments", stats.cold_segments},
+        {"cold_bytes", stats.cold_bytes},
         {"subjects", stats.subjects},
         {"memtable_rows", stats.memtable_rows},
         {"memtable_bytes", stats.memtable_bytes},
@@ -58,6 +60,12 @@ static void dataset_json(struct dataset *dataset, struct buf *out)
         {"flushes", stats.flushes},
         {"compactions", stats.compactions},
         {"compacted_bytes", stats.compacted_bytes},
+        {"waiting_segments", stats.waiting_segments},
+        {"compaction_behind", stats.behind},
+        {"flushed_bytes", stats.flushed_bytes},
+        {"rewritten_bytes", stats.rewritten_bytes},
+        {"expired_rows", stats.expired_rows},
+        {"expired_segments", stats.expired_segments},
     };
     buf_z(out, "{\"name\":");
     json_quote(str_of(dataset_name(dataset)), out);
@@ -65,6 +73,11 @@ static void dataset_json(struct dataset *dataset, struct buf *out)
     json_quote(str_of(dataset_zone(dataset)), out);
     for (size_t i = 0; i < COUNT_OF(figures); i++) {
         buf_printf(out, ",\"%s\":%" PRIu64, figures[i].name, figures[i].value);
+    }
+    if (stats.flushed_bytes > 0) { /* bytes written to the disk for each that is new */
+        buf_printf(out, ",\"write_amplification\":%.3f",
+                   (double)(stats.flushed_bytes + stats.rewritten_bytes) /
+                       (double)stats.flushed_bytes);
     }
     if (stats.last_error[0] != '\0') {
         buf_printf(out, ",\"last_error_ms\":%" PRId64 ",\"last_error\":", stats.last_error_ms);

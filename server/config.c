@@ -24,6 +24,7 @@ struct option {
     enum option_kind kind;
     size_t off;             /* of the field in struct config */
     const char *text;       /* OPTION_TEXT, OPTION_CHOICE: the default */
+    bool is_optional;       /* OPTION_TEXT: may be empty, and is by default */
     const char *choices[5]; /* OPTION_CHOICE: names of the values 0, 1, .. */
     uint64_t value;         /* the rest: the default */
     uint64_t min, max;
@@ -38,6 +39,12 @@ static const struct option options[] = {
      .off = FIELD(data),
      .text = "trackway-data",
      .sentence = "folder of the data; made when it does not exist"},
+    {.name = "cold-dir",
+     .kind = OPTION_TEXT,
+     .off = FIELD(cold_dir),
+     .text = "",
+     .is_optional = true,
+     .sentence = "folder on a slower disk for what data sets call cold; none where empty"},
     {.name = "listen",
      .kind = OPTION_TEXT,
      .off = FIELD(listen),
@@ -386,7 +393,7 @@ static enum err_code option_set(const struct option *option, struct config *conf
 {
     switch (option->kind) {
     case OPTION_TEXT:
-        if (text.len == 0 || text.len >= CONFIG_TEXT_BYTES_MAX ||
+        if ((text.len == 0 && !option->is_optional) || text.len >= CONFIG_TEXT_BYTES_MAX ||
             memchr(text.ptr, '\0', text.len) != NULL) {
             return err_set(err, ERR_INVALID, "option \"%s\": %zu bytes, allowed are 1 to %u",
                            option->name, text.len, CONFIG_TEXT_BYTES_MAX - 1);
@@ -552,7 +559,9 @@ enum err_code config_load(int argc, char *const *argv, struct config *config,
 
 static void option_default_print(const struct option *option, struct buf *out)
 {
-    if (option->text != NULL) {
+    if (option->is_optional) {
+        buf_z(out, "none");
+    } else if (option->text != NULL) {
         buf_z(out, option->text);
     } else if (option->value == CORES) {
         buf_z(out, "one per core");
@@ -610,8 +619,12 @@ void config_sample(struct buf *out)
             quantity_print(options[i].max, &options[i], out);
             buf_z(out, ")");
         }
-        buf_printf(out, "\n%s%s = ", options[i].value == CORES ? "# " : "", options[i].name);
-        option_default_print(&options[i], out);
+        bool is_said = options[i].value != CORES && !options[i].is_optional;
+        buf_printf(out, "\n%s%s =", is_said ? "" : "# ", options[i].name);
+        if (!options[i].is_optional) {
+            buf_z(out, " ");
+            option_default_print(&options[i], out);
+        }
         buf_z(out, "\n");
     }
 }

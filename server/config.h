@@ -21,6 +21,7 @@
 
 struct config {
     char data[CONFIG_TEXT_BYTES_MAX];
+    char cold_dir[CONFIG_TEXT_BYTES_MAX]; /* "": none */
     char listen[CONFIG_TEXT_BYTES_MAX]; /* ADDR:PORT or [ADDR6]:PORT; port 0: any free one */
     uint64_t http_threads;
     uint64_t query_threads;

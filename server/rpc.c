@@ -269,6 +269,7 @@ static enum err_code meta_of(struct arena *arena, const struct result_meta *from
     trackway__v1__meta__init(meta);
     ERR_TRY(z_of(arena, from->dataset, &meta->dataset, err));
     ERR_TRY(z_of(arena, from->watermark, &meta->watermark, err));
+    ERR_TRY(z_of(arena, from->history_from, &meta->history_from, err));
     ERR_TRY(z_of(arena, from->time_zone, &meta->time_zone, err));
     ERR_TRY(z_of(arena, from->zone_version, &meta->time_zone_version, err));
     ERR_TRY(z_of(arena, from->verb, &meta->verb, err));

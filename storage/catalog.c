@@ -23,8 +23,8 @@ static const char *const tables_sql =
     " seed INTEGER NOT NULL, identity_version INTEGER NOT NULL, ids_count INTEGER NOT NULL,"
     " ids_bytes INTEGER NOT NULL, epoch INTEGER NOT NULL, wal_floor INTEGER NOT NULL,"
     " next_segment INTEGER NOT NULL, watermark_ms INTEGER NOT NULL,"
-    " dedup_window_ms INTEGER NOT NULL, retention_ms INTEGER NOT NULL,"
-    " cold_after_ms INTEGER NOT NULL);"
+    " dedup_window_ms INTEGER NOT NULL, expire_after_ms INTEGER NOT NULL,"
+    " cold_after_ms INTEGER NOT NULL, gone_before_ms INTEGER NOT NULL);"
     "CREATE TABLE segment(dataset INTEGER NOT NULL, number INTEGER NOT NULL, shard INTEGER NOT "
     "NULL,"
     " row_count INTEGER NOT NULL, bytes INTEGER NOT NULL, time_min_ms INTEGER NOT NULL,"
@@ -271,6 +271,7 @@ static enum err_code each_dataset(sqlite3_stmt *stmt, void *arg, struct err *err
         .next_segment = col_u64(stmt, 9),
         .watermark_ms = sqlite3_column_int64(stmt, 10),
         .settings = {col_u64(stmt, 11), col_u64(stmt, 12), col_u64(stmt, 13)},
+        .gone_before_ms = sqlite3_column_int64(stmt, 14),
     };
     ERR_TRY(col_text(stmt, 1, dataset.name, sizeof(dataset.name), err));
     ERR_TRY(col_text(stmt, 2, dataset.zone, sizeof(dataset.zone), err));
@@ -278,7 +279,7 @@ static enum err_code each_dataset(sqlite3_stmt *stmt, void *arg, struct err *err
         return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\": log file or segment 0",
                        dataset.name);
     }
-    if ((dataset.settings.dedup_window_ms | dataset.settings.retention_ms |
+    if ((dataset.settings.dedup_window_ms | dataset.settings.expire_after_ms |
          dataset.settings.cold_after_ms) > INT64_MAX) {
         return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\": a setting is negative",
                        dataset.name);
@@ -292,8 +293,8 @@ enum err_code catalog_datasets(struct catalog *catalog, catalog_dataset_fn fn, v
     struct each_arg each = {.dataset = fn, .arg = arg};
     return list(catalog,
                 "SELECT id, name, zone, seed, identity_version, ids_count, ids_bytes, epoch,"
-                " wal_floor, next_segment, watermark_ms, dedup_window_ms, retention_ms,"
-                " cold_after_ms FROM dataset ORDER BY name",
+                " wal_floor, next_segment, watermark_ms, dedup_window_ms, expire_after_ms,"
+                " cold_after_ms, gone_before_ms FROM dataset ORDER BY name",
                 NULL, each_dataset, &each, err);
 }
 
@@ -458,11 +459,11 @@ static enum err_code insert_dataset(struct catalog *catalog, struct catalog_data
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
     ERR_TRY(prepare(catalog,
                     "INSERT INTO dataset(seed, identity_version, ids_count, ids_bytes, epoch,"
-                    " wal_floor, next_segment, watermark_ms, dedup_window_ms, retention_ms,"
-                    " cold_after_ms, name, zone)"
-                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " wal_floor, next_segment, watermark_ms, dedup_window_ms, expire_after_ms,"
+                    " cold_after_ms, gone_before_ms, name, zone)"
+                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     &stmt, err));
-    int64_t values[11] = {(int64_t)dataset->seed,
+    int64_t values[12] = {(int64_t)dataset->seed,
                           (int64_t)dataset->identity_version,
                           (int64_t)dataset->ids.count,
                           (int64_t)dataset->ids.bytes,
@@ -471,11 +472,12 @@ static enum err_code insert_dataset(struct catalog *catalog, struct catalog_data
                           (int64_t)dataset->next_segment,
                           dataset->watermark_ms,
                           (int64_t)dataset->settings.dedup_window_ms,
-                          (int64_t)dataset->settings.retention_ms,
-                          (int64_t)dataset->settings.cold_after_ms};
+                          (int64_t)dataset->settings.expire_after_ms,
+                          (int64_t)dataset->settings.cold_after_ms,
+                          dataset->gone_before_ms};
     ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
-    if (sqlite3_bind_text(stmt, 12, dataset->name, -1, SQLITE_STATIC) != SQLITE_OK ||
-        sqlite3_bind_text(stmt, 13, dataset->zone, -1, SQLITE_STATIC) != SQLITE_OK) {
+    if (sqlite3_bind_text(stmt, 13, dataset->name, -1, SQLITE_STATIC) != SQLITE_OK ||
+        sqlite3_bind_text(stmt, 14, dataset->zone, -1, SQLITE_STATIC) != SQLITE_OK) {
         return fail(catalog, SQLITE_NOMEM, err);
     }
     ERR_TRY(run(catalog, stmt, err));
@@ -502,9 +504,10 @@ static enum err_code update_dataset(struct catalog *catalog, const struct catalo
     ERR_TRY(prepare(catalog,
                     "UPDATE dataset SET identity_version = ?, ids_count = ?, ids_bytes = ?,"
                     " epoch = ?, wal_floor = ?, next_segment = ?, watermark_ms = ?,"
-                    " dedup_window_ms = ?, retention_ms = ?, cold_after_ms = ? WHERE id = ?",
+                    " dedup_window_ms = ?, expire_after_ms = ?, cold_after_ms = ?,"
+                    " gone_before_ms = ? WHERE id = ?",
                     &stmt, err));
-    int64_t values[11] = {(int64_t)dataset->identity_version,
+    int64_t values[12] = {(int64_t)dataset->identity_version,
                           (int64_t)dataset->ids.count,
                           (int64_t)dataset->ids.bytes,
                           (int64_t)dataset->epoch,
@@ -512,8 +515,9 @@ static enum err_code update_dataset(struct catalog *catalog, const struct catalo
                           (int64_t)dataset->next_segment,
                           dataset->watermark_ms,
                           (int64_t)dataset->settings.dedup_window_ms,
-                          (int64_t)dataset->settings.retention_ms,
+                          (int64_t)dataset->settings.expire_after_ms,
                           (int64_t)dataset->settings.cold_after_ms,
+                          dataset->gone_before_ms,
                           dataset->id};
     ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
     ERR_TRY(run(catalog, stmt, err));

@@ -51,6 +51,7 @@ struct catalog_dataset {
     uint64_t next_segment; /* numbers below it were given */
     int64_t watermark_ms;  /* largest event_time seen, at most its arrival; INT64_MIN when none */
     struct dataset_settings settings;
+    int64_t gone_before_ms; /* older events may have left the disk by expiry; INT64_MIN: none have */
 };
 
 /* ERR_UNSUPPORTED for a newer version, ERR_CORRUPT where SQLite finds the file damaged. */

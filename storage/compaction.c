@@ -6,6 +6,8 @@
 #include "storage/compaction.h"
 
 #include "storage/dataset_int.h"
+#include "storage/expiry.h"
+#include "storage/tiers.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -18,6 +20,9 @@
 #define DAYS_MAX         200000u /* five centuries: more than the range of accepted times */
 #define PARTS_MAX        (SEG_BLOCKS_MAX / 2)
 #define COMPACT_RETRY_US 60000000ULL
+#define LATE_SHARE       10u /* a tenth of the rows at most are called late */
+#define HEAP_WIDTHS      4 /* a heap is of segments that are at least a fourth as wide as the widest */
+#define SWEEP_MAX        64u /* that many of one class over one moment are enough to know */
 
 struct compact_limits compact_limits_default(void)
 {
@@ -82,20 +87,101 @@ static uint32_t plan_full(const struct compact_seg *segs, uint32_t count,
     return 0;
 }
 
-/* Whether a segment of the class is worth merging: small, or overlapped by another of its class. */
-static bool wants_merge(const struct compact_seg *segs, uint32_t count, uint32_t idx,
-                        uint32_t class, const struct compact_limits *limits)
+/* Settled sizes of a class by where they lie in time: swept in the order of their begins, `open` are those
+ * over the place of the sweep. */
+struct sweep {
+    const struct compact_seg *segs;
+    uint32_t count, next;
+    uint32_t class;
+    const struct compact_limits *limits;
+    uint32_t open[SWEEP_MAX];
+    uint32_t open_count;
+};
+
+static int64_t seg_span(const struct compact_seg *seg)
 {
-    if (segs[idx].rows < settled_rows(limits)) {
-        return true;
+    return seg->time_max_ms - seg->time_min_ms; /* of accepted times: far from overflow */
+}
+
+/* Go to the next begin; false at the end. */
+static bool sweep_next(struct sweep *sweep)
+{
+    const struct compact_seg *segs = sweep->segs;
+    while (sweep->next < sweep->count &&
+           (segs[sweep->next].rows < settled_rows(sweep->limits) ||
+            size_class(segs[sweep->next].rows, sweep->limits) != sweep->class)) {
+        sweep->next++;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (i != idx && size_class(segs[i].rows, limits) == class &&
-            overlaps(&segs[i], &segs[idx])) {
-            return true;
+    if (sweep->next == sweep->count) {
+        return false;
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < sweep->open_count; i++) {
+        if (segs[sweep->open[i]].time_max_ms >= segs[sweep->next].time_min_ms) {
+            sweep->open[kept++] = sweep->open[i];
         }
     }
-    return false;
+    if (kept < SWEEP_MAX) {
+        sweep->open[kept++] = sweep->next;
+    }
+    sweep->open_count = kept;
+    sweep->next++;
+    return true;
+}
+
+/* The heap at the place of the sweep: those over it that are as wide as the widest, more or less. Returns how
+ * many; with `out_idx` also which, as far as they fit one merge. */
+static uint32_t sweep_heap(const struct sweep *sweep, uint32_t *out_idx)
+{
+    int64_t widest = 0;
+    uint32_t found = 0;
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < sweep->open_count; i++) {
+        widest = MAX_OF(widest, seg_span(&sweep->segs[sweep->open[i]]));
+    }
+    for (uint32_t i = 0; i < sweep->open_count && found < sweep->limits->inputs_max; i++) {
+        const struct compact_seg *seg = &sweep->segs[sweep->open[i]];
+        if (seg_span(seg) >= widest / HEAP_WIDTHS && rows + seg->rows <= rows_max(sweep->limits)) {
+            rows += seg->rows;
+            if (out_idx != NULL) {
+                out_idx[found] = sweep->open[i];
+            }
+            found++;
+        }
+    }
+    return found;
+}
+
+/* Small segments: any of the class, wherever they lie. */
+static uint32_t plan_small(const struct compact_seg *segs, uint32_t count, uint32_t class,
+                           const struct compact_limits *limits, uint32_t *out_idx)
+{
+    uint32_t found = 0;
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < count && found < limits->inputs_max; i++) {
+        if (size_class(segs[i].rows, limits) == class && segs[i].rows < settled_rows(limits) &&
+            rows + segs[i].rows <= rows_max(limits)) {
+            out_idx[found++] = i;
+            rows += segs[i].rows;
+        }
+    }
+    return found;
+}
+
+/* Big ones: the largest heap, where it is one. What is narrow beside it stays: a wide segment of late events is no
+ * reason to rewrite the days that it passes over. */
+static uint32_t plan_heap(const struct compact_seg *segs, uint32_t count, uint32_t class,
+                          const struct compact_limits *limits, uint32_t *out_idx)
+{
+    struct sweep sweep = {.segs = segs, .count = count, .class = class, .limits = limits};
+    uint32_t best = limits->tier_count - 1;
+    uint32_t chosen = 0;
+    while (sweep_next(&sweep)) {
+        if (sweep_heap(&sweep, NULL) > best) {
+            best = chosen = sweep_heap(&sweep, out_idx);
+        }
+    }
+    return chosen;
 }
 
 static uint32_t plan_tier(const struct compact_seg *segs, uint32_t count,
@@ -103,21 +189,32 @@ static uint32_t plan_tier(const struct compact_seg *segs, uint32_t count,
 {
     uint32_t class_max = size_class(rows_max(limits), limits);
     for (uint32_t class = 0; class <= class_max; class ++) {
-        uint32_t found = 0;
-        uint64_t rows = 0;
-        for (uint32_t i = 0; i < count && found < limits->inputs_max; i++) {
-            if (size_class(segs[i].rows, limits) == class &&
-                rows + segs[i].rows <= rows_max(limits) &&
-                wants_merge(segs, count, i, class, limits)) {
-                out_idx[found++] = i;
-                rows += segs[i].rows;
-            }
+        uint32_t found = plan_small(segs, count, class, limits, out_idx);
+        if (found < limits->tier_count) {
+            found = plan_heap(segs, count, class, limits, out_idx);
         }
         if (found >= limits->tier_count) {
             return found;
         }
     }
     return 0;
+}
+
+uint32_t compact_waiting(const struct compact_seg *segs, uint32_t count,
+                         const struct compact_limits *limits)
+{
+    uint32_t waiting = 0;
+    uint32_t class_max = size_class(rows_max(limits), limits);
+    for (uint32_t i = 0; i < count; i++) {
+        waiting += segs[i].rows < settled_rows(limits);
+    }
+    for (uint32_t class = size_class(settled_rows(limits), limits); class <= class_max; class ++) {
+        struct sweep sweep = {.segs = segs, .count = count, .class = class, .limits = limits};
+        while (sweep_next(&sweep)) {
+            waiting += sweep_heap(&sweep, NULL) >= limits->tier_count;
+        }
+    }
+    return waiting;
 }
 
 uint32_t compact_plan(const struct compact_seg *segs, uint32_t count,
@@ -148,6 +245,21 @@ uint32_t compact_cuts(const uint32_t *rows_by_day, uint32_t day_count,
     return parts;
 }
 
+uint32_t compact_late_days(const uint32_t *rows_by_day, uint32_t day_count,
+                           const struct compact_limits *limits)
+{
+    uint64_t all = 0;
+    for (uint32_t day = 0; day < day_count; day++) {
+        all += rows_by_day[day];
+    }
+    uint64_t head = 0;
+    uint32_t days = 0;
+    while (days < day_count && (head + rows_by_day[days]) * LATE_SHARE <= all) {
+        head += rows_by_day[days++];
+    }
+    return all >= settled_rows(limits) && days * 2 >= day_count ? days : 0;
+}
+
 /* ---- one merge ---- */
 
 struct merge {
@@ -158,6 +270,10 @@ struct merge {
     struct seg_ref **inputs;
     const struct source **sources;
     uint32_t input_count;
+    bool keeps_late_apart;
+    int64_t expired_before_ms; /* older rows are left out, so many: */
+    uint64_t expired_rows;
+    uint64_t bytes; /* written */
     struct seg_ref **outputs;
     uint32_t output_count;
     uint64_t *numbers; /* of files written, for undoing */
@@ -183,7 +299,10 @@ static enum err_code count_days(struct merge *merge, int64_t first_day, uint32_t
             struct vec vec;
             ERR_TRY(source_read(source, &ctx, COL_EVENT_TIME, block, &vec, err));
             for (uint32_t row = 0; row < vec.value_count; row++) {
-                rows_by_day[day_of(vec.i64[row]) - first_day]++;
+                int64_t day = day_of(vec.i64[row]) - first_day;
+                if (day >= 0) { /* else it is expired */
+                    rows_by_day[day]++;
+                }
             }
             arena_rewind(arena, mark);
         }
@@ -219,6 +338,29 @@ static enum err_code write_part(struct merge *merge, int64_t begin_ms, int64_t e
     meta.time_max_ms = stats.time_max_ms;
     ERR_TRY(seg_ref_open(dataset, merge->io, &meta, &merge->outputs[merge->output_count], err));
     merge->output_count++;
+    merge->bytes += meta.bytes;
+    return ERR_OK;
+}
+
+/* A part for the late rows where they go apart, then whole days each. `ends` has room for the days. */
+static enum err_code write_days(struct merge *merge, int64_t first_day, const uint32_t *rows_by_day,
+                                uint32_t days, uint32_t *ends, struct err *err)
+{
+    const struct compact_limits *limits = &merge->dataset->limits;
+    uint32_t late = merge->keeps_late_apart ? compact_late_days(rows_by_day, days, limits) : 0;
+    int64_t begin_ms = merge->expired_before_ms;
+    if (late > 0) {
+        int64_t end_ms = (first_day + late) * DAY_MS;
+        ERR_TRY(write_part(merge, begin_ms, end_ms, err));
+        begin_ms = end_ms;
+    }
+    uint32_t parts = compact_cuts(rows_by_day + late, days - late, limits, ends);
+    ASSERT(parts < PARTS_MAX);
+    for (uint32_t i = 0; i < parts; i++) {
+        int64_t end_ms = i + 1 == parts ? INT64_MAX : (first_day + late + ends[i]) * DAY_MS;
+        ERR_TRY(write_part(merge, begin_ms, end_ms, err));
+        begin_ms = end_ms;
+    }
     return ERR_OK;
 }
 
@@ -232,10 +374,15 @@ static enum err_code write_parts(struct merge *merge, struct err *err)
         high = MAX_OF(high, merge->sources[i]->time_max_ms);
         rows += merge->sources[i]->row_count;
     }
+    low = MAX_OF(low, merge->expired_before_ms); /* which is the begin of a day */
+    if (low > high) {
+        return ERR_OK; /* nothing is left */
+    }
     int64_t first_day = day_of(low);
     uint64_t days = (uint64_t)(day_of(high) - first_day) + 1;
-    if (days > DAYS_MAX || rows < 2 * settled_rows(&merge->dataset->limits)) {
-        return write_part(merge, INT64_MIN, INT64_MAX, err);
+    uint64_t settled = settled_rows(&merge->dataset->limits);
+    if (days > DAYS_MAX || rows < (merge->keeps_late_apart ? settled : 2 * settled)) {
+        return write_part(merge, merge->expired_before_ms, INT64_MAX, err);
     }
     uint32_t *rows_by_day = calloc((size_t)days, sizeof(*rows_by_day));
     uint32_t *ends = calloc((size_t)days, sizeof(*ends));
@@ -246,26 +393,24 @@ static enum err_code write_parts(struct merge *merge, struct err *err)
         code = count_days(merge, first_day, rows_by_day, err);
     }
     if (code == ERR_OK) {
-        uint32_t parts = compact_cuts(rows_by_day, (uint32_t)days, &merge->dataset->limits, ends);
-        ASSERT(parts <= PARTS_MAX);
-        for (uint32_t i = 0; code == ERR_OK && i < parts; i++) {
-            int64_t begin_ms = i == 0 ? INT64_MIN : (first_day + ends[i - 1]) * DAY_MS;
-            int64_t end_ms = i + 1 == parts ? INT64_MAX : (first_day + ends[i]) * DAY_MS;
-            code = write_part(merge, begin_ms, end_ms, err);
-        }
+        code = write_days(merge, first_day, rows_by_day, (uint32_t)days, ends, err);
     }
     free(rows_by_day);
     free(ends);
     return code;
 }
 
-/* What went in must have come out, but for deleted subjects. */
-static enum err_code check_rows(const struct merge *merge, struct err *err)
+/* What went in must have come out, but for expired rows and deleted subjects. */
+static enum err_code check_rows(struct merge *merge, struct err *err)
 {
     uint64_t in = 0;
     uint64_t out = 0;
     for (uint32_t i = 0; i < merge->input_count; i++) {
-        in += merge->sources[i]->row_count;
+        uint64_t expired = 0;
+        ERR_TRY(
+            expiry_count(merge->sources[i], merge->expired_before_ms, merge->io, &expired, err));
+        in += merge->sources[i]->row_count - expired;
+        merge->expired_rows += expired;
     }
     for (uint32_t i = 0; i < merge->output_count; i++) {
         out += merge->outputs[i]->meta.row_count;
@@ -287,6 +432,8 @@ static enum err_code publish(struct merge *merge, struct err *err)
                                     .added_count = merge->output_count,
                                     .dropped = merge->inputs,
                                     .dropped_count = merge->input_count,
+                                    .has_expired = merge->expired_rows > 0,
+                                    .expired_before_ms = merge->expired_before_ms,
                                     .ret_is_unsure = &merge->is_unsure};
     pthread_mutex_lock(&dataset->catalog_lock);
     enum err_code code = dataset_apply(dataset, &change, err);
@@ -296,11 +443,13 @@ static enum err_code publish(struct merge *merge, struct err *err)
     for (uint32_t i = 0; i < merge->input_count; i++) {
         struct err ignored;
         const struct catalog_segment *meta = &merge->inputs[i]->meta;
-        dataset_segment_path(dataset, meta->shard, meta->number, path);
+        dataset_segment_file(dataset, meta, path);
         (void)!io_unlink(merge->io, path, &ignored);
         atomic_fetch_add(&dataset->compacted_bytes, meta->bytes);
     }
     atomic_fetch_add(&dataset->compactions, 1);
+    atomic_fetch_add(&dataset->rewritten_bytes, merge->bytes);
+    atomic_fetch_add(&dataset->expired_rows, merge->expired_rows);
     return ERR_OK;
 }
 
@@ -317,10 +466,11 @@ static void undo(struct merge *merge)
     }
 }
 
-static enum err_code merge_chosen(struct dataset *dataset, const struct version *version,
-                                  uint32_t shard, struct seg_ref **inputs, uint32_t input_count,
-                                  struct io *io, struct err *err)
+enum err_code compaction_merge(struct dataset *dataset, const struct version *version,
+                               struct seg_ref **inputs, uint32_t input_count, bool keeps_late_apart,
+                               struct io *io, struct err *err)
 {
+    uint32_t shard = inputs[0]->meta.shard;
     const struct source *sources[SEG_BLOCKS_MAX];
     struct seg_ref *outputs[PARTS_MAX];
     uint64_t numbers[PARTS_MAX];
@@ -335,6 +485,8 @@ static enum err_code merge_chosen(struct dataset *dataset, const struct version 
                           .inputs = inputs,
                           .sources = sources,
                           .input_count = input_count,
+                          .keeps_late_apart = keeps_late_apart,
+                          .expired_before_ms = dataset_expired_before(dataset),
                           .outputs = outputs,
                           .numbers = numbers};
     enum err_code code = write_parts(&merge, err);
@@ -353,6 +505,28 @@ static enum err_code merge_chosen(struct dataset *dataset, const struct version 
 }
 
 /* ---- choosing ---- */
+
+static void plan_segs(struct seg_ref *const *segs, uint32_t count, struct compact_seg *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct catalog_segment *meta = &segs[i]->meta;
+        out[i] = (struct compact_seg){meta->row_count, meta->time_min_ms, meta->time_max_ms};
+    }
+}
+
+uint32_t compaction_waiting(const struct version *version, const struct compact_limits *limits)
+{
+    uint32_t most = 0;
+    struct compact_seg *plan = calloc((size_t)version->seg_count + 1, sizeof(*plan));
+    for (uint32_t shard = 0; plan != NULL && shard < SHARD_COUNT; shard++) {
+        uint32_t count = 0;
+        struct seg_ref *const *segs = version_shard(version, shard, &count);
+        plan_segs(segs, count, plan);
+        most = MAX_OF(most, compact_waiting(plan, count, limits));
+    }
+    free(plan); /* without memory none is counted: the bound is no promise of ours */
+    return most;
+}
 
 /* Whether rows of deleted subjects are in the segment. */
 static enum err_code has_deleted(const struct seg_ref *ref, const struct mask_ref *mask,
@@ -401,14 +575,8 @@ static enum err_code choose(struct dataset *dataset, const struct version *versi
                             bool is_full, struct io *io, struct seg_ref **out, uint32_t *ret_count,
                             struct err *err)
 {
-    struct seg_ref *const *segs = version->segs;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < version->seg_count; i++) {
-        if (version->segs[i]->meta.shard == shard) {
-            segs = count == 0 ? &version->segs[i] : segs;
-            count++;
-        }
-    }
+    struct seg_ref *const *segs = version_shard(version, shard, &count);
     struct compact_seg *plan = calloc((size_t)count + 1, sizeof(*plan));
     uint32_t *idx = calloc((size_t)count + 1, sizeof(*idx));
     if (plan == NULL || idx == NULL) {
@@ -416,10 +584,7 @@ static enum err_code choose(struct dataset *dataset, const struct version *versi
         free(idx);
         return err_set(err, ERR_NOMEM, "no memory for a compaction");
     }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct catalog_segment *meta = &segs[i]->meta;
-        plan[i] = (struct compact_seg){meta->row_count, meta->time_min_ms, meta->time_max_ms};
-    }
+    plan_segs(segs, count, plan);
     uint32_t chosen = compact_plan(plan, count, &dataset->limits, is_full, idx);
     for (uint32_t i = 0; i < chosen; i++) {
         out[i] = segs[idx[i]];
@@ -443,7 +608,7 @@ enum err_code compaction_step(struct dataset *dataset, uint32_t shard, bool is_f
     struct version *version = version_pin(dataset);
     enum err_code code = choose(dataset, version, shard, is_full, io, inputs, &input_count, err);
     if (code == ERR_OK && input_count > 0) {
-        code = merge_chosen(dataset, version, shard, inputs, input_count, io, err);
+        code = compaction_merge(dataset, version, inputs, input_count, !is_full, io, err);
     }
     version_unref(version);
     pthread_mutex_unlock(&dataset->compact_lock);
@@ -452,43 +617,66 @@ enum err_code compaction_step(struct dataset *dataset, uint32_t shard, bool is_f
     return ERR_OK;
 }
 
-void compaction_if_due(struct dataset *dataset, struct io *io)
+bool compaction_if_due(struct dataset *dataset, struct io *io)
 {
-    if (clock_mono_us() < dataset->compact_retry_us) {
-        return;
-    }
     struct err err;
-    enum err_code code = ERR_OK;
-    for (bool did = true; did && code == ERR_OK;) {
-        code = runs_step(dataset, false, io, &did, &err);
+    bool did_any = false;
+    if (clock_mono_us() < dataset->compact_retry_us) {
+        return false;
     }
-    for (uint32_t shard = 0; code == ERR_OK && shard < SHARD_COUNT; shard++) {
-        for (bool did = true; did && code == ERR_OK;) {
-            code = compaction_step(dataset, shard, false, io, &did, &err);
+    enum err_code code =
+        runs_step(dataset, false, io, &did_any, &err); /* time alone makes it due */
+    uint64_t number = version_number(dataset);
+    bool is_settled = number == dataset->settled_version;
+    for (uint32_t shard = 0; code == ERR_OK && !is_settled && shard < SHARD_COUNT; shard++) {
+        bool did = false;
+        code = compaction_step(dataset, shard, false, io, &did, &err);
+        did_any = did_any || did;
+    }
+    if (code != ERR_OK) {
+        if (code != ERR_CANCELLED) {
+            dataset_note_error(dataset, &err);
+            dataset->compact_retry_us = clock_mono_us() + COMPACT_RETRY_US;
         }
+        return false;
     }
-    if (code != ERR_OK && code != ERR_CANCELLED) {
-        dataset_note_error(dataset, &err);
-        dataset->compact_retry_us = clock_mono_us() + COMPACT_RETRY_US;
+    if (!did_any) { /* and what has come meanwhile has another number */
+        dataset->settled_version = number;
     }
+    return did_any;
+}
+
+static enum err_code check_cancel(const _Atomic bool *cancel, struct err *err)
+{
+    if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed)) {
+        return err_set(err, ERR_CANCELLED, "compaction was cancelled");
+    }
+    return ERR_OK;
 }
 
 enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cancel, struct err *err)
 {
     CLEANUP(io_freep) struct io *io = NULL;
+    bool did = true;
     ERR_TRY(io_create(dataset->store->opts.io_kind, &io, err));
     ERR_TRY(dataset_flush_io(dataset, io, err));
+    while (did) {
+        ERR_TRY(check_cancel(cancel, err));
+        ERR_TRY(expiry_step(dataset, true, io, &did, err));
+    }
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        bool did = true;
-        while (did) {
-            if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed)) {
-                return err_set(err, ERR_CANCELLED, "compaction was cancelled");
-            }
+        for (did = true; did;) {
+            ERR_TRY(check_cancel(cancel, err));
             ERR_TRY(compaction_step(dataset, shard, true, io, &did, err));
         }
     }
-    for (bool did = true; did;) {
+    for (did = true; did;) {
+        ERR_TRY(check_cancel(cancel, err));
         ERR_TRY(runs_step(dataset, true, io, &did, err));
+    }
+    for (did = true; did;) {
+        ERR_TRY(check_cancel(cancel, err));
+        ERR_TRY(tier_step(dataset, io, &did, err));
     }
     return ERR_OK;
 }

@@ -7,7 +7,10 @@
  * idempotent and time still prunes.
  *
  * In the background only like is merged with like (at least 4 segments of one size class, powers of
- * four), so a row is rewritten once per class. On request everything is merged that the rule allows.
+ * four), so a row is rewritten once per class. Late events lie anywhere in time: a merge that makes a settled
+ * segment puts them into one of their own, which meets its like later. Settled sizes are merged again only where
+ * at least 4 of a class, alike in width, lie over one moment: a segment of late events over a quarter of a year
+ * waits for its like, and the days below it are not rewritten. On request everything is merged that the rule allows.
  *
  * The planning functions are pure; tests call them with small limits.
  */
@@ -37,13 +40,34 @@ struct compact_seg {
 uint32_t compact_plan(const struct compact_seg *segs, uint32_t count,
                       const struct compact_limits *limits, bool is_full, uint32_t *out_idx);
 
+/* How many of a shard's segments are small, or lie in a heap that is to be merged. */
+uint32_t compact_waiting(const struct compact_seg *segs, uint32_t count,
+                         const struct compact_limits *limits);
+
 /* Cut rows counted by day into parts of whole days, each of at least part_blocks_min blocks. `out_ends`
  * (room for day_count) gets the day after the last of each part; the last is day_count. Returns the parts. */
 uint32_t compact_cuts(const uint32_t *rows_by_day, uint32_t day_count,
                       const struct compact_limits *limits, uint32_t *out_ends);
 
+/* How many of the first days hold but a few late rows: at least half of the days, with at most a tenth of all
+ * rows, all of them together a settled segment; else 0. A merge in the background makes a segment of its own of
+ * them, which meets its like later, and what is settled stays narrow in time. */
+uint32_t compact_late_days(const uint32_t *rows_by_day, uint32_t day_count,
+                           const struct compact_limits *limits);
+
 /* Do one merge where the plan has one. *ret_did false: nothing to do. */
 enum err_code compaction_step(struct dataset *dataset, uint32_t shard, bool is_full, struct io *io,
                               bool *ret_did, struct err *err) ERR_MUST_CHECK;
-/* For the background thread: some work on each shard, failures noted and paused. */
-void compaction_if_due(struct dataset *dataset, struct io *io);
+struct version;
+struct seg_ref;
+/* Merge these segments of one shard of the version (held by the caller, as is compact_lock) without deleted
+ * and expired rows, `keeps_late_apart` in segments of their own: one catalog transaction, then their files go. */
+enum err_code compaction_merge(struct dataset *dataset, const struct version *version,
+                               struct seg_ref **inputs, uint32_t input_count,
+                               bool keeps_late_apart, struct io *io,
+                               struct err *err) ERR_MUST_CHECK;
+/* The most segments that wait to be merged in one of the version's shards: what back-pressure goes by. */
+uint32_t compaction_waiting(const struct version *version, const struct compact_limits *limits);
+/* For the background thread: at most one merge in each shard, failures noted and paused. False: nothing was to
+ * do, and until the segments change there is no use in asking again (which costs nothing then). */
+bool compaction_if_due(struct dataset *dataset, struct io *io);

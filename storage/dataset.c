@@ -8,6 +8,7 @@
 #include "storage/dataset_int.h"
 
 #include "storage/dataset_record.h"
+#include "storage/tiers.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -36,6 +37,23 @@ void dataset_segment_path(const struct dataset *dataset, uint32_t shard, uint64_
 {
     snprintf(out, DATASET_PATH_BYTES + 64, "%s/shard-%02u/%06" PRIu64 ".seg", dataset->dir, shard,
              number);
+}
+
+void dataset_segment_file(const struct dataset *dataset, const struct catalog_segment *meta,
+                          char out[DATASET_PATH_BYTES + 64])
+{
+    if (meta->tier == TIER_HOT) {
+        dataset_segment_path(dataset, meta->shard, meta->number, out);
+    } else {
+        snprintf(out, DATASET_PATH_BYTES + 64, "%s/shard-%02u/%06" PRIu64 ".seg", dataset->cold_dir,
+                 meta->shard, meta->number);
+    }
+}
+
+void dataset_cold_shard_path(const struct dataset *dataset, uint32_t shard,
+                             char out[DATASET_PATH_BYTES + 64])
+{
+    snprintf(out, DATASET_PATH_BYTES + 64, "%s/shard-%02u", dataset->cold_dir, shard);
 }
 
 /* "000017.seg", or with something after it: what segment_write may leave behind under a temporary name. */
@@ -76,13 +94,20 @@ enum err_code seg_ref_open(struct dataset *dataset, struct io *io,
                            struct err *err)
 {
     char path[DATASET_PATH_BYTES + 64];
-    dataset_segment_path(dataset, meta->shard, meta->number, path);
+    if (meta->tier == TIER_COLD && dataset->cold_dir[0] == '\0') {
+        return err_set(err, ERR_NOT_FOUND,
+                       "segment %" PRIu64 " of shard %" PRIu32
+                       " was moved to a cold directory, and the option \"cold-dir\" names none",
+                       meta->number, meta->shard);
+    }
+    dataset_segment_file(dataset, meta, path);
     struct seg_ref *ref = calloc(1, sizeof(*ref));
     if (ref == NULL) {
         return no_memory(err);
     }
     atomic_init(&ref->refs, 1);
     ref->meta = *meta;
+    ref->looked_at_ms = INT64_MIN;
     enum err_code code = segment_open(io, path, dataset->schema, dataset->store->cache,
                                       meta->number, &ref->segment, err);
     if (code == ERR_OK) {
@@ -96,7 +121,10 @@ enum err_code seg_ref_open(struct dataset *dataset, struct io *io,
     }
     if (code != ERR_OK) {
         seg_ref_unref(ref);
-        return code;
+        return code == ERR_NOT_FOUND && meta->tier == TIER_COLD
+                   ? err_context(err, "option \"cold-dir\" is not the directory that a segment was "
+                                      "moved to")
+                   : code;
     }
     *ret = ref;
     return ERR_OK;
@@ -153,6 +181,29 @@ struct version *version_pin(struct dataset *dataset)
     atomic_fetch_add_explicit(&version->refs, 1, memory_order_relaxed);
     pthread_mutex_unlock(&dataset->state_lock);
     return version;
+}
+
+uint64_t version_number(struct dataset *dataset)
+{
+    pthread_mutex_lock(&dataset->state_lock);
+    uint64_t number = dataset->version->number;
+    pthread_mutex_unlock(&dataset->state_lock);
+    return number;
+}
+
+struct seg_ref *const *version_shard(const struct version *version, uint32_t shard,
+                                     uint32_t *ret_count)
+{
+    uint32_t first = 0;
+    while (first < version->seg_count && version->segs[first]->meta.shard < shard) {
+        first++;
+    }
+    uint32_t end = first;
+    while (end < version->seg_count && version->segs[end]->meta.shard == shard) {
+        end++;
+    }
+    *ret_count = end - first;
+    return version->segs + first;
 }
 
 static int seg_cmp(const void *a, const void *b)
@@ -241,6 +292,8 @@ static struct version *version_next(struct dataset *dataset, const struct versio
         atomic_fetch_add_explicit(&change->added[i]->refs, 1, memory_order_relaxed);
     }
     qsort(next->segs, next->seg_count, sizeof(struct seg_ref *), seg_cmp);
+    next->number = now->number + 1;
+    next->waiting = compaction_waiting(next, &dataset->limits);
     return next;
 }
 
@@ -270,10 +323,15 @@ static enum err_code change_catalog(struct dataset *dataset, const struct versio
         for (uint32_t i = 0; i < change->dropped_count; i++) {
             dropped[i] = change->dropped[i]->meta.number;
         }
-        row.added = added;
-        row.added_count = change->added_count;
-        row.dropped = dropped;
-        row.dropped_count = change->dropped_count;
+        if (change->is_move) {
+            row.moved = added;
+            row.moved_count = change->added_count;
+        } else {
+            row.added = added;
+            row.added_count = change->added_count;
+            row.dropped = dropped;
+            row.dropped_count = change->dropped_count;
+        }
         if (change->flushed != NULL) {
             row.schema = dataset->schema;
             row.value_counts = change->flushed->value_counts;
@@ -294,15 +352,23 @@ enum err_code dataset_apply(struct dataset *dataset, const struct version_change
     if (next == NULL) {
         return no_memory(err);
     }
+    int64_t gone_before_ms = dataset->row.gone_before_ms;
+    if (change->has_expired) {
+        dataset->row.gone_before_ms = MAX_OF(gone_before_ms, change->expired_before_ms);
+    }
     enum err_code code = change_catalog(dataset, change, err);
     if (code != ERR_OK) {
+        dataset->row.gone_before_ms = gone_before_ms;
         version_unref(next);
         return code;
     }
+    atomic_store_explicit(&dataset->gone_before_ms, dataset->row.gone_before_ms,
+                          memory_order_relaxed);
     struct frozen gone = {0};
     pthread_mutex_lock(&dataset->state_lock);
     struct version *old = dataset->version;
     dataset->version = next;
+    atomic_store_explicit(&dataset->waiting, next->waiting, memory_order_relaxed);
     if (change->flushed != NULL) {
         gone = dataset->frozen[0];
         dataset->frozen_count--;
@@ -403,30 +469,40 @@ static enum err_code load_deleted(void *arg, uint32_t shard, uint32_t subject, s
     return ERR_OK;
 }
 
-static bool is_live(const struct version *version, uint32_t shard, uint64_t number)
+static bool is_live(const struct version *version, uint32_t shard, uint64_t number, uint32_t tier)
 {
     for (uint32_t i = 0; i < version->seg_count; i++) {
-        if (version->segs[i]->meta.shard == shard && version->segs[i]->meta.number == number) {
+        const struct catalog_segment *meta = &version->segs[i]->meta;
+        if (meta->shard == shard && meta->number == number && meta->tier == tier) {
             return true;
         }
     }
     return false;
 }
 
-static enum err_code remove_orphans(struct opening *opening, uint32_t shard, struct err *err)
+static enum err_code remove_orphans(struct opening *opening, uint32_t shard, uint32_t tier,
+                                    struct err *err)
 {
     char dir[DATASET_PATH_BYTES + 64];
     CLEANUP(buf_freep) struct buf names = {0};
     uint32_t count = 0;
     uint32_t removed = 0;
-    dataset_shard_path(opening->dataset, shard, dir);
-    ERR_TRY(io_list(opening->io, dir, &names, &count, err));
+    if (tier == TIER_HOT) {
+        dataset_shard_path(opening->dataset, shard, dir);
+    } else {
+        dataset_cold_shard_path(opening->dataset, shard, dir);
+    }
+    enum err_code code = io_list(opening->io, dir, &names, &count, err);
+    if (code == ERR_NOT_FOUND && tier == TIER_COLD) {
+        return ERR_OK; /* nothing of this shard was ever moved */
+    }
+    ERR_TRY(code);
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
         uint64_t number = 0;
         bool is_whole = false;
         if (!segment_number(name, &number, &is_whole) ||
-            (is_whole && is_live(opening->dataset->version, shard, number))) {
+            (is_whole && is_live(opening->dataset->version, shard, number, tier))) {
             continue;
         }
         char path[DATASET_PATH_BYTES + 64 + 256];
@@ -618,6 +694,26 @@ static enum err_code make_dirs(struct dataset *dataset, struct io *io, struct er
     return io_sync_dir(io, dataset->store->dir, err);
 }
 
+static enum err_code remove_all_orphans(struct opening *opening, struct err *err)
+{
+    const struct dataset *dataset = opening->dataset;
+    bool is_there = false;
+    bool is_ours = false;
+    if (dataset->store->opts.is_read_only) {
+        return ERR_OK;
+    }
+    if (dataset->cold_dir[0] != '\0') {
+        ERR_TRY(tier_is_ours(dataset, opening->io, &is_there, &is_ours, err));
+    }
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        ERR_TRY(remove_orphans(opening, shard, TIER_HOT, err));
+        if (is_ours) { /* what is another's is not ours to remove */
+            ERR_TRY(remove_orphans(opening, shard, TIER_COLD, err));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code open_segments(struct opening *opening, struct err *err)
 {
     struct dataset *dataset = opening->dataset;
@@ -633,15 +729,16 @@ static enum err_code open_segments(struct opening *opening, struct err *err)
         dataset->version->segs[i] = TAKE(opening->segs[i]);
     }
     dataset->version->seg_count = opening->seg_count;
+    dataset->version->number = 1;
+    dataset->version->waiting = compaction_waiting(dataset->version, &dataset->limits);
+    atomic_init(&dataset->waiting, dataset->version->waiting);
     opening->report->segments += opening->seg_count;
     opening->seg_count = 0;
     ERR_TRY(catalog_deleted(catalog, id, load_deleted, opening, err));
     ERR_TRY(runs_open(dataset, opening->io, err));
+    ERR_TRY(remove_all_orphans(opening, err));
     if (dataset->store->opts.is_read_only) {
         return ERR_OK; /* nothing is removed or made again */
-    }
-    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
-        ERR_TRY(remove_orphans(opening, i, err));
     }
     uint64_t removed = 0;
     ERR_TRY(runs_open_finish(dataset, opening->io, err));
@@ -690,6 +787,8 @@ static struct dataset *dataset_create(struct store *store, const struct catalog_
     dataset->store = store;
     dataset->row = *row;
     dataset->identity_version = row->identity_version;
+    atomic_init(&dataset->gone_before_ms, row->gone_before_ms);
+    dataset_settings_apply(dataset);
     dataset->limits = compact_limits_default();
     dataset->group_start_bytes = GROUP_START_BYTES;
     dataset->watermark_ms = INT64_MIN;
@@ -709,6 +808,11 @@ enum err_code dataset_open(struct store *store, const struct catalog_dataset *ro
     if (snprintf(dataset->dir, sizeof(dataset->dir), "%s/%s", store->dir, row->name) >=
         (int)sizeof(dataset->dir)) {
         return err_set(err, ERR_INVALID, "path of data set \"%s\" is too long", row->name);
+    }
+    if (store->cold_dir[0] != '\0' &&
+        snprintf(dataset->cold_dir, sizeof(dataset->cold_dir), "%s/%s", store->cold_dir,
+                 row->name) >= (int)sizeof(dataset->cold_dir)) {
+        return err_set(err, ERR_INVALID, "cold path of data set \"%s\" is too long", row->name);
     }
     uint64_t seed = 0;
     ERR_TRY(rng_system(&seed, sizeof(seed), err));
@@ -798,11 +902,16 @@ static void take_moment(struct dataset *dataset, struct snapshot_pin *pin, struc
     pthread_mutex_unlock(&dataset->state_lock);
 }
 
+/* What lies before the expiry as a whole is not even shown. */
 static void add_source(struct snapshot *snapshot, const struct source *source)
 {
+    if (source->time_max_ms < snapshot->expired_before_ms) {
+        return;
+    }
     snapshot->sources[snapshot->source_count++] = source;
     snapshot->row_count += source->row_count;
-    snapshot->time_min_ms = MIN_OF(snapshot->time_min_ms, source->time_min_ms);
+    snapshot->time_min_ms =
+        MIN_OF(snapshot->time_min_ms, MAX_OF(source->time_min_ms, snapshot->expired_before_ms));
     snapshot->time_max_ms = MAX_OF(snapshot->time_max_ms, source->time_max_ms);
 }
 
@@ -858,6 +967,11 @@ enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret, s
     pin->snapshot.time_min_ms = INT64_MAX;
     pin->snapshot.time_max_ms = INT64_MIN;
     take_moment(dataset, pin, &moment);
+    /* After the version is pinned: whatever expiry has taken out of it is older than this. */
+    pin->snapshot.expired_before_ms = dataset_expired_before(dataset);
+    pin->snapshot.history_from_ms =
+        MAX_OF(pin->snapshot.expired_before_ms,
+               atomic_load_explicit(&dataset->gone_before_ms, memory_order_relaxed));
     enum err_code code = fill_snapshot(pin, &moment, err);
     for (uint32_t i = 0; i < moment.count; i++) {
         memtable_unref(moment.memtables[i]);
@@ -1001,6 +1115,14 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
         .flushes = atomic_load(&dataset->flushes),
         .compactions = atomic_load(&dataset->compactions),
         .compacted_bytes = atomic_load(&dataset->compacted_bytes),
+        .waiting_segments = atomic_load(&dataset->waiting),
+        .behind = atomic_load(&dataset->behind),
+        .flushed_bytes = atomic_load(&dataset->flushed_bytes),
+        .rewritten_bytes = atomic_load(&dataset->rewritten_bytes),
+        .expired_rows = atomic_load(&dataset->expired_rows),
+        .expired_segments = atomic_load(&dataset->expired_segments),
+        .moved_segments = atomic_load(&dataset->moved_segments),
+        .moved_bytes = atomic_load(&dataset->moved_bytes),
         .wal_bytes = atomic_load(&dataset->wal_bytes),
         .memtable_bytes = atomic_load(&dataset->memtable_bytes),
     };
@@ -1017,6 +1139,10 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
     for (uint32_t i = 0; i < dataset->version->seg_count; i++) {
         stats.rows += dataset->version->segs[i]->meta.row_count;
         stats.segment_bytes += dataset->version->segs[i]->meta.bytes;
+        if (dataset->version->segs[i]->meta.tier == TIER_COLD) {
+            stats.cold_segments++;
+            stats.cold_bytes += dataset->version->segs[i]->meta.bytes;
+        }
     }
     stats.id_runs = dataset->version->run_count;
     for (uint32_t i = 0; i < dataset->version->run_count; i++) {

@@ -7,6 +7,8 @@
  * what cannot be removed is an orphan for the next opening. */
 #include "storage/dataset_int.h"
 
+#include "storage/expiry.h"
+
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
 
@@ -22,6 +24,9 @@ struct flushing {
     struct io *io;
     struct seg_ref *added[SHARD_COUNT];
     uint32_t added_count;
+    int64_t expired_before_ms; /* older rows are left out, so many: */
+    uint64_t expired_rows;
+    uint64_t bytes;                /* written */
     uint64_t numbers[SHARD_COUNT]; /* by shard; 0 = no file */
     struct known_run *run;         /* of all their event ids */
     uint64_t run_number;           /* 0 = no file */
@@ -47,8 +52,14 @@ static enum err_code flush_shard(struct flushing *flushing, const struct frozen 
     const struct source *source = memtable_view_source(view);
     const roaring_bitmap_t *deleted =
         version->deleted[shard] == NULL ? NULL : version->deleted[shard]->bits;
-    enum err_code code = segment_write(flushing->io, path, dataset->schema, &source, 1, INT64_MIN,
-                                       INT64_MAX, deleted, &opts, &stats, err);
+    uint64_t expired = 0;
+    enum err_code code =
+        expiry_count(source, flushing->expired_before_ms, flushing->io, &expired, err);
+    if (code == ERR_OK) {
+        code = segment_write(flushing->io, path, dataset->schema, &source, 1,
+                             flushing->expired_before_ms, INT64_MAX, deleted, &opts, &stats, err);
+    }
+    flushing->expired_rows += expired;
     memtable_view_unref(view);
     ERR_TRY(code);
     if (stats.row_count == 0) {
@@ -64,6 +75,7 @@ static enum err_code flush_shard(struct flushing *flushing, const struct frozen 
     ERR_TRY(
         seg_ref_open(dataset, flushing->io, &meta, &flushing->added[flushing->added_count], err));
     flushing->added_count++;
+    flushing->bytes += meta.bytes;
     return ERR_OK;
 }
 
@@ -105,6 +117,8 @@ static enum err_code publish(struct flushing *flushing, const struct frozen *fro
         .runs_added = &flushing->run,
         .runs_added_count = flushing->run != NULL,
         .flushed = frozen,
+        .has_expired = flushing->expired_rows > 0,
+        .expired_before_ms = flushing->expired_before_ms,
         .ret_is_unsure = &flushing->is_unsure,
     };
     enum err_code code = dataset_apply(dataset, &change, err);
@@ -122,7 +136,8 @@ static enum err_code publish(struct flushing *flushing, const struct frozen *fro
 /* The oldest frozen memtable. Under flush_lock. */
 static enum err_code flush_one(struct dataset *dataset, struct io *io, struct err *err)
 {
-    struct flushing flushing = {.dataset = dataset, .io = io};
+    struct flushing flushing = {
+        .dataset = dataset, .io = io, .expired_before_ms = dataset_expired_before(dataset)};
     pthread_mutex_lock(&dataset->state_lock);
     struct frozen frozen = dataset->frozen[0]; /* stays: only we take frozen ones away */
     pthread_mutex_unlock(&dataset->state_lock);
@@ -144,6 +159,8 @@ static enum err_code flush_one(struct dataset *dataset, struct io *io, struct er
         return err_context(err, "data set \"%s\": flush", dataset->name);
     }
     atomic_fetch_add(&dataset->flushes, 1);
+    atomic_fetch_add(&dataset->flushed_bytes, flushing.bytes);
+    atomic_fetch_add(&dataset->expired_rows, flushing.expired_rows);
     dataset_writer_acquire(dataset);
     code = wal_drop_before(dataset->wal, io, frozen.wal_floor, err);
     atomic_store(&dataset->wal_bytes, wal_bytes(dataset->wal));

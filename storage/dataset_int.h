@@ -43,6 +43,7 @@ struct seg_ref {
     _Atomic uint32_t refs;
     struct segment *segment;
     struct catalog_segment meta;
+    int64_t looked_at_ms; /* the expiry that its rows were last counted for; under compact_lock */
 };
 
 struct mask_ref {
@@ -53,6 +54,8 @@ struct mask_ref {
 /* The immutable list of what is on disk; one pointer swap makes a new one current. */
 struct version {
     _Atomic uint32_t refs;
+    uint64_t number;  /* counted from opening: another list has another number */
+    uint32_t waiting; /* the most segments of one shard that wait to be merged */
     struct mask_ref *deleted[SHARD_COUNT];
     struct known_run **runs; /* of all flushed event ids in the window, by (arrival_min, number) */
     uint32_t run_count;
@@ -122,6 +125,7 @@ struct group {
 struct dataset {
     struct store *store;
     char dir[DATASET_PATH_BYTES];
+    char cold_dir[DATASET_PATH_BYTES]; /* "" where the store has none */
     char name[DATASET_NAME_BYTES_MAX + 8];
     char zone[72];
     uint64_t identity_version;
@@ -164,13 +168,23 @@ struct dataset {
     struct catalog_dataset row; /* under catalog_lock */
     struct compact_limits limits;
     uint64_t flush_retry_us, compact_retry_us; /* not before; under flush_lock, compact_lock */
+    uint64_t expiry_retry_us;                  /* likewise, under compact_lock */
+    uint64_t move_retry_us;                    /* the background thread's */
+    uint64_t settled_version; /* the background thread's: in this version nothing is to be merged */
     uint32_t flush_failures;
+
+    _Atomic uint64_t expire_after_ms, cold_after_ms, dedup_window_ms; /* row.settings, lock-free */
+    _Atomic int64_t gone_before_ms;                                   /* likewise */
 
     _Atomic bool wants_flush;
     _Atomic bool wants_runs; /* a run of event ids is damaged: they are to be made again */
     _Atomic uint64_t known_hits, known_misses; /* candidates in runs; those that were none */
     _Atomic uint64_t accepted, duplicates, conflicts, rejected, commits, flushes, compactions,
         compacted_bytes;
+    _Atomic uint32_t waiting;                        /* of the current version */
+    _Atomic uint64_t behind;                         /* batches that were refused because of it */
+    _Atomic uint64_t flushed_bytes, rewritten_bytes; /* written by flushes; by merges and expiry */
+    _Atomic uint64_t expired_rows, expired_segments, moved_segments, moved_bytes;
     _Atomic uint64_t wal_bytes;
     _Atomic uint64_t memtable_bytes; /* active and frozen, as counted in the store's total */
 };
@@ -183,7 +197,8 @@ struct refused_dataset {
 struct store {
     struct store_opts opts;
     char dir[DATASET_PATH_BYTES];
-    int lock_fd;
+    char cold_dir[DATASET_PATH_BYTES]; /* "" = none */
+    int lock_fd, cold_lock_fd;
     struct catalog *catalog;
     struct block_cache *cache;
     _Atomic uint64_t memtable_bytes;
@@ -218,10 +233,19 @@ void dataset_segment_path(const struct dataset *dataset, uint32_t shard, uint64_
                           char out[DATASET_PATH_BYTES + 64]);
 void dataset_shard_path(const struct dataset *dataset, uint32_t shard,
                         char out[DATASET_PATH_BYTES + 64]);
+void dataset_cold_shard_path(const struct dataset *dataset, uint32_t shard,
+                             char out[DATASET_PATH_BYTES + 64]);
+/* Where a segment that the catalog names lies; the first two are of the hot directory, where all are written. */
+void dataset_segment_file(const struct dataset *dataset, const struct catalog_segment *meta,
+                          char out[DATASET_PATH_BYTES + 64]);
 /* Describe the active memtable as it is now: its columns with their counts, ids, epoch. */
 enum err_code frozen_describe(struct dataset *dataset, uint64_t wal_floor, struct frozen *ret,
                               struct err *err) ERR_MUST_CHECK;
 struct version *version_pin(struct dataset *dataset);
+uint64_t version_number(struct dataset *dataset); /* of the current one */
+/* The segments of one shard. */
+struct seg_ref *const *version_shard(const struct version *version, uint32_t shard,
+                                     uint32_t *ret_count);
 void version_unref(struct version *version);
 enum err_code seg_ref_open(struct dataset *dataset, struct io *io,
                            const struct catalog_segment *meta, struct seg_ref **ret,
@@ -241,6 +265,9 @@ struct version_change {
     const uint64_t *runs_dropped; /* by number */
     uint32_t runs_dropped_count;
     const struct frozen *flushed;
+    bool is_move;     /* added[i] is dropped[i] in the other directory */
+    bool has_expired; /* rows from before expired_before_ms are left out of what is added */
+    int64_t expired_before_ms;
     bool *ret_is_unsure; /* as in struct catalog_change: the added files must stay */
 };
 enum err_code dataset_apply(struct dataset *dataset, const struct version_change *change,
@@ -248,6 +275,14 @@ enum err_code dataset_apply(struct dataset *dataset, const struct version_change
 uint64_t dataset_next_segment(struct dataset *dataset); /* takes catalog_lock */
 /* Remember a failure of the background for stats and health; NULL clears the flush's part. */
 void dataset_note_error(struct dataset *dataset, const struct err *err);
+
+/* ---- settings.c ---- */
+
+int64_t store_wall_ms(const struct store *store);
+/* Events before it count in no answer any more; INT64_MIN: all do. */
+int64_t dataset_expired_before(const struct dataset *dataset);
+/* Make row.settings hold. Under catalog_lock, or while opening. */
+void dataset_settings_apply(struct dataset *dataset);
 
 /* ---- dataset_write.c ---- */
 

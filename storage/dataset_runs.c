@@ -12,7 +12,6 @@
  */
 #include "storage/dataset_int.h"
 
-#include "storage/base/clock.h"
 #include "storage/base/size.h"
 
 #include <inttypes.h>
@@ -48,8 +47,8 @@ static void unlink_run(struct dataset *dataset, struct io *io, uint64_t number)
 /* Arrivals before it are out of the window; INT64_MIN where there is no window. */
 static int64_t window_begin(const struct dataset *dataset)
 {
-    uint64_t window_ms = dataset->row.settings.dedup_window_ms;
-    int64_t now_ms = clock_wall_ms();
+    uint64_t window_ms = atomic_load(&dataset->dedup_window_ms);
+    int64_t now_ms = store_wall_ms(dataset->store);
     return window_ms == 0 || window_ms > (uint64_t)now_ms ? INT64_MIN : now_ms - (int64_t)window_ms;
 }
 
@@ -345,7 +344,7 @@ static enum err_code merge_some(struct dataset *dataset, const struct version *v
         infos[i] = known_run_info(version->runs[i]);
     }
     uint32_t first = 0;
-    uint32_t count = runs_plan(infos, version->run_count, dataset->row.settings.dedup_window_ms,
+    uint32_t count = runs_plan(infos, version->run_count, atomic_load(&dataset->dedup_window_ms),
                                is_full, &first);
     free(infos);
     if (count == 0) {

@@ -420,8 +420,25 @@ static enum err_code hash_ahead(struct placing *placing, uint32_t begin, uint32_
     return known_probe(placing->dataset, placing->scope, keys, end - begin, ret_hits, err);
 }
 
+/* Older than what the data set keeps: it would count in no answer. */
+static bool reject_expired(struct dataset *dataset, struct event_batch *batch, struct event *event,
+                           int64_t expired_before_ms)
+{
+    if (event->status != RECEIPT_PENDING || event->time_ms >= expired_before_ms) {
+        return false;
+    }
+    struct err why;
+    char span[SETTINGS_TEXT_BYTES];
+    settings_span_text(atomic_load_explicit(&dataset->expire_after_ms, memory_order_relaxed), span);
+    err_set(&why, ERR_LIMIT, "event_time is older than the data set keeps (%s)", span);
+    reject(batch, event, &why);
+    return true;
+}
+
 static enum err_code place_events(struct placing *placing, struct err *err)
 {
+    struct dataset *dataset = placing->dataset;
+    int64_t expired_before_ms = dataset_expired_before(dataset);
     struct pending *pending = placing->pending;
     struct event_batch *batch = placing->batch;
     for (uint32_t begin = 0; begin < batch->event_count; begin += AHEAD) {
@@ -429,7 +446,9 @@ static enum err_code place_events(struct placing *placing, struct err *err)
         uint32_t hits = 0;
         ERR_TRY(hash_ahead(placing, begin, end, &hits, err));
         for (uint32_t i = begin; i < end; i++) {
-            if (batch->events[i].status == RECEIPT_PENDING) {
+            struct event *event = &batch->events[i];
+            if (!reject_expired(dataset, batch, event, expired_before_ms) &&
+                event->status == RECEIPT_PENDING) {
                 ERR_TRY(settle(placing, i,
                                place_event(placing, i, (hits >> (i - begin) & 1) != 0, err), err));
             }
@@ -861,6 +880,23 @@ void dataset_writer_release(struct dataset *dataset, struct io *io)
     serve(dataset, io);
 }
 
+/* Segments that pile up make every question slower: whoever sends has to wait for the merges. Where none run
+ * by themselves (tests, tools) there is nothing to wait for. */
+static enum err_code check_backlog(struct dataset *dataset, struct err *err)
+{
+    const struct store_opts *opts = &dataset->store->opts;
+    uint32_t waiting = atomic_load_explicit(&dataset->waiting, memory_order_relaxed);
+    if (!opts->compact_in_background || waiting <= opts->backlog_max) {
+        return ERR_OK;
+    }
+    atomic_fetch_add(&dataset->behind, 1);
+    store_wake(dataset->store);
+    return err_set(err, ERR_BUSY,
+                   "compaction is behind: %" PRIu32 " segments of one shard wait to be merged, at "
+                   "most %" PRIu32,
+                   waiting, opts->backlog_max);
+}
+
 static enum err_code check_submit(struct dataset *dataset, struct err *err)
 {
     struct store *store = dataset->store;
@@ -879,7 +915,7 @@ static enum err_code check_submit(struct dataset *dataset, struct err *err)
                        ": they are being written",
                        bytes, store->opts.memtable_bytes_max);
     }
-    return ERR_OK;
+    return check_backlog(dataset, err);
 }
 
 enum err_code dataset_submit(struct dataset *dataset, struct event_batch *batch,

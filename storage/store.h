@@ -29,7 +29,11 @@ struct store_opts {
     uint64_t flush_age_ms;      /* a memtable older than this is flushed; default 10 min */
     bool compact_in_background; /* default true */
     struct dataset_settings fresh; /* what a new data set begins with */
-    bool is_read_only;             /* inspect */
+    uint32_t backlog_max;       /* segments of one shard that wait to be merged: above it submits are
+                                   ERR_BUSY, where compaction runs in the background; default 512 */
+    const char *cold_dir;       /* for segments that are cold, on a slower disk; copied; NULL = none */
+    int64_t (*wall_ms)(void);   /* tests bring a clock of their own; NULL = the system's */
+    bool is_read_only;          /* inspect */
 };
 void store_opts_default(struct store_opts *opts);
 
@@ -58,6 +62,17 @@ enum err_code store_dataset(struct store *store, struct str name, bool create, s
 /* All data sets, by name; `out` has room for `cap`; returns how many there are. */
 uint32_t store_datasets(struct store *store, struct dataset **out, uint32_t cap);
 
+/* What its owner has decided. A change is one catalog transaction and holds from the next snapshot on;
+ * ERR_INVALID says which span cannot be, or that there is no cold directory. An expiry that is made
+ * longer brings back what was masked, not what has left the disk. */
+struct dataset_settings dataset_settings(struct dataset *dataset);
+struct settings_change {
+    bool has_dedup_window, has_expire_after, has_cold_after; /* the others stay */
+    struct dataset_settings to;
+};
+enum err_code dataset_configure(struct dataset *dataset, const struct settings_change *change,
+                                struct err *err) ERR_MUST_CHECK;
+
 const char *dataset_name(const struct dataset *dataset);
 const char *dataset_zone(const struct dataset *dataset); /* IANA name; "UTC" until told otherwise */
 
@@ -84,6 +99,8 @@ struct snapshot {
     int64_t
         watermark_ms; /* largest event_time seen, at most its arrival, minus 5 min; INT64_MIN when empty */
     int64_t time_min_ms, time_max_ms; /* over all rows; min > max when empty */
+    int64_t expired_before_ms; /* older rows, where sources still have some, count in no answer; INT64_MIN: all do */
+    int64_t history_from_ms;   /* older events may be missing; INT64_MIN: none are */
     uint64_t row_count;
     const struct source **sources; /* by shard, then segments by (time_min, id), memtables last */
     uint32_t source_count;
@@ -111,7 +128,7 @@ enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, ui
 
 /* Write all memtable rows to segments now, and wait. */
 enum err_code dataset_flush(struct dataset *dataset, struct err *err) ERR_MUST_CHECK;
-/* Merge all there is to merge (flushing first), and wait; `cancel` may be NULL. */
+/* Merge all there is to merge (flushing first), take what is expired from the disk, move what is cold, and wait; `cancel` may be NULL. */
 enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cancel,
                               struct err *err) ERR_MUST_CHECK;
 
@@ -123,6 +140,13 @@ struct dataset_stats {
     uint64_t conflicts;
     uint64_t accepted, duplicates, rejected, commits, flushes, compactions, compacted_bytes;
     uint64_t queue_bytes, epoch;
+    uint64_t waiting_segments; /* the most of one shard that wait to be merged */
+    uint64_t behind;           /* batches refused because those were too many */
+    uint64_t flushed_bytes;   /* of segments, written by flushes: the rows' first time on disk */
+    uint64_t rewritten_bytes; /* of segments, written by merges and by expiry */
+    uint64_t expired_rows, expired_segments; /* that have left the disk; segments as wholes */
+    uint64_t cold_segments, cold_bytes;      /* of segments and segment_bytes, in the cold directory */
+    uint64_t moved_segments, moved_bytes;    /* to it, since opening */
     int64_t last_error_ms;
     char last_error[256]; /* of the background: flush or compaction */
 };

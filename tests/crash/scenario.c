@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VICTIM 5u /* whose subject is deleted, in the first data set */
+#define VICTIM      5u  /* whose subject is deleted, in the first data set */
+#define EXPIRE_DAYS 75u /* about half of the events are older */
 
 enum err_code __wrap_rng_system(void *out, size_t len, struct err *err);
 static struct rng seeds;
@@ -43,21 +44,23 @@ enum step_kind {
     STEP_BURST,
     STEP_FLUSH,
     STEP_DELETE,
-    STEP_COMPACT,
-    STEP_CLOSE
+    STEP_CONFIGURE,
+    STEP_COMPACT, /* which takes what is expired from the disk, and moves what is cold, as well */
+    STEP_CLOSE,
 };
 struct step {
     enum step_kind kind;
     uint32_t set, first, count, retries;
 };
 static const struct step steps[] = {
-    {STEP_OPEN, 0, 0, 0, 0},    {STEP_INGEST, 0, 0, 16, 0},  {STEP_INGEST, 1, 0, 8, 0},
-    {STEP_INGEST, 0, 16, 8, 3}, {STEP_FLUSH, 0, 0, 0, 0},    {STEP_BURST, 0, 24, 8, 4},
-    {STEP_INGEST, 0, 32, 8, 2}, {STEP_INGEST, 1, 8, 1, 1},   {STEP_FLUSH, 0, 0, 0, 0},
-    {STEP_DELETE, 0, 0, 0, 0},  {STEP_COMPACT, 0, 0, 0, 0},  {STEP_BURST, 0, 40, 6, 2},
-    {STEP_BURST, 0, 46, 6, 2},  {STEP_INGEST, 0, 52, 4, 0},  {STEP_CLOSE, 0, 0, 0, 0},
-    {STEP_OPEN, 0, 0, 0, 0},    {STEP_INGEST, 0, 56, 12, 5}, {STEP_INGEST, 1, 9, 8, 2},
-    {STEP_CLOSE, 0, 0, 0, 0},
+    {STEP_OPEN, 0, 0, 0, 0},    {STEP_INGEST, 0, 0, 16, 0}, {STEP_INGEST, 1, 0, 8, 0},
+    {STEP_INGEST, 0, 16, 8, 3}, {STEP_FLUSH, 0, 0, 0, 0},   {STEP_BURST, 0, 24, 8, 4},
+    {STEP_INGEST, 0, 32, 8, 2}, {STEP_INGEST, 1, 8, 1, 1},  {STEP_FLUSH, 0, 0, 0, 0},
+    {STEP_DELETE, 0, 0, 0, 0},  {STEP_COMPACT, 0, 0, 0, 0}, {STEP_CONFIGURE, 0, 0, 0, 0},
+    {STEP_BURST, 0, 40, 6, 2},  {STEP_INGEST, 0, 46, 6, 2}, {STEP_COMPACT, 0, 0, 0, 0},
+    {STEP_INGEST, 0, 52, 4, 0}, {STEP_CLOSE, 0, 0, 0, 0},   {STEP_OPEN, 0, 0, 0, 0},
+    {STEP_BURST, 0, 56, 6, 3},  {STEP_INGEST, 0, 62, 6, 2}, {STEP_INGEST, 1, 9, 8, 2},
+    {STEP_COMPACT, 0, 0, 0, 0}, {STEP_CLOSE, 0, 0, 0, 0},
 };
 
 struct life {
@@ -80,10 +83,18 @@ static void say_wrong(struct life *life, const char *format, ...)
     }
 }
 
-static void options(struct store_opts *opts)
+static int64_t wall_ms(void)
+{
+    return LIVE_ARRIVAL_MS;
+}
+
+static void options(struct store_opts *opts, const char *dir, char cold_dir[80])
 {
     store_opts_default(opts);
-    opts->fresh.dedup_window_ms = 0; /* arrivals are of long ago */
+    opts->fresh.dedup_window_ms = 0; /* what has expired is sent again, and must not come back */
+    snprintf(cold_dir, 80, "%s/cold", dir); /* among the data sets, for faults strike below `dir` */
+    opts->cold_dir = cold_dir;
+    opts->wall_ms = wall_ms;
     opts->io_kind = IO_POSIX;
     opts->block_cache_bytes = 4u << 20;
     opts->compact_in_background = false;
@@ -119,7 +130,8 @@ static void live_open(struct life *life, const char *dir)
     struct err err = {0};
     struct store_opts opts;
     struct recovery_report report;
-    options(&opts);
+    char cold_dir[80];
+    options(&opts, dir, cold_dir);
     /* As a service manager would, try again a few times. */
     for (uint32_t attempt = 0; attempt < 3 && life->store == NULL; attempt++) {
         if (store_open(dir, &opts, &life->store, &report, &err) != ERR_OK) {
@@ -143,6 +155,14 @@ static void note_receipt(struct life *life, uint32_t set, uint32_t k, const stru
     char user[32], anonymous[32], victim[32], ignored[32];
     live_user(k, user, anonymous);
     live_user(VICTIM, victim, ignored);
+    bool is_expired = event->time_ms < dataset_expired_before(life->sets[set]);
+    if (is_expired != (event->status == RECEIPT_REJECTED)) {
+        say_wrong(life, "event %" PRIu32 " of \"%s\" is %s, with status %d", k, set_names[set],
+                  is_expired ? "expired" : "not expired", (int)event->status);
+    }
+    if (is_expired) {
+        return; /* whatever became of it before */
+    }
     /* Compaction has taken the rows of the deleted, and with them the memory of their event ids. */
     bool may_be_gone =
         set == 0 && life->model->deletion != DELETION_NONE && strcmp(user, victim) == 0;
@@ -180,7 +200,8 @@ static enum err_code make_batch(const struct life *life, const struct step *step
         /* Behind every third event one that was acknowledged before comes again. */
         uint32_t old = (step->first * 7 + i) % (step->first + 1);
         if (code == ERR_OK && i % 3 == 0 && i / 3 < step->retries && old < step->first &&
-            life->model->fate[step->set][old] == FATE_ACKNOWLEDGED) {
+            life->model->fate[step->set][old] == FATE_ACKNOWLEDGED &&
+            live_time(old) >= dataset_expired_before(life->sets[step->set])) {
             numbers[count++] = old;
             code = live_add(&builder, old, true, err);
         }
@@ -282,6 +303,26 @@ static void live_delete(struct life *life)
     }
 }
 
+static const struct settings_change settings = {
+    .has_expire_after = true,
+    .has_cold_after = true,
+    .to = {.expire_after_ms = EXPIRE_DAYS * SETTINGS_DAY_MS, .cold_after_ms = SETTINGS_DAY_MS}};
+
+static void live_configure(struct life *life)
+{
+    struct err err = {0};
+    struct dataset *dataset = set_of(life, 0);
+    if (dataset == NULL) {
+        return;
+    }
+    if (dataset_configure(dataset, &settings, &err) == ERR_OK) {
+        life->model->expiry = DELETION_DONE;
+    } else {
+        life->model->refusals++;
+        life->model->expiry = DELETION_REFUSED;
+    }
+}
+
 static void live_close(struct life *life)
 {
     struct err err = {0};
@@ -316,6 +357,7 @@ void scenario_live(const char *dir, struct model *model)
             model->refusals += dataset != NULL && dataset_flush(dataset, &err) != ERR_OK;
             break;
         case STEP_DELETE: live_delete(&life); break;
+        case STEP_CONFIGURE: live_configure(&life); break;
         case STEP_COMPACT:
             dataset = set_of(&life, step->set);
             model->refusals += dataset != NULL && dataset_compact(dataset, NULL, &err) != ERR_OK;
@@ -335,6 +377,12 @@ static bool is_victims(uint32_t set, uint32_t k)
     live_user(VICTIM, victim, victim_anonymous);
     return set == 0 && strcmp(user, victim) == 0 &&
            (user[0] != '\0' || strcmp(anonymous, victim_anonymous) == 0);
+}
+
+/* Whether event k is masked by its subject's deletion or by its age. */
+static bool is_out(struct life *life, uint32_t set, uint32_t k, bool masked)
+{
+    return (masked && is_victims(set, k)) || live_time(k) < dataset_expired_before(life->sets[set]);
 }
 
 static bool is_masked(struct life *life)
@@ -369,7 +417,7 @@ static void check_fates(struct life *life, uint32_t set, bool masked)
     for (uint32_t k = 0; k < SCENARIO_EVENTS; k++) {
         uint32_t least = fate[k] == FATE_ACKNOWLEDGED;
         uint32_t most = fate[k] != FATE_UNSENT;
-        if (masked && is_victims(set, k)) {
+        if (is_out(life, set, k, masked)) {
             least = most = 0;
         }
         if (seen[k] < least || seen[k] > most) {
@@ -386,7 +434,7 @@ static void check_fates(struct life *life, uint32_t set, bool masked)
         uint32_t there = 0, refused = 0;
         for (uint32_t k = step->first;
              is_ingest(step) && step->set == set && k < step->first + step->count; k++) {
-            bool counts = fate[k] == FATE_REFUSED && !(masked && is_victims(set, k));
+            bool counts = fate[k] == FATE_REFUSED && !is_out(life, set, k, masked);
             refused += counts;
             there += counts && seen[k] == 1;
         }
@@ -406,6 +454,10 @@ static void check_sets(struct life *life)
     if (masked ? !may_be : life->model->deletion == DELETION_DONE) {
         say_wrong(life, "the subject is %sdeleted", masked ? "" : "not ");
     }
+    bool expires = dataset_settings(life->sets[0]).expire_after_ms != 0;
+    if (expires ? life->model->expiry == DELETION_NONE : life->model->expiry == DELETION_DONE) {
+        say_wrong(life, "the settings are %s", expires ? "changed" : "lost");
+    }
     for (uint32_t set = 0; set < SCENARIO_SETS && life->model->wrong[0] == '\0'; set++) {
         if (life->sets[set] != NULL) {
             check_fates(life, set, masked);
@@ -421,7 +473,8 @@ void scenario_verify(const char *dir, const struct model *model, char wrong[1024
     for (uint32_t round = 0; round < 2 && copy.wrong[0] == '\0'; round++) {
         struct store_opts opts;
         struct recovery_report report;
-        options(&opts);
+        char cold_dir[80];
+        options(&opts, dir, cold_dir);
         if (store_open(dir, &opts, &life.store, &report, &err) != ERR_OK) {
             say_wrong(&life, "does not open: %s", err.message);
             break;
@@ -442,6 +495,7 @@ void scenario_verify(const char *dir, const struct model *model, char wrong[1024
         }
         if (round == 0) {
             live_delete(&life);
+            live_configure(&life);
             if (dataset_compact(life.sets[0], NULL, &err) != ERR_OK) {
                 say_wrong(&life, "does not compact: %s", err.message);
             }

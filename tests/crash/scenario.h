@@ -1,8 +1,8 @@
 /* tests/crash/scenario.h - one life of a store with everything in it, and the model that it must
  * equal afterwards, whatever went wrong on the way.
  *
- *     open, two data sets, batches with retries among them, flush, delete a subject, compact,
- *     more batches, close, open again, more batches, close
+ *     open, two data sets, batches with retries among them, flush, delete a subject, compact, let events expire
+ *     and segments get cold, more batches, compact, close, open again, more batches, close
  *
  * The model is one state per event: acknowledged, refused (with its batch: it may be there or not,
  * but then the whole batch), or never sent. Whatever fails, the life goes on as well as it can, as a
@@ -22,6 +22,7 @@ enum deletion { DELETION_NONE, DELETION_REFUSED, DELETION_DONE };
 struct model {
     uint8_t fate[SCENARIO_SETS][SCENARIO_EVENTS];
     enum deletion deletion; /* of the subject of event 5 in the first data set */
+    enum deletion expiry;   /* of old events in the first data set, and the move of its segments */
     uint32_t refusals;      /* calls that failed */
     char wrong[1024];       /* "" while every answer was one that may be given */
 };

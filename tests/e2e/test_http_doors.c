@@ -10,7 +10,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#include "storage/base/clock.h"
+
 #include <curl/curl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -578,6 +582,66 @@ static void where_letters_cannot_be_written_the_body_is_sent_again(void **state)
     expect_count("torn.dead", "conflict", "\"rows\":[[2]]");
 }
 
+static void settings_are_read_and_changed_and_old_events_expire(void **state)
+{
+    (void)state;
+    char body[400];
+    int64_t now_ms = clock_wall_ms();
+    const struct call events = {
+        .path = "/v1/events?dataset=keeps", .headers = {NDJSON}, .body = body};
+    struct call settings = {.path = "/v1/admin/settings?dataset=keeps", .headers = {JSON}};
+    settings.body = "{}";
+    expect(&settings, 404, "no data set \\\"keeps\\\"");
+    snprintf(body, sizeof(body),
+             "{\"event_id\":\"1\",\"event_name\":\"a\",\"user_id\":\"u\",\"event_time\":%" PRId64
+             "}\n{\"event_id\":\"2\",\"event_name\":\"a\",\"user_id\":\"u\"}",
+             now_ms - INT64_C(100) * 86400000);
+    expect(&events, 200, "\"accepted\":2");
+    expect_count("keeps", "a", "\"rows\":[[2]]");
+    expect(&(struct call){.path = settings.path}, 200,
+           "{\"name\":\"keeps\",\"expire_after\":\"off\",\"cold_after\":\"off\",\"dedup_window\":"
+           "\"7d\"}");
+    expect(&settings, 200, "\"expire_after\":\"off\""); /* nothing named, nothing changed */
+    settings.body = "{\"expire_after\":\"90d\",\"dedup_window\":\"off\"}";
+    expect(&settings, 200,
+           "\"expire_after\":\"90d\",\"cold_after\":\"off\",\"dedup_window\":\"off\"");
+    expect_count("keeps", "a", "\"rows\":[[1]]");
+    expect_count("keeps", "a", "\"history_from\":\"20");
+    snprintf(body, sizeof(body),
+             "{\"event_id\":\"3\",\"event_name\":\"a\",\"user_id\":\"u\",\"event_time\":%" PRId64
+             "}",
+             now_ms - INT64_C(100) * 86400000);
+    expect(&events, 200, "event_time is older than the data set keeps (90 days)");
+    const struct {
+        const char *body, *piece;
+    } mistakes[] = {
+        {"{\"expire_after\":\"90 days\"}", "\\\"90 days\\\" is no span"},
+        {"{\"expire_after\":90}", "is not text"},
+        {"{\"expire_after\":\"1h\"}", "expire_after: 1 hour; it is off, or from 1 day"},
+        {"{\"expires\":\"90d\"}", "\\\"expires\\\" is no setting"},
+        {"{\"cold_after\":\"30d\"}", "cold-dir"},
+        {"[]", "not a JSON object"},
+        {"{", "request body"},
+    };
+    for (size_t i = 0; i < COUNT_OF(mistakes); i++) {
+        settings.body = mistakes[i].body;
+        expect(&settings, 400, mistakes[i].piece);
+    }
+    settings.body = "{\"expire_after\":\"off\"}";
+    expect(&settings, 200, "\"expire_after\":\"off\"");
+    expect_count("keeps", "a", "\"rows\":[[2]]"); /* it was in memory, masked only */
+    settings.body = "{\"expire_after\":\"90d\"}";
+    expect(&settings, 200, NULL);
+    expect(&(struct call){.path = "/v1/admin/flush?dataset=keeps", .body = " "}, 200,
+           "\"expired_rows\":1");
+    assert_int_equal(
+        server_metric(&server, "trackway_dataset_expired_rows_total{dataset=\"keeps\"}"), 1);
+    settings.body = "{\"expire_after\":\"off\"}";
+    expect(&settings, 200, NULL);
+    expect_count("keeps", "a", "\"rows\":[[1]]");
+    expect_count("keeps", "a", "\"history_from\":\"20");
+}
+
 /* A gzip body of many megabytes of events: a few hundred milliseconds of work for one thread. */
 static void heavy_body(struct buf *out)
 {
@@ -814,6 +878,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_long_name_has_dead_letters_too),
         cmocka_unit_test(connect_and_segment_clients_see_conflicts),
         cmocka_unit_test(where_letters_cannot_be_written_the_body_is_sent_again),
+        cmocka_unit_test(settings_are_read_and_changed_and_old_events_expire),
         cmocka_unit_test(a_client_that_hangs_up_cancels_its_work),
         cmocka_unit_test(a_full_queue_is_429_with_retry_after),
         cmocka_unit_test(sigterm_finishes_what_is_in_work_and_loses_nothing),

@@ -683,7 +683,9 @@ static void an_id_is_known_for_the_window_and_not_for_ever(void **state)
     bool did = true;
     const int64_t day_ms = 86400000;
     int64_t now_ms = clock_wall_ms();
-    b->dataset->row.settings.dedup_window_ms = 7 * 86400000ULL;
+    const struct settings_change change = {.has_dedup_window = true,
+                                           .to.dedup_window_ms = 7 * 86400000ULL};
+    assert_ok(dataset_configure(b->dataset, &change, &err));
     assert_int_equal(send_one(b, 1, now_ms - 8 * day_ms), RECEIPT_ACCEPTED);
     assert_ok(dataset_flush(b->dataset, &err));
     assert_int_equal(send_one(b, 2, now_ms - 6 * day_ms), RECEIPT_ACCEPTED);

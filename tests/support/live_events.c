@@ -25,6 +25,11 @@ static int64_t time_of(uint32_t k)
     return LIVE_ARRIVAL_MS - 100 * DAY_MS + (int64_t)(mix(k) % 5000) * 1000000;
 }
 
+int64_t live_time(uint32_t k)
+{
+    return time_of(k);
+}
+
 static const char *const names[] = {"page_view", "pay_success", "sign up", "place_order", "x"};
 static const char *const channels[] = {"ads", "", "organic", "\xe7\xbd\x91\xe7\xab\x99", "mail"};
 
@@ -359,7 +364,8 @@ static enum err_code check_row(struct check *check, uint32_t row, struct err *er
     }
     ERR_TRY(check_order(check, k, subject, time_ms, id, err));
     const roaring_bitmap_t *deleted = check->snapshot->deleted[check->source->shard];
-    if (deleted != NULL && roaring_bitmap_contains(deleted, subject)) {
+    if ((deleted != NULL && roaring_bitmap_contains(deleted, subject)) ||
+        time_ms < check->snapshot->expired_before_ms) {
         return ERR_OK;
     }
     check->seen[k]++;

@@ -26,6 +26,7 @@ void live_burst(struct dataset *dataset, struct event_batch *const *batches, uin
                 struct io *io, enum err_code *codes, struct err *errs);
 /* The number in an event id; false where it is none of ours. */
 bool live_number(struct str event_id, uint32_t *ret);
+int64_t live_time(uint32_t k); /* event_time of event k: 100 to 42 days before LIVE_ARRIVAL_MS */
 /* Which id event k belongs to, NUL-terminated. */
 void live_user(uint32_t k, char user[32], char anonymous[32]);
 
@@ -34,7 +35,7 @@ enum err_code live_look(const struct snapshot *snapshot, uint8_t *seen, uint32_t
                         struct io *io, struct err *err) ERR_MUST_CHECK;
 /* The snapshot holds event k exactly counts[k] (0 or 1) times for each k < k_count and nothing else; every
  * value of every row is right; every source is sorted; a subject is always the same id. ERR_INVALID says
- * the first thing that is not so. Rows of masked subjects are left out and count as absent. */
+ * the first thing that is not so. Rows of masked subjects and expired rows are left out and count as absent. */
 enum err_code live_check(const struct snapshot *snapshot, const uint8_t *counts, uint32_t k_count,
                          struct io *io, struct err *err) ERR_MUST_CHECK;
 enum err_code live_check_dataset(struct dataset *dataset, const uint8_t *counts, uint32_t k_count,

@@ -201,6 +201,8 @@ struct snap *snap_build(const struct snap_event *events, uint32_t event_count,
     snapshot->identity_version = 1;
     snapshot->time_min_ms = INT64_MAX;
     snapshot->time_max_ms = INT64_MIN;
+    snapshot->expired_before_ms = INT64_MIN;
+    snapshot->history_from_ms = INT64_MIN;
     for (uint32_t s = 0; s < opts->source_count; s++) {
         must(memtable_create(snap->schema, 1, &snap->memtables[s], &err), &err);
     }
