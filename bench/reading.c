@@ -1,0 +1,394 @@
+/* bench/reading.c - reading, cold and hot: build/bench/reading queries FOLDER DATASET [ROUNDS]
+ *                                          build/bench/reading sections FILE [ROUNDS]
+ *
+ * queries: what a question costs when nothing of the data is in memory, when all is in the kernel's
+ * page cache only, and when it is in the block cache. In this process, over the segments of a data
+ * folder that no server has open; before each cold question the store is opened anew and the pages
+ * of its files are dropped. `device` is what the kernel fetched for it, `blocks` what the question
+ * touched; both once per question.
+ *
+ * sections: 4 KiB, 64 KiB, 256 KiB and 1 MiB at random places of one file (a few hundred MB; no
+ * matter what), and 1 MiB one after the other, by every way there is: pread one by one, a batch on
+ * the ring, mmap; through the page cache and past it (O_DIRECT); cold and hot.
+ *
+ * Medians of ROUNDS (5).
+ */
+#include "query/query.h"
+#include "storage/base/clock.h"
+#include "storage/base/io_int.h"
+#include "storage/base/rng.h"
+#include "storage/base/size.h"
+#include "storage/dataset_int.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define ROUNDS_MAX   99u
+#define BATCH        64u
+#define SECTIONS_MAX 4096u
+#define ALIGN        4096u
+#define BYTES_EACH   (128u << 20) /* of a round over sections, at most */
+
+static const struct {
+    const char *name, *text;
+} questions[] = {
+    {"distinct users per day", "distinct user of any each day"},
+    {"funnel of 5 steps",
+     "funnel session_start -> view_item -> add_to_cart -> place_order -> pay_success within 7d"},
+    {"sum(amount of pay_success) per day", "trend sum(amount of pay_success) each day"},
+    {"count by platform per day, all rows", "trend count(any) each day by platform"},
+    {"rows of one user", "events any where user_id = \"u_12345\" limit 100"},
+};
+
+static void die(const struct err *err)
+{
+    fprintf(stderr, "reading: %s\n", err->message);
+    exit(1);
+}
+
+/* ---- what the kernel did ---- */
+
+/* Bytes that this process made the kernel fetch from the device, read-ahead included. */
+static uint64_t device_bytes(void)
+{
+    char line[128];
+    uint64_t bytes = 0;
+    FILE *file = fopen("/proc/self/io", "re");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (sscanf(line, "read_bytes: %" SCNu64, &bytes) == 1) {
+            break;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return bytes;
+}
+
+static void drop_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fdatasync(fd); /* dirty pages are not dropped */
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        (void)close(fd);
+    }
+}
+
+static void warm_file(const char *path)
+{
+    static char bytes[1 << 20];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && read(fd, bytes, sizeof(bytes)) > 0) {
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
+/* Every file below a folder. */
+static void each_file(const char *folder, void (*fn)(const char *path))
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry = NULL;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        char path[4096];
+        if (entry->d_name[0] == '.' ||
+            snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name) >= (int)sizeof(path)) {
+            continue;
+        }
+        if (entry->d_type == DT_DIR) {
+            each_file(path, fn);
+        } else {
+            fn(path);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, uint32_t count)
+{
+    qsort(values, count, sizeof(*values), compare_doubles);
+    return values[count / 2];
+}
+
+/* ---- queries ---- */
+
+struct place {
+    const char *folder;
+    struct store *store;
+    struct dataset *dataset;
+    struct snapshot *snapshot;
+    struct pool *pool;
+    struct io *io;
+};
+
+static void place_open(struct place *place, const char *folder, const char *dataset)
+{
+    struct err err = {0};
+    struct store_opts opts;
+    struct recovery_report report;
+    store_opts_default(&opts);
+    opts.compact_in_background = false;
+    opts.is_read_only = true;
+    uint32_t threads = (uint32_t)MAX_OF(sysconf(_SC_NPROCESSORS_ONLN), 1);
+    place->folder = folder;
+    if (store_open(folder, &opts, &place->store, &report, &err) != ERR_OK ||
+        store_dataset(place->store, str_of(dataset), false, &place->dataset, &err) != ERR_OK ||
+        dataset_snapshot(place->dataset, &place->snapshot, &err) != ERR_OK ||
+        io_create(IO_AUTO, &place->io, &err) != ERR_OK ||
+        pool_create(threads, IO_AUTO, "query", &place->pool, &err) != ERR_OK) {
+        die(&err);
+    }
+}
+
+static void place_close(struct place *place)
+{
+    snapshot_unpin(place->snapshot);
+    pool_free(place->pool);
+    io_free(place->io);
+    store_abandon(place->store);
+}
+
+struct cost {
+    double ms;
+    uint64_t device_bytes, touched_bytes, blocks_loaded;
+};
+
+static struct cost ask(struct place *place, const char *text)
+{
+    struct err err = {0};
+    CLEANUP(result_freep) struct result *result = NULL;
+    const struct query_request request = {.text = str_of(text), .now_ms = clock_wall_ms()};
+    uint64_t device = device_bytes();
+    uint64_t began_us = clock_mono_us();
+    if (query_run(place->snapshot, place->pool, place->io, &request, &result, &err) != ERR_OK) {
+        die(&err);
+    }
+    return (struct cost){
+        .ms = (double)(clock_mono_us() - began_us) / 1000,
+        .device_bytes = device_bytes() - device,
+        .touched_bytes = result->meta.bytes_read,
+        .blocks_loaded = result->meta.blocks_loaded,
+    };
+}
+
+static void time_question(const char *folder, const char *dataset, uint32_t which, uint32_t rounds)
+{
+    double cold[ROUNDS_MAX];
+    double paged[ROUNDS_MAX];
+    double hot[ROUNDS_MAX];
+    const char *text = questions[which].text;
+    struct cost first = {0};
+    for (uint32_t i = 0; i < rounds; i++) {
+        struct place place = {0};
+        place_open(&place, folder, dataset);
+        each_file(folder, drop_file);
+        first = ask(&place, text);
+        cold[i] = first.ms;
+        place_close(&place);
+
+        place_open(&place, folder, dataset);
+        each_file(folder, warm_file);
+        paged[i] = ask(&place, text).ms;
+        for (uint32_t k = 0; k < 3; k++) { /* the first of them still decodes dictionaries */
+            hot[i] = ask(&place, text).ms;
+        }
+        place_close(&place);
+    }
+    double cold_ms = median(cold, rounds);
+    printf("%-36s %8.1f %8.1f %8.1f %8.1f %8.1f %8" PRIu64 " %8.0f\n", questions[which].name,
+           cold_ms, median(paged, rounds), median(hot, rounds), (double)first.device_bytes / 1e6,
+           (double)first.touched_bytes / 1e6, first.blocks_loaded,
+           (double)first.device_bytes / 1000 / cold_ms);
+}
+
+static int bench_queries(const char *folder, const char *dataset, uint32_t rounds)
+{
+    printf("%-36s %8s %8s %8s %8s %8s %8s %8s\n", "question, ms", "cold", "paged", "hot", "device",
+           "touched", "loaded", "device");
+    printf("%-36s %8s %8s %8s %8s %8s %8s %8s\n", "", "", "", "", "MB", "MB", "blocks", "MB/s");
+    for (uint32_t i = 0; i < COUNT_OF(questions); i++) {
+        time_question(folder, dataset, i, rounds);
+    }
+    return 0;
+}
+
+/* ---- sections ---- */
+
+enum way { WAY_PREAD, WAY_RING, WAY_MMAP };
+
+struct sections {
+    const char *path;
+    size_t bytes; /* of one */
+    uint32_t count;
+    uint64_t offs[SECTIONS_MAX];
+    uint8_t *out; /* count x bytes, aligned */
+};
+
+static void sections_place(struct sections *s, uint64_t file_bytes, bool is_random)
+{
+    struct rng rng = rng_init(1);
+    uint64_t slots = file_bytes / s->bytes;
+    s->count = (uint32_t)MIN_OF(MIN_OF(slots, BYTES_EACH / s->bytes), SECTIONS_MAX);
+    for (uint32_t i = 0; i < s->count; i++) {
+        /* One out of each of `count` stretches of the file, and these shuffled: no place twice. */
+        uint64_t begin = slots * i / s->count;
+        uint64_t end = slots * (i + 1) / s->count;
+        s->offs[i] = (is_random ? begin + rng_below(&rng, end - begin) : i) * s->bytes;
+    }
+    for (uint32_t i = s->count; is_random && i > 1; i--) {
+        uint32_t k = (uint32_t)rng_below(&rng, i);
+        uint64_t off = s->offs[k];
+        s->offs[k] = s->offs[i - 1];
+        s->offs[i - 1] = off;
+    }
+}
+
+static void read_mapped(const struct sections *s, struct io_file *file, uint64_t file_bytes)
+{
+    struct err err = {0};
+    void *map = NULL;
+    if (io_map(file, 0, file_bytes, false, NULL, &map, &err) != ERR_OK) {
+        die(&err);
+    }
+    for (uint32_t i = 0; i < s->count; i++) {
+        memcpy(s->out + i * s->bytes, (const uint8_t *)map + s->offs[i], s->bytes);
+    }
+    (void)munmap(map, file_bytes);
+}
+
+static void read_by(const struct sections *s, enum way way, struct io *io, struct io_file *file,
+                    uint64_t file_bytes)
+{
+    struct err err = {0};
+    struct io_read_req reqs[BATCH];
+    if (way == WAY_MMAP) {
+        read_mapped(s, file, file_bytes);
+        return;
+    }
+    for (uint32_t first = 0; first < s->count; first += BATCH) {
+        uint32_t count = MIN_OF(BATCH, s->count - first);
+        for (uint32_t i = 0; i < count; i++) {
+            reqs[i] = (struct io_read_req){.file = file,
+                                           .off = s->offs[first + i],
+                                           .len = s->bytes,
+                                           .out = s->out + (first + i) * s->bytes};
+        }
+        if (io_read_batch(io, reqs, count, &err) != ERR_OK) {
+            die(&err);
+        }
+    }
+}
+
+static void time_way(struct sections *s, const char *label, enum way way, bool is_direct,
+                     uint64_t file_bytes, uint32_t rounds)
+{
+    struct err err = {0};
+    CLEANUP(io_freep) struct io *io = NULL;
+    CLEANUP(io_closep) struct io_file *file = NULL;
+    double cold[ROUNDS_MAX];
+    double hot[ROUNDS_MAX];
+    double device = 0;
+    if (io_create(way == WAY_RING ? IO_AUTO : IO_POSIX, &io, &err) != ERR_OK ||
+        io_open(io, s->path, IO_READ, &file, &err) != ERR_OK) {
+        die(&err);
+    }
+    if (is_direct && fcntl(file->fd, F_SETFL, O_DIRECT) != 0) {
+        printf("  %-26s the file system refuses O_DIRECT\n", label);
+        return;
+    }
+    double mb = (double)s->count * (double)s->bytes / 1e6;
+    for (uint32_t i = 0; i < rounds; i++) {
+        drop_file(s->path);
+        uint64_t bytes = device_bytes();
+        uint64_t began_us = clock_mono_us();
+        read_by(s, way, io, file, file_bytes);
+        cold[i] = mb * 1e6 / (double)(clock_mono_us() - began_us);
+        device = (double)(device_bytes() - bytes) / 1e6;
+        warm_file(s->path);
+        began_us = clock_mono_us();
+        read_by(s, way, io, file, file_bytes);
+        hot[i] = mb * 1e6 / (double)MAX_OF(clock_mono_us() - began_us, 1u);
+    }
+    printf("  %-26s %8.0f %8.0f %10.1f %8.1f\n", label, median(cold, rounds), median(hot, rounds),
+           device, mb);
+}
+
+static void time_sections(struct sections *s, const char *what, uint64_t file_bytes,
+                          uint32_t rounds)
+{
+    printf("%s\n  %-26s %8s %8s %10s %8s\n", what, "MB/s", "cold", "hot", "device MB", "MB");
+    time_way(s, "pread one by one", WAY_PREAD, false, file_bytes, rounds);
+    time_way(s, "ring, 64 at once", WAY_RING, false, file_bytes, rounds);
+    time_way(s, "mmap", WAY_MMAP, false, file_bytes, rounds);
+    time_way(s, "pread, O_DIRECT", WAY_PREAD, true, file_bytes, rounds);
+    time_way(s, "ring, O_DIRECT", WAY_RING, true, file_bytes, rounds);
+}
+
+static int bench_sections(const char *path, uint32_t rounds)
+{
+    static struct sections s;
+    static const struct {
+        const char *what;
+        size_t bytes;
+        bool is_random;
+    } kinds[] = {
+        {"4 KiB, random", 4096, true},
+        {"64 KiB, random", 65536, true},
+        {"256 KiB, random", 262144, true},
+        {"1 MiB, random", 1u << 20, true},
+        {"1 MiB, one after the other", 1u << 20, false},
+    };
+    struct err err = {0};
+    CLEANUP(io_freep) struct io *io = NULL;
+    CLEANUP(io_closep) struct io_file *file = NULL;
+    uint64_t file_bytes = 0;
+    if (io_create(IO_POSIX, &io, &err) != ERR_OK ||
+        io_open(io, path, IO_READ, &file, &err) != ERR_OK ||
+        io_size(io, file, &file_bytes, &err) != ERR_OK) {
+        die(&err);
+    }
+    s.path = path;
+    s.out = aligned_alloc(ALIGN, BYTES_EACH);
+    if (s.out == NULL || file_bytes < (16u << 20)) {
+        fprintf(stderr, "reading: no memory, or a file below 16 MiB\n");
+        return 1;
+    }
+    memset(s.out, 0, BYTES_EACH); /* the pages are there before the clock runs */
+    for (uint32_t i = 0; i < COUNT_OF(kinds); i++) {
+        s.bytes = kinds[i].bytes;
+        sections_place(&s, file_bytes, kinds[i].is_random);
+        time_sections(&s, kinds[i].what, file_bytes, rounds);
+    }
+    free(s.out);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool is_queries = argc >= 4 && strcmp(argv[1], "queries") == 0;
+    bool is_sections = argc >= 3 && strcmp(argv[1], "sections") == 0;
+    int at = is_queries ? 4 : 3;
+    uint32_t rounds = argc > at ? (uint32_t)strtoul(argv[at], NULL, 10) : 5;
+    if ((!is_queries && !is_sections) || rounds == 0 || rounds > ROUNDS_MAX) {
+        fprintf(stderr, "usage: reading queries FOLDER DATASET [ROUNDS]\n"
+                        "       reading sections FILE [ROUNDS]\n");
+        return 2;
+    }
+    return is_queries ? bench_queries(argv[2], argv[3], rounds) : bench_sections(argv[2], rounds);
+}
