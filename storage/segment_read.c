@@ -385,7 +385,7 @@ enum err_code segment_open(struct io *io, const char *path, const struct schema 
     ERR_TRY(arena_str(segment->arena, str_of(path), &copy, err));
     segment->path = copy.ptr;
     segment->label = path_label(copy.ptr);
-    ERR_TRY(io_open(io, path, IO_READ, &segment->file, err));
+    ERR_TRY(io_open(io, path, IO_READ_PICKED, &segment->file, err));
     if (segment_load(segment, io, schema, err) != ERR_OK) {
         return segment_fail(segment, err);
     }
