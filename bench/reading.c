@@ -1,4 +1,4 @@
-/* bench/reading.c - reading, cold and hot: build/bench/reading queries FOLDER DATASET [ROUNDS]
+/* bench/reading.c - reading, cold and hot: build/bench/reading queries FOLDER DATASET [ROUNDS [QUESTION]]
  *                                          build/bench/reading sections FILE [ROUNDS]
  *
  * queries: what a question costs when nothing of the data is in memory, when all is in the kernel's
@@ -12,11 +12,12 @@
  * matter what), and 1 MiB one after the other, by every way there is: pread one by one, a batch on
  * the ring, mmap; through the page cache and past it (O_DIRECT); cold and hot.
  *
- * Medians of ROUNDS (5), and the least: on a busy machine it says more.
+ * Medians of ROUNDS (5); of questions also the least, and the least CPU time of all threads: on a busy
+ * machine these say more.
  */
 #include "query/query.h"
 #include "storage/base/clock.h"
-#include "storage/base/io_int.h"
+#include "storage/base/io.h"
 #include "storage/base/rng.h"
 #include "storage/base/size.h"
 #include "storage/segment.h"
@@ -25,9 +26,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <liburing.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ROUNDS_MAX   99u
@@ -214,9 +217,17 @@ static void place_close(struct place *place)
 }
 
 struct cost {
-    double ms;
+    double ms, cpu_ms;
     uint64_t device_bytes, touched_bytes, blocks_loaded;
 };
+
+/* Of all threads of this process. */
+static double cpu_ms(void)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
 
 static struct cost ask(struct place *place, const char *text)
 {
@@ -224,55 +235,62 @@ static struct cost ask(struct place *place, const char *text)
     CLEANUP(result_freep) struct result *result = NULL;
     const struct query_request request = {.text = str_of(text), .now_ms = clock_wall_ms()};
     uint64_t device = device_bytes();
+    double cpu = cpu_ms();
     uint64_t began_us = clock_mono_us();
     if (query_run(&place->fresh, place->pool, place->io, &request, &result, &err) != ERR_OK) {
         die(&err);
     }
     return (struct cost){
         .ms = (double)(clock_mono_us() - began_us) / 1000,
+        .cpu_ms = cpu_ms() - cpu,
         .device_bytes = device_bytes() - device,
         .touched_bytes = result->meta.bytes_read,
         .blocks_loaded = result->meta.blocks_loaded,
     };
 }
 
+enum state { STATE_COLD, STATE_PAGED, STATE_HOT, STATES };
+
 static void time_question(struct place *place, uint32_t which, uint32_t rounds)
 {
-    double cold[ROUNDS_MAX];
-    double paged[ROUNDS_MAX];
-    double hot[ROUNDS_MAX];
+    double ms[STATES][ROUNDS_MAX];
+    double cpu[STATES][ROUNDS_MAX];
     const char *text = questions[which].text;
-    struct cost first = {0};
+    struct cost cold = {0};
     for (uint32_t i = 0; i < rounds; i++) {
-        place_renew(place);
-        each_file(place->folder, drop_file);
-        first = ask(place, text);
-        cold[i] = first.ms;
-        place_renew(place);
-        each_file(place->folder, warm_file);
-        paged[i] = ask(place, text).ms;
-        hot[i] = ask(place, text).ms;
+        for (enum state state = STATE_COLD; state < STATES; state++) {
+            if (state != STATE_HOT) {
+                place_renew(place);
+                each_file(place->folder, state == STATE_COLD ? drop_file : warm_file);
+            }
+            struct cost cost = ask(place, text);
+            ms[state][i] = cost.ms;
+            cpu[state][i] = cost.cpu_ms;
+            cold = state == STATE_COLD ? cost : cold;
+        }
     }
-    double cold_ms = median(cold, rounds);
-    double paged_ms = median(paged, rounds);
-    double hot_ms = median(hot, rounds);
-    printf("%-36s %7.1f %7.1f %7.1f  %7.1f %7.1f %7.1f %7.1f %7.1f %7" PRIu64 "\n",
-           questions[which].name, cold_ms, paged_ms, hot_ms, cold[0], paged[0], hot[0],
-           (double)first.device_bytes / 1e6, (double)first.touched_bytes / 1e6,
-           first.blocks_loaded);
+    printf("%-34s", questions[which].name);
+    for (enum state state = STATE_COLD; state < STATES; state++) {
+        double middle = median(ms[state], rounds); /* and in order from now on */
+        (void)median(cpu[state], rounds);
+        printf(" %7.1f %6.1f %6.1f ", middle, ms[state][0], cpu[state][0]);
+    }
+    printf(" %7.1f %7.1f %7" PRIu64 "\n", (double)cold.device_bytes / 1e6,
+           (double)cold.touched_bytes / 1e6, cold.blocks_loaded);
     fflush(stdout);
 }
 
-static int bench_queries(const char *folder, const char *dataset, uint32_t rounds)
+/* All questions, or the one numbered `only` from 1. */
+static int bench_queries(const char *folder, const char *dataset, uint32_t rounds, uint32_t only)
 {
     struct place place = {0};
     place_open(&place, folder, dataset);
-    printf("%-36s %7s %7s %7s  %7s %7s %7s %7s %7s %7s\n", "ms: medians, then the least", "cold",
-           "paged", "hot", "cold", "paged", "hot", "device", "touched", "loaded");
-    printf("%-36s %7s %7s %7s  %7s %7s %7s %7s %7s %7s\n", "", "", "", "", "", "", "", "MB", "MB",
-           "blocks");
+    printf("%-34s %-23s %-23s %-23s %7s %7s %7s\n", "ms: median, least, least CPU", "cold", "paged",
+           "hot", "device", "touched", "loaded");
     for (uint32_t i = 0; i < COUNT_OF(questions); i++) {
-        time_question(&place, i, rounds);
+        if (only == 0 || only == i + 1) {
+            time_question(&place, i, rounds);
+        }
     }
     place_close(&place);
     return 0;
@@ -281,6 +299,12 @@ static int bench_queries(const char *folder, const char *dataset, uint32_t round
 /* ---- sections ---- */
 
 enum way { WAY_PREAD, WAY_RING, WAY_MMAP };
+
+/* Past the page cache the server does not read, so struct io cannot: plain calls. */
+struct direct {
+    int fd; /* -1: not this */
+    struct io_uring ring;
+};
 
 struct sections {
     const char *path;
@@ -322,6 +346,40 @@ static void read_mapped(const struct sections *s, struct io_file *file, uint64_t
     (void)munmap(map, file_bytes);
 }
 
+static void direct_must(bool is_good)
+{
+    if (!is_good) {
+        perror("reading: past the page cache");
+        exit(1);
+    }
+}
+
+static void read_direct(const struct sections *s, enum way way, struct direct *direct)
+{
+    if (way == WAY_PREAD) {
+        for (uint32_t i = 0; i < s->count; i++) {
+            direct_must(pread(direct->fd, s->out + i * s->bytes, s->bytes, (off_t)s->offs[i]) ==
+                        (ssize_t)s->bytes);
+        }
+        return;
+    }
+    for (uint32_t next = 0, done = 0; done < s->count;) {
+        for (; next < s->count && next < done + BATCH; next++) {
+            struct io_uring_sqe *sqe = io_uring_get_sqe(&direct->ring);
+            direct_must(sqe != NULL);
+            io_uring_prep_read(sqe, direct->fd, s->out + next * s->bytes, (unsigned)s->bytes,
+                               s->offs[next]);
+        }
+        direct_must(io_uring_submit_and_wait(&direct->ring, 1) >= 0);
+        struct io_uring_cqe *cqe = NULL;
+        while (io_uring_peek_cqe(&direct->ring, &cqe) == 0) {
+            direct_must(cqe->res == (int)s->bytes);
+            io_uring_cqe_seen(&direct->ring, cqe);
+            done++;
+        }
+    }
+}
+
 static void read_by(const struct sections *s, enum way way, struct io *io, struct io_file *file,
                     uint64_t file_bytes)
 {
@@ -345,8 +403,9 @@ static void read_by(const struct sections *s, enum way way, struct io *io, struc
     }
 }
 
-static void time_way(struct sections *s, const char *label, enum way way, bool is_direct,
-                     enum io_mode mode, uint64_t file_bytes, uint32_t rounds)
+/* `direct` NULL: by struct io, the file opened as `mode` says. */
+static void time_way(struct sections *s, const char *label, enum way way, enum io_mode mode,
+                     struct direct *direct, uint64_t file_bytes, uint32_t rounds)
 {
     struct err err = {0};
     CLEANUP(io_freep) struct io *io = NULL;
@@ -358,37 +417,48 @@ static void time_way(struct sections *s, const char *label, enum way way, bool i
         io_open(io, s->path, mode, &file, &err) != ERR_OK) {
         die(&err);
     }
-    if (is_direct && fcntl(file->fd, F_SETFL, O_DIRECT) != 0) {
-        printf("  %-26s the file system refuses O_DIRECT\n", label);
-        return;
-    }
     double mb = (double)s->count * (double)s->bytes / 1e6;
-    for (uint32_t i = 0; i < rounds; i++) {
-        drop_file(s->path);
+    for (uint32_t i = 0; i < 2 * rounds; i++) {
+        bool is_cold = i % 2 == 0;
+        if (is_cold) {
+            drop_file(s->path);
+        } else {
+            warm_file(s->path);
+        }
         uint64_t bytes = device_bytes();
         uint64_t began_us = clock_mono_us();
-        read_by(s, way, io, file, file_bytes);
-        cold[i] = mb * 1e6 / (double)(clock_mono_us() - began_us);
-        device = (double)(device_bytes() - bytes) / 1e6;
-        warm_file(s->path);
-        began_us = clock_mono_us();
-        read_by(s, way, io, file, file_bytes);
-        hot[i] = mb * 1e6 / (double)MAX_OF(clock_mono_us() - began_us, 1u);
+        if (direct != NULL) {
+            read_direct(s, way, direct);
+        } else {
+            read_by(s, way, io, file, file_bytes);
+        }
+        double speed = mb * 1e6 / (double)MAX_OF(clock_mono_us() - began_us, 1u);
+        if (is_cold) {
+            cold[i / 2] = speed;
+            device = (double)(device_bytes() - bytes) / 1e6;
+        } else {
+            hot[i / 2] = speed;
+        }
     }
     printf("  %-26s %8.0f %8.0f %10.1f %8.1f\n", label, median(cold, rounds), median(hot, rounds),
            device, mb);
+    fflush(stdout);
 }
 
-static void time_sections(struct sections *s, const char *what, uint64_t file_bytes,
-                          uint32_t rounds)
+static void time_sections(struct sections *s, const char *what, struct direct *direct,
+                          uint64_t file_bytes, uint32_t rounds)
 {
-    printf("%s\n  %-26s %8s %8s %10s %8s\n", what, "MB/s", "cold", "hot", "device MB", "MB");
-    time_way(s, "pread one by one", WAY_PREAD, false, IO_READ, file_bytes, rounds);
-    time_way(s, "ring", WAY_RING, false, IO_READ, file_bytes, rounds);
-    time_way(s, "ring, no read-ahead", WAY_RING, false, IO_READ_PICKED, file_bytes, rounds);
-    time_way(s, "mmap", WAY_MMAP, false, IO_READ, file_bytes, rounds);
-    time_way(s, "pread, O_DIRECT", WAY_PREAD, true, IO_READ, file_bytes, rounds);
-    time_way(s, "ring, O_DIRECT", WAY_RING, true, IO_READ, file_bytes, rounds);
+    printf("%s\n  %-26s %8s %8s %10s %8s\n", what, "MB/s", "cold", "paged", "device MB", "MB");
+    time_way(s, "pread one by one", WAY_PREAD, IO_READ, NULL, file_bytes, rounds);
+    time_way(s, "ring", WAY_RING, IO_READ, NULL, file_bytes, rounds);
+    time_way(s, "ring, no read-ahead", WAY_RING, IO_READ_PICKED, NULL, file_bytes, rounds);
+    time_way(s, "mmap", WAY_MMAP, IO_READ, NULL, file_bytes, rounds);
+    if (direct->fd < 0) {
+        printf("  no O_DIRECT on this file system, or no ring\n");
+        return;
+    }
+    time_way(s, "pread, O_DIRECT", WAY_PREAD, IO_READ, direct, file_bytes, rounds);
+    time_way(s, "ring, O_DIRECT", WAY_RING, IO_READ, direct, file_bytes, rounds);
 }
 
 static int bench_sections(const char *path, uint32_t rounds)
@@ -421,10 +491,19 @@ static int bench_sections(const char *path, uint32_t rounds)
         return 1;
     }
     memset(s.out, 0, BYTES_EACH); /* the pages are there before the clock runs */
+    struct direct direct = {.fd = -1};
+    bool has_ring = io_uring_queue_init(BATCH, &direct.ring, 0) == 0;
+    direct.fd = has_ring ? open(path, O_RDONLY | O_CLOEXEC | O_DIRECT) : -1;
     for (uint32_t i = 0; i < COUNT_OF(kinds); i++) {
         s.bytes = kinds[i].bytes;
         sections_place(&s, file_bytes, kinds[i].is_random);
-        time_sections(&s, kinds[i].what, file_bytes, rounds);
+        time_sections(&s, kinds[i].what, &direct, file_bytes, rounds);
+    }
+    if (direct.fd >= 0) {
+        (void)close(direct.fd);
+    }
+    if (has_ring) {
+        io_uring_queue_exit(&direct.ring);
     }
     free(s.out);
     return 0;
@@ -437,9 +516,11 @@ int main(int argc, char **argv)
     int at = is_queries ? 4 : 3;
     uint32_t rounds = argc > at ? (uint32_t)strtoul(argv[at], NULL, 10) : 5;
     if ((!is_queries && !is_sections) || rounds == 0 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: reading queries FOLDER DATASET [ROUNDS]\n"
+        fprintf(stderr, "usage: reading queries FOLDER DATASET [ROUNDS [QUESTION]]\n"
                         "       reading sections FILE [ROUNDS]\n");
         return 2;
     }
-    return is_queries ? bench_queries(argv[2], argv[3], rounds) : bench_sections(argv[2], rounds);
+    uint32_t only = argc > at + 1 ? (uint32_t)strtoul(argv[at + 1], NULL, 10) : 0;
+    return is_queries ? bench_queries(argv[2], argv[3], rounds, only)
+                      : bench_sections(argv[2], rounds);
 }
