@@ -11,6 +11,7 @@
  */
 #include "query/journey.h"
 
+#include "query/pred_eval.h"
 #include "query/query.h"
 #include "storage/base/size.h"
 
@@ -62,6 +63,23 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     return ERR_OK;
 }
 
+/* The columns of the breakdown keys, which groups_of_block asks for. */
+static enum err_code journeys_cols(struct journeys *j, struct err *err)
+{
+    const struct bound_query *query = j->scan_spec.query;
+    uint32_t *cols = NULL;
+    if (j->groups == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(j->arena, query->key_count, &cols, err));
+    for (uint32_t k = 0; k < query->key_count; k++) {
+        cols[k] = pred_field_col(&query->keys[k].field);
+    }
+    j->scan_spec.cols = cols;
+    j->scan_spec.col_count = query->key_count;
+    return ERR_OK;
+}
+
 enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *task,
                             const struct journeys_spec *spec, struct arena *arena, struct io *io,
                             struct journeys **ret, struct err *err)
@@ -80,6 +98,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .deleted = run->snapshot->deleted[task->shard],
         .no_index = run->request != NULL && run->request->is_reference_path,
     };
+    ERR_TRY(journeys_cols(j, err));
     ERR_TRY(ARENA_NEW(arena, task->source_count, &j->cursors, err));
     ERR_TRY(ARENA_NEW(arena, task->source_count, &j->heads, err));
     ERR_TRY(ARENA_NEW(arena, task->source_count, &j->run_ends, err));

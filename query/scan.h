@@ -5,6 +5,10 @@
  * that each row meets (mask != 0). Blocks are pruned by time zone maps and by the posting lists of the named events; predicates
  * are evaluated once per dictionary entry where the column has a dictionary; only blocks with candidates are read.
  *
+ * A scan knows which blocks it will read, so it has them fetched in batches, a few MiB ahead and in two steps: the names
+ * of the blocks that pruning by time leaves, then the other columns of those that have a row of a named event. What only
+ * rows that pass their predicates are asked for is fetched ahead while the last block had such rows.
+ *
  * Arrays live in the scan's scratch arena until the next scan_next.
  *
  * Thread: one worker.
@@ -23,7 +27,9 @@ struct scan_spec {
     uint32_t want_count;
     uint32_t subject_begin, subject_end; /* [begin, end); 0, UINT32_MAX = all */
     const roaring_bitmap_t *deleted;     /* subjects left out; NULL = none */
-    bool no_index;                       /* read all rows: the reference path */
+    bool no_index;                       /* read all rows, fetch nothing ahead: the reference path */
+    const uint32_t *cols;                /* that scan_field will be asked for, to be fetched ahead; */
+    uint32_t col_count;                  /* others are read when they are asked for */
 };
 struct scan_block {
     uint32_t block;

@@ -3,10 +3,12 @@
 
 #include "query/pred_eval.h"
 #include "storage/base/size.h"
+#include "storage/read_ahead.h"
 
 #include <stdlib.h>
 
-#define NONE UINT32_MAX
+#define NONE                 UINT32_MAX
+#define SETS_AHEAD_BYTES_MAX (4u << 20) /* stored sets fetched and not yet taken */
 
 /* Hashes of a dictionary's entries, made as they occur. */
 struct hash_memo {
@@ -333,11 +335,42 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
     return ERR_OK;
 }
 
+/* The columns that task_add_block asks for. */
+static enum err_code task_cols(struct trend_work *work, uint32_t only, uint32_t **ret_cols,
+                               uint32_t *ret_count, struct err *err)
+{
+    const struct trend_plan *plan = work->plan;
+    uint32_t *cols = NULL;
+    uint32_t count = 0;
+    size_t max = (size_t)plan->query->key_count + 2 * (size_t)plan->lane_count;
+    ERR_TRY(ARENA_NEW(work->arena, max, &cols, err));
+    for (uint32_t k = 0; k < plan->query->key_count; k++) {
+        cols[count++] = pred_field_col(&plan->query->keys[k].field);
+    }
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        const struct trend_lane *lane = &plan->lanes[l];
+        if (lane->kind == ACC_COUNT || lane->kind == ACC_USERS ||
+            (only == NONE ? lane->is_indexed : l != only)) {
+            continue;
+        }
+        cols[count++] = pred_field_col(&lane->field);
+        if (lane->kind == ACC_FIRST || lane->kind == ACC_LAST) {
+            cols[count++] = COL_EVENT_ID;
+        }
+    }
+    *ret_cols = cols;
+    *ret_count = count;
+    return ERR_OK;
+}
+
 static enum err_code task_scan(struct trend_work *work, const struct source *source,
                                const struct scan_want *wants, uint32_t want_count, uint32_t only,
                                struct err *err)
 {
     const struct run_task *task = work->task;
+    uint32_t *cols = NULL;
+    uint32_t col_count = 0;
+    ERR_TRY(task_cols(work, only, &cols, &col_count, err));
     const struct scan_spec spec = {
         .query = work->plan->query,
         .wants = wants,
@@ -346,6 +379,8 @@ static enum err_code task_scan(struct trend_work *work, const struct source *sou
         .subject_end = task->subject_end,
         .deleted = work->run->snapshot->deleted[task->shard],
         .no_index = work->run->request != NULL && work->run->request->is_reference_path,
+        .cols = cols,
+        .col_count = col_count,
     };
     CLEANUP(scan_closep) struct scan *scan = NULL;
     ERR_TRY(scan_open(source, &spec, work->run, work->arena, work->io, &scan, err));
@@ -395,35 +430,35 @@ static enum err_code task_row_wants(struct trend_work *work, struct scan_want **
 
 /* ---- stored sets ---- */
 
-/* Take the set of one event and span into the lane's atom, where one holds all of it; what crosses
- * a border is appended to `wants`. */
-static enum err_code index_take_set(struct trend_work *work, uint32_t lane_idx,
-                                    const struct source *source, const struct subject_set *set,
-                                    struct read_ctx *read, struct scan_want *wants,
-                                    uint32_t *want_count, struct err *err)
+/* The atom that holds all of a set; NONE where it crosses a border (of the grid, or of what has
+ * expired), or lies outside (*ret_span is then empty). */
+static uint32_t index_set_atom(const struct trend_grid *grid, int64_t expired_before_ms,
+                               const struct source *source, const struct subject_set *set,
+                               struct scan_want *ret_span)
 {
-    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
-    const struct trend_grid *grid = &work->plan->grids[lane->grid];
     /* Within a source, a set has no event outside the source's own time. */
     int64_t begin = MAX_OF(set->begin_ms, source->time_min_ms);
     int64_t end = MIN_OF(set->end_ms, source->time_max_ms + 1);
     int64_t grid_end = grid->edges[grid->atom_count];
-    int64_t expired_before = work->run->snapshot->expired_before_ms;
-    if (begin >= end || end <= grid->edges[0] || begin >= grid_end || end <= expired_before) {
-        return ERR_OK;
+    *ret_span = (struct scan_want){0};
+    if (begin >= end || end <= grid->edges[0] || begin >= grid_end || end <= expired_before_ms) {
+        return NONE;
     }
-    uint32_t atom = NONE;
-    if (begin >= grid->edges[0] && end <= grid_end && begin >= expired_before) {
-        atom = civil_bucket_idx(grid->edges, grid->atom_count, begin);
+    if (begin >= grid->edges[0] && end <= grid_end && begin >= expired_before_ms) {
+        uint32_t atom = civil_bucket_idx(grid->edges, grid->atom_count, begin);
+        if (atom != NONE && end <= grid->edges[atom + 1]) {
+            return atom;
+        }
     }
-    if (atom == NONE || end > grid->edges[atom + 1]) {
-        wants[(*want_count)++] = (struct scan_want){
-            .selector = lane->selector,
-            .begin_ms = MAX_OF(begin, grid->edges[0]),
-            .end_ms = MIN_OF(end, grid_end),
-        };
-        return ERR_OK;
-    }
+    ret_span->begin_ms = MAX_OF(begin, grid->edges[0]);
+    ret_span->end_ms = MIN_OF(end, grid_end);
+    return NONE;
+}
+
+static enum err_code index_add_set(struct trend_work *work, uint32_t lane_idx,
+                                   const struct source *source, const struct subject_set *set,
+                                   uint32_t atom, struct read_ctx *read, struct err *err)
+{
     const roaring_bitmap_t *subjects = NULL;
     union acc_cell *cells = NULL;
     roaring_bitmap_t *bitmap = NULL;
@@ -434,6 +469,43 @@ static enum err_code index_take_set(struct trend_work *work, uint32_t lane_idx,
     roaring_bitmap_or_inplace(bitmap, subjects);
     size_t after = roaring_bitmap_size_in_bytes(bitmap);
     return acc_charge(&work->slot->pool, after > before ? after - before : 0, err);
+}
+
+/* Take an event's sets into the lane's atoms, where one holds all of a set; what crosses a border
+ * is appended to `wants`. The sets that will be taken are fetched together. */
+static enum err_code index_take_sets(struct trend_work *work, uint32_t lane_idx,
+                                     const struct source *source, const struct subject_set *sets,
+                                     uint32_t set_count, struct read_ctx *read,
+                                     struct scan_want *wants, uint32_t *want_count, struct err *err)
+{
+    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
+    const struct trend_grid *grid = &work->plan->grids[lane->grid];
+    int64_t expired_before_ms = work->run->snapshot->expired_before_ms;
+    struct subject_set *whole = NULL;
+    uint32_t *atoms = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(read->arena, set_count, &whole, err));
+    ERR_TRY(ARENA_NEW(read->arena, set_count, &atoms, err));
+    for (uint32_t s = 0; s < set_count; s++) {
+        struct scan_want want = {0};
+        uint32_t atom = index_set_atom(grid, expired_before_ms, source, &sets[s], &want);
+        if (atom != NONE) {
+            whole[count] = sets[s];
+            atoms[count++] = atom;
+        } else if (want.begin_ms < want.end_ms) {
+            want.selector = lane->selector;
+            wants[(*want_count)++] = want;
+        }
+    }
+    uint32_t end = 0; /* of those fetched */
+    for (uint32_t s = 0; s < count; s++) {
+        if (s == end) {
+            read_ahead_clear(read->ahead);
+            end += MAX_OF(source_prefetch_sets(source, read, whole + end, count - end), 1u);
+        }
+        ERR_TRY(index_add_set(work, lane_idx, source, &whole[s], atoms[s], read, err));
+    }
+    return ERR_OK;
 }
 
 static int compare_wants(const void *a, const void *b)
@@ -515,10 +587,8 @@ static enum err_code index_source(struct trend_work *work, uint32_t lane_idx,
             memcpy(more, wants, want_count * sizeof(*more));
         }
         wants = more;
-        for (uint32_t s = 0; s < set_count; s++) {
-            ERR_TRY(
-                index_take_set(work, lane_idx, source, &sets[s], read, wants, &want_count, err));
-        }
+        ERR_TRY(index_take_sets(work, lane_idx, source, sets, set_count, read, wants, &want_count,
+                                err));
     }
     want_count = merge_wants(wants, want_count);
     return want_count == 0 ? ERR_OK : task_scan(work, source, wants, want_count, lane_idx, err);
@@ -553,7 +623,10 @@ static enum err_code index_mask(struct trend_work *work, uint32_t lane_idx, stru
 static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, struct err *err)
 {
     CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
-    struct read_ctx read = {.arena = scratch, .io = work->io};
+    CLEANUP(read_ahead_done)
+    struct read_ahead ahead = {.bytes_max = SETS_AHEAD_BYTES_MAX,
+                               .budget = arena_budget(work->arena)};
+    struct read_ctx read = {.arena = scratch, .io = work->io, .ahead = &ahead};
     enum err_code code = ERR_OK;
     for (uint32_t s = 0; s < work->task->source_count && code == ERR_OK; s++) {
         code = run_check(work->run, err);

@@ -10,10 +10,12 @@
 #include "query/run.h"
 
 #include "query/grow.h"
+#include "storage/read_ahead.h"
 
 #include <stdlib.h>
 
-#define NONE UINT32_MAX
+#define NONE                 UINT32_MAX
+#define ROWS_AHEAD_BYTES_MAX (8u << 20) /* all columns of a block, but for very long strings */
 
 struct row_ref {
     struct cell order; /* null without `order by` */
@@ -174,6 +176,8 @@ static enum err_code events_scan(struct query_run_ctx *run, const struct run_tas
     const struct events_plan *plan = run->verb_plan;
     const struct scan_want want = {
         .selector = 0, .begin_ms = run->query->from_ms, .end_ms = run->query->to_ms};
+    const uint32_t cols[] = {COL_EVENT_ID,
+                             plan->order == NULL ? COL_EVENT_ID : pred_field_col(plan->order)};
     const struct scan_spec spec = {
         .query = run->query,
         .wants = &want,
@@ -182,6 +186,8 @@ static enum err_code events_scan(struct query_run_ctx *run, const struct run_tas
         .subject_end = plan->has_subject ? plan->subject + 1 : task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
         .no_index = run->request != NULL && run->request->is_reference_path,
+        .cols = cols,
+        .col_count = COUNT_OF(cols),
     };
     CLEANUP(scan_closep) struct scan *scan = NULL;
     ERR_TRY(scan_open(source, &spec, run, arena, io, &scan, err));
@@ -343,12 +349,33 @@ static enum err_code value_cell(const struct vec *vec, uint32_t place, const str
     return ERR_OK;
 }
 
+/* Fetch the columns of a block together. */
+static enum err_code fetch_block_cols(struct read_ctx *read, const struct out_cols *cols,
+                                      const struct row_ref *ref, struct err *err)
+{
+    struct read_item *items = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(read->arena, cols->count * COUNT_OF(cols->items->cols), &items, err));
+    for (uint32_t c = 0; c < cols->count; c++) {
+        const struct out_col *col = &cols->items[c];
+        for (uint32_t k = 0; k < col->col_count; k++) {
+            if (col->cols[k] != NONE) {
+                items[count++] = (struct read_item){.col = col->cols[k], .block = ref->block};
+            }
+        }
+    }
+    read_ahead_clear(read->ahead);
+    (void)source_prefetch(ref->source, read, items, count);
+    return ERR_OK;
+}
+
 /* Rows of one block of one source: `refs[i]` says which, `cells` where row i's cells begin. */
 static enum err_code read_block_rows(struct query_run_ctx *run, struct read_ctx *read,
                                      struct out_cols *cols, const struct row_ref *const *refs,
                                      uint32_t count, struct cell *const *cells,
                                      struct arena *result_arena, struct err *err)
 {
+    ERR_TRY(fetch_block_cols(read, cols, refs[0], err));
     for (uint32_t c = 0; c < cols->count; c++) {
         struct out_col *col = &cols->items[c];
         for (uint32_t k = 0; k < col->col_count; k++) {
@@ -395,7 +422,9 @@ static enum err_code read_rows(struct query_run_ctx *run, struct out_cols *cols,
                                struct arena *result_arena, struct err *err)
 {
     CLEANUP(arena_freep) struct arena *scratch = arena_create(&run->budget);
-    struct read_ctx read = {.arena = scratch, .io = run->io};
+    CLEANUP(read_ahead_done)
+    struct read_ahead ahead = {.bytes_max = ROWS_AHEAD_BYTES_MAX, .budget = &run->budget};
+    struct read_ctx read = {.arena = scratch, .io = run->io, .ahead = &ahead};
     struct placed_row *placed = NULL;
     const struct row_ref **refs = NULL;
     struct cell **places = NULL;

@@ -4,12 +4,14 @@
 #include "query/pred_eval.h"
 #include "query/run.h"
 #include "storage/base/size.h"
+#include "storage/read_ahead.h"
 
 #include <inttypes.h>
 
-#define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
-#define COLUMNS_MAX       64u
-#define EXPLAIN_LINES_MAX 16u
+#define VALUE_BYTES           6u /* of an encoded value, roughly: for the estimate only */
+#define COLUMNS_MAX           64u
+#define EXPLAIN_LINES_MAX     16u
+#define NAMES_AHEAD_BYTES_MAX (8u << 20)
 
 struct explain {
     struct query_run_ctx *run;
@@ -140,24 +142,46 @@ static enum err_code explain_codes(struct explain *explain, const struct source 
     return ERR_OK;
 }
 
+static bool explain_in_time(const struct explain *explain, const struct source *source,
+                            uint32_t block)
+{
+    int64_t min_ms = source->time_min_ms;
+    int64_t max_ms = source->time_max_ms;
+    (void)source_zone(source, COL_EVENT_TIME, block, &min_ms, &max_ms);
+    return min_ms < explain->end_ms && max_ms >= explain->begin_ms;
+}
+
+/* The names of the blocks that will be asked about, together. */
+static void explain_fetch(const struct explain *explain, const struct source *source,
+                          struct read_ctx *read)
+{
+    struct read_item items[SEG_BLOCKS_MAX];
+    uint32_t count = 0;
+    for (uint32_t b = 0; b < source->block_count && count < SEG_BLOCKS_MAX; b++) {
+        if (explain_in_time(explain, source, b)) {
+            items[count++] =
+                (struct read_item){.col = COL_EVENT_NAME, .block = b, .is_by_value = true};
+        }
+    }
+    (void)source_prefetch(source, read, items, count);
+}
+
 static enum err_code explain_blocks(struct explain *explain, const struct source *source,
                                     struct read_ctx *read, const uint32_t *codes,
                                     uint32_t code_count, bool is_any, struct err *err)
 {
-    uint16_t *rows = NULL;
-    ERR_TRY(ARENA_NEW(read->arena, BLOCK_ROWS, &rows, err));
+    if (!is_any) {
+        explain_fetch(explain, source, read);
+    }
     for (uint32_t b = 0; b < source->block_count; b++) {
         ERR_TRY(run_check(explain->run, err));
-        int64_t min_ms = source->time_min_ms;
-        int64_t max_ms = source->time_max_ms;
-        (void)source_zone(source, COL_EVENT_TIME, b, &min_ms, &max_ms);
         uint64_t candidates = is_any ? source_block_rows(source, b) : 0;
-        bool is_in_time = min_ms < explain->end_ms && max_ms >= explain->begin_ms;
+        bool is_in_time = explain_in_time(explain, source, b);
         for (uint32_t c = 0; is_in_time && !is_any && c < code_count; c++) {
             struct arena_mark mark = arena_mark(read->arena);
             uint32_t count = 0;
             ERR_TRY(
-                source_value_rows(source, read, COL_EVENT_NAME, codes[c], b, rows, &count, err));
+                source_value_rows(source, read, COL_EVENT_NAME, codes[c], b, NULL, &count, err));
             arena_rewind(read->arena, mark);
             candidates += count;
         }
@@ -174,7 +198,9 @@ static enum err_code explain_blocks(struct explain *explain, const struct source
 static enum err_code explain_source(struct explain *explain, const struct source *source,
                                     struct arena *arena, struct err *err)
 {
-    struct read_ctx read = {.arena = arena, .io = explain->run->io};
+    CLEANUP(read_ahead_done)
+    struct read_ahead ahead = {.bytes_max = NAMES_AHEAD_BYTES_MAX, .budget = arena_budget(arena)};
+    struct read_ctx read = {.arena = arena, .io = explain->run->io, .ahead = &ahead};
     uint32_t *codes = NULL;
     uint32_t code_count = 0;
     bool is_any = false;

@@ -128,6 +128,11 @@ static enum err_code properties_task(struct query_run_ctx *run, const struct run
 {
     struct property_counts *counts = slot;
     const uint32_t *prop_count = run->verb_plan;
+    uint32_t *cols = NULL;
+    ERR_TRY(ARENA_NEW(arena, *prop_count, &cols, err));
+    for (uint32_t p = 0; p < *prop_count; p++) {
+        cols[p] = COL_FIRST_PROP + p;
+    }
     const struct scan_want want = {
         .selector = 0, .begin_ms = run->query->from_ms, .end_ms = run->query->to_ms};
     const struct scan_spec spec = {
@@ -138,6 +143,8 @@ static enum err_code properties_task(struct query_run_ctx *run, const struct run
         .subject_end = task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
         .no_index = run->request != NULL && run->request->is_reference_path,
+        .cols = cols,
+        .col_count = *prop_count,
     };
     ERR_TRY(ARENA_NEW(arena, *prop_count, &counts->values, err));
     for (uint32_t s = 0; s < task->source_count; s++) {

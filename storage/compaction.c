@@ -294,7 +294,7 @@ static enum err_code count_days(struct merge *merge, int64_t first_day, uint32_t
     for (uint32_t i = 0; i < merge->input_count; i++) {
         const struct source *source = merge->sources[i];
         for (uint32_t block = 0; block < source->block_count; block++) {
-            struct read_ctx ctx = {.arena = arena, .io = merge->io};
+            struct read_ctx ctx = {.arena = arena, .io = merge->io, .is_once = true};
             struct arena_mark mark = arena_mark(arena);
             struct vec vec;
             ERR_TRY(source_read(source, &ctx, COL_EVENT_TIME, block, &vec, err));

@@ -823,7 +823,10 @@ static enum err_code op_value_rows(const struct source *source, struct read_ctx 
     uint32_t count = 0;
     for (uint32_t i = 0; i < rows; i++) {
         if (row_at(view->shard, entries[i].row)->name_code == code) {
-            out_rows[count++] = (uint16_t)i;
+            if (out_rows != NULL) {
+                out_rows[count] = (uint16_t)i;
+            }
+            count++;
         }
     }
     *ret_count = count;

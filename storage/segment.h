@@ -14,7 +14,8 @@
 struct segment;
 struct block_cache;
 
-/* Raw blocks of all segments of a process, verified once, evicted by CLOCK within `max_bytes`. */
+/* Raw blocks of all segments of a process, verified once, within `max_bytes`; what is read once does not push out
+ * what is read again and again (S3-FIFO, block_cache.c). */
 enum err_code block_cache_create(size_t max_bytes, struct block_cache **ret,
                                  struct err *err) ERR_MUST_CHECK;
 void block_cache_free(struct block_cache *cache);

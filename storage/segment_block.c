@@ -258,7 +258,7 @@ static enum err_code read_ints(const struct segment *segment, struct read_ctx *c
         if (!col->has_dict) {
             return err_set(err, ERR_CORRUPT, "codes without a dictionary");
         }
-        ERR_TRY(segment_dict_load(segment, ctx->io, col, &vec->dict, err));
+        ERR_TRY(segment_dict_load(segment, ctx, col, &vec->dict, err));
         vec->kind = VEC_CODE;
         return read_u32s(rd, vec->value_count, col->dict_count, ctx->arena, &vec->u32, err);
     case COL_NUMBER:
@@ -344,7 +344,7 @@ static enum err_code read_lists(const struct segment *segment, struct read_ctx *
     }
     vec->kind = VEC_LIST;
     vec->offs = offs;
-    ERR_TRY(segment_dict_load(segment, ctx->io, col, &vec->dict, err));
+    ERR_TRY(segment_dict_load(segment, ctx, col, &vec->dict, err));
     return read_u32s(rd, item_count, col->dict_count, ctx->arena, &vec->u32, err);
 }
 
@@ -421,7 +421,7 @@ enum err_code segment_block_read(const struct segment *segment, struct read_ctx 
         return ERR_OK;
     }
     CLEANUP(section_done) struct section section = {0};
-    enum err_code code = section_read(segment, ctx->io, &said->span, &section, err);
+    enum err_code code = section_read(segment, ctx, &said->span, &section, err);
     if (code == ERR_OK) {
         ctx->blocks_read++;
         ctx->blocks_loaded += section.was_loaded;

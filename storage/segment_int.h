@@ -1,6 +1,7 @@
 /* storage/segment_int.h - an open segment, and the block cache, as segment_*.c see them. */
 #pragma once
 
+#include "storage/read_ahead.h"
 #include "storage/segment.h"
 #include "storage/segment_format.h"
 
@@ -94,13 +95,14 @@ struct section {
     struct cache_block *block; /* holds it */
     bool was_loaded;
 };
-enum err_code section_read(const struct segment *segment, struct io *io,
+/* From what ctx holds, from the cache, or from the file. */
+enum err_code section_read(const struct segment *segment, struct read_ctx *ctx,
                            const struct seg_span *span, struct section *ret,
                            struct err *err) ERR_MUST_CHECK;
 void section_done(struct section *section);
 
 /* ---- lazily loaded parts; each is published once ---- */
-enum err_code segment_dict_load(const struct segment *segment, struct io *io,
+enum err_code segment_dict_load(const struct segment *segment, struct read_ctx *ctx,
                                 const struct seg_col *col, const struct dict **ret,
                                 struct err *err) ERR_MUST_CHECK;
 /* Decode one block (segment_block.c). */
@@ -128,23 +130,38 @@ void postings_done(struct postings *postings);
 /* The rows of a code, ascending; NULL where it has none. */
 const uint16_t *postings_rows(const struct postings *postings, uint32_t code, uint32_t *ret_count);
 
+/* The name of a block's rows by value in the cache: sections start at multiples of 8, so this is
+ * the place of none. */
+static inline uint64_t postings_off(const struct seg_block *said)
+{
+    return said->span.off + 1;
+}
+
+/* ---- read-ahead (segment_ahead.c): source_prefetch and source_prefetch_sets of a segment ---- */
+uint32_t segment_prefetch(const struct source *source, struct read_ctx *ctx,
+                          const struct read_item *items, uint32_t count);
+uint32_t segment_prefetch_sets(const struct source *source, struct read_ctx *ctx,
+                               const struct subject_set *sets, uint32_t count);
+
 /* ---- block cache ---- */
 
 struct cache_block {
     uint64_t uid, off;
-    struct cache_block *next; /* in its bucket; under the stripe's lock */
-    _Atomic uint32_t pins;    /* rises under the lock only */
-    _Atomic bool is_used;     /* since the hand passed */
-    bool is_cached;           /* set once, before it is shared */
-    uint32_t slot;            /* in the stripe's ring; under the lock */
+    struct cache_block *next;  /* in its bucket; under the stripe's lock */
+    struct cache_block *after; /* in its queue; likewise */
+    _Atomic uint32_t pins;     /* rises from 0 under the lock only */
+    uint8_t uses;              /* since it was offered; under the lock */
+    bool is_cached;            /* set once, before it is shared */
     uint32_t len;
     uint8_t data[]; /* len, then BITS_SLACK zero bytes */
 };
 /* A block with one pin, not yet in the cache. */
 enum err_code cache_block_create(uint64_t uid, uint64_t off, uint32_t len, struct cache_block **ret,
                                  struct err *err) ERR_MUST_CHECK;
-/* Pin the block, or NULL where it is not there. `cache` may be NULL: never there. */
-struct cache_block *block_cache_pin(struct block_cache *cache, uint64_t uid, uint64_t off);
+/* Pin the block, or NULL where it is not there. `cache` may be NULL: never there. Not `is_use`: it
+ * is none the dearer to the cache for it (a merge, which reads everything once). */
+struct cache_block *block_cache_pin(struct block_cache *cache, uint64_t uid, uint64_t off,
+                                    bool is_use);
 /* Offer a loaded and checked block to the cache. It stays pinned for the caller whether it is kept
  * or not. */
 void block_cache_offer(struct block_cache *cache, struct cache_block *block);

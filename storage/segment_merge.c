@@ -3,12 +3,64 @@
  *
  * A binary heap holds the sources by their next row's (subject, event_time, event_id). Its only
  * result is, for each row kept, which source and which row of it: every column is then written by
- * itself, each source read forward once per column.
+ * itself, each source read forward once per column. What is read forward is fetched ahead, some
+ * blocks in one batch. A merge reads each block once or twice, and its inputs are soon deleted: it
+ * takes from the block cache what is there, and puts nothing in.
  */
 #include "storage/base/size.h"
 #include "storage/segment_write_int.h"
 
 #include <stdlib.h>
+
+/* Fetched ahead, of all sources together: many at once would each hold a block or two anyway. */
+#define MERGE_AHEAD_BYTES_MAX (32u << 20)
+#define MERGE_AHEAD_BLOCKS    8u
+
+/* ---- reading forward ---- */
+
+/* Of one source, forward and once. */
+struct forward {
+    struct arena *arena;
+    struct read_ctx ctx;
+    struct read_ahead ahead;
+    uint32_t ahead_end; /* the first block that was not fetched ahead */
+};
+
+/* Its ctx points into the struct: it stays where it is. */
+static void forward_init(struct forward *forward, struct io *io, uint32_t source_count)
+{
+    forward->arena = arena_create(NULL);
+    forward->ahead.bytes_max = MERGE_AHEAD_BYTES_MAX / MAX_OF(source_count, 1u);
+    forward->ctx = (struct read_ctx){
+        .arena = forward->arena, .io = io, .ahead = &forward->ahead, .is_once = true};
+}
+
+static void forward_done(struct forward *forward)
+{
+    read_ahead_done(&forward->ahead);
+    arena_free(forward->arena);
+}
+
+/* On to `block`: fetch `cols` of it and of the next ones, unless an earlier call has. */
+static void forward_fetch(struct forward *forward, const struct source *source,
+                          const uint32_t *cols, uint32_t col_count, uint32_t block)
+{
+    struct read_item items[MERGE_AHEAD_BLOCKS * 3];
+    uint32_t count = 0;
+    ASSERT(col_count <= 3);
+    if (block < forward->ahead_end) {
+        return;
+    }
+    uint32_t end = MIN_OF(block + MERGE_AHEAD_BLOCKS, source->block_count);
+    for (uint32_t b = block; b < end; b++) {
+        for (uint32_t c = 0; c < col_count; c++) {
+            items[count++] = (struct read_item){.col = cols[c], .block = b};
+        }
+    }
+    read_ahead_clear(&forward->ahead);
+    uint32_t done = source_prefetch(source, &forward->ctx, items, count);
+    forward->ahead_end = done < count ? MAX_OF(items[done].block, block + 1) : end;
+}
 
 /* ---- the order ---- */
 
@@ -16,8 +68,7 @@ struct cursor {
     const struct source *source;
     uint32_t idx; /* of the source: equal keys keep the order of the sources */
     uint32_t row, block;
-    struct arena *arena;
-    struct read_ctx ctx;
+    struct forward forward;
     struct vec subject, time, event_id;
     /* of `row`: */
     uint32_t subject_now;
@@ -34,7 +85,7 @@ struct planner {
 static void planner_done(struct planner *planner)
 {
     for (uint32_t i = 0; i < planner->cursor_count; i++) {
-        arena_free(planner->cursors[i].arena);
+        forward_done(&planner->cursors[i].forward);
     }
     free(planner->cursors);
     free(planner->heap);
@@ -52,11 +103,14 @@ void merge_done(struct merge *merge)
 static enum err_code cursor_block(struct cursor *cursor, struct err *err)
 {
     const struct source *source = cursor->source;
+    static const uint32_t cols[] = {COL_SUBJECT, COL_EVENT_TIME, COL_EVENT_ID};
+    struct read_ctx *ctx = &cursor->forward.ctx;
     cursor->block = cursor->row / BLOCK_ROWS;
-    arena_rewind(cursor->arena, (struct arena_mark){0});
-    ERR_TRY(source_read(source, &cursor->ctx, COL_SUBJECT, cursor->block, &cursor->subject, err));
-    ERR_TRY(source_read(source, &cursor->ctx, COL_EVENT_TIME, cursor->block, &cursor->time, err));
-    ERR_TRY(source_read(source, &cursor->ctx, COL_EVENT_ID, cursor->block, &cursor->event_id, err));
+    arena_rewind(ctx->arena, (struct arena_mark){0});
+    forward_fetch(&cursor->forward, source, cols, COUNT_OF(cols), cursor->block);
+    ERR_TRY(source_read(source, ctx, COL_SUBJECT, cursor->block, &cursor->subject, err));
+    ERR_TRY(source_read(source, ctx, COL_EVENT_TIME, cursor->block, &cursor->time, err));
+    ERR_TRY(source_read(source, ctx, COL_EVENT_ID, cursor->block, &cursor->event_id, err));
     uint32_t rows = source_block_rows(source, cursor->block);
     if (cursor->subject.value_count != rows || cursor->time.value_count != rows ||
         cursor->event_id.value_count != rows) {
@@ -128,8 +182,7 @@ static enum err_code planner_open(struct planner *planner, struct io *io,
     for (uint32_t i = 0; i < source_count; i++) {
         struct cursor *cursor = &planner->cursors[i];
         *cursor = (struct cursor){.source = sources[i], .idx = i, .block = UINT32_MAX};
-        cursor->arena = arena_create(NULL);
-        cursor->ctx = (struct read_ctx){.arena = cursor->arena, .io = io};
+        forward_init(&cursor->forward, io, source_count);
         planner->cursor_count++;
         bool has_row = false;
         ERR_TRY(cursor_load(cursor, &has_row, err));
@@ -228,8 +281,7 @@ enum err_code merge_plan(struct io *io, const struct source *const *sources, uin
 /* ---- columns in that order ---- */
 
 struct feed_input {
-    struct arena *arena;
-    struct read_ctx ctx;
+    struct forward forward;
     struct vec vec;
     uint32_t block;              /* that `vec` holds; UINT32_MAX: none */
     uint32_t ranks[BLOCK_WORDS]; /* values before each word of vec.present */
@@ -254,9 +306,7 @@ enum err_code feed_create(const struct merge *merge, struct feed **ret, struct e
                        merge->source_count);
     }
     for (uint32_t i = 0; i < merge->source_count; i++) {
-        struct feed_input *input = &feed->inputs[i];
-        input->arena = arena_create(NULL);
-        input->ctx = (struct read_ctx){.arena = input->arena, .io = merge->io};
+        forward_init(&feed->inputs[i].forward, merge->io, merge->source_count);
     }
     *ret = TAKE(feed);
     return ERR_OK;
@@ -268,7 +318,7 @@ void feed_free(struct feed *feed)
         return;
     }
     for (uint32_t i = 0; feed->inputs != NULL && i < feed->merge->source_count; i++) {
-        arena_free(feed->inputs[i].arena);
+        forward_done(&feed->inputs[i].forward);
     }
     free(feed->inputs);
     free(feed);
@@ -279,14 +329,16 @@ void feed_start(struct feed *feed, uint32_t col)
     feed->col = col;
     for (uint32_t i = 0; i < feed->merge->source_count; i++) {
         feed->inputs[i].block = UINT32_MAX;
+        feed->inputs[i].forward.ahead_end = 0; /* of another column */
     }
 }
 
 static enum err_code input_block(struct feed_input *input, const struct source *source,
                                  uint32_t col, uint32_t block, struct err *err)
 {
-    arena_rewind(input->arena, (struct arena_mark){0});
-    ERR_TRY(source_read(source, &input->ctx, col, block, &input->vec, err));
+    arena_rewind(input->forward.arena, (struct arena_mark){0});
+    forward_fetch(&input->forward, source, &col, 1, block);
+    ERR_TRY(source_read(source, &input->forward.ctx, col, block, &input->vec, err));
     input->block = block;
     if (input->vec.present != NULL) {
         uint32_t rank = 0;

@@ -15,12 +15,6 @@
 
 _Static_assert(offsetof(struct cache_block, data) % sizeof(uint32_t) == 0, "postings are aligned");
 
-/* Sections start at multiples of 8, so this is the place of none. */
-static uint64_t postings_off(const struct seg_block *said)
-{
-    return said->span.off + 1;
-}
-
 static void postings_of(struct cache_block *block, struct postings *ret)
 {
     const uint32_t *words = (const uint32_t *)(const void *)block->data;
@@ -122,7 +116,11 @@ enum err_code segment_postings_pin(const struct segment *segment, struct read_ct
         *ret = (struct postings){0};
         return ERR_OK;
     }
-    struct cache_block *made = block_cache_pin(segment->cache, segment->uid, postings_off(said));
+    struct cache_block *made =
+        read_ahead_pin(ctx->ahead, segment->uid, postings_off(said), &(bool){false});
+    if (made == NULL) {
+        made = block_cache_pin(segment->cache, segment->uid, postings_off(said), !ctx->is_once);
+    }
     if (made != NULL) {
         ctx->blocks_read++; /* as the block they stand for */
         ctx->bytes_read += said->span.bytes;
@@ -130,7 +128,9 @@ enum err_code segment_postings_pin(const struct segment *segment, struct read_ct
         struct arena_mark mark = arena_mark(ctx->arena);
         ERR_TRY(postings_make(segment, ctx, col, block, &made, err));
         arena_rewind(ctx->arena, mark);
+        /* Also where blocks are read once: a merge reads every column, and most lie over these. */
         block_cache_offer(segment->cache, made);
+        read_ahead_hold(ctx->ahead, made, false);
     }
     postings_of(made, ret);
     return ERR_OK;

@@ -13,22 +13,38 @@
 
 /* ---- sections ---- */
 
-enum err_code section_read(const struct segment *segment, struct io *io,
+static enum err_code section_load(const struct segment *segment, struct read_ctx *ctx,
+                                  const struct seg_span *span, struct cache_block **ret,
+                                  struct err *err)
+{
+    struct cache_block *block = NULL;
+    ERR_TRY(cache_block_create(segment->uid, span->off, span->bytes, &block, err));
+    enum err_code code = io_read(ctx->io, segment->file, span->off, block->data, span->bytes, err);
+    if (code == ERR_OK && checksum64(block->data, span->bytes) != span->checksum) {
+        code = err_set(err, ERR_CORRUPT, "checksum mismatch");
+    }
+    if (code != ERR_OK) {
+        cache_block_unpin(block);
+        return code;
+    }
+    if (!ctx->is_once) {
+        block_cache_offer(segment->cache, block);
+    }
+    *ret = block;
+    return ERR_OK;
+}
+
+enum err_code section_read(const struct segment *segment, struct read_ctx *ctx,
                            const struct seg_span *span, struct section *ret, struct err *err)
 {
-    struct cache_block *block = block_cache_pin(segment->cache, segment->uid, span->off);
-    bool was_loaded = block == NULL;
+    bool was_loaded = false;
+    struct cache_block *block = read_ahead_pin(ctx->ahead, segment->uid, span->off, &was_loaded);
     if (block == NULL) {
-        ERR_TRY(cache_block_create(segment->uid, span->off, span->bytes, &block, err));
-        enum err_code code = io_read(io, segment->file, span->off, block->data, span->bytes, err);
-        if (code == ERR_OK && checksum64(block->data, span->bytes) != span->checksum) {
-            code = err_set(err, ERR_CORRUPT, "checksum mismatch");
-        }
-        if (code != ERR_OK) {
-            cache_block_unpin(block);
-            return code;
-        }
-        block_cache_offer(segment->cache, block);
+        block = block_cache_pin(segment->cache, segment->uid, span->off, !ctx->is_once);
+    }
+    if (block == NULL) {
+        ERR_TRY(section_load(segment, ctx, span, &block, err));
+        was_loaded = true;
     }
     /* Found by offset: a forged footer may give one offset two lengths or checksums. */
     if (block->len != span->bytes) {
@@ -84,18 +100,18 @@ static enum err_code dict_decode(const struct seg_col *col, struct str bytes, st
     return ERR_OK;
 }
 
-static enum err_code dict_read(const struct segment *segment, struct io *io,
+static enum err_code dict_read(const struct segment *segment, struct read_ctx *ctx,
                                const struct seg_col *col, struct seg_dict **ret, struct err *err)
 {
     CLEANUP(section_done) struct section section = {0};
-    ERR_TRY(section_read(segment, io, &col->dict_span, &section, err));
+    ERR_TRY(section_read(segment, ctx, &col->dict_span, &section, err));
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     ERR_TRY(dict_decode(col, section.bytes, arena, ret, err));
     arena = NULL; /* now the dictionary's */
     return ERR_OK;
 }
 
-enum err_code segment_dict_load(const struct segment *segment, struct io *io,
+enum err_code segment_dict_load(const struct segment *segment, struct read_ctx *ctx,
                                 const struct seg_col *col, const struct dict **ret, struct err *err)
 {
     /* Lazy loading is no change that a reader of the segment can see. */
@@ -104,7 +120,7 @@ enum err_code segment_dict_load(const struct segment *segment, struct io *io,
     struct seg_dict *dict = atomic_load_explicit(&owner->dict, memory_order_acquire);
     if (dict == NULL) {
         struct seg_dict *fresh = NULL;
-        if (dict_read(segment, io, col, &fresh, err) != ERR_OK) {
+        if (dict_read(segment, ctx, col, &fresh, err) != ERR_OK) {
             return err_context(err, "column \"" STR_FMT "\": dictionary", STR_ARG(col->name));
         }
         if (atomic_compare_exchange_strong_explicit(&owner->dict, &dict, fresh,
@@ -160,7 +176,7 @@ static enum err_code op_dict(const struct source *source, struct read_ctx *ctx, 
         *ret = NULL;
         return ERR_OK;
     }
-    if (segment_dict_load(segment, ctx->io, found, ret, err) != ERR_OK) {
+    if (segment_dict_load(segment, ctx, found, ret, err) != ERR_OK) {
         return segment_fail(segment, err);
     }
     return ERR_OK;
@@ -203,7 +219,7 @@ static enum err_code op_value_rows(const struct source *source, struct read_ctx 
         return segment_fail(segment, err);
     }
     const uint16_t *rows = postings_rows(&postings, code, ret_count);
-    if (rows != NULL) {
+    if (rows != NULL && out_rows != NULL) {
         memcpy(out_rows, rows, *ret_count * sizeof(*rows));
     }
     return ERR_OK;
@@ -236,11 +252,11 @@ static enum err_code op_subject_sets(const struct source *source, struct read_ct
     return ERR_OK;
 }
 
-static enum err_code set_read(const struct segment *segment, struct io *io,
+static enum err_code set_read(const struct segment *segment, struct read_ctx *ctx,
                               const struct seg_set *set, roaring_bitmap_t **ret, struct err *err)
 {
     CLEANUP(section_done) struct section section = {0};
-    ERR_TRY(section_read(segment, io, &segment->set_groups[set->group], &section, err));
+    ERR_TRY(section_read(segment, ctx, &segment->set_groups[set->group], &section, err));
     struct str bytes = {section.bytes.ptr + set->off, set->bytes};
     return set_decode(bytes, set->members, segment->source.subject_first,
                       segment->source.subject_last, ret, err);
@@ -257,7 +273,7 @@ static enum err_code op_subject_set(const struct source *source, struct read_ctx
     roaring_bitmap_t *bitmap = atomic_load_explicit(&set->bitmap, memory_order_acquire);
     if (bitmap == NULL) {
         roaring_bitmap_t *fresh = NULL;
-        if (set_read(segment, ctx->io, set, &fresh, err) != ERR_OK) {
+        if (set_read(segment, ctx, set, &fresh, err) != ERR_OK) {
             err_context(err, "subject set %u", set_idx);
             return segment_fail(segment, err);
         }
@@ -328,6 +344,8 @@ static const struct source_ops segment_ops = {
     .subject_sets = op_subject_sets,
     .subject_set = op_subject_set,
     .subject_row = op_subject_row,
+    .prefetch = segment_prefetch,
+    .prefetch_sets = segment_prefetch_sets,
 };
 
 /* ---- open and close ---- */
@@ -367,7 +385,7 @@ enum err_code segment_open(struct io *io, const char *path, const struct schema 
     ERR_TRY(arena_str(segment->arena, str_of(path), &copy, err));
     segment->path = copy.ptr;
     segment->label = path_label(copy.ptr);
-    ERR_TRY(io_open(io, path, IO_READ, &segment->file, err));
+    ERR_TRY(io_open(io, path, IO_READ_PICKED, &segment->file, err));
     if (segment_load(segment, io, schema, err) != ERR_OK) {
         return segment_fail(segment, err);
     }

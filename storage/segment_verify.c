@@ -113,9 +113,10 @@ static enum err_code check_on_disk(const struct segment *segment, struct io *io,
         ERR_TRY(span_push(&list, &segment->set_groups[i], err));
     }
     struct segment uncached = {.file = segment->file};
+    struct read_ctx ctx = {.io = io};
     for (size_t i = 0; i < list.count; i++) {
         CLEANUP(section_done) struct section section = {0};
-        if (section_read(&uncached, io, &list.spans[i], &section, err) != ERR_OK) {
+        if (section_read(&uncached, &ctx, &list.spans[i], &section, err) != ERR_OK) {
             return err_context(err, "section at %" PRIu64, list.spans[i].off);
         }
     }
@@ -190,11 +191,10 @@ static enum err_code check_zone(const struct seg_block *said, const struct vec *
 }
 
 /* What the footer says of a block for inspect must be what the block is. */
-static enum err_code check_kind(const struct verifier *v, const struct seg_block *said,
-                                struct err *err)
+static enum err_code check_kind(struct verifier *v, const struct seg_block *said, struct err *err)
 {
     CLEANUP(section_done) struct section section = {0};
-    ERR_TRY(section_read(v->segment, v->ctx.io, &said->span, &section, err));
+    ERR_TRY(section_read(v->segment, &v->ctx, &said->span, &section, err));
     struct rd rd = rd_init(section.bytes);
     rd_skip(&rd, 8);
     uint32_t presence_bytes = rd_u32(&rd);
@@ -239,7 +239,7 @@ static enum err_code check_col(struct verifier *v, const struct seg_col *col, st
 {
     const struct dict *dict = NULL;
     if (col->has_dict) {
-        ERR_TRY(segment_dict_load(v->segment, v->ctx.io, col, &dict, err));
+        ERR_TRY(segment_dict_load(v->segment, &v->ctx, col, &dict, err));
     }
     for (uint32_t block = 0; block < v->segment->source.block_count; block++) {
         struct arena_mark mark = arena_mark(v->ctx.arena);

@@ -139,3 +139,17 @@ enum err_code source_subject_row(const struct source *source, struct read_ctx *c
 {
     return source->ops->subject_row(source, ctx, subject, ret_row, err);
 }
+
+uint32_t source_prefetch(const struct source *source, struct read_ctx *ctx,
+                         const struct read_item *items, uint32_t count)
+{
+    bool is_noop = source->ops->prefetch == NULL || ctx->ahead == NULL;
+    return is_noop ? count : source->ops->prefetch(source, ctx, items, count);
+}
+
+uint32_t source_prefetch_sets(const struct source *source, struct read_ctx *ctx,
+                              const struct subject_set *sets, uint32_t count)
+{
+    bool is_noop = source->ops->prefetch_sets == NULL || ctx->ahead == NULL;
+    return is_noop ? count : source->ops->prefetch_sets(source, ctx, sets, count);
+}

@@ -86,13 +86,23 @@ void vec_places(const struct vec *vec, const uint16_t *rows, uint32_t count, uin
 struct num vec_num(const struct vec *vec, uint32_t place);      /* VEC_NUM, VEC_F64 */
 struct str vec_str(const struct vec *vec, uint32_t place);      /* VEC_CODE, VEC_BYTES */
 
+struct read_ahead;
+
 /* What a reader brings along: its memory, its ring, its counters. */
 struct read_ctx {
     struct arena *arena;
     struct io *io;
+    struct read_ahead *ahead; /* for source_prefetch (read_ahead.h); NULL: nothing is fetched ahead */
+    bool is_once;             /* what it reads it reads once: not worth room in the cache */
     uint64_t bytes_read;   /* of blocks touched, cached or not */
     uint64_t blocks_read;
     uint64_t blocks_loaded; /* of these, from disk */
+};
+
+/* A column of a block that will be read, or (is_by_value) whose rows by value will be asked for. */
+struct read_item {
+    uint32_t col, block;
+    bool is_by_value;
 };
 
 /* Subjects with at least one event of `event` (a code, or SUBJECT_SET_ANY) in [begin_ms, end_ms). */
@@ -122,6 +132,11 @@ struct source_ops {
                                  uint32_t set_idx, const roaring_bitmap_t **ret, struct err *err);
     enum err_code (*subject_row)(const struct source *source, struct read_ctx *ctx,
                                  uint32_t subject, uint32_t *ret_row, struct err *err);
+    /* NULL where all is in memory. */
+    uint32_t (*prefetch)(const struct source *source, struct read_ctx *ctx,
+                         const struct read_item *items, uint32_t count);
+    uint32_t (*prefetch_sets)(const struct source *source, struct read_ctx *ctx,
+                              const struct subject_set *sets, uint32_t count);
 };
 
 struct source {
@@ -158,7 +173,8 @@ enum err_code source_code(const struct source *source, struct read_ctx *ctx, uin
 bool source_zone(const struct source *source, uint32_t col, uint32_t block, int64_t *ret_min,
                  int64_t *ret_max);
 /* Rows of the block (ascending, numbered within the block) whose value has this code, from the row
- * bitmap. Only where source_has_value_rows; it always holds for COL_EVENT_NAME. out_rows: BLOCK_ROWS long. */
+ * bitmap. Only where source_has_value_rows; it always holds for COL_EVENT_NAME. out_rows: BLOCK_ROWS long,
+ * or NULL where only their number is wanted. */
 bool source_has_value_rows(const struct source *source, uint32_t col);
 enum err_code source_value_rows(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                 uint32_t code, uint32_t block, uint16_t *out_rows,
@@ -174,3 +190,13 @@ enum err_code source_subject_set(const struct source *source, struct read_ctx *c
 /* First row whose subject is >= `subject` (row_count where there is none): where a range of subjects starts. */
 enum err_code source_subject_row(const struct source *source, struct read_ctx *ctx,
                                  uint32_t subject, uint32_t *ret_row, struct err *err) ERR_MUST_CHECK;
+
+/* Fetch ahead: what the items need and is not in memory is read in one batch and held in ctx->ahead until
+ * that is cleared, so that reading them finds it. Returns how many items, from the first, were seen to: fewer than
+ * `count` where ctx->ahead is full. It is a hint and never fails: what could not be fetched is read when it is
+ * asked for, and what is wrong with it is said there. */
+uint32_t source_prefetch(const struct source *source, struct read_ctx *ctx,
+                         const struct read_item *items, uint32_t count);
+/* The same for subject sets of the source. */
+uint32_t source_prefetch_sets(const struct source *source, struct read_ctx *ctx,
+                              const struct subject_set *sets, uint32_t count);

@@ -15,7 +15,8 @@
 
 enum io_kind { IO_AUTO, IO_URING, IO_POSIX };
 enum io_mode {
-    IO_READ,   /* must exist */
+    IO_READ,        /* must exist */
+    IO_READ_PICKED, /* the same; reads pick their places, and the kernel is to read nothing beside them */
     IO_CREATE, /* create or truncate, read and write */
     IO_APPEND, /* create or open, read and write; the caller says where to write */
 };

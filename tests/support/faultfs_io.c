@@ -14,13 +14,14 @@ static enum err_code struck(const struct fault_verdict *verdict, const char *pat
 static enum err_code fault_open(struct io *io, const char *path, enum io_mode mode,
                                 struct io_file **ret, struct err *err)
 {
-    struct fault_verdict verdict = fault_ask(mode == IO_READ ? CALL_OPEN : CALL_MAKE, path);
+    bool is_read = mode == IO_READ || mode == IO_READ_PICKED;
+    struct fault_verdict verdict = fault_ask(is_read ? CALL_OPEN : CALL_MAKE, path);
     if (verdict.is_struck && !verdict.does_it) {
         return struck(&verdict, path, err);
     }
     struct io_file *file = NULL;
     ERR_TRY(io_open(io->inner, path, mode, &file, err));
-    file->ctx = fault_note_open(path, mode != IO_READ, mode == IO_CREATE);
+    file->ctx = fault_note_open(path, !is_read, mode == IO_CREATE);
     if (verdict.is_struck) {
         io_close(file);
         return struck(&verdict, path, err);

@@ -314,7 +314,10 @@ static enum err_code op_value_rows(const struct source *source, struct read_ctx 
     uint32_t count = 0;
     for (uint32_t i = 0; i < source_block_rows(source, block); i++) {
         if (dict_code(&mem->event_names, mem->rows[block * BLOCK_ROWS + i]->name) == code) {
-            out_rows[count++] = (uint16_t)i;
+            if (out_rows != NULL) {
+                out_rows[count] = (uint16_t)i;
+            }
+            count++;
         }
     }
     *ret_count = count;

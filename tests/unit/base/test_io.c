@@ -202,6 +202,8 @@ static void modes_create_truncate_or_keep(void **state)
     struct err err;
     struct io_file *file = NULL;
     assert_fails(io_open(fix->io, fix->path, IO_READ, &file, &err), ERR_NOT_FOUND, fix->path);
+    assert_fails(io_open(fix->io, fix->path, IO_READ_PICKED, &file, &err), ERR_NOT_FOUND,
+                 fix->path);
     assert_null(file);
     io_close(file_of(fix, "file", "abc", 3));
     uint64_t size = 0;
@@ -211,6 +213,12 @@ static void modes_create_truncate_or_keep(void **state)
     assert_true((fcntl(file->fd, F_GETFD) & FD_CLOEXEC) != 0);
     io_close(TAKE(file));
     assert_ok(io_open(fix->io, fix->path, IO_READ, &file, &err));
+    assert_fails(io_write(fix->io, file, 0, "x", 1, &err), ERR_IO, "Bad file descriptor");
+    io_close(TAKE(file));
+    char picked[3];
+    assert_ok(io_open(fix->io, fix->path, IO_READ_PICKED, &file, &err));
+    assert_ok(io_read(fix->io, file, 1, picked, 2, &err));
+    assert_memory_equal(picked, "bc", 2);
     assert_fails(io_write(fix->io, file, 0, "x", 1, &err), ERR_IO, "Bad file descriptor");
     io_close(TAKE(file));
     assert_ok(io_open(fix->io, fix->path, IO_CREATE, &file, &err));

@@ -9,6 +9,8 @@
 
 #include "query/keys.h"
 #include "storage/base/clock.h"
+#include "storage/base/io_int.h"
+#include "storage/segment_int.h"
 #include "tests/support/snap_query.h"
 
 #include <stdio.h>
@@ -212,6 +214,170 @@ static void where_is_asked_of_candidates_only(void **state)
     assert_int_equal(sum.counters.rows_read, 70);
 }
 
+/* ---- what is fetched ---- */
+
+/* Reads that pass, alone or in a batch. */
+struct fetches {
+    uint32_t singles, batches;
+};
+
+static enum err_code fetches_read(struct io *io, struct io_file *file, uint64_t off, void *out,
+                                  size_t len, struct err *err)
+{
+    struct fetches *fetches = io->ctx;
+    fetches->singles++;
+    return io_read(io->inner, file, off, out, len, err);
+}
+
+static enum err_code fetches_batch(struct io *io, const struct io_read_req *reqs, size_t count,
+                                   struct err *err)
+{
+    struct fetches *fetches = io->ctx;
+    fetches->batches++;
+    return io_read_batch(io->inner, reqs, count, err);
+}
+
+static void fetches_free(struct io *io)
+{
+    (void)io; /* the test's */
+}
+
+/* Whether the block came into the cache, which was empty before. */
+static bool is_fetched(const struct source *source, uint32_t col, uint32_t block)
+{
+    const struct segment *segment = (const struct segment *)(const void *)source;
+    const struct seg_span *span = &seg_col_block(segment_find_col(segment, col), block)->span;
+    struct cache_block *found = block_cache_pin(segment->cache, segment->uid, span->off, false);
+    cache_block_unpin(found);
+    return found != NULL;
+}
+
+/* Event i is of user i / 1000 at BASE + i, so that blocks differ in time and in users; the second
+ * block begins at 65,536, and only from 69,000 on events are "late". */
+static struct snap *sorted_snap(void)
+{
+    struct snap_event *events = calloc(EVENTS, sizeof(*events));
+    assert_non_null(events);
+    for (uint32_t i = 0; i < EVENTS; i++) {
+        events[i] = world.events[i];
+        events[i].name = i >= 69000 ? "late" : "often";
+        events[i].user = world.users[i / 1000];
+    }
+    const struct snap_opts opts = {.source_count = 1, .shard_count = 1};
+    struct snap *snap = snap_build(events, EVENTS, &opts);
+    free(events);
+    return snap;
+}
+
+/* Scan to the end, asking each block for property n; the reads that it took. */
+static uint64_t scan_fetches(const struct selector *selector, const struct scan_want *want,
+                             const struct pred *where, struct snap *snap, struct fetches *ret)
+{
+    static const uint32_t cols[] = {COL_FIRST_PROP};
+    static struct io_ops ops;
+    struct bound_query query = query_of(where);
+    query.selectors = selector;
+    query.selector_count = 1;
+    const struct scan_spec spec = {.query = &query,
+                                   .wants = want,
+                                   .want_count = 1,
+                                   .subject_end = UINT32_MAX,
+                                   .cols = cols,
+                                   .col_count = 1};
+    const struct field field = {.kind = FIELD_PROP, .type = COL_NUMBER, .col = COL_FIRST_PROP};
+    struct err err = {0};
+    struct io *inner = NULL;
+    CLEANUP(io_freep) struct io *io = NULL;
+    *ret = (struct fetches){0};
+    ops = io_forward_ops;
+    ops.read = fetches_read;
+    ops.read_batch = fetches_batch;
+    ops.free = fetches_free;
+    assert_int_equal(io_create(IO_AUTO, &inner, &err), ERR_OK);
+    assert_int_equal(io_wrap(inner, &ops, ret, &io, &err), ERR_OK);
+    struct query_run_ctx run = {.query = &query, .snapshot = snap_snapshot(snap)};
+    budget_init(&run.budget, (size_t)64 << 20, "query memory");
+    CLEANUP(arena_freep) struct arena *arena = arena_create(&run.budget);
+    struct scan *scan = NULL;
+    struct scan_block block = {0};
+    bool has_more = true;
+    uint64_t rows = 0;
+    assert_int_equal(scan_open(run.snapshot->sources[0], &spec, &run, arena, io, &scan, &err),
+                     ERR_OK);
+    while (has_more) {
+        struct vec vec = {0};
+        const uint32_t *places = NULL;
+        assert_int_equal(scan_next(scan, &block, &has_more, &err), ERR_OK);
+        if (has_more) {
+            rows += block.count;
+            assert_int_equal(scan_field(scan, &field, &vec, &places, &err), ERR_OK);
+        }
+    }
+    scan_close(scan);
+    assert_int_equal(run.budget.used_bytes, arena_bytes(arena)); /* what was held is given back */
+    return rows;
+}
+
+static void blocks_that_pruning_ruled_out_are_not_fetched(void **state)
+{
+    (void)state;
+    const struct alt late = {.kind = ALT_NAMED, .event = {"late", 4}};
+    const struct selector any = {.alts = &alt_any, .alt_count = 1};
+    const struct selector named = {.alts = &late, .alt_count = 1};
+    const struct scan_want always = {0, INT64_MIN, INT64_MAX};
+    const struct scan_want second = {0, BASE_MS + 66000, INT64_MAX};
+    struct fetches fetches;
+
+    /* By time: nothing of the first block, and no names where any event will do. */
+    struct snap *snap = sorted_snap();
+    const struct source *source = snap_snapshot(snap)->sources[0];
+    assert_int_equal(source->block_count, 2);
+    assert_int_equal(scan_fetches(&any, &second, NULL, snap, &fetches), EVENTS - 66000);
+    assert_false(is_fetched(source, COL_EVENT_TIME, 0));
+    assert_false(is_fetched(source, COL_EVENT_NAME, 0));
+    assert_false(is_fetched(source, COL_FIRST_PROP, 0));
+    assert_true(is_fetched(source, COL_EVENT_TIME, 1));
+    assert_int_equal(fetches.singles, 0);
+    snap_free(snap);
+
+    /* By name: names of both, the rest of the second. Its dictionary of names is read before. */
+    snap = sorted_snap();
+    source = snap_snapshot(snap)->sources[0];
+    assert_int_equal(scan_fetches(&named, &always, NULL, snap, &fetches), EVENTS - 69000);
+    assert_true(is_fetched(source, COL_EVENT_NAME, 0));
+    assert_true(is_fetched(source, COL_EVENT_NAME, 1));
+    assert_false(is_fetched(source, COL_EVENT_TIME, 0));
+    assert_false(is_fetched(source, COL_FIRST_PROP, 0));
+    assert_true(is_fetched(source, COL_FIRST_PROP, 1));
+    assert_int_equal(fetches.singles, 1);
+    assert_int_equal(fetches.batches, 2);
+    snap_free(snap);
+}
+
+/* Where no row passes the predicate, what would be shown of them is not read. */
+static void columns_of_rows_that_do_not_pass_are_not_fetched(void **state)
+{
+    (void)state;
+    const struct selector any = {.alts = &alt_any, .alt_count = 1};
+    const struct scan_want always = {0, INT64_MIN, INT64_MAX};
+    const struct literal id = {.type = COL_STRING, .string = STR("069999")};
+    const struct pred where = {
+        .kind = PRED_EQ,
+        .field = {.kind = FIELD_EVENT_ID, .type = COL_STRING},
+        .values = &id,
+        .value_count = 1,
+    };
+    struct fetches fetches;
+    struct snap *snap = sorted_snap();
+    const struct source *source = snap_snapshot(snap)->sources[0];
+    assert_int_equal(scan_fetches(&any, &always, &where, snap, &fetches), 1);
+    assert_true(is_fetched(source, COL_EVENT_ID, 0));
+    assert_false(is_fetched(source, COL_FIRST_PROP, 0));
+    assert_true(is_fetched(source, COL_FIRST_PROP, 1));
+    assert_int_equal(fetches.singles, 0);
+    snap_free(snap);
+}
+
 static void sources_without_the_event_or_the_time_are_pruned(void **state)
 {
     (void)state;
@@ -368,6 +534,8 @@ int main(void)
         cmocka_unit_test(ranges_of_subjects_are_kept_to),
         cmocka_unit_test(deleted_subjects_are_left_out),
         cmocka_unit_test(where_is_asked_of_candidates_only),
+        cmocka_unit_test(blocks_that_pruning_ruled_out_are_not_fetched),
+        cmocka_unit_test(columns_of_rows_that_do_not_pass_are_not_fetched),
         cmocka_unit_test(sources_without_the_event_or_the_time_are_pruned),
         cmocka_unit_test(cancel_and_deadline_end_a_scan),
         cmocka_unit_test(groups_of_different_tasks_are_matched_by_value),

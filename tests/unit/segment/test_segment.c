@@ -388,7 +388,7 @@ static void pinned_blocks_are_not_evicted(void **state)
         assert_true(block_cache_stats(cache).bytes <= (64u << 10));
     }
     assert_true(block_cache_stats(cache).evictions > 1000);
-    struct cache_block *again = block_cache_pin(cache, 1, 0);
+    struct cache_block *again = block_cache_pin(cache, 1, 0, true);
     assert_ptr_equal(again, held);
     for (uint32_t i = 0; i < 1000; i++) {
         assert_int_equal(held->data[i], 0x5a);

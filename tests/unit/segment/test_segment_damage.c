@@ -6,6 +6,8 @@
  */
 #include "tests/unit/segment/segment_test.h"
 
+#include "storage/read_ahead.h"
+
 #include "storage/base/hash.h"
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
@@ -96,15 +98,30 @@ static enum err_code read_all(struct segment *segment, struct read_ctx *ctx, str
     return ERR_OK;
 }
 
+/* Fetch everything ahead: with the first bytes of a forged footer, anything. */
+static void fetch_all(struct segment *segment, struct read_ctx *ctx)
+{
+    const struct source *source = segment_source(segment);
+    for (uint32_t i = 0; i < segment_info(segment).col_count; i++) {
+        uint32_t col = segment_col_info(segment, i).col;
+        for (uint32_t block = 0; block < source->block_count && col != UINT32_MAX; block++) {
+            struct read_item items[] = {{col, block, false}, {col, block, true}};
+            (void)source_prefetch(source, ctx, items, COUNT_OF(items));
+        }
+    }
+}
+
 static enum err_code open_read_verify(struct image *image, bool with_schema, struct err *err)
 {
     CLEANUP(segment_closep) struct segment *segment = NULL;
     struct budget budget;
     budget_init(&budget, (size_t)256 << 20, "test memory");
     CLEANUP(arena_freep) struct arena *arena = arena_create(&budget);
-    struct read_ctx ctx = {.arena = arena, .io = image->t.io};
+    CLEANUP(read_ahead_done) struct read_ahead ahead = {.bytes_max = 1u << 20, .budget = &budget};
+    struct read_ctx ctx = {.arena = arena, .io = image->t.io, .ahead = &ahead};
     ERR_TRY(segment_open(image->t.io, image->t.path, with_schema ? image->t.schema : NULL, NULL, 1,
                          &segment, err));
+    fetch_all(segment, &ctx);
     ERR_TRY(read_all(segment, &ctx, err));
     return segment_verify(segment, image->t.io, err);
 }
