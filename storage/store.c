@@ -4,6 +4,7 @@
  * (a memtable is full, a segment was added) and once a second for what depends on time. */
 #include "storage/store.h"
 
+#include "storage/care.h"
 #include "storage/dataset_int.h"
 #include "storage/folder_lock.h"
 
@@ -81,6 +82,15 @@ static enum err_code refuse_lost_catalog(const char *dir, const char *catalog_pa
         }
     }
     return ERR_OK;
+}
+
+/* A backup that a server is started in is a data folder from then on. */
+static enum err_code forget_manifest(const char *dir, struct io *io, struct err *err)
+{
+    char path[DATASET_PATH_BYTES + 64];
+    snprintf(path, sizeof(path), "%s/" CARE_MANIFEST, dir);
+    enum err_code code = io_unlink(io, path, err);
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
 /* ---- background ---- */
@@ -376,6 +386,7 @@ enum err_code store_open(const char *dir, const struct store_opts *opts, struct 
     ERR_TRY(refuse_lost_catalog(dir, path, io, err));
     ERR_TRY(catalog_open(path, opts->is_read_only, &store->catalog, err));
     if (!opts->is_read_only) {
+        ERR_TRY(forget_manifest(dir, io, err));
         /* The removal of a journal whose sync failed: what the catalog says now shall stay said
          * before log files go because of it. */
         ERR_TRY(io_sync_dir(io, dir, err));
