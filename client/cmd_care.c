@@ -322,3 +322,70 @@ int command_restore(int argc, char *const *argv)
     }
     return exit;
 }
+/* ---- repair ---- */
+
+static void line_show(void *arg, const char *line)
+{
+    (void)arg;
+    CLEANUP(buf_freep) struct buf out = {0};
+    term_text(str_of(line), false, &out);
+    buf_u8(&out, '\n');
+    command_print(buf_as_str(&out));
+}
+
+static int repair(const char *dir, bool is_dry_run)
+{
+    CLEANUP(io_freep) struct io *io = NULL;
+    CLEANUP(buf_freep) struct buf out = {0};
+    struct repair_sums sums = {0};
+    struct err err;
+    umask(0027);
+    if (io_create(IO_AUTO, &io, &err) != ERR_OK ||
+        care_repair(dir, is_dry_run, io, line_show, NULL, &sums, &err) != ERR_OK) {
+        return command_fail(&err, NULL, EXIT_FAILED);
+    }
+    if (sums.changes == 0) {
+        buf_z(&out, "nothing to repair\n");
+    } else {
+        buf_printf(&out, "%" PRIu64 " %s, %s%" PRIu64 " rows taken from answers", sums.changes,
+                   is_dry_run ? "to be done" : "done", sums.is_rows_lost_known ? "" : "at least ",
+                   sums.rows_lost);
+        if (sums.report[0] != '\0') {
+            buf_printf(&out, "; the report: %s/%s", dir, sums.report);
+        }
+        buf_u8(&out, '\n');
+    }
+    return command_print(buf_as_str(&out));
+}
+
+int command_repair(int argc, char *const *argv)
+{
+    bool is_dry_run = false;
+    const struct arg_option options[] = {
+        {.name = "dry-run",
+         .sentence = "say what would be done; change nothing",
+         .flag = &is_dry_run},
+    };
+    const struct arg_command command = {
+        .name = "trackway repair",
+        .sentence = "make a damaged data folder one that opens, and say what it costs",
+        .usage = "[--dry-run] FOLDER",
+        .options = options,
+        .option_count = COUNT_OF(options),
+        .examples =
+            "No server may run in it. What is damaged is moved to FOLDER/DATASET/quarantine/, a "
+            "lost "
+            "catalog\nis made again from the segments and the log. A backup that is younger than "
+            "the damage is better.\n\n"
+            "  trackway backup build/backup-to-repair\n"
+            "  trackway repair --dry-run build/backup-to-repair\n"
+            "  trackway repair build/backup-to-repair\n",
+    };
+    int exit = EXIT_FINE;
+    struct arg_list *operands = operands_of(&command, argc, argv, 1, "one folder", &exit);
+    if (operands != NULL) {
+        exit = repair(operands->items[0], is_dry_run);
+        free(operands);
+    }
+    return exit;
+}

@@ -25,6 +25,7 @@ int command_inspect(int argc, char *const *argv);
 int command_verify(int argc, char *const *argv);
 int command_backup(int argc, char *const *argv);
 int command_restore(int argc, char *const *argv);
+int command_repair(int argc, char *const *argv);
 
 #define OPTION_SERVER(to)                                                                          \
     {                                                                                              \

@@ -16,6 +16,7 @@ static const struct command COMMANDS[] = {
     {"verify", "read all of a stopped data folder or a backup; check everything", command_verify},
     {"backup", "have a server write a backup of all data sets, while it runs", command_backup},
     {"restore", "make a data folder of a backup", command_restore},
+    {"repair", "make a damaged data folder one that opens, and say what it costs", command_repair},
 };
 
 static void help(struct buf *out)

@@ -224,6 +224,23 @@ enum err_code care_segment_check(const struct care_set *set, const struct catalo
     return ERR_OK;
 }
 
+enum err_code care_run_check(const struct care_set *set, const struct catalog_run *run,
+                             struct err *err)
+{
+    char path[CARE_PATH_BYTES];
+    uint64_t bytes = 0;
+    care_run_path(set->dir, run->number, path);
+    ERR_TRY(care_file_bytes(set->care->io, path, &bytes, err));
+    if (bytes == 0) {
+        return err_set(err, ERR_CORRUPT, "missing or empty");
+    }
+    if (bytes != run->bytes) {
+        return err_set(err, ERR_CORRUPT, "%" PRIu64 " bytes, the catalog says %" PRIu64, bytes,
+                       run->bytes);
+    }
+    return ERR_OK;
+}
+
 /* ---- the log ---- */
 
 struct log_look {

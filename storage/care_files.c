@@ -107,6 +107,18 @@ enum err_code care_link_or_copy(struct io *io, const char *from, const char *to,
     return care_copy(io, file, *ret_bytes, to, NULL, err);
 }
 
+enum err_code care_file_bytes(struct io *io, const char *path, uint64_t *ret, struct err *err)
+{
+    CLEANUP(io_closep) struct io_file *file = NULL;
+    enum err_code code = io_open(io, path, IO_READ, &file, err);
+    if (code == ERR_NOT_FOUND) {
+        *ret = 0;
+        return ERR_OK;
+    }
+    ERR_TRY(code);
+    return io_size(io, file, ret, err);
+}
+
 /* ---- folders ---- */
 
 static void remove_tree(struct io *io, const char *path, uint32_t depth)

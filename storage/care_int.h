@@ -5,7 +5,8 @@
  *    care_dataset.c   one data set of a stopped folder: its lists, its segments, its log
  *    care_rows.c      every event id of a data set, in bounded memory
  *    care_verify.c    care_backup.c  care_restore.c
- *    care_repair.c    damage with a sound catalog; care_rebuild.c: a lost catalog; care_ids.c: a damaged ids.log
+ *    care_repair.c    damage with a sound catalog; care_rebuild.c: a lost catalog
+ *    care_ids.c       a damaged ids.log; care_choose.c: which of overlapping segments to keep
  */
 #pragma once
 
@@ -43,6 +44,9 @@ enum err_code care_copy(struct io *io, struct io_file *from, uint64_t bytes, con
 enum err_code care_link_or_copy(struct io *io, const char *from, const char *to,
                                 bool *ret_is_linked, uint64_t *ret_bytes,
                                 struct err *err) ERR_MUST_CHECK;
+/* *ret: 0 where it is not there. */
+enum err_code care_file_bytes(struct io *io, const char *path, uint64_t *ret,
+                              struct err *err) ERR_MUST_CHECK;
 /* Remove what is in a folder, and it: for folders that we made. What fails stays. */
 void care_remove_tree(struct io *io, const char *path);
 /* `path` may become a new folder: ERR_OK where it is not there or an empty folder. *ret_parent: the folder it
@@ -157,6 +161,10 @@ enum err_code care_segment_open(const struct care_set *set, const char *path,
 enum err_code care_segment_check(const struct care_set *set, const struct catalog_segment *meta,
                                  struct err *err) ERR_MUST_CHECK;
 
+/* A file of event ids against the catalog's row of it. */
+enum err_code care_run_check(const struct care_set *set, const struct catalog_run *run,
+                             struct err *err) ERR_MUST_CHECK;
+
 /* Read the log from the catalog's floor through a callback, every record decoded into ids and schema. */
 typedef enum err_code (*care_record_fn)(void *arg, uint64_t seq, const struct event_batch *batch,
                                         struct err *err);
@@ -172,7 +180,7 @@ struct care_row {
     struct hash128 hash;
     int64_t arrival_ms;
     uint32_t source; /* place in the list of segments, or CARE_LOG_SOURCE */
-    uint32_t row;
+    uint32_t row;    /* of the segment; of the log: among the events behind the catalog's epoch */
 };
 /* Which rows of a data set are equal. Groups of at least two rows with one hash, in order of their arrival, come to
  * `fn`; hashes are over event ids, or (is_copies) over event ids and arrivals: rows that are copies of each other.
@@ -192,6 +200,21 @@ enum err_code care_rows_equal(struct care_set *set, const struct care_rows_opts 
 enum err_code care_row_id(struct care_set *set, const struct care_row *row, char out[128],
                           struct err *err) ERR_MUST_CHECK;
 
+/* ---- care_choose.c ---- */
+
+/* Of segments that hold copies of each other's rows, take out (skips[place] = true) as many as leave every row
+ * once. *ret_rows_lost: rows that none of those kept holds; 0 where there is an exact choice. */
+enum err_code care_choose(struct care_set *set, bool *skips, uint64_t *ret_rows_lost,
+                          struct err *err) ERR_MUST_CHECK;
+
+/* ---- care_ids.c ---- */
+
+/* Write a new ids.log at `path`, durable but for its name: what is whole of the old one, and the ids that the rows of
+ * segments (but those in `skips`) and the log carry. *ret_lost: numbers that are nobody's now. */
+enum err_code care_ids_make(struct care_set *set, const bool *skips, const char *path,
+                            struct ids_mark *ret, uint64_t *ret_lost,
+                            struct err *err) ERR_MUST_CHECK;
+
 /* ---- care_verify.c ---- */
 
 /* The catalog of a stopped folder, read-only. Where a transaction was cut off, SQLite must put pages back first:
@@ -201,5 +224,49 @@ enum err_code care_catalog_open(struct care *care, struct catalog **ret,
                                 char ret_copy[CARE_COPY_BYTES], struct err *err) ERR_MUST_CHECK;
 void care_catalog_close(struct care *care, struct catalog *catalog,
                         const char copy[CARE_COPY_BYTES]);
+/* What a backup's manifest says of its files; nothing where there is none. */
+enum err_code care_look_at_manifest(struct care *care, struct err *err) ERR_MUST_CHECK;
 /* As care_verify, without looking at the lock. */
 enum err_code care_verify_folder(struct care *care, struct err *err) ERR_MUST_CHECK;
+
+/* ---- care_repair.c, care_rebuild.c ---- */
+
+struct repair {
+    struct care care;
+    bool is_dry; /* say, and change nothing */
+    care_line_fn fn;
+    void *arg;
+    struct buf text; /* of the report */
+    struct repair_sums sums;
+    int64_t now_ms;
+};
+/* A line; repair_change: of something that is done, or would be. */
+void repair_say(struct repair *repair, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void repair_change(struct repair *repair, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Whether an error of looking at a file is that file's damage: then ERR_OK. Else (no memory, a newer version,
+ * a file that may not be opened) the error: repair ends. */
+enum err_code repair_is_damage(struct repair *repair, const char *path, const struct err *what,
+                               struct err *err) ERR_MUST_CHECK;
+/* Move DATASET/`name` to DATASET/quarantine/ ("shard-05/000006.seg" becomes "shard-05-000006.seg"). */
+enum err_code repair_quarantine(struct repair *repair, const struct care_set *set, const char *name,
+                                struct err *err) ERR_MUST_CHECK;
+/* Every file of a shard's, the runs' and the log's folders that is not in the lists (of the log: below the floor). */
+enum err_code repair_left_overs(struct repair *repair, const struct care_set *set,
+                                struct err *err) ERR_MUST_CHECK;
+/* Cut the log where it is damaged, until it is whole from set->row.wal_floor on. Needs set->ids, but for a dry run. */
+enum err_code repair_log(struct repair *repair, struct care_set *set,
+                         struct err *err) ERR_MUST_CHECK;
+/* A new ids.log in place of a damaged one: set->row.ids and set->ids are its. */
+enum err_code repair_ids(struct repair *repair, struct care_set *set, const bool *skips,
+                         const char *why, struct err *err) ERR_MUST_CHECK;
+/* Remove a file of the data set that can be made again. */
+enum err_code repair_remove(struct repair *repair, const struct care_set *set, const char *name,
+                            struct err *err) ERR_MUST_CHECK;
+/* A segment that is taken out: its rows are lost to answers. */
+void repair_lost_segment(struct repair *repair, const struct care_set *set, const char *name,
+                         const struct catalog_segment *meta, const char *why);
+/* A new catalog from what the folder holds. `why`: what is wrong with the old one. */
+enum err_code repair_rebuild(struct repair *repair, const char *why,
+                             struct err *err) ERR_MUST_CHECK;

@@ -22,6 +22,7 @@ struct gathering {
     struct care_row *rows;
     size_t count, cap, max;
     struct arena *arena;
+    uint32_t log_row;
 };
 
 static enum err_code add(struct gathering *gathering, struct str id, int64_t arrival_ms,
@@ -86,8 +87,8 @@ static enum err_code gather_record(void *arg, uint64_t seq, const struct event_b
 {
     struct gathering *gathering = arg;
     for (uint32_t i = 0; seq > gathering->set->row.epoch && i < batch->event_count; i++) {
-        ERR_TRY(
-            add(gathering, batch->events[i].event_id, batch->arrival_ms, CARE_LOG_SOURCE, i, err));
+        ERR_TRY(add(gathering, batch->events[i].event_id, batch->arrival_ms, CARE_LOG_SOURCE,
+                    gathering->log_row++, err));
     }
     return ERR_OK;
 }
@@ -136,6 +137,7 @@ static enum err_code gather(struct gathering *gathering, struct err *err)
     size_t count = 0;
     (void)care_set_segments(gathering->set, &count);
     gathering->count = 0;
+    gathering->log_row = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (gathering->opts->skips == NULL || !gathering->opts->skips[i]) {
             ERR_TRY(gather_segment(gathering, i, err));

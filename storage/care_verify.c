@@ -54,19 +54,6 @@ static enum err_code copy_catalog(struct care *care, const char *path, const cha
     return copy_file(care->io, journal, to, err);
 }
 
-/* Bytes of a file; 0 where it is not there. */
-static enum err_code size_of(struct io *io, const char *path, uint64_t *ret, struct err *err)
-{
-    CLEANUP(io_closep) struct io_file *file = NULL;
-    enum err_code code = io_open(io, path, IO_READ, &file, err);
-    if (code == ERR_NOT_FOUND) {
-        *ret = 0;
-        return ERR_OK;
-    }
-    ERR_TRY(code);
-    return io_size(io, file, ret, err);
-}
-
 enum err_code care_catalog_open(struct care *care, struct catalog **ret,
                                 char ret_copy[CARE_COPY_BYTES], struct err *err)
 {
@@ -80,8 +67,8 @@ enum err_code care_catalog_open(struct care *care, struct catalog **ret,
         !care_path(journal, care->dir, "catalog.db-journal")) {
         return care_path_too_long(care->dir, err);
     }
-    ERR_TRY(size_of(care->io, path, &bytes, err));
-    ERR_TRY(size_of(care->io, journal, &journal_bytes, err));
+    ERR_TRY(care_file_bytes(care->io, path, &bytes, err));
+    ERR_TRY(care_file_bytes(care->io, journal, &journal_bytes, err));
     if (bytes == 0) {
         return err_set(err, ERR_NOT_FOUND, "\"%s\": missing or empty", path);
     }
@@ -232,18 +219,10 @@ static enum err_code look_at_runs(struct set_look *look, struct err *err)
     for (size_t i = 0; i < count; i++) {
         char path[CARE_PATH_BYTES];
         struct err what = {0};
-        uint64_t bytes = 0;
         care_run_path(look->set.dir, runs[i].number, path);
         look->care->sums.runs++;
         look->care->sums.bytes += runs[i].bytes;
-        enum err_code code = size_of(look->care->io, path, &bytes, &what);
-        if (code == ERR_OK && bytes == 0) {
-            code = err_set(&what, ERR_CORRUPT, "missing or empty");
-        } else if (code == ERR_OK && bytes != runs[i].bytes) {
-            code = err_set(&what, ERR_CORRUPT, "%" PRIu64 " bytes, the catalog says %" PRIu64,
-                           bytes, runs[i].bytes);
-        }
-        if (code != ERR_OK) {
+        if (care_run_check(&look->set, &runs[i], &what) != ERR_OK) {
             ERR_TRY(care_found(look->care, care_below(look->care, path), &what,
                                "nothing is lost: it can be made again from the segments", err));
         }
@@ -410,7 +389,7 @@ static enum err_code look_for_left_overs(struct set_look *look, struct err *err)
     if (!care_path(path, look->set.dir, "ids.hash.new")) {
         return care_path_too_long(look->set.dir, err);
     }
-    ERR_TRY(size_of(look->care->io, path, &bytes, err));
+    ERR_TRY(care_file_bytes(look->care->io, path, &bytes, err));
     if (bytes > 0) {
         say_of(look, CARE_LEFT_OVER, "ids.hash.new", "a stop was cut off",
                "the next stop replaces it");
@@ -550,7 +529,7 @@ static enum err_code look_at_file(struct care *care, const struct care_file *fil
                           : care_found(care, file->path, &what, "the backup is damaged", err);
 }
 
-static enum err_code look_at_manifest(struct care *care, struct err *err)
+enum err_code care_look_at_manifest(struct care *care, struct err *err)
 {
     CLEANUP(care_manifest_done) struct care_manifest manifest = {0};
     char path[CARE_PATH_BYTES];
@@ -582,7 +561,7 @@ enum err_code care_verify_folder(struct care *care, struct err *err)
     char copy[CARE_COPY_BYTES] = "";
     uint32_t count = 0;
     ERR_TRY(io_list(care->io, care->dir, &names, &count, err)); /* a folder that can be read */
-    ERR_TRY(look_at_manifest(care, err));
+    ERR_TRY(care_look_at_manifest(care, err));
     if (care_catalog_open(care, &catalog, copy, &what) != ERR_OK) {
         return care_found(care, "catalog.db", &what,
                           what.code == ERR_UNSUPPORTED

@@ -49,7 +49,11 @@ static int setup(void **state)
     seeds = rng_init(1);
     struct err err = {0};
     struct bench *b = calloc(1, sizeof(*b));
-    live_dir_make(b->root);
+    snprintf(b->root, sizeof(b->root),
+             "/dev/shm/trackway-care-XXXXXX"); /* nothing here waits for a disk */
+    if (mkdtemp(b->root) == NULL) {
+        live_dir_make(b->root);
+    }
     snprintf(b->data, sizeof(b->data), "%s/data", b->root);
     store_opts_default(&b->opts);
     b->opts.io_kind = IO_POSIX;
