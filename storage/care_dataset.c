@@ -275,9 +275,11 @@ static enum err_code look_at_record(void *arg, uint64_t seq, struct str payload,
     struct arena_mark mark = arena_mark(look->arena);
     struct record_events events;
     ERR_TRY(record_decode(payload, set->ids, set->schema, look->arena, &events, err));
-    ERR_TRY(check_places(set, &events, err));
+    if (!set->is_ids_partial) {
+        ERR_TRY(check_places(set, &events, err));
+    }
     set->log_events += events.batch.event_count;
-    if (look->fn != NULL && look->fn(look->arg, seq, &events.batch, err) != ERR_OK) {
+    if (look->fn != NULL && look->fn(look->arg, seq, &events.batch, events.places, err) != ERR_OK) {
         look->is_stopped = true;
         return err->code;
     }

@@ -121,6 +121,24 @@ enum err_code care_file_bytes(struct io *io, const char *path, uint64_t *ret, st
 
 /* ---- folders ---- */
 
+bool care_is_dataset(struct io *io, const char *dir, const char *name)
+{
+    static const char *const parts[] = {"ids.log", "wal", "shard-00"};
+    bool is_one = false;
+    for (size_t i = 0; dataset_name_is_valid(str_of(name)) && !is_one && i < COUNT_OF(parts); i++) {
+        CLEANUP(io_closep) struct io_file *file = NULL;
+        CLEANUP(buf_freep) struct buf names = {0};
+        char path[CARE_PATH_BYTES];
+        struct err ignored;
+        uint32_t count = 0;
+        if (snprintf(path, sizeof(path), "%s/%s/%s", dir, name, parts[i]) < (int)sizeof(path)) {
+            is_one = i == 0 ? io_open(io, path, IO_READ, &file, &ignored) == ERR_OK
+                            : io_list(io, path, &names, &count, &ignored) == ERR_OK;
+        }
+    }
+    return is_one;
+}
+
 static void remove_tree(struct io *io, const char *path, uint32_t depth)
 {
     CLEANUP(buf_freep) struct buf names = {0};

@@ -1,10 +1,12 @@
 /* storage/care_ids.c - a new ids.log, where a part of the old one is damaged.
  *
  * The frames before the damage stand. Behind it a subject's id is what its events carry: the user id, else
- * the anonymous id, of any row in a segment; and the log names the ids that it was the first to use. A
+ * the anonymous id, of any row in a segment or in the log; and the log names the ids that it was the first to use. A
  * number that neither names belongs to somebody without an event that is left: it must not go to anybody else
  * while a deleted subject may be masked by it, and gets an id that nobody has, "trackway-lost-3-17". */
 #include "storage/care_int.h"
+
+#include "storage/dataset_record.h"
 
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
@@ -24,6 +26,12 @@ struct finding_ids {
     struct id_entry *found[SHARD_COUNT];           /* by number - begin; key.ptr NULL: not yet */
     uint64_t lost;
 };
+
+static struct str lost_key(uint32_t shard, uint32_t subject, char text[64])
+{
+    int len = snprintf(text, 64, "trackway-lost-%" PRIu32 "-%" PRIu32, shard, subject);
+    return (struct str){text, (size_t)len};
+}
 
 /* ---- what numbers there are ---- */
 
@@ -136,6 +144,74 @@ static enum err_code read_log(struct finding_ids *finding, wal_replay_fn fn, voi
     return code == ERR_NOMEM ? code : ERR_OK;
 }
 
+/* A directory by which the log can be decoded: it names everybody below the first number that the log gives,
+ * by any name. */
+static enum err_code make_scratch(struct finding_ids *finding, const struct first_ids *first,
+                                  struct ids **ret, struct err *err)
+{
+    CLEANUP(ids_closep) struct ids *scratch = NULL;
+    char path[CARE_PATH_BYTES];
+    uint64_t ignored = 0;
+    if (!care_path(path, finding->set->dir, "ids.log.none")) {
+        return care_path_too_long(finding->set->dir, err);
+    }
+    ERR_TRY(ids_open(finding->set->care->io, path, finding->set->row.seed, (struct ids_mark){0, 0},
+                     true, &scratch, &ignored, err));
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        for (uint32_t subject = 0;
+             first->first[shard] != UINT32_MAX && subject < first->first[shard]; subject++) {
+            char text[64];
+            ERR_TRY(ids_restore(
+                scratch,
+                &(struct id_entry){lost_key(shard, subject, text), ID_ANONYMOUS, shard, subject},
+                err));
+        }
+    }
+    *ret = TAKE(scratch);
+    return ERR_OK;
+}
+
+static enum err_code want_of_events(void *arg, uint64_t seq, const struct event_batch *batch,
+                                    const struct event_place *places, struct err *err)
+{
+    (void)seq;
+    (void)err;
+    for (uint32_t i = 0; i < batch->event_count; i++) {
+        want(arg, places[i].shard, (uint64_t)places[i].subject + 1);
+    }
+    return ERR_OK;
+}
+
+static enum err_code take_of_events(void *arg, uint64_t seq, const struct event_batch *batch,
+                                    const struct event_place *places, struct err *err)
+{
+    (void)seq;
+    (void)err;
+    for (uint32_t i = 0; i < batch->event_count; i++) {
+        const struct event *event = &batch->events[i];
+        bool has_user = event->user_id.len > 0;
+        take_id(arg, &(struct id_entry){has_user ? event->user_id : event->anonymous_id,
+                                        has_user ? ID_USER : ID_ANONYMOUS, places[i].shard,
+                                        places[i].subject});
+    }
+    return ERR_OK;
+}
+
+/* The log's events, as far as they can be decoded. */
+static enum err_code read_events(struct finding_ids *finding, struct ids *scratch,
+                                 care_record_fn fn, struct err *err)
+{
+    struct care_set *set = finding->set;
+    struct err what = {0};
+    ASSERT(set->ids == NULL);
+    set->ids = scratch;
+    set->is_ids_partial = true;
+    enum err_code code = care_log_read(set, fn, finding, &what, err);
+    set->ids = NULL;
+    set->is_ids_partial = false;
+    return code;
+}
+
 /* ---- whose they are ---- */
 
 /* Where the k-th row's value is in the vector. */
@@ -205,8 +281,7 @@ static enum err_code put_number(struct finding_ids *finding, uint32_t shard, uin
         return err->code;
     }
     /* Nobody's, or (bytes that somebody forged) the id of another. */
-    int len = snprintf(text, sizeof(text), "trackway-lost-%" PRIu32 "-%" PRIu32, shard, subject);
-    struct id_entry entry = {{text, (size_t)len}, ID_ANONYMOUS, shard, subject};
+    struct id_entry entry = {lost_key(shard, subject, text), ID_ANONYMOUS, shard, subject};
     finding->lost++;
     return ids_restore(finding->fresh, &entry, err);
 }
@@ -224,12 +299,15 @@ static enum err_code put_whole_part(struct finding_ids *finding, const struct id
 
 static enum err_code find_all(struct finding_ids *finding, const bool *skips, struct err *err)
 {
+    CLEANUP(ids_closep) struct ids *scratch = NULL;
     struct first_ids first;
     size_t count = 0;
     const struct catalog_segment *segments = care_set_segments(finding->set, &count);
     memset(first.first, 0xff, sizeof(first.first));
     ERR_TRY(want_of_segments(finding, skips, err));
     ERR_TRY(read_log(finding, first_of_record, &first, err));
+    ERR_TRY(make_scratch(finding, &first, &scratch, err));
+    ERR_TRY(read_events(finding, scratch, want_of_events, err));
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         if (first.first[shard] != UINT32_MAX) {
             want(finding, shard, first.first[shard]);
@@ -246,6 +324,7 @@ static enum err_code find_all(struct finding_ids *finding, const bool *skips, st
         }
     }
     ERR_TRY(read_log(finding, take_of_record, finding, err));
+    ERR_TRY(read_events(finding, scratch, take_of_events, err));
     for (size_t i = 0; i < count; i++) {
         if (!skips[i]) {
             ERR_TRY(take_segment(finding, &segments[i], err));

@@ -32,6 +32,9 @@ bool care_path(char out[CARE_PATH_BYTES], const char *dir, const char *name);
 /* ERR_LIMIT's message for a path that does not fit. */
 enum err_code care_path_too_long(const char *dir, struct err *err);
 
+/* Whether dir/name is a folder that can be a data set's and has what only a data set has. */
+bool care_is_dataset(struct io *io, const char *dir, const char *name);
+
 #define CARE_CHECK_BYTES                                                                           \
     ((size_t)1 << 20) /* the checksum of a file is chained over parts of this size */
 /* XXH3-64 of each MiB of the file's first `bytes`, seeded with the one before. */
@@ -126,7 +129,8 @@ struct care_set { /* a data set of a stopped folder */
     struct buf segments; /* struct catalog_segment, by (shard, time_min, number) */
     struct buf runs;     /* struct catalog_run */
     struct schema *schema;
-    struct ids *ids;                   /* NULL: none that can be used */
+    struct ids *ids;     /* NULL: none that can be used */
+    bool is_ids_partial; /* while ids are looked for: events may be of subjects that it lacks */
     uint32_t deleted_end[SHARD_COUNT]; /* deleted subjects are below */
     uint64_t deleted_count;
     struct wal_replay_report log; /* as of the last care_log_read */
@@ -166,8 +170,9 @@ enum err_code care_run_check(const struct care_set *set, const struct catalog_ru
                              struct err *err) ERR_MUST_CHECK;
 
 /* Read the log from the catalog's floor through a callback, every record decoded into ids and schema. */
+struct event_place;
 typedef enum err_code (*care_record_fn)(void *arg, uint64_t seq, const struct event_batch *batch,
-                                        struct err *err);
+                                        const struct event_place *places, struct err *err);
 /* set->log says how far it came. ERR_OK also where the log is damaged: then ret_what has a code. Without a
  * directory (set->ids NULL) only the log's own checksums are looked at, and `fn` is not called. */
 enum err_code care_log_read(struct care_set *set, care_record_fn fn, void *arg,

@@ -390,8 +390,9 @@ static enum err_code note_logged(void *arg, const struct care_row *rows, uint32_
 
 /* Records all of whose events are in segments, up to the first that is not so. */
 static enum err_code note_epoch(void *arg, uint64_t seq, const struct event_batch *batch,
-                                struct err *err)
+                                const struct event_place *places, struct err *err)
 {
+    (void)places;
     struct logged_rows *logged = arg;
     (void)err;
     for (uint32_t i = 0; i < batch->event_count; i++, logged->row++) {
@@ -648,28 +649,6 @@ static enum err_code rebuild_set(struct rebuild *rebuild, const char *name, stru
 
 /* ---- the folder ---- */
 
-/* A folder that can be a data set's, and has what only a data set has. */
-static enum err_code is_dataset(struct rebuild *rebuild, const char *name, bool *ret,
-                                struct err *err)
-{
-    static const char *const parts[] = {"ids.log", "wal", "shard-00"};
-    *ret = false;
-    for (size_t i = 0; dataset_name_is_valid(str_of(name)) && !*ret && i < COUNT_OF(parts); i++) {
-        CLEANUP(io_closep) struct io_file *file = NULL;
-        CLEANUP(buf_freep) struct buf names = {0};
-        char path[CARE_PATH_BYTES];
-        uint32_t count = 0;
-        struct err ignored;
-        if (snprintf(path, sizeof(path), "%s/%s/%s", rebuild->repair->care.dir, name, parts[i]) >=
-            (int)sizeof(path)) {
-            return care_path_too_long(rebuild->repair->care.dir, err);
-        }
-        *ret = i == 0 ? io_open(rebuild->repair->care.io, path, IO_READ, &file, &ignored) == ERR_OK
-                      : io_list(rebuild->repair->care.io, path, &names, &count, &ignored) == ERR_OK;
-    }
-    return ERR_OK;
-}
-
 static enum err_code rebuild_sets(struct rebuild *rebuild, struct err *err)
 {
     CLEANUP(buf_freep) struct buf names = {0};
@@ -677,9 +656,7 @@ static enum err_code rebuild_sets(struct rebuild *rebuild, struct err *err)
     ERR_TRY(io_list(rebuild->repair->care.io, rebuild->repair->care.dir, &names, &count, err));
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
-        bool is_ours = false;
-        ERR_TRY(is_dataset(rebuild, name, &is_ours, err));
-        if (is_ours) {
+        if (care_is_dataset(rebuild->repair->care.io, rebuild->repair->care.dir, name)) {
             ERR_TRY(rebuild_set(rebuild, name, err));
         }
     }

@@ -259,8 +259,9 @@ struct last_record {
 };
 
 static enum err_code note_record(void *arg, uint64_t seq, const struct event_batch *batch,
-                                 struct err *err)
+                                 const struct event_place *places, struct err *err)
 {
+    (void)places;
     struct last_record *last = arg;
     (void)seq;
     (void)err;
@@ -429,6 +430,23 @@ static enum err_code open_ids(struct repair *repair, struct care_set *set, struc
                       err);
 }
 
+/* The old ids.log in quarantine, and where it was. */
+static enum err_code keep_ids(struct repair *repair, const struct care_set *set, const char *path,
+                              struct err *err)
+{
+    char to[CARE_PATH_BYTES];
+    bool has_file = false;
+    bool is_linked = false;
+    uint64_t bytes = 0;
+    ERR_TRY(is_there(repair, path, &has_file, err));
+    if (!has_file) {
+        return ERR_OK;
+    }
+    ERR_TRY(quarantine_path(repair, set, "ids.log", to, err));
+    ERR_TRY(care_link_or_copy(repair->care.io, path, to, &is_linked, &bytes, err));
+    return sync_parent(repair, to, err);
+}
+
 enum err_code repair_ids(struct repair *repair, struct care_set *set, const bool *skips,
                          const char *why, struct err *err)
 {
@@ -447,8 +465,8 @@ enum err_code repair_ids(struct repair *repair, struct care_set *set, const bool
     }
     ERR_TRY(care_ids_make(set, skips, fresh, &mark, &lost, err));
     ERR_TRY(repair_remove(repair, set, "ids.hash", err));
-    ERR_TRY(repair_quarantine(repair, set, "ids.log", err));
-    ERR_TRY(io_rename(io, fresh, path, err));
+    ERR_TRY(keep_ids(repair, set, path, err));
+    ERR_TRY(io_rename(io, fresh, path, err)); /* over the old one: there is one at any moment */
     ERR_TRY(io_sync_dir(io, set->dir, err));
     if (lost > 0) {
         repair_say(repair,
@@ -843,13 +861,7 @@ static enum err_code check_ours(struct io *io, const char *dir, struct err *err)
     ERR_TRY(io_list(io, dir, &names, &count, err));
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
-        CLEANUP(io_closep) struct io_file *file = NULL;
-        struct err ignored;
-        char path[CARE_PATH_BYTES];
-        if (snprintf(path, sizeof(path), "%s/%s/ids.log", dir, name) < (int)sizeof(path)) {
-            is_ours = is_ours || strcmp(name, "catalog.db") == 0 ||
-                      io_open(io, path, IO_READ, &file, &ignored) == ERR_OK;
-        }
+        is_ours = is_ours || strcmp(name, "catalog.db") == 0 || care_is_dataset(io, dir, name);
     }
     return is_ours
                ? ERR_OK

@@ -83,8 +83,9 @@ static enum err_code gather_segment(struct gathering *gathering, uint32_t place,
 
 /* Records up to the catalog's epoch are in segments, and stay in the log until its file goes. */
 static enum err_code gather_record(void *arg, uint64_t seq, const struct event_batch *batch,
-                                   struct err *err)
+                                   const struct event_place *places, struct err *err)
 {
+    (void)places;
     struct gathering *gathering = arg;
     for (uint32_t i = 0; seq > gathering->set->row.epoch && i < batch->event_count; i++) {
         ERR_TRY(add(gathering, batch->events[i].event_id, batch->arrival_ms, CARE_LOG_SOURCE,

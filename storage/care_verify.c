@@ -463,16 +463,11 @@ static enum err_code look_for_strays(struct care *care, const struct buf *rows, 
     ERR_TRY(io_list(care->io, care->dir, &names, &count, err));
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
-        CLEANUP(io_closep) struct io_file *file = NULL;
-        struct err ignored;
-        char path[CARE_PATH_BYTES];
-        bool is_known = !dataset_name_is_valid(str_of(name));
+        bool is_known = false;
         for (size_t k = 0; k < rows->len / sizeof(*known); k++) {
             is_known = is_known || strcmp(known[k].name, name) == 0;
         }
-        if (!is_known &&
-            snprintf(path, sizeof(path), "%s/%s/ids.log", care->dir, name) < (int)sizeof(path) &&
-            io_open(care->io, path, IO_READ, &file, &ignored) == ERR_OK) {
+        if (!is_known && care_is_dataset(care->io, care->dir, name)) {
             care_say(care, CARE_DAMAGE, name, "a data set's folder that the catalog does not name",
                      "its events are in no answer; was the catalog replaced by another?");
         }

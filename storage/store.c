@@ -4,7 +4,7 @@
  * (a memtable is full, a segment was added) and once a second for what depends on time. */
 #include "storage/store.h"
 
-#include "storage/care.h"
+#include "storage/care_int.h"
 #include "storage/dataset_int.h"
 #include "storage/folder_lock.h"
 
@@ -58,7 +58,6 @@ static enum err_code refuse_lost_catalog(const char *dir, const char *catalog_pa
     CLEANUP(buf_freep) struct buf names = {0};
     uint32_t count = 0;
     uint64_t bytes = 0;
-    struct err ignored;
     enum err_code code = io_open(io, catalog_path, IO_READ, &file, err);
     if (code != ERR_NOT_FOUND) {
         ERR_TRY(code);
@@ -70,11 +69,7 @@ static enum err_code refuse_lost_catalog(const char *dir, const char *catalog_pa
     ERR_TRY(io_list(io, dir, &names, &count, err));
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
-        CLEANUP(io_closep) struct io_file *ids = NULL;
-        char path[DATASET_PATH_BYTES + 320];
-        snprintf(path, sizeof(path), "%s/%s/ids.log", dir, name);
-        if (dataset_name_is_valid(str_of(name)) &&
-            io_open(io, path, IO_READ, &ids, &ignored) == ERR_OK) {
+        if (care_is_dataset(io, dir, name)) {
             return err_set(err, ERR_CORRUPT,
                            "\"%s\" is missing or empty, and there is data set \"%s\": restore a "
                            "backup, or \"trackway repair\" makes a new one from the segments",
