@@ -227,6 +227,8 @@ enum err_code care_ids_make(struct care_set *set, const bool *skips, const char 
 #define CARE_COPY_BYTES 256
 enum err_code care_catalog_open(struct care *care, struct catalog **ret,
                                 char ret_copy[CARE_COPY_BYTES], struct err *err) ERR_MUST_CHECK;
+/* What SQLite would not complain of while it only reads: a header that makes the file read-only, or another's. */
+enum err_code care_catalog_head(struct care *care, struct err *err) ERR_MUST_CHECK;
 void care_catalog_close(struct care *care, struct catalog *catalog,
                         const char copy[CARE_COPY_BYTES]);
 /* What a backup's manifest says of its files; nothing where there is none. */

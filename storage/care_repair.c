@@ -701,6 +701,7 @@ static enum err_code first_complaint(void *arg, const char *complaint, struct er
 static enum err_code read_catalog(struct repair *repair, struct catalog *catalog, struct buf *rows,
                                   struct err *err)
 {
+    ERR_TRY(care_catalog_head(&repair->care, err));
     ERR_TRY(catalog_check(catalog, first_complaint, NULL, err));
     ERR_TRY(catalog_datasets(catalog, take_row, rows, err));
     const struct catalog_dataset *row = (const struct catalog_dataset *)(const void *)rows->ptr;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define CATALOG_BYTES_MAX ((size_t)1 << 30)
+#define SQLITE_HEAD_BYTES 100u
 #define TWICE_SHOWN       10u /* event ids; the others are counted */
 
 static const char *const refuses =
@@ -85,6 +86,27 @@ enum err_code care_catalog_open(struct care *care, struct catalog **ret,
         care_catalog_close(care, NULL, ret_copy);
     }
     return code;
+}
+
+enum err_code care_catalog_head(struct care *care, struct err *err)
+{
+    CLEANUP(io_closep) struct io_file *file = NULL;
+    char path[CARE_PATH_BYTES];
+    uint8_t head[SQLITE_HEAD_BYTES];
+    if (!care_path(path, care->dir, "catalog.db")) {
+        return care_path_too_long(care->dir, err);
+    }
+    ERR_TRY(io_open(care->io, path, IO_READ, &file, err));
+    ERR_TRY(io_read(care->io, file, 0, head, sizeof(head), err));
+    if (memcmp(head, "SQLite format 3", 16) != 0) {
+        return err_set(err, ERR_CORRUPT, "header: it is no SQLite database");
+    }
+    if (head[18] != 1 || head[19] != 1) { /* 1: with a rollback journal, as we write it */
+        return err_set(err, ERR_CORRUPT,
+                       "header: versions %u and %u for writing and reading, not 1", head[18],
+                       head[19]);
+    }
+    return ERR_OK;
 }
 
 void care_catalog_close(struct care *care, struct catalog *catalog,
@@ -480,7 +502,8 @@ static enum err_code look_at_catalog(struct care *care, struct catalog *catalog,
     CLEANUP(buf_freep) struct buf list = {0};
     struct rows rows = {.rows = {0}};
     struct err what = {0};
-    if (catalog_check(catalog, complain, care, &what) != ERR_OK) {
+    if (care_catalog_head(care, &what) != ERR_OK ||
+        catalog_check(catalog, complain, care, &what) != ERR_OK) {
         ERR_TRY(care_found(care, "catalog.db", &what,
                            "the catalog cannot be trusted: trackway repair makes a new one", err));
     }
