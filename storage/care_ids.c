@@ -139,8 +139,12 @@ static enum err_code read_log(struct finding_ids *finding, wal_replay_fn fn, voi
     if (!care_path(dir, finding->set->dir, "wal")) {
         return care_path_too_long(finding->set->dir, err);
     }
-    enum err_code code =
-        wal_read(finding->set->care->io, dir, finding->set->row.wal_floor, fn, arg, &report, err);
+    enum err_code code = ERR_IO;
+    for (uint32_t look = 0; look < 2 && code == ERR_IO;
+         look++) { /* a disk that failed once is no damage */
+        code = wal_read(finding->set->care->io, dir, finding->set->row.wal_floor, fn, arg, &report,
+                        err);
+    }
     return code == ERR_NOMEM ? code : ERR_OK;
 }
 
@@ -207,6 +211,9 @@ static enum err_code read_events(struct finding_ids *finding, struct ids *scratc
     set->ids = scratch;
     set->is_ids_partial = true;
     enum err_code code = care_log_read(set, fn, finding, &what, err);
+    if (code == ERR_OK && what.code == ERR_IO) {
+        code = care_log_read(set, fn, finding, &what, err);
+    }
     set->ids = NULL;
     set->is_ids_partial = false;
     return code;

@@ -274,6 +274,9 @@ enum err_code repair_remove(struct repair *repair, const struct care_set *set, c
 /* A segment that is taken out: its rows are lost to answers. */
 void repair_lost_segment(struct repair *repair, const struct care_set *set, const char *name,
                          const struct catalog_segment *meta, const char *why);
+/* A data set's folder that a sound catalog does not name gets a row (`catalog` NULL: a dry run). */
+enum err_code repair_adopt(struct repair *repair, struct catalog *catalog, const char *name,
+                           struct err *err) ERR_MUST_CHECK;
 /* A new catalog from what the folder holds. `why`: what is wrong with the old one. */
 enum err_code repair_rebuild(struct repair *repair, const char *why,
                              struct err *err) ERR_MUST_CHECK;

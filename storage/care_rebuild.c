@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOKS       2u /* before a file counts as damaged */
 #define NEW_CATALOG "_catalog.new"
 
 struct rebuild {
@@ -159,9 +160,12 @@ static enum err_code take_segment(struct set_rebuild *one, const char *name, uin
     if (!care_path(path, one->set.dir, name)) {
         return care_path_too_long(one->set.dir, err);
     }
-    enum err_code code = number == 0 || number_is_taken(&one->set, number)
-                             ? err_set(&what, ERR_CORRUPT, "its number is another's")
-                             : read_segment(one, path, &meta, &what);
+    enum err_code code = err_set(&what, ERR_CORRUPT, "its number is another's");
+    bool is_free = number != 0 && !number_is_taken(&one->set, number);
+    for (uint32_t look = 0; look < LOOKS && is_free && code != ERR_OK; look++) {
+        meta = (struct catalog_segment){.number = number, .shard = shard};
+        code = read_segment(one, path, &meta, &what);
+    }
     if (code == ERR_OK) {
         buf_append(&one->set.segments, &meta, sizeof(meta));
         return buf_check(&one->set.segments, err);
@@ -492,8 +496,12 @@ static enum err_code take_ids(struct set_rebuild *one, struct err *err)
     }
     ERR_TRY(note_subjects(one, err));
     ERR_TRY(ids_measure(repair->care.io, path, &set->row.ids, &bytes, &why, err));
-    if (ids_verify(repair->care.io, path, set->row.seed, set->row.ids, &set->ids, &behind, &hash,
-                   &what) != ERR_OK) {
+    bool is_sound = false;
+    for (uint32_t look = 0; look < LOOKS && !is_sound; look++) {
+        is_sound = ids_verify(repair->care.io, path, set->row.seed, set->row.ids, &set->ids,
+                              &behind, &hash, &what) == ERR_OK;
+    }
+    if (!is_sound) {
         ERR_TRY(repair_is_damage(repair, path, &what, err));
         return repair_ids(repair, set, one->skips, care_behind(what.message, "ids.log"), err);
     }
@@ -713,6 +721,14 @@ static enum err_code make_catalog(struct rebuild *rebuild, struct err *err)
     catalog_close(TAKE(rebuild->fresh));
     ERR_TRY(code);
     return put_in_place(repair, err);
+}
+
+enum err_code repair_adopt(struct repair *repair, struct catalog *catalog, const char *name,
+                           struct err *err)
+{
+    struct rebuild rebuild = {.repair = repair, .fresh = catalog};
+    repair_change(repair, "%s: a data set's folder that the catalog does not name: taken in", name);
+    return rebuild_set(&rebuild, name, err);
 }
 
 enum err_code repair_rebuild(struct repair *repair, const char *why, struct err *err)

@@ -6,7 +6,8 @@
  * already is a missing one. A damaged log is cut where the damage is, for a record can be read only
  * when all before it are known; the damaged file and those behind it are kept in quarantine.
  *
- * When all is done the folder is verified, and what is still wrong is said. */
+ * What looks damaged is read a second time before anything is done about it: a disk that failed once is
+ * no reason to take rows from answers. When all is done the folder is verified, and what is still wrong is said. */
 #include "storage/care_int.h"
 
 #include "storage/folder_lock.h"
@@ -25,6 +26,7 @@
 #define LINE_BYTES     1600
 #define NAME_BYTES     320
 #define SAME_NAMES_MAX 1000u
+#define LOOKS          2u /* before a file counts as damaged */
 #define LOG_CUTS_MAX   100000u
 
 /* ---- saying ---- */
@@ -398,6 +400,10 @@ enum err_code repair_log(struct repair *repair, struct care_set *set, struct err
         struct err what = {0};
         char name[48];
         ERR_TRY(care_log_read(set, note_record, &last, &what, err));
+        if (what.code != ERR_OK || set->log.torn_bytes > 0) {
+            last = (struct last_record){0};
+            ERR_TRY(care_log_read(set, note_record, &last, &what, err));
+        }
         if (what.code == ERR_OK && set->log.torn_bytes == 0) {
             return ERR_OK;
         }
@@ -491,8 +497,12 @@ static enum err_code check_ids(struct repair *repair, struct care_set *set,
     if (!care_path(path, set->dir, "ids.log")) {
         return care_path_too_long(set->dir, err);
     }
-    if (ids_verify(repair->care.io, path, set->row.seed, set->row.ids, &set->ids, &behind, &hash,
-                   &what) != ERR_OK) {
+    bool is_sound = false;
+    for (uint32_t look = 0; look < LOOKS && !is_sound; look++) {
+        is_sound = ids_verify(repair->care.io, path, set->row.seed, set->row.ids, &set->ids,
+                              &behind, &hash, &what) == ERR_OK;
+    }
+    if (!is_sound) {
         ERR_TRY(repair_is_damage(repair, path, &what, err));
         snprintf(ret_why, ERR_MESSAGE_BYTES, "%s", care_behind(what.message, "ids.log"));
         return ERR_OK;
@@ -538,7 +548,8 @@ static enum err_code check_segments(struct repair *repair, struct set_repair *on
         struct err what = {0};
         char path[CARE_PATH_BYTES];
         char name[64];
-        if (care_segment_check(&one->set, &segments[i], &what) == ERR_OK) {
+        if (care_segment_check(&one->set, &segments[i], &what) == ERR_OK ||
+            care_segment_check(&one->set, &segments[i], &what) == ERR_OK) {
             continue;
         }
         care_segment_path(one->set.dir, &segments[i], path);
@@ -715,6 +726,28 @@ static enum err_code read_catalog(struct repair *repair, struct catalog *catalog
     return ERR_OK;
 }
 
+/* Folders of data sets that no row names: the catalog is of another time, or a name in it is damaged. */
+static enum err_code adopt_strays(struct repair *repair, const struct buf *rows,
+                                  struct catalog *catalog, struct err *err)
+{
+    CLEANUP(buf_freep) struct buf names = {0};
+    const struct catalog_dataset *row = (const struct catalog_dataset *)(const void *)rows->ptr;
+    struct care *care = &repair->care;
+    uint32_t count = 0;
+    ERR_TRY(io_list(care->io, care->dir, &names, &count, err));
+    const char *name = (const char *)names.ptr;
+    for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
+        bool is_known = false;
+        for (size_t k = 0; k < rows->len / sizeof(*row); k++) {
+            is_known = is_known || strcmp(row[k].name, name) == 0;
+        }
+        if (!is_known && care_is_dataset(care->io, care->dir, name)) {
+            ERR_TRY(repair_adopt(repair, repair->is_dry ? NULL : catalog, name, err));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code repair_sets(struct repair *repair, const struct buf *rows,
                                  struct catalog *catalog, struct err *err)
 {
@@ -722,7 +755,7 @@ static enum err_code repair_sets(struct repair *repair, const struct buf *rows,
     for (size_t i = 0; i < rows->len / sizeof(*row); i++) {
         ERR_TRY(repair_set(repair, &row[i], catalog, err));
     }
-    return ERR_OK;
+    return adopt_strays(repair, rows, catalog, err);
 }
 
 static enum err_code repair_with(struct repair *repair, struct catalog *looked_at,
@@ -751,8 +784,13 @@ static enum err_code repair_folder(struct repair *repair, struct err *err)
     if (!care_path(path, repair->care.dir, "catalog.db")) {
         return care_path_too_long(repair->care.dir, err);
     }
-    enum err_code code = care_catalog_open(&repair->care, &catalog, copy, &what);
-    code = code == ERR_OK ? read_catalog(repair, catalog, &rows, &what) : code;
+    enum err_code code = ERR_CORRUPT;
+    for (uint32_t look = 0; look < LOOKS && code != ERR_OK; look++) {
+        care_catalog_close(&repair->care, TAKE(catalog), copy);
+        buf_clear(&rows);
+        code = care_catalog_open(&repair->care, &catalog, copy, &what);
+        code = code == ERR_OK ? read_catalog(repair, catalog, &rows, &what) : code;
+    }
     if (code == ERR_OK) {
         if (copy[0] != '\0') {
             repair_change(repair, "catalog.db-journal: a transaction that was cut off: taken back");
