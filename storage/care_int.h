@@ -95,6 +95,9 @@ enum err_code care_manifest_add(struct care_manifest *manifest, const char *path
 /* Written to `path` and synced. */
 enum err_code care_manifest_write(const struct care_manifest *manifest, struct io *io,
                                   const char *path, struct err *err) ERR_MUST_CHECK;
+/* The text of one. As below, but that there is no file to name; the caller frees what was read, also after an error. */
+enum err_code care_manifest_parse(struct care_manifest *manifest, struct str text,
+                                  struct err *err) ERR_MUST_CHECK;
 /* ERR_NOT_FOUND, ERR_CORRUPT, ERR_UNSUPPORTED. Every path in it is one below the folder. */
 enum err_code care_manifest_read(struct io *io, const char *path, struct care_manifest *ret,
                                  struct err *err) ERR_MUST_CHECK;

@@ -233,7 +233,7 @@ static enum err_code check_version(struct str line, struct err *err)
     return version == MANIFEST_VERSION ? ERR_OK : err_set_newer(err, version, MANIFEST_VERSION);
 }
 
-static enum err_code parse(struct care_manifest *manifest, struct str text, struct err *err)
+enum err_code care_manifest_parse(struct care_manifest *manifest, struct str text, struct err *err)
 {
     struct str line = {0};
     struct str all = text;
@@ -271,7 +271,7 @@ enum err_code care_manifest_read(struct io *io, const char *path, struct care_ma
     CLEANUP(buf_freep) struct buf text = {0};
     struct care_manifest manifest = {0};
     ERR_TRY(io_read_file(io, path, MANIFEST_BYTES_MAX, &text, err));
-    if (parse(&manifest, buf_as_str(&text), err) != ERR_OK) {
+    if (care_manifest_parse(&manifest, buf_as_str(&text), err) != ERR_OK) {
         care_manifest_done(&manifest);
         return err_context(err, "manifest \"%s\"", path);
     }

@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,10 +38,13 @@ static struct rng seeds;
 enum err_code __wrap_rng_system(void *out, size_t len, struct err *err);
 enum err_code __wrap_rng_system(void *out, size_t len, struct err *err)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     (void)err;
+    pthread_mutex_lock(&lock);
     for (size_t i = 0; i < len; i++) {
         ((uint8_t *)out)[i] = (uint8_t)rng_next(&seeds);
     }
+    pthread_mutex_unlock(&lock);
     return ERR_OK;
 }
 
@@ -562,6 +566,83 @@ static void a_backup_of_a_running_store_has_all_that_was_acknowledged(void **sta
                  "is no backup");
 }
 
+/* ---- beside everything else ---- */
+
+struct loader {
+    struct bench *b;
+    _Atomic uint32_t acknowledged; /* events below it */
+    _Atomic bool is_stopping;
+};
+
+static void *load(void *arg)
+{
+    struct loader *loader = arg;
+    CLEANUP(io_freep) struct io *io = NULL;
+    struct err err = {0};
+    if (io_create(IO_POSIX, &io, &err) != ERR_OK) {
+        return arg;
+    }
+    for (uint32_t first = 0; !atomic_load(&loader->is_stopping); first += 40) {
+        if (live_ingest(loader->b->dataset, first, 40, io, &err) != ERR_OK) {
+            return arg;
+        }
+        atomic_store(&loader->acknowledged, first + 40);
+    }
+    return NULL;
+}
+
+static void *keep_house(void *arg)
+{
+    struct loader *loader = arg;
+    struct err err = {0};
+    for (uint32_t i = 0; !atomic_load(&loader->is_stopping); i++) {
+        if (dataset_flush(loader->b->dataset, &err) != ERR_OK ||
+            (i % 3 == 2 && dataset_compact(loader->b->dataset, NULL, &err) != ERR_OK)) {
+            return arg;
+        }
+    }
+    return NULL;
+}
+
+/* Goal: whatever goes on, a backup is clean and has all that was acknowledged before it. */
+static void backups_beside_ingest_flushes_and_compactions_are_whole(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    pthread_t threads[2];
+    void *failed[2] = {NULL, NULL};
+    uint32_t before[6];
+    char to[160];
+    open_store(b, b->data);
+    b->dataset->limits.block_rows = 64;
+    struct loader loader = {.b = b};
+    assert_int_equal(pthread_create(&threads[0], NULL, load, &loader), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, keep_house, &loader), 0);
+    for (uint32_t i = 0; i < COUNT_OF(before); i++) {
+        struct backup_report report = {0};
+        usleep(30000);
+        before[i] = atomic_load(&loader.acknowledged);
+        snprintf(to, sizeof(to), "%s/backup%u", b->root, i);
+        assert_ok(store_backup(b->store, to, NULL, b->io, &report, &err));
+        assert_true(report.rows >= before[i]);
+        free(report.datasets);
+    }
+    atomic_store(&loader.is_stopping, true);
+    pthread_join(threads[0], &failed[0]);
+    pthread_join(threads[1], &failed[1]);
+    assert_true(failed[0] == NULL && failed[1] == NULL);
+    store_abandon(TAKE(b->store));
+    for (uint32_t i = 0; i < COUNT_OF(before); i++) {
+        snprintf(to, sizeof(to), "%s/backup%u", b->root, i);
+        expect_clean(b, to);
+        uint32_t rows = (uint32_t)(b->sums.segment_rows + b->sums.log_events);
+        assert_true(rows >= before[i]);
+        open_store(b, to);
+        expect(b, (uint32_t)dataset_stats(b->dataset).rows);
+        store_abandon(TAKE(b->store));
+    }
+}
+
 static void a_backup_goes_only_where_it_may(void **state)
 {
     struct bench *b = *state;
@@ -717,6 +798,7 @@ int main(void)
         TEST(a_newer_catalog_is_named),
         TEST(a_newer_manifest_is_named),
         TEST(a_backup_of_a_running_store_has_all_that_was_acknowledged),
+        TEST(backups_beside_ingest_flushes_and_compactions_are_whole),
         TEST(a_backup_goes_only_where_it_may),
         TEST(a_damaged_backup_is_not_restored_unless_told),
         TEST(a_manifest_is_not_believed),
