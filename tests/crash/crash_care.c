@@ -5,7 +5,8 @@
  * repair that was cut off is finished by the next one, with no event more lost than one that was not.
  * Method: the work over the failing files of faultfs.h with the fault at call n, for every k-th n until
  * it ends untouched; after each, and after a power loss that took all, some or none of what was not synced, the
- * folders are verified and opened. FAULT_ALL=1 takes every call.
+ * folders are verified and opened. FAULT_ALL=1 takes every call, FAULT_SECONDS (3 for
+ * each kind) more of them, TEST_SEED others.
  */
 #include "tests/support/claims.h"
 
@@ -277,6 +278,8 @@ static void try_all(enum work what)
     uint64_t wrong = 0;
     uint64_t points = 0;
     bool takes_all = getenv("FAULT_ALL") != NULL;
+    const char *seconds = getenv("FAULT_SECONDS");
+    uint64_t budget_us = 1000000 * (seconds == NULL ? 3 : strtoull(seconds, NULL, 10));
     snprintf(trial.root, sizeof(trial.root), "/dev/shm/trackway-care-XXXXXX");
     if (mkdtemp(trial.root) == NULL) {
         live_dir_make(trial.root);
@@ -304,12 +307,12 @@ static void try_all(enum work what)
         uint64_t began_us = clock_mono_us();
         uint64_t stride = 1;
         bool has_struck = true;
-        for (uint64_t nth = 1; has_struck && (takes_all || clock_mono_us() - began_us < 3000000);
+        for (uint64_t nth = 1; has_struck && (takes_all || clock_mono_us() - began_us < budget_us);
              nth += stride) {
             has_struck = try_point(&trial, kinds[i], nth, &wrong);
             points += has_struck;
-            /* A second or two for each kind: primes, so that strides do not fall into step. */
-            stride = takes_all ? 1 : nth < 8 ? 1 : 13;
+            /* The first calls, then every 13th; the seed moves which. */
+            stride = takes_all || nth < 8 ? 1 : nth == 8 ? 1 + test_seed() % 13 : 13;
         }
     }
     print_message("%s: %" PRIu64 " points, %" PRIu64 " wrong\n", work_names[what], points, wrong);
