@@ -23,6 +23,10 @@ int command_flush(int argc, char *const *argv);
 int command_compact(int argc, char *const *argv);
 int command_settings(int argc, char *const *argv);
 int command_inspect(int argc, char *const *argv);
+int command_verify(int argc, char *const *argv);
+int command_backup(int argc, char *const *argv);
+int command_restore(int argc, char *const *argv);
+int command_repair(int argc, char *const *argv);
 
 #define OPTION_SERVER(to)                                                                          \
     {                                                                                              \

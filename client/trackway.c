@@ -14,6 +14,10 @@ static const struct command COMMANDS[] = {
     {"compact", "merge small segments, now", command_compact},
     {"settings", "how long a data set keeps events and event ids", command_settings},
     {"inspect", "look inside a segment file or a data folder (no server needed)", command_inspect},
+    {"verify", "read all of a stopped data folder or a backup; check everything", command_verify},
+    {"backup", "have a server write a backup of all data sets, while it runs", command_backup},
+    {"restore", "make a data folder of a backup", command_restore},
+    {"repair", "make a damaged data folder one that opens, and say what it costs", command_repair},
 };
 
 static void help(struct buf *out)

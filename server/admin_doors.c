@@ -1,6 +1,8 @@
-/* server/admin_doors.c - health, metrics, the list of data sets, flush and compact on request. */
+/* server/admin_doors.c - health, metrics, the list of data sets, flush, compact and backup on request. */
 #include "query/query.h"
 #include "server/routes.h"
+#include "storage/base/clock.h"
+#include "storage/care.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -195,6 +197,64 @@ void door_compact(struct job *job, struct io *io)
         buf_u8(&job->response.body, '\n');
         job_answer(job, "application/json");
         job->response.status = is_waiting ? 200 : 202;
+    }
+    job_finish(job);
+}
+
+static void backup_json(const char *path, const struct backup_report *report, uint64_t elapsed_us,
+                        struct buf *out)
+{
+    buf_z(out, "{\"path\":");
+    json_quote(str_of(path), out);
+    buf_z(out, ",\"datasets\":[");
+    for (uint32_t i = 0; i < report->dataset_count; i++) {
+        const struct backup_dataset *set = &report->datasets[i];
+        buf_z(out, i == 0 ? "{\"name\":" : ",{\"name\":");
+        json_quote(str_of(set->name), out);
+        buf_printf(out, ",\"rows\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"segments\":%" PRIu64 "}",
+                   set->rows, set->epoch, set->segments);
+    }
+    buf_printf(out,
+               "],\"rows\":%" PRIu64 ",\"files\":%" PRIu64 ",\"linked_bytes\":%" PRIu64
+               ",\"copied_bytes\":%" PRIu64 ",\"elapsed_ms\":%" PRIu64 "}\n",
+               report->rows, report->files, report->linked_bytes, report->copied_bytes,
+               elapsed_us / 1000);
+}
+
+/* Where to write it: the parameter `to`, without a NUL (url_params_parse refuses one). */
+static enum err_code backup_path(struct job *job, struct str *ret, struct err *err)
+{
+    const struct str *to = url_param(&job->params, "to");
+    if (to == NULL || to->len == 0) {
+        return err_set(err, ERR_INVALID,
+                       "\"to\" is missing: an absolute path on the server's machine");
+    }
+    return arena_str(job->arena, *to, ret, err);
+}
+
+void door_backup(struct job *job, struct io *io)
+{
+    static const char *const params[] = {"to"};
+    struct backup_report report = {0};
+    struct str to = {0};
+    struct err err;
+    uint64_t begin_us = clock_mono_us();
+    if (job_open(job, params, COUNT_OF(params))) {
+        if (backup_path(job, &to, &err) != ERR_OK ||
+            store_backup(job->server->store, to.ptr, &job->is_cancelled, io, &report, &err) !=
+                ERR_OK) {
+            job_fail(job, &err);
+        } else {
+            uint64_t elapsed_us = clock_mono_us() - begin_us;
+            log_line(LOG_INFO, "backup written",
+                     "path=\"%s\" datasets=%u rows=%" PRIu64 " linked_bytes=%" PRIu64
+                     " copied_bytes=%" PRIu64 " elapsed_ms=%" PRIu64,
+                     to.ptr, report.dataset_count, report.rows, report.linked_bytes,
+                     report.copied_bytes, elapsed_us / 1000);
+            backup_json(to.ptr, &report, elapsed_us, &job->response.body);
+            job_answer(job, "application/json");
+            free(report.datasets);
+        }
     }
     job_finish(job);
 }

@@ -2,18 +2,22 @@
 #include "server/status.h"
 
 static const struct {
-    int query, events;
+    int query, events, backup;
 } statuses[] = {
-    [ERR_OK] = {200, 200},        [ERR_INVALID] = {400, 400}, [ERR_NOT_FOUND] = {404, 404},
-    [ERR_LIMIT] = {422, 413},     [ERR_BUSY] = {429, 429},    [ERR_TIMEOUT] = {504, 408},
-    [ERR_CANCELLED] = {499, 499}, [ERR_CORRUPT] = {500, 500}, [ERR_UNSUPPORTED] = {501, 501},
-    [ERR_IO] = {503, 503},        [ERR_NOMEM] = {503, 503},
+    [ERR_OK] = {200, 200, 200},          [ERR_INVALID] = {400, 400, 400},
+    [ERR_NOT_FOUND] = {404, 404, 404},   [ERR_LIMIT] = {422, 413, 507},
+    [ERR_BUSY] = {429, 429, 409},        [ERR_TIMEOUT] = {504, 408, 504},
+    [ERR_CANCELLED] = {499, 499, 499},   [ERR_CORRUPT] = {500, 500, 500},
+    [ERR_UNSUPPORTED] = {501, 501, 501}, [ERR_IO] = {503, 503, 503},
+    [ERR_NOMEM] = {503, 503, 503},
 };
 
 int status_of(enum err_code code, enum door_kind kind)
 {
     ASSERT((size_t)code < COUNT_OF(statuses));
-    return kind == DOOR_EVENTS ? statuses[code].events : statuses[code].query;
+    return kind == DOOR_EVENTS   ? statuses[code].events
+           : kind == DOOR_BACKUP ? statuses[code].backup
+                                 : statuses[code].query;
 }
 
 const char *status_reason(int status)
@@ -41,6 +45,7 @@ const char *status_reason(int status)
         {501, "Not Implemented"},
         {503, "Service Unavailable"},
         {504, "Gateway Timeout"},
+        {507, "Insufficient Storage"},
     };
     for (size_t i = 0; i < COUNT_OF(reasons); i++) {
         if (reasons[i].status == status) {

@@ -5,16 +5,16 @@
  *
  * line, column and excerpt stand there only where the mistake has a place.
  *
- *     code          query   events   the client should
- *     invalid         400      400   fix the request
- *     not_found       404      404   name something that exists
- *     limit           422      413   ask for less; send smaller bodies
- *     busy            429      429   come back after Retry-After seconds
- *     timeout         504      408   ask for less, or allow more time
- *     cancelled       499      499   (it has hung up)
- *     corrupt         500      500   look at the server's log
- *     unsupported     501      501   use a newer server
- *     io, nomem       503      503   come back after Retry-After seconds
+ *     code          query   events   backup   the client should
+ *     invalid         400      400      400   fix the request
+ *     not_found       404      404      404   name something that exists
+ *     limit           422      413      507   ask for less; send smaller bodies; make room on the disk
+ *     busy            429      429      409   come back after Retry-After seconds; name a free place
+ *     timeout         504      408      504   ask for less, or allow more time
+ *     cancelled       499      499      499   (it has hung up)
+ *     corrupt         500      500      500   look at the server's log
+ *     unsupported     501      501      501   use a newer server
+ *     io, nomem       503      503      503   come back after Retry-After seconds
  *
  * Refusals that have no error code of their own are 404, 405, 413 and 415 with code "invalid",
  * "not_found" or "limit". The Connect doors map codes by that protocol's table (rpc.h).
@@ -24,7 +24,7 @@
 #include "storage/base/buf.h"
 #include "storage/base/err.h"
 
-enum door_kind { DOOR_QUERY, DOOR_EVENTS, DOOR_ADMIN, DOOR_RPC };
+enum door_kind { DOOR_QUERY, DOOR_EVENTS, DOOR_ADMIN, DOOR_BACKUP, DOOR_RPC };
 
 int status_of(enum err_code code, enum door_kind kind); /* DOOR_ADMIN: as DOOR_QUERY */
 const char *status_reason(int status);                  /* "Not Found" */

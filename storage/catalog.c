@@ -143,9 +143,8 @@ static enum err_code check_version(struct catalog *catalog, bool is_read_only, s
         return err_set(err, ERR_CORRUPT, "catalog: version %" PRId64, version);
     }
     if (version > CATALOG_VERSION) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "catalog has version %" PRId64 ", this program knows %d", version,
-                       CATALOG_VERSION);
+        (void)err_set_newer(err, (uint64_t)version, CATALOG_VERSION);
+        return err_context(err, "catalog");
     }
     return ERR_OK;
 }
@@ -398,6 +397,64 @@ enum err_code catalog_deleted(struct catalog *catalog, int64_t dataset, catalog_
                 "SELECT shard, subject FROM deleted_subject WHERE dataset = ?"
                 " ORDER BY shard, subject",
                 &dataset, each_subject, &each, err);
+}
+
+/* ---- the file as a whole ---- */
+
+enum err_code catalog_check(struct catalog *catalog, catalog_complaint_fn fn, void *arg,
+                            struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = prepare(catalog, "PRAGMA integrity_check(20)", &stmt, err);
+    bool has_row = true;
+    while (code == ERR_OK && has_row) {
+        code = step(catalog, stmt, &has_row, err);
+        const char *text =
+            code == ERR_OK && has_row ? (const char *)sqlite3_column_text(stmt, 0) : "ok";
+        if (text != NULL && strcmp(text, "ok") != 0) {
+            code = fn(arg, text, err);
+        }
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
+static int copy_all(sqlite3 *from, sqlite3 *to)
+{
+    int rc =
+        sqlite3_exec(to, "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA", NULL, NULL, NULL);
+    sqlite3_backup *backup = rc == SQLITE_OK ? sqlite3_backup_init(to, "main", from, "main") : NULL;
+    if (backup == NULL) {
+        return rc == SQLITE_OK ? sqlite3_errcode(to) : rc;
+    }
+    rc = sqlite3_backup_step(backup, -1);
+    int finish_rc = sqlite3_backup_finish(backup);
+    return rc == SQLITE_DONE ? finish_rc : rc;
+}
+
+enum err_code catalog_copy(struct catalog *catalog, const char *path, struct err *err)
+{
+    sqlite3 *to = NULL;
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = ERR_OK;
+    if (catalog
+            ->is_unsure) { /* what it says now may not be what the disk says after a power loss */
+        *err = catalog->why;
+        code = err_context(err, "the catalog cannot be copied until it is opened again");
+    } else {
+        int rc = sqlite3_open_v2(
+            path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+        rc = rc == SQLITE_OK ? copy_all(catalog->db, to) : rc;
+        if (rc != SQLITE_OK) {
+            struct catalog failed = {.db = to};
+            code = fail(&failed, rc, err);
+            (void)err_context(err, "copying to \"%s\"", path);
+        }
+        sqlite3_close(to);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
 }
 
 /* ---- transactions ---- */

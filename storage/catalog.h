@@ -63,6 +63,14 @@ static inline void catalog_closep(struct catalog **catalog)
     catalog_close(*catalog);
 }
 
+/* SQLite's own check of the file: each complaint goes to `fn`; none where it is sound. Reads all of it. */
+typedef enum err_code (*catalog_complaint_fn)(void *arg, const char *complaint, struct err *err);
+enum err_code catalog_check(struct catalog *catalog, catalog_complaint_fn fn, void *arg,
+                            struct err *err) ERR_MUST_CHECK;
+/* All of it as of one moment, durable, as a new file at `path`. */
+enum err_code catalog_copy(struct catalog *catalog, const char *path,
+                           struct err *err) ERR_MUST_CHECK;
+
 typedef enum err_code (*catalog_dataset_fn)(void *arg, const struct catalog_dataset *dataset,
                                             struct err *err);
 typedef enum err_code (*catalog_segment_fn)(void *arg, const struct catalog_segment *segment,

@@ -666,7 +666,7 @@ static enum err_code open_log(struct opening *opening, struct err *err)
     opening->report->wal_records += report.records;
     opening->report->torn_bytes += report.torn_bytes;
     dataset->logged.ids = ids_count(dataset->ids);
-    dataset->logged.cols = schema_count(dataset->schema);
+    dataset->logged.cols = 0; /* a fresh file: it says all of them */
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         dataset->logged.subjects[i] = ids_subjects(dataset->ids, i);
     }

@@ -202,6 +202,7 @@ struct store {
     struct catalog *catalog;
     struct block_cache *cache;
     _Atomic uint64_t memtable_bytes;
+    _Atomic bool is_backing_up;
 
     pthread_mutex_t list_lock;   /* guards the list; data sets are only added */
     pthread_mutex_t create_lock; /* one creation at a time; held over its I/O, before list_lock */

@@ -466,8 +466,7 @@ enum err_code record_decode(struct str payload, struct ids *ids, struct schema *
     struct decoder decoder = {.rd = rd_init(payload), .schema = schema, .arena = arena};
     uint8_t version = rd_u8(&decoder.rd);
     if (decoder.rd.is_bad || version != RECORD_VERSION) {
-        return err_set(err, ERR_UNSUPPORTED, "record version %u, this program knows %d", version,
-                       RECORD_VERSION);
+        return err_set_newer(err, version, RECORD_VERSION);
     }
     decoder.arrival_ms = rd_zigzag(&decoder.rd);
     ERR_TRY(decode_ids(&decoder.rd, ids, err));

@@ -632,6 +632,7 @@ enum err_code dataset_freeze(struct dataset *dataset, struct io *io, struct err 
     pthread_mutex_lock(&dataset->state_lock);
     dataset->frozen[dataset->frozen_count++] = frozen;
     dataset->active = fresh;
+    dataset->logged.cols = 0; /* each log file says all columns: it can be read without the catalog */
     dataset->active_since_us = 0;
     pthread_mutex_unlock(&dataset->state_lock);
     atomic_store(&dataset->wal_bytes, wal_bytes(dataset->wal));

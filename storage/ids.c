@@ -297,7 +297,11 @@ static enum err_code load(struct ids *ids, struct io *io, struct ids_mark mark, 
     struct ids_seal from;
     bool fits = false;
     ERR_TRY(ids_log_map(&ids->log, io, mark.bytes, err));
-    ERR_TRY(ids_hash_load(ids, io, mark, &from, err));
+    if (ids->is_hash_ignored) {
+        from = (struct ids_seal){.chain = 0};
+    } else {
+        ERR_TRY(ids_hash_load(ids, io, mark, &from, err));
+    }
     for (;;) {
         if (from.mark.count == 0 && mark.count > 0) {
             forget(ids);
@@ -343,11 +347,19 @@ static enum err_code open_file(struct ids *ids, struct io *io, struct ids_mark m
 enum err_code ids_open(struct io *io, const char *path, uint64_t seed, struct ids_mark mark,
                        bool is_read_only, struct ids **ret, uint64_t *ret_cut, struct err *err)
 {
+    return ids_open_as(io, path, seed, mark, is_read_only, false, ret, ret_cut, err);
+}
+
+enum err_code ids_open_as(struct io *io, const char *path, uint64_t seed, struct ids_mark mark,
+                          bool is_read_only, bool is_hash_ignored, struct ids **ret,
+                          uint64_t *ret_cut, struct err *err)
+{
     CLEANUP(ids_closep) struct ids *ids = calloc(1, sizeof(*ids));
     if (ids == NULL) {
         return ids_no_memory(err);
     }
     ids->seed = seed;
+    ids->is_hash_ignored = is_hash_ignored;
     ids->saved_bytes = IDS_NONE;
     ids->path = strdup(path);
     if (ids->path == NULL) {

@@ -90,6 +90,21 @@ void ids_confirm(struct ids *ids, struct ids_mark mark);
  * error the old one is in place. */
 enum err_code ids_save(struct ids *ids, struct io *io, struct err *err) ERR_MUST_CHECK;
 
+/* For whoever looks after a folder; nothing is made or cut. As ids_open read-only, with every entry read from the
+ * log whatever NAME.hash says. *ret_hash says what is to be held of NAME.hash. */
+enum ids_hash_state {
+    IDS_HASH_NONE,    /* there is no such file */
+    IDS_HASH_AGREES,  /* every key of its part of the log is found through it, with its number */
+    IDS_HASH_REFUSED, /* damaged, of another version, or of another log: opening makes it anew */
+};
+enum err_code ids_verify(struct io *io, const char *path, uint64_t seed, struct ids_mark mark,
+                         struct ids **ret, uint64_t *ret_behind, enum ids_hash_state *ret_hash,
+                         struct err *err) ERR_MUST_CHECK;
+/* How much of a log whose mark is lost is whole: frames from the first to the last sound one. *ret_bytes: of
+ * the file. *ret_why: what ended it, ERR_OK at the file's end. */
+enum err_code ids_measure(struct io *io, const char *path, struct ids_mark *ret,
+                          uint64_t *ret_bytes, struct err *ret_why, struct err *err) ERR_MUST_CHECK;
+
 struct ids_stats {
     uint64_t hashed_count;  /* keys that opening had to hash: 0 after a clean stop */
     uint64_t table_bytes;   /* of the hash table, whether in memory or in NAME.hash */

@@ -4,6 +4,7 @@
  *    ids_log.c     ids.log: entries, frames, the memory they lie in
  *    ids_table.c   the hash table: grows by small parts, is read without a lock
  *    ids_hash.c    ids.hash: the table at a clean stop
+ *    ids_verify.c  holding one against the other
  */
 #pragma once
 
@@ -94,6 +95,7 @@ struct ids {
     struct ids_table table;
     struct ids_sample *samples[IDS_SAMPLE_CHUNKS]; /* chunk c has 16 << c */
     uint64_t hashed_count;
+    bool is_hash_ignored;
     uint64_t saved_bytes; /* of the log, that ids.hash stands for; IDS_NONE = no such file */
 };
 
@@ -111,6 +113,10 @@ static inline uint32_t ids_chunk_of(uint64_t idx, uint32_t base_bits, uint64_t *
     return chunk;
 }
 
+/* ids_open, with or without the help of NAME.hash. */
+enum err_code ids_open_as(struct io *io, const char *path, uint64_t seed, struct ids_mark mark,
+                          bool is_read_only, bool is_hash_ignored, struct ids **ret,
+                          uint64_t *ret_cut, struct err *err) ERR_MUST_CHECK;
 enum err_code ids_no_memory(struct err *err);
 /* ids.log's path with its ending replaced; the caller frees it. NULL: no memory. */
 char *ids_path_beside(const struct ids *ids, const char *ending);
@@ -141,6 +147,10 @@ enum err_code ids_log_map(struct ids_log *log, struct io *io, uint64_t bytes,
 enum err_code ids_log_load(struct ids *ids, struct io *io, struct ids_mark mark,
                            const struct ids_seal *from, ids_entry_fn fn, void *arg, bool *ret_fits,
                            struct err *err) ERR_MUST_CHECK;
+/* Frames from the start that are whole and sound, in the first `bytes` of the file; *ret_why: what is wrong
+ * with the next, its code ERR_OK where there is none. */
+enum err_code ids_log_measure(struct ids *ids, struct io *io, uint64_t bytes, struct ids_mark *ret,
+                              struct err *ret_why, struct err *err) ERR_MUST_CHECK;
 void ids_log_done(struct ids_log *log);
 
 /* ids_table.c */

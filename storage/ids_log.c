@@ -6,7 +6,7 @@
  *         0       4   magic        0x5344c954; its low half, above 0x8000, cannot begin an entry
  *         4       4   count        entries in this frame, at least 1
  *         8       4   bytes        of the entries, at most 65,536, a multiple of 4
- *        12       4   zero
+ *        12       4   version      less one: 0; a reader refuses others with ERR_UNSUPPORTED
  *        16       8   checksum     XXH3-64 of bytes 0 .. 16 and the entries, chained (see below)
  *        24           entries
  *
@@ -306,7 +306,8 @@ static enum err_code load_frame(struct loading *loading, uint64_t off, uint64_t 
     const uint8_t *head = loading->window + (off - loading->window_off);
     uint32_t count = load32(head + 4);
     uint32_t bytes = load32(head + 8);
-    if (load32(head) != FRAME_MAGIC || load32(head + 12) != 0) {
+    uint32_t version = load32(head + 12);
+    if (load32(head) != FRAME_MAGIC) {
         return err_set(err, ERR_CORRUPT, "wrong magic");
     }
     if (count == 0 || bytes > IDS_FRAME_BYTES || bytes % ENTRY_ALIGN != 0 ||
@@ -320,6 +321,9 @@ static enum err_code load_frame(struct loading *loading, uint64_t off, uint64_t 
     const uint8_t *entries = head + IDS_FRAME_HEAD_BYTES;
     if (chain != hash64(entries, bytes, hash64(head, 16, loading->at.chain))) {
         return err_set(err, ERR_CORRUPT, "checksum mismatch");
+    }
+    if (version != 0) {
+        return err_set_newer(err, (uint64_t)version + 1, 1);
     }
     if (off >= loading->from->mark.bytes) {
         ERR_TRY(load_entries(loading, entries, bytes, count, off + IDS_FRAME_HEAD_BYTES, err));
@@ -395,6 +399,30 @@ enum err_code ids_log_load(struct ids *ids, struct io *io, struct ids_mark mark,
     ids->log.sealed = loading.at;
     ids->log.durable = loading.at;
     ids->log.flushed = loading.at;
+    return ERR_OK;
+}
+
+enum err_code ids_log_measure(struct ids *ids, struct io *io, uint64_t bytes, struct ids_mark *ret,
+                              struct err *ret_why, struct err *err)
+{
+    CLEANUP(buf_freep) struct buf window = {0};
+    struct ids_seal never = {.mark.bytes = UINT64_MAX}; /* entries are not looked at */
+    struct loading loading = {.ids = ids, .from = &never};
+    loading.window = buf_reserve(&window, WINDOW_BYTES);
+    ERR_TRY(buf_check(&window, err));
+    *ret_why = (struct err){.code = ERR_OK};
+    while (loading.at.mark.bytes < bytes) {
+        enum err_code code = load_next(&loading, io, bytes, err);
+        if (code != ERR_OK && code != ERR_CORRUPT) {
+            return err_context(err, "id directory \"%s\"", ids->path);
+        }
+        if (code != ERR_OK) {
+            *ret_why = *err;
+            (void)err_context(ret_why, "at byte %" PRIu64, loading.at.mark.bytes);
+            break;
+        }
+    }
+    *ret = loading.at.mark;
     return ERR_OK;
 }
 

@@ -52,8 +52,7 @@ static enum err_code read_header(struct segment *segment, struct io *io, uint32_
         return bad(err, "header: checksum mismatch");
     }
     if (version != SEGMENT_VERSION) {
-        return err_set(err, ERR_UNSUPPORTED, "version %u, this program reads %u", version,
-                       SEGMENT_VERSION);
+        return err_set_newer(err, version, SEGMENT_VERSION);
     }
     if (zero != 0) {
         return bad(err, "header: reserved bytes are not zero");

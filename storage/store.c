@@ -4,19 +4,18 @@
  * (a memtable is full, a segment was added) and once a second for what depends on time. */
 #include "storage/store.h"
 
+#include "storage/care_int.h"
 #include "storage/dataset_int.h"
 #include "storage/expiry.h"
 #include "storage/tiers.h"
+#include "storage/folder_lock.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -54,31 +53,45 @@ bool dataset_name_is_valid(struct str name)
     return true;
 }
 
-/* ---- the lock ---- */
+/* ---- a folder that is not what it seems ---- */
 
-static enum err_code take_lock(struct store *store, struct err *err)
+/* A data folder whose catalog is lost looks like a new one, and opening a data set in it would take its
+ * segments for orphans. */
+static enum err_code refuse_lost_catalog(const char *dir, const char *catalog_path, struct io *io,
+                                         struct err *err)
 {
-    char path[DATASET_PATH_BYTES + 64];
-    snprintf(path, sizeof(path), "%s/LOCK", store->dir);
-    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (store->lock_fd < 0) {
-        return err_set_errno(err, errno, "data folder \"%s\" cannot be written", store->dir);
+    CLEANUP(io_closep) struct io_file *file = NULL;
+    CLEANUP(buf_freep) struct buf names = {0};
+    uint32_t count = 0;
+    uint64_t bytes = 0;
+    enum err_code code = io_open(io, catalog_path, IO_READ, &file, err);
+    if (code != ERR_NOT_FOUND) {
+        ERR_TRY(code);
+        ERR_TRY(io_size(io, file, &bytes, err));
     }
-    char text[32] = {0};
-    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK) {
-            return err_set_errno(err, errno, "data folder \"%s\" cannot be locked", store->dir);
+    if (bytes > 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(io_list(io, dir, &names, &count, err));
+    const char *name = (const char *)names.ptr;
+    for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
+        if (care_is_dataset(io, dir, name)) {
+            return err_set(err, ERR_CORRUPT,
+                           "\"%s\" is missing or empty, and there is data set \"%s\": restore a "
+                           "backup, or \"trackway repair\" makes a new one from the segments",
+                           catalog_path, name);
         }
-        ssize_t len = pread(store->lock_fd, text, sizeof(text) - 1, 0);
-        long pid = len > 0 ? strtol(text, NULL, 10) : 0;
-        return err_set(err, ERR_BUSY, "data folder \"%s\" is in use by process %ld", store->dir,
-                       pid);
-    }
-    int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-    if (ftruncate(store->lock_fd, 0) != 0 || pwrite(store->lock_fd, text, (size_t)len, 0) != len) {
-        return err_set_errno(err, errno, "data folder \"%s\" cannot be written", store->dir);
     }
     return ERR_OK;
+}
+
+/* A backup that a server is started in is a data folder from then on. */
+static enum err_code forget_manifest(const char *dir, struct io *io, struct err *err)
+{
+    char path[DATASET_PATH_BYTES + 64];
+    snprintf(path, sizeof(path), "%s/" CARE_MANIFEST, dir);
+    enum err_code code = io_unlink(io, path, err);
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
 /* ---- background ---- */
@@ -388,15 +401,17 @@ enum err_code store_open(const char *dir, const struct store_opts *opts, struct 
     ERR_TRY(io_create(opts->io_kind, &io, err));
     if (!opts->is_read_only) {
         ERR_TRY(io_mkdir(io, dir, err));
-        ERR_TRY(take_lock(store, err));
+        ERR_TRY(folder_lock(dir, FOLDER_ALONE, &store->lock_fd, err));
         if (store->cold_dir[0] != '\0') {
             ERR_TRY(tier_open(store, io, err));
         }
     }
     ERR_TRY(block_cache_create(opts->block_cache_bytes, &store->cache, err));
     snprintf(path, sizeof(path), "%s/catalog.db", dir);
+    ERR_TRY(refuse_lost_catalog(dir, path, io, err));
     ERR_TRY(catalog_open(path, opts->is_read_only, &store->catalog, err));
     if (!opts->is_read_only) {
+        ERR_TRY(forget_manifest(dir, io, err));
         /* The removal of a journal whose sync failed: what the catalog says now shall stay said
          * before log files go because of it. */
         ERR_TRY(io_sync_dir(io, dir, err));

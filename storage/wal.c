@@ -74,7 +74,7 @@ static enum err_code file_path(const char *dir, uint64_t file, char *out, struct
 }
 
 /* Number of "00000012.log"; false for names that are not ours. */
-static bool file_number(const char *name, uint64_t *ret)
+bool wal_file_number(const char *name, uint64_t *ret)
 {
     uint64_t number = 0;
     size_t digits = 0;
@@ -161,8 +161,7 @@ static enum err_code read_header(struct log_reader *reader, uint64_t file, struc
         return ERR_OK;
     }
     if (version != WAL_VERSION) {
-        return err_set(err, ERR_UNSUPPORTED, "log version %" PRIu32 ", this program knows %u",
-                       version, WAL_VERSION);
+        return err_set_newer(err, version, WAL_VERSION);
     }
     if (number != file || first_seq == 0 ||
         (replay->next_seq != 0 && first_seq != replay->next_seq)) {
@@ -214,6 +213,7 @@ static enum err_code read_records(struct log_reader *reader, struct replay *repl
         replay->report.records++;
         replay->report.bytes += WAL_RECORD_HEAD_BYTES + len;
         off += WAL_RECORD_HEAD_BYTES + len;
+        replay->report.end_off = off;
     }
     *ret_end = (struct file_end){off, what};
     return ERR_OK;
@@ -241,6 +241,7 @@ static enum err_code replay_file(struct replay *replay, uint64_t file, bool is_l
     char path[WAL_PATH_BYTES];
     CLEANUP(io_closep) struct io_file *opened = NULL;
     CLEANUP(buf_freep) struct buf window = {0};
+    replay->report.at_file = file;
     ERR_TRY(file_path(replay->dir, file, path, err));
     ERR_TRY(io_open(replay->io, path, replay->is_read_only || !is_last ? IO_READ : IO_APPEND,
                     &opened, err));
@@ -249,6 +250,8 @@ static enum err_code replay_file(struct replay *replay, uint64_t file, bool is_l
     struct file_end end = {0};
     enum err_code code = read_header(&reader, file, replay, &end, err);
     if (code == ERR_OK && end.what == NULL) {
+        replay->report.end_file = file;
+        replay->report.end_off = end.off;
         code = read_records(&reader, replay, &end, err);
     }
     window = reader.buf; /* freed with this scope */
@@ -282,7 +285,7 @@ static enum err_code find_files(struct io *io, const char *dir, uint64_t first_f
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < name_count; i++, name += strlen(name) + 1) {
         uint64_t number = 0;
-        if (!file_number(name, &number) || number < first_file) {
+        if (!wal_file_number(name, &number) || number < first_file) {
             continue;
         }
         first = MIN_OF(first, number);
@@ -329,14 +332,15 @@ enum err_code wal_read(struct io *io, const char *dir, uint64_t first_file, wal_
 {
     struct replay replay = {.io = io, .dir = dir, .fn = fn, .arg = arg, .is_read_only = true};
     uint64_t next_file = 0, bytes = 0;
-    ERR_TRY(replay_all(&replay, first_file, &next_file, &bytes, err));
+    enum err_code code = replay_all(&replay, first_file, &next_file, &bytes, err);
     *report = replay.report;
-    return ERR_OK;
+    return code;
 }
 
 /* ---- writing ---- */
 
-static enum err_code start_file(struct wal *wal, struct io *io, uint64_t number, struct err *err)
+static enum err_code make_file(struct io *io, const char *dir, uint64_t number, uint64_t first_seq,
+                               struct io_file **ret, struct err *err)
 {
     char path[WAL_PATH_BYTES];
     CLEANUP(io_closep) struct io_file *file = NULL;
@@ -344,13 +348,28 @@ static enum err_code start_file(struct wal *wal, struct io *io, uint64_t number,
     wr_u32(header, WAL_MAGIC);
     wr_u32(header + 4, WAL_VERSION);
     wr_u64(header + 8, number);
-    wr_u64(header + 16, wal->last_seq + 1);
+    wr_u64(header + 16, first_seq);
     wr_u64(header + 24, checksum64(header, WAL_HEADER_BYTES - 8));
-    ERR_TRY(file_path(wal->dir, number, path, err));
+    ERR_TRY(file_path(dir, number, path, err));
     ERR_TRY(io_open(io, path, IO_CREATE, &file, err));
     ERR_TRY(io_write(io, file, 0, header, sizeof(header), err));
     ERR_TRY(io_sync(io, file, err));
-    ERR_TRY(io_sync_dir(io, wal->dir, err));
+    ERR_TRY(io_sync_dir(io, dir, err));
+    *ret = TAKE(file);
+    return ERR_OK;
+}
+
+enum err_code wal_make_file(struct io *io, const char *dir, uint64_t number, uint64_t first_seq,
+                            struct err *err)
+{
+    CLEANUP(io_closep) struct io_file *file = NULL;
+    return make_file(io, dir, number, first_seq, &file, err);
+}
+
+static enum err_code start_file(struct wal *wal, struct io *io, uint64_t number, struct err *err)
+{
+    CLEANUP(io_closep) struct io_file *file = NULL;
+    ERR_TRY(make_file(io, wal->dir, number, wal->last_seq + 1, &file, err));
     if (wal->file != NULL) {
         wal->older_bytes += wal->file_off;
         io_close(wal->file);
@@ -553,7 +572,7 @@ enum err_code wal_drop_before(struct wal *wal, struct io *io, uint64_t file, str
     bool has_dropped = false;
     for (uint32_t i = 0; i < name_count; i++, name += strlen(name) + 1) {
         uint64_t number = 0;
-        if (!file_number(name, &number) || number >= file) {
+        if (!wal_file_number(name, &number) || number >= file) {
             continue;
         }
         char path[WAL_PATH_BYTES];
@@ -583,6 +602,12 @@ enum err_code wal_drop_before(struct wal *wal, struct io *io, uint64_t file, str
 uint64_t wal_bytes(const struct wal *wal)
 {
     return wal->older_bytes + wal->file_off;
+}
+
+uint64_t wal_last_file(const struct wal *wal, uint64_t *ret_off)
+{
+    *ret_off = wal->file_off;
+    return wal->last_file;
 }
 
 uint64_t wal_last_seq(const struct wal *wal)

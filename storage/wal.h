@@ -19,7 +19,9 @@ struct wal;
 
 struct wal_replay_report {
     uint64_t records, bytes;
-    uint64_t torn_bytes; /* cut off the end of the last file */
+    uint64_t torn_bytes;        /* cut off the end of the last file */
+    uint64_t at_file;           /* the last one that was opened; 0: none was */
+    uint64_t end_file, end_off; /* behind the last whole record that was read; 0: none was */
 };
 typedef enum err_code (*wal_replay_fn)(void *arg, uint64_t seq, struct str payload,
                                        struct err *err);
@@ -29,9 +31,14 @@ typedef enum err_code (*wal_replay_fn)(void *arg, uint64_t seq, struct str paylo
 enum err_code wal_open(struct io *io, const char *dir, uint64_t first_file, wal_replay_fn fn,
                        void *arg, struct wal **ret, struct wal_replay_report *report,
                        struct err *err) ERR_MUST_CHECK;
-/* Replay only: no file is made, cut or removed (read-only stores). */
+/* Replay only: no file is made, cut or removed (read-only stores). The report is filled after an error too. */
 enum err_code wal_read(struct io *io, const char *dir, uint64_t first_file, wal_replay_fn fn,
                        void *arg, struct wal_replay_report *report, struct err *err) ERR_MUST_CHECK;
+/* "00000012.log"; false for names that are not a log file's. */
+bool wal_file_number(const char *name, uint64_t *ret);
+/* A log file without records, durable: for whoever rebuilds a log. */
+enum err_code wal_make_file(struct io *io, const char *dir, uint64_t number, uint64_t first_seq,
+                            struct err *err) ERR_MUST_CHECK;
 /* Records that were appended and not committed are dropped. NULL is fine. */
 void wal_close(struct wal *wal);
 static inline void wal_closep(struct wal **wal)
@@ -63,3 +70,5 @@ enum err_code wal_drop_before(struct wal *wal, struct io *io, uint64_t file,
                               struct err *err) ERR_MUST_CHECK;
 uint64_t wal_bytes(const struct wal *wal); /* in all live files */
 uint64_t wal_last_seq(const struct wal *wal);
+/* The file being written, and the end of what is committed in it. */
+uint64_t wal_last_file(const struct wal *wal, uint64_t *ret_off);

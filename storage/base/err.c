@@ -74,6 +74,14 @@ enum err_code err_set_at(struct err *err, enum err_code code, uint32_t line, uin
     return err_store(err, code, line, column, text, len);
 }
 
+enum err_code err_set_newer(struct err *err, uint64_t version, uint64_t known)
+{
+    return err_set(err, ERR_UNSUPPORTED,
+                   "format version %llu, and this program knows version %llu: use the program that "
+                   "wrote it, or a newer one",
+                   (unsigned long long)version, (unsigned long long)known);
+}
+
 enum err_code err_set_errno(struct err *err, int errnum, const char *format, ...)
 {
     /* The reason is worth more than the end of a long path: it gets its room first. */

@@ -49,6 +49,10 @@ enum err_code err_set_at(struct err *err, enum err_code code, uint32_t line, uin
 enum err_code err_set_errno(struct err *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* ERR_UNSUPPORTED for stored bytes of a format version that this program does not know: one sentence for all
+ * formats, with what to do. The caller's context names the file. */
+enum err_code err_set_newer(struct err *err, uint64_t version, uint64_t known);
+
 /* Put "<context>: " before the message and return err->code. */
 enum err_code err_context(struct err *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

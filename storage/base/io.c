@@ -179,6 +179,16 @@ enum err_code io_rename(struct io *io, const char *from, const char *to, struct 
     return io->ops->rename(io, from, to, err);
 }
 
+enum err_code io_link(struct io *io, const char *from, const char *to, struct err *err)
+{
+    return io->ops->link(io, from, to, err);
+}
+
+enum err_code io_rmdir(struct io *io, const char *path, struct err *err)
+{
+    return io->ops->rmdir(io, path, err);
+}
+
 enum err_code io_unlink(struct io *io, const char *path, struct err *err)
 {
     return io->ops->unlink(io, path, err);
@@ -272,6 +282,16 @@ static enum err_code forward_rename(struct io *io, const char *from, const char 
     return io_rename(io->inner, from, to, err);
 }
 
+static enum err_code forward_link(struct io *io, const char *from, const char *to, struct err *err)
+{
+    return io_link(io->inner, from, to, err);
+}
+
+static enum err_code forward_rmdir(struct io *io, const char *path, struct err *err)
+{
+    return io_rmdir(io->inner, path, err);
+}
+
 static enum err_code forward_unlink(struct io *io, const char *path, struct err *err)
 {
     return io_unlink(io->inner, path, err);
@@ -304,7 +324,9 @@ const struct io_ops io_forward_ops = {
     .sync = forward_sync,
     .truncate = forward_truncate,
     .rename = forward_rename,
+    .link = forward_link,
     .unlink = forward_unlink,
+    .rmdir = forward_rmdir,
     .mkdir = forward_mkdir,
     .sync_dir = forward_sync_dir,
     .list = forward_list,

@@ -69,8 +69,14 @@ enum err_code io_truncate(struct io *io, struct io_file *file, uint64_t len,
                           struct err *err) ERR_MUST_CHECK;
 enum err_code io_rename(struct io *io, const char *from, const char *to,
                         struct err *err) ERR_MUST_CHECK;
+/* A second name for a file. ERR_UNSUPPORTED where it cannot be had (another file system, one without links, a
+ * file of somebody else's): copy instead. ERR_INVALID where `to` is there. */
+enum err_code io_link(struct io *io, const char *from, const char *to,
+                      struct err *err) ERR_MUST_CHECK;
+enum err_code io_rmdir(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK; /* empty */
 enum err_code io_unlink(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK;
-enum err_code io_mkdir(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK; /* exists: fine */
+enum err_code io_mkdir(struct io *io, const char *path,
+                       struct err *err) ERR_MUST_CHECK; /* exists: fine */
 enum err_code io_sync_dir(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK;
 /* The file's pages [off, off + len) as memory, whole pages. `at` = NULL: somewhere, else there, in place
  * of what is mapped there. Read-only and shared with the file, or is_private: writable, never written back.

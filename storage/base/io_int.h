@@ -34,7 +34,9 @@ struct io_ops {
     enum err_code (*sync_end)(struct io *io, struct io_file *file, struct err *err);
     enum err_code (*truncate)(struct io *io, struct io_file *file, uint64_t len, struct err *err);
     enum err_code (*rename)(struct io *io, const char *from, const char *to, struct err *err);
+    enum err_code (*link)(struct io *io, const char *from, const char *to, struct err *err);
     enum err_code (*unlink)(struct io *io, const char *path, struct err *err);
+    enum err_code (*rmdir)(struct io *io, const char *path, struct err *err);
     enum err_code (*mkdir)(struct io *io, const char *path, struct err *err);
     enum err_code (*sync_dir)(struct io *io, const char *path, struct err *err);
     enum err_code (*list)(struct io *io, const char *path, struct buf *names, uint32_t *ret_count,
@@ -88,6 +90,8 @@ enum err_code io_posix_write(struct io *io, struct io_file *file, uint64_t off, 
 enum err_code io_posix_sync(struct io *io, struct io_file *file, struct err *err);
 enum err_code io_posix_truncate(struct io *io, struct io_file *file, uint64_t len, struct err *err);
 enum err_code io_posix_rename(struct io *io, const char *from, const char *to, struct err *err);
+enum err_code io_posix_link(struct io *io, const char *from, const char *to, struct err *err);
+enum err_code io_posix_rmdir(struct io *io, const char *path, struct err *err);
 enum err_code io_posix_unlink(struct io *io, const char *path, struct err *err);
 enum err_code io_posix_mkdir(struct io *io, const char *path, struct err *err);
 enum err_code io_posix_sync_dir(struct io *io, const char *path, struct err *err);

@@ -170,6 +170,33 @@ enum err_code io_posix_rename(struct io *io, const char *from, const char *to, s
     return ERR_OK;
 }
 
+enum err_code io_posix_link(struct io *io, const char *from, const char *to, struct err *err)
+{
+    if (link(from, to) == 0) {
+        return ERR_OK;
+    }
+    int failure = errno;
+    (void)err_set_errno(err, failure, "file \"%s\": cannot link to \"%s\"", from, to);
+    switch (failure) {
+    case EXDEV:
+    case EPERM:
+    case EMLINK:
+    case EOPNOTSUPP:
+    case ENOSYS: err->code = ERR_UNSUPPORTED; break;
+    case EEXIST: err->code = ERR_INVALID; break;
+    default: break;
+    }
+    return err->code;
+}
+
+enum err_code io_posix_rmdir(struct io *io, const char *path, struct err *err)
+{
+    if (rmdir(path) != 0) {
+        return err_set_errno(err, errno, "directory \"%s\": cannot delete", path);
+    }
+    return ERR_OK;
+}
+
 enum err_code io_posix_unlink(struct io *io, const char *path, struct err *err)
 {
     if (unlink(path) != 0) {
@@ -283,7 +310,9 @@ const struct io_ops io_posix_ops = {
     .sync = io_posix_sync,
     .truncate = io_posix_truncate,
     .rename = io_posix_rename,
+    .link = io_posix_link,
     .unlink = io_posix_unlink,
+    .rmdir = io_posix_rmdir,
     .mkdir = io_posix_mkdir,
     .sync_dir = io_posix_sync_dir,
     .list = io_posix_list,

@@ -129,10 +129,29 @@ static void names_copy(struct names *names, const struct names *of)
     }
 }
 
+/* What is in a folder goes where it goes. */
+static void names_move(struct names *names, const char *from, const char *to)
+{
+    size_t len = strlen(from);
+    for (size_t i = 0; i < names->count; i++) {
+        char *path = names->at[i].path;
+        if (strncmp(path, from, len) == 0 && path[len] == '/') {
+            char *moved = must(malloc(strlen(to) + strlen(path + len) + 1));
+            strcpy(moved, to);
+            strcat(moved, path + len);
+            names->at[i].path = moved;
+            free(path);
+        }
+    }
+}
+
 static void names_apply(struct names *names, const struct name_op *op)
 {
     if (op->from != NULL) {
         names_drop(names, op->from);
+        if (op->to != NULL && op->node != NULL && op->node->is_dir) {
+            names_move(names, op->from, op->to);
+        }
     }
     if (op->to != NULL) {
         names_put(names, op->to, op->node);
@@ -329,6 +348,16 @@ void fault_note_rename(const char *from, const char *to)
     pthread_mutex_unlock(&disk.lock);
 }
 
+void fault_note_link(const char *from, const char *to)
+{
+    pthread_mutex_lock(&disk.lock);
+    const struct name *name = disk.is_noting ? names_find(&disk.seen, from) : NULL;
+    if (name != NULL) {
+        name_op_add(NULL, to, name->node);
+    }
+    pthread_mutex_unlock(&disk.lock);
+}
+
 void fault_note_unlink(const char *path)
 {
     pthread_mutex_lock(&disk.lock);
@@ -373,13 +402,14 @@ void fault_note_sync_dir(const char *path)
 static uint32_t calls_of(enum fault_kind kind)
 {
     const uint32_t changing = 1u << CALL_MAKE | 1u << CALL_WRITE | 1u << CALL_SYNC |
-                              1u << CALL_CUT | 1u << CALL_RENAME | 1u << CALL_UNLINK |
-                              1u << CALL_MKDIR | 1u << CALL_SYNC_DIR;
+                              1u << CALL_CUT | 1u << CALL_RENAME | 1u << CALL_LINK |
+                              1u << CALL_UNLINK | 1u << CALL_RMDIR | 1u << CALL_MKDIR |
+                              1u << CALL_SYNC_DIR;
     switch (kind) {
     case FAULT_NOSPC:
     case FAULT_NOSPC_ON:
         return 1u << CALL_MAKE | 1u << CALL_WRITE | 1u << CALL_MKDIR | 1u << CALL_RENAME |
-               1u << CALL_SYNC;
+               1u << CALL_LINK | 1u << CALL_SYNC;
     case FAULT_SHORT: return 1u << CALL_WRITE;
     case FAULT_SYNC: return 1u << CALL_SYNC | 1u << CALL_SYNC_DIR;
     case FAULT_POWER: return changing;
@@ -392,8 +422,9 @@ static uint32_t calls_of(enum fault_kind kind)
     return UINT32_MAX;
 }
 
-static const char *const call_names[] = {"open", "make",   "size",   "read",  "write",    "sync",
-                                         "cut",  "rename", "unlink", "mkdir", "sync dir", "list"};
+static const char *const call_names[] = {"open",  "make",  "size",     "read", "write",
+                                         "sync",  "cut",   "rename",   "link", "unlink",
+                                         "rmdir", "mkdir", "sync dir", "list"};
 
 static struct fault_verdict judge(enum fault_call call)
 {

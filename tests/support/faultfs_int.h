@@ -13,7 +13,9 @@ enum fault_call {
     CALL_SYNC,
     CALL_CUT,
     CALL_RENAME,
+    CALL_LINK,
     CALL_UNLINK,
+    CALL_RMDIR,
     CALL_MKDIR,
     CALL_SYNC_DIR,
     CALL_LIST,
@@ -40,6 +42,7 @@ void fault_note_write(struct fault_node *node, uint64_t off, const void *bytes, 
 void fault_note_cut(struct fault_node *node, uint64_t len);
 void fault_note_sync(struct fault_node *node, bool is_lost);
 void fault_note_rename(const char *from, const char *to);
+void fault_note_link(const char *from, const char *to);
 void fault_note_unlink(const char *path);
 void fault_note_mkdir(const char *path);
 void fault_note_sync_dir(const char *path);

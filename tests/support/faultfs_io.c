@@ -118,6 +118,28 @@ static enum err_code fault_rename(struct io *io, const char *from, const char *t
     return verdict.is_struck ? struck(&verdict, to, err) : ERR_OK;
 }
 
+static enum err_code fault_link(struct io *io, const char *from, const char *to, struct err *err)
+{
+    struct fault_verdict verdict = fault_ask(CALL_LINK, to);
+    if (verdict.is_struck && !verdict.does_it) {
+        return struck(&verdict, to, err);
+    }
+    ERR_TRY(io_link(io->inner, from, to, err));
+    fault_note_link(from, to);
+    return verdict.is_struck ? struck(&verdict, to, err) : ERR_OK;
+}
+
+static enum err_code fault_rmdir(struct io *io, const char *path, struct err *err)
+{
+    struct fault_verdict verdict = fault_ask(CALL_RMDIR, path);
+    if (verdict.is_struck && !verdict.does_it) {
+        return struck(&verdict, path, err);
+    }
+    ERR_TRY(io_rmdir(io->inner, path, err));
+    fault_note_unlink(path);
+    return verdict.is_struck ? struck(&verdict, path, err) : ERR_OK;
+}
+
 static enum err_code fault_unlink(struct io *io, const char *path, struct err *err)
 {
     struct fault_verdict verdict = fault_ask(CALL_UNLINK, path);
@@ -176,7 +198,9 @@ enum err_code __wrap_io_create(enum io_kind kind, struct io **ret, struct err *e
     ops.sync = fault_sync;
     ops.truncate = fault_truncate;
     ops.rename = fault_rename;
+    ops.link = fault_link;
     ops.unlink = fault_unlink;
+    ops.rmdir = fault_rmdir;
     ops.mkdir = fault_mkdir;
     ops.sync_dir = fault_sync_dir;
     ops.list = fault_list;

@@ -448,6 +448,8 @@ static void missing_directories_are_not_found(void **state)
     assert_fails(io_list(io, missing, &names, &count, &err), ERR_NOT_FOUND, missing);
     assert_int_equal(count, 77);
     assert_fails(io_sync_dir(io, missing, &err), ERR_NOT_FOUND, missing);
+    assert_fails(io_link(io, missing, inside, &err), ERR_NOT_FOUND, missing);
+    assert_fails(io_rmdir(io, missing, &err), ERR_NOT_FOUND, missing);
     assert_fails(io_unlink(io, missing, &err), ERR_NOT_FOUND, missing);
     assert_fails(io_rename(io, missing, inside, &err), ERR_NOT_FOUND, missing);
     assert_fails(io_read_file(io, missing, 10, &names, &err), ERR_NOT_FOUND, missing);
@@ -540,6 +542,11 @@ static void renaming_replaces_and_deleting_removes(void **state)
     struct buf out = {0};
     assert_ok(io_read_file(fix->io, fix->path, 3, &out, &err));
     assert_memory_equal(out.ptr, "new", 3);
+    assert_ok(io_link(fix->io, fix->path, from, &err));
+    assert_fails(io_link(fix->io, fix->path, from, &err), ERR_INVALID, from);
+    assert_ok(io_unlink(fix->io, from, &err));
+    assert_ok(io_mkdir(fix->io, from, &err));
+    assert_ok(io_rmdir(fix->io, from, &err));
     assert_fails(io_unlink(fix->io, from, &err), ERR_NOT_FOUND, from);
     assert_ok(io_unlink(fix->io, fix->path, &err));
     assert_int_equal(access(fix->path, F_OK), -1);

@@ -13,7 +13,7 @@ static void every_code_has_a_status_with_a_reason(void **state)
 {
     (void)state;
     for (unsigned code = ERR_INVALID; code <= ERR_NOMEM; code++) {
-        const enum door_kind kinds[] = {DOOR_QUERY, DOOR_EVENTS, DOOR_ADMIN};
+        const enum door_kind kinds[] = {DOOR_QUERY, DOOR_EVENTS, DOOR_ADMIN, DOOR_BACKUP};
         for (size_t k = 0; k < COUNT_OF(kinds); k++) {
             int status = status_of((enum err_code)code, kinds[k]);
             assert_true(status >= 400 && status < 600);
@@ -32,6 +32,8 @@ static void what_to_retry_and_what_to_fix_are_told_apart(void **state)
     assert_int_equal(status_of(ERR_BUSY, DOOR_EVENTS), 429);
     assert_int_equal(status_of(ERR_TIMEOUT, DOOR_QUERY), 504);
     assert_int_equal(status_of(ERR_TIMEOUT, DOOR_EVENTS), 408);
+    assert_int_equal(status_of(ERR_BUSY, DOOR_BACKUP), 409);
+    assert_int_equal(status_of(ERR_LIMIT, DOOR_BACKUP), 507);
     assert_true(status_is_retryable(429));
     assert_true(status_is_retryable(503));
     assert_false(status_is_retryable(400));

@@ -231,7 +231,7 @@ static void a_newer_version_is_refused_by_name(void **state)
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 2", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "has version 2");
+    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 2, and this program knows version 1");
 }
 
 int main(void)
