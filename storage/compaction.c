@@ -236,7 +236,8 @@ uint32_t compact_cuts(const uint32_t *rows_by_day, uint32_t day_count,
     for (uint32_t day = 0; day < day_count; day++) {
         part += rows_by_day[day];
         left -= rows_by_day[day];
-        if (part >= settled_rows(limits) && left >= settled_rows(limits)) {
+        bool may_cut = parts + 2 < PARTS_MAX; /* more only where the limits were others before */
+        if (may_cut && part >= settled_rows(limits) && left >= settled_rows(limits)) {
             out_ends[parts++] = day + 1;
             part = 0;
         }

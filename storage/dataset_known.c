@@ -295,6 +295,9 @@ static enum err_code compare_payloads(struct resolving *resolving, const struct 
     uint16_t *rows = NULL;
     struct payload *stored = NULL;
     uint32_t count = 0;
+    if (found_count == 0) {
+        return ERR_OK;
+    }
     ERR_TRY(ARENA_NEW(resolving->arena, found_count, &rows, err));
     ERR_TRY(ARENA_NEW(resolving->arena, found_count, &stored, err));
     qsort(found, found_count, sizeof(*found), found_cmp);
