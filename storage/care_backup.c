@@ -258,13 +258,13 @@ static enum err_code put_segment(struct backup *backup, const struct backup_set 
     char from[DATASET_PATH_BYTES + 64];
     char to[CARE_PATH_BYTES];
     ERR_TRY(check_cancel(backup, err));
-    dataset_segment_path(set->dataset, ref->meta.shard, ref->meta.number, from);
+    dataset_segment_file(set->dataset, &ref->meta, from);
     care_segment_path(dir, &ref->meta, to);
     enum err_code code = io_link(backup->io, from, to, err);
     if (code == ERR_OK) {
         backup->linked_bytes += ref->meta.bytes;
     } else if (code == ERR_UNSUPPORTED || code == ERR_NOT_FOUND) {
-        /* Another file system, or compaction has taken the name since. */
+        /* Another file system, or a merge or a move to the cold directory has taken the name since. */
         ERR_TRY(care_copy(backup->io, ref->segment->file, ref->meta.bytes, to, NULL, err));
         backup->copied_bytes += ref->meta.bytes;
     } else {

@@ -206,6 +206,14 @@ enum err_code care_segment_check(const struct care_set *set, const struct catalo
 {
     CLEANUP(segment_closep) struct segment *segment = NULL;
     char path[CARE_PATH_BYTES];
+    if (meta->tier == TIER_COLD) { /* no damage: repair must not take it for missing */
+        return err_set(err, ERR_UNSUPPORTED,
+                       "data set \"%s\": segment %" PRIu64
+                       " is in the cold directory, which verify "
+                       "and repair do not look at; a backup of the running server has all in one "
+                       "folder",
+                       set->row.name, meta->number);
+    }
     care_segment_path(set->dir, meta, path);
     ERR_TRY(care_segment_open(set, path, set->schema, &segment, err));
     ERR_TRY(check_meta(segment, meta, err));

@@ -7,6 +7,8 @@
 #include "storage/tiers.h"
 #include "tests/support/live_events.h"
 
+#include "storage/care.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <sys/stat.h>
@@ -125,7 +127,7 @@ static void what_is_cold_moves_and_is_read_all_the_same(void **state)
     put_flushed(b, 0, 1000);
     uint32_t files = files_in(b->dir);
     assert_int_equal(move_all(b), 0); /* off until told otherwise */
-    cold_after(b, 99); /* each segment has an event of later than that */
+    cold_after(b, 99);                /* each segment has an event of later than that */
     assert_int_equal(move_all(b), 0);
     cold_after(b, 1);
     assert_int_equal(move_all(b), files);
@@ -228,6 +230,56 @@ static void without_its_directory_only_that_data_set_is_refused(void **state)
     open_store(b);
     assert_int_equal(b->report.refused, 0);
     expect(b, 100);
+}
+
+struct heard {
+    uint32_t findings, cold;
+};
+
+static void hear_finding(void *arg, const struct care_finding *finding)
+{
+    struct heard *heard = arg;
+    heard->findings++;
+    heard->cold += strstr(finding->problem, "is in the cold directory") != NULL;
+}
+
+static void hear_line(void *arg, const char *line)
+{
+    (void)arg;
+    (void)line;
+}
+
+/* Verify and repair look at one folder: what is elsewhere is not taken for missing. A backup has all. */
+static void care_does_not_take_what_is_cold_for_missing(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    struct heard heard = {0};
+    struct care_sums sums;
+    struct backup_report backup;
+    char to[160];
+    snprintf(to, sizeof(to), "%s-backup", b->dir);
+    put_flushed(b, 0, K);
+    cold_after(b, 1);
+    uint32_t moved = move_all(b);
+    assert_true(moved > 0);
+    assert_ok(store_backup(b->store, to, NULL, b->io, &backup, &err));
+    assert_ok(store_close(TAKE(b->store), &err));
+    assert_ok(care_verify(b->dir, b->io, hear_finding, &heard, &sums, &err));
+    assert_int_equal(heard.cold, moved);
+    assert_int_equal(heard.findings, moved);
+    struct repair_sums repaired;
+    assert_fails(care_repair(b->dir, false, b->io, hear_line, NULL, &repaired, &err),
+                 ERR_UNSUPPORTED, "is in the cold directory");
+    assert_int_equal(files_in(b->cold), moved);
+    open_store(b);
+    expect(b, K);
+    store_abandon(TAKE(b->store));
+    heard = (struct heard){0};
+    assert_ok(care_verify(to, b->io, hear_finding, &heard, &sums, &err));
+    assert_int_equal(heard.findings, 0);
+    open_store(b);
+    live_dir_remove(to);
 }
 
 static void two_data_folders_do_not_share_what_is_there(void **state)
@@ -342,6 +394,7 @@ int main(void)
         CLAIM(late_events_bring_a_segment_back_and_it_moves_again),
         CLAIM(what_is_cold_expires_as_well),
         CLAIM(without_its_directory_only_that_data_set_is_refused),
+        CLAIM(care_does_not_take_what_is_cold_for_missing),
         CLAIM(two_data_folders_do_not_share_what_is_there),
         CLAIM(a_directory_that_cannot_be_is_refused),
         CLAIM(orphans_of_either_side_are_removed_at_opening),
