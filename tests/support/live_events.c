@@ -210,7 +210,7 @@ enum err_code live_ingest(struct dataset *dataset, uint32_t first, uint32_t coun
 struct burst_end {
     enum err_code *code;
     struct err *err;
-    bool is_done;
+    _Atomic bool is_done; /* release: code and err come before it */
 };
 
 static void burst_done(void *arg, struct event_batch *batch, enum err_code code,
@@ -219,9 +219,9 @@ static void burst_done(void *arg, struct event_batch *batch, enum err_code code,
     (void)batch;
     struct burst_end *end = arg;
     ASSERT(!end->is_done);
-    end->is_done = true;
     *end->code = code;
     *end->err = *err;
+    end->is_done = true;
 }
 
 void live_burst(struct dataset *dataset, struct event_batch *const *batches, uint32_t count,
@@ -233,14 +233,24 @@ void live_burst(struct dataset *dataset, struct event_batch *const *batches, uin
     dataset_writer_acquire(dataset);
     dataset->group_start_bytes = 0; /* no two in one group for want of a sync to wait for */
     for (uint32_t i = 0; i < count; i++) {
-        ends[i] = (struct burst_end){&codes[i], &errs[i], false};
+        ends[i].code = &codes[i];
+        ends[i].err = &errs[i];
+        ends[i].is_done = false;
         errs[i] = (struct err){0};
-        codes[i] = dataset_submit(dataset, batches[i], burst_done, &ends[i], io, &errs[i]);
-        ends[i].is_done = codes[i] != ERR_OK;
+        struct err err = {0};
+        enum err_code code = dataset_submit(dataset, batches[i], burst_done, &ends[i], io, &err);
+        if (code != ERR_OK) { /* else the callback says it, perhaps already */
+            codes[i] = code;
+            errs[i] = err;
+            ends[i].is_done = true;
+        }
     }
     dataset_writer_release(dataset, io);
     for (uint32_t i = 0; i < count; i++) {
-        ASSERT(ends[i].is_done);
+        while (!ends[i].is_done) { /* a background job came between: it serves what is left */
+            dataset_writer_acquire(dataset);
+            dataset_writer_release(dataset, io);
+        }
     }
     dataset_writer_acquire(dataset);
     dataset->group_start_bytes = start_bytes;
