@@ -264,6 +264,7 @@ static void care_does_not_take_what_is_cold_for_missing(void **state)
     uint32_t moved = move_all(b);
     assert_true(moved > 0);
     assert_ok(store_backup(b->store, to, NULL, b->io, &backup, &err));
+    free(backup.datasets);
     assert_ok(store_close(TAKE(b->store), &err));
     assert_ok(care_verify(b->dir, b->io, hear_finding, &heard, &sums, &err));
     assert_int_equal(heard.cold, moved);
