@@ -27,6 +27,7 @@ struct scan_spec {
     uint32_t want_count;
     uint32_t subject_begin, subject_end; /* [begin, end); 0, UINT32_MAX = all */
     const roaring_bitmap_t *deleted;     /* subjects left out; NULL = none */
+    bool no_subjects;                    /* scan_block.subjects is not looked at, and NULL */
     bool no_index;                       /* read all rows, fetch nothing ahead: the reference path */
     const uint32_t *cols;                /* that scan_field will be asked for, to be fetched ahead; */
     uint32_t col_count;                  /* others are read when they are asked for */

@@ -79,7 +79,8 @@ static bool fetch_block(struct fetch *fetch, const struct seg_col *col, uint32_t
         !fetch_span(fetch, &col->dict_span)) {
         return false;
     }
-    return fetch_span(fetch, &said->span);
+    return segment_decoded_is_kept(fetch->segment, fetch->ctx, said) ||
+           fetch_span(fetch, &said->span);
 }
 
 /* Rows by value: where they have been made before, the block itself is not needed. */

@@ -411,6 +411,18 @@ static enum err_code decode(const struct segment *segment, struct read_ctx *ctx,
     return ERR_OK;
 }
 
+static enum err_code read_raw(const struct segment *segment, struct read_ctx *ctx,
+                              const struct seg_col *col, uint32_t block,
+                              const struct seg_block *said, struct vec *ret, struct err *err)
+{
+    CLEANUP(section_done) struct section section = {0};
+    ERR_TRY(section_read(segment, ctx, &said->span, &section, err));
+    ctx->blocks_read++;
+    ctx->blocks_loaded += section.was_loaded;
+    ctx->bytes_read += said->span.bytes;
+    return decode(segment, ctx, col, block, said, section.bytes, ret, err);
+}
+
 enum err_code segment_block_read(const struct segment *segment, struct read_ctx *ctx,
                                  const struct seg_col *col, uint32_t block, struct vec *ret,
                                  struct err *err)
@@ -420,16 +432,18 @@ enum err_code segment_block_read(const struct segment *segment, struct read_ctx 
         *ret = (struct vec){.kind = VEC_ABSENT, .rows = source_block_rows(&segment->source, block)};
         return ERR_OK;
     }
-    CLEANUP(section_done) struct section section = {0};
-    enum err_code code = section_read(segment, ctx, &said->span, &section, err);
-    if (code == ERR_OK) {
-        ctx->blocks_read++;
-        ctx->blocks_loaded += section.was_loaded;
-        ctx->bytes_read += said->span.bytes;
-        code = decode(segment, ctx, col, block, said, section.bytes, ret, err);
+    const struct dict *dict = NULL;
+    if (col->has_dict && ctx->held != NULL) {
+        ERR_TRY(segment_dict_load(segment, ctx, col, &dict, err));
     }
-    if (code != ERR_OK) {
+    if (segment_decoded_find(segment, ctx, said, dict, ret)) {
+        ctx->blocks_read++;
+        ctx->bytes_read += said->span.bytes;
+        return ERR_OK;
+    }
+    if (read_raw(segment, ctx, col, block, said, ret, err) != ERR_OK) {
         return err_context(err, "column \"" STR_FMT "\": block %u", STR_ARG(col->name), block);
     }
+    segment_decoded_keep(segment, ctx, said, ret);
     return ERR_OK;
 }

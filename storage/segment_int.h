@@ -137,6 +137,20 @@ static inline uint64_t postings_off(const struct seg_block *said)
     return said->span.off + 1;
 }
 
+/* ---- blocks as they are after decoding (segment_decoded.c) ---- */
+
+/* The vector of a block that is kept decoded, pinned by ctx->held; false where none is kept, or nothing may be
+ * held. */
+bool segment_decoded_find(const struct segment *segment, struct read_ctx *ctx,
+                          const struct seg_block *said, const struct dict *dict, struct vec *ret);
+/* Keep what was decoded, where it is of fixed width and the cache has room: *vec then lies there, pinned by
+ * ctx->held, and its arena memory may go. Nothing happens otherwise. */
+void segment_decoded_keep(const struct segment *segment, struct read_ctx *ctx,
+                          const struct seg_block *said, struct vec *vec);
+/* Whether it is in the cache: then the block itself need not be fetched. */
+bool segment_decoded_is_kept(const struct segment *segment, struct read_ctx *ctx,
+                             const struct seg_block *said);
+
 /* ---- read-ahead (segment_ahead.c): source_prefetch and source_prefetch_sets of a segment ---- */
 uint32_t segment_prefetch(const struct source *source, struct read_ctx *ctx,
                           const struct read_item *items, uint32_t count);
@@ -153,7 +167,7 @@ struct cache_block {
     uint8_t uses;              /* since it was offered; under the lock */
     bool is_cached;            /* set once, before it is shared */
     uint32_t len;
-    uint8_t data[]; /* len, then BITS_SLACK zero bytes */
+    _Alignas(16) uint8_t data[]; /* len, then BITS_SLACK zero bytes */
 };
 /* A block with one pin, not yet in the cache. */
 enum err_code cache_block_create(uint64_t uid, uint64_t off, uint32_t len, struct cache_block **ret,

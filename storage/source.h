@@ -87,12 +87,14 @@ struct num vec_num(const struct vec *vec, uint32_t place);      /* VEC_NUM, VEC_
 struct str vec_str(const struct vec *vec, uint32_t place);      /* VEC_CODE, VEC_BYTES */
 
 struct read_ahead;
+struct read_held;
 
 /* What a reader brings along: its memory, its ring, its counters. */
 struct read_ctx {
     struct arena *arena;
     struct io *io;
     struct read_ahead *ahead; /* for source_prefetch (read_ahead.h); NULL: nothing is fetched ahead */
+    struct read_held *held;   /* (read_held.h) vectors may lie in the cache, until it is cleared; NULL: all in the arena */
     bool is_once;             /* what it reads it reads once: not worth room in the cache */
     uint64_t bytes_read;   /* of blocks touched, cached or not */
     uint64_t blocks_read;

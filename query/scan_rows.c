@@ -1,0 +1,733 @@
+/* query/scan_rows.c - the rows of one block that a query is about.
+ *
+ *     candidates   rows of the named events, or all; of them those that meet the terms of `where`  by rows-by-value
+ *     times        spans that the row lies in -> the bits it has for sure, and whether it may get more
+ *     where        what is not said by the terms
+ *     alternatives their predicates, for rows that may get more bits
+ *     subjects     deleted ones leave
+ *
+ * Each step looks at what the one before has left; subjects are gathered last. A few candidates among many rows are found
+ * from their lists of rows, by way of one bit a row; many by one pass over the block's codes.
+ */
+#include "query/grow.h"
+#include "query/scan_int.h"
+#include "storage/base/size.h"
+
+#define MANY_PARTS 4u /* candidates are many when they are a fourth of the rows */
+
+/* The rows that are still in question; parallel arrays. */
+struct candidates {
+    uint32_t count;
+    const uint16_t *rows;
+    const uint16_t *slots; /* NULL: all rows are of `slot` */
+    uint16_t slot;
+    const int64_t *times;
+    uint64_t *masks;
+};
+
+/* ---- planning ---- */
+
+static struct scan_span *plan_span_of(struct scan *scan, const struct scan_alt *alt)
+{
+    uint32_t i = 0;
+    while (i < scan->span_count &&
+           (scan->spans[i].begin_ms != alt->begin_ms || scan->spans[i].end_ms != alt->end_ms)) {
+        i++;
+    }
+    return &scan->spans[i];
+}
+
+static enum err_code plan_spans(struct scan *scan, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(scan->keep, scan->alt_count, &scan->spans, err));
+    for (uint32_t a = 0; a < scan->alt_count; a++) {
+        const struct scan_alt *alt = &scan->alts[a];
+        struct scan_span *span = plan_span_of(scan, alt);
+        if (span->sure == NULL) {
+            span->begin_ms = alt->begin_ms;
+            span->end_ms = alt->end_ms;
+            ERR_TRY(ARENA_NEW(scan->keep, (size_t)scan->slot_count + 1, &span->sure, err));
+            ERR_TRY(ARENA_NEW(scan->keep, (size_t)scan->slot_count + 1, &span->maybe, err));
+            scan->span_count++;
+        }
+        scan->has_alt_pred |= alt->pred != NULL;
+        uint64_t *bits = alt->pred == NULL ? span->sure : span->maybe;
+        for (uint32_t s = 0; s <= scan->slot_count; s++) {
+            bits[s] |= alt->slot == SLOT_ANY || alt->slot == s ? alt->bit : 0;
+        }
+    }
+    return ERR_OK;
+}
+
+static bool is_term(const struct scan *scan, const struct pred *pred)
+{
+    bool is_equal = pred->kind == PRED_EQ || pred->kind == PRED_IN;
+    if (!is_equal || pred->field.kind != FIELD_PROP || pred->field.type != COL_STRING ||
+        !source_has_value_rows(scan->source, pred->field.col)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < pred->value_count; i++) {
+        if (pred->values[i].type != COL_STRING) {
+            return false;
+        }
+    }
+    return pred->value_count > 0;
+}
+
+/* Two literals may be one value: its code stands once. */
+static enum err_code plan_term(struct scan *scan, const struct pred *pred, struct err *err)
+{
+    struct scan_term *term = &scan->terms[scan->term_count];
+    uint32_t *codes = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(scan->keep, pred->value_count, &codes, err));
+    for (uint32_t i = 0; i < pred->value_count; i++) {
+        bool is_found = false;
+        ERR_TRY(source_code(scan->source, &scan->read, pred->field.col, pred->values[i].string,
+                            &is_found, &codes[count], err));
+        for (uint32_t k = 0; is_found && k < count; k++) {
+            is_found = codes[k] != codes[count];
+        }
+        count += is_found;
+    }
+    *term = (struct scan_term){
+        .pred = pred, .col = pred->field.col, .codes = codes, .code_count = count};
+    scan->term_count++;
+    return ERR_OK;
+}
+
+static enum err_code plan_terms(struct scan *scan, struct err *err)
+{
+    const struct pred *where = scan->spec->query->where;
+    if (where == NULL || scan->spec->no_index) {
+        return ERR_OK;
+    }
+    bool is_and = where->kind == PRED_AND;
+    uint32_t count = is_and ? where->kid_count : 1;
+    for (uint32_t i = 0; i < count && scan->term_count < SCAN_TERMS_MAX; i++) {
+        const struct pred *pred = is_and ? where->kids[i] : where;
+        if (is_term(scan, pred)) {
+            ERR_TRY(plan_term(scan, pred, err));
+        }
+    }
+    scan->is_where_all_terms = scan->term_count == count;
+    return ERR_OK;
+}
+
+enum err_code scan_plan_rows(struct scan *scan, struct err *err)
+{
+    ERR_TRY(plan_spans(scan, err));
+    return plan_terms(scan, err);
+}
+
+/* ---- candidates ---- */
+
+/* Every row of the block within the subject range. */
+static enum err_code take_all_rows(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    uint32_t block_begin = scan->block_now * BLOCK_ROWS;
+    uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
+    uint32_t begin = scan->row_begin > block_begin ? scan->row_begin - block_begin : 0;
+    uint32_t end = MIN_OF(block_rows, scan->row_end - block_begin);
+    void *memory = NULL;
+    ERR_TRY(scan_raw(scan, end - begin, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    cand->rows = rows;
+    cand->count = end - begin;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        rows[i] = (uint16_t)(begin + i);
+    }
+    return ERR_OK;
+}
+
+/* The rows of one value within the subject range: *ret_count of *ret_rows, in the scratch. */
+static enum err_code value_rows(struct scan *scan, uint32_t col, uint32_t code,
+                                const uint16_t **ret_rows, uint32_t *ret_count, struct err *err)
+{
+    void *memory = NULL;
+    uint32_t count = 0;
+    uint32_t first = 0;
+    uint32_t block_begin = scan->block_now * BLOCK_ROWS;
+    ERR_TRY(scan_raw(scan, BLOCK_ROWS, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    ERR_TRY(source_value_rows(scan->source, &scan->read, col, code, scan->block_now, rows, &count,
+                              err));
+    while (first < count && block_begin + rows[first] < scan->row_begin) {
+        first++;
+    }
+    while (count > first && block_begin + rows[count - 1] >= scan->row_end) {
+        count--;
+    }
+    *ret_rows = rows + first;
+    *ret_count = count - first;
+    return ERR_OK;
+}
+
+static enum err_code value_count(struct scan *scan, uint32_t col, uint32_t code, uint32_t *ret,
+                                 struct err *err)
+{
+    return source_value_rows(scan->source, &scan->read, col, code, scan->block_now, NULL, ret, err);
+}
+
+/* Set the bits of a value's rows. */
+static enum err_code mark_value(struct scan *scan, uint32_t col, uint32_t code, uint64_t *words,
+                                struct err *err)
+{
+    struct arena_mark mark = arena_mark(scan->scratch);
+    const uint16_t *rows = NULL;
+    uint32_t count = 0;
+    ERR_TRY(value_rows(scan, col, code, &rows, &count, err));
+    for (uint32_t i = 0; i < count; i++) {
+        words[rows[i] / 64] |= UINT64_C(1) << (rows[i] % 64);
+    }
+    arena_rewind(scan->scratch, mark);
+    return ERR_OK;
+}
+
+static enum err_code mark_term(struct scan *scan, const struct scan_term *term, uint64_t *words,
+                               struct err *err)
+{
+    for (uint32_t i = 0; i < term->code_count; i++) {
+        ERR_TRY(mark_value(scan, term->col, term->codes[i], words, err));
+    }
+    return ERR_OK;
+}
+
+/* The set bits as rows. */
+static enum err_code take_marked(struct scan *scan, const uint64_t *words, struct candidates *cand,
+                                 struct err *err)
+{
+    void *memory = NULL;
+    uint32_t word_count = (source_block_rows(scan->source, scan->block_now) + 63) / 64;
+    uint32_t count = 0;
+    for (uint32_t w = 0; w < word_count; w++) {
+        count += (uint32_t)__builtin_popcountll(words[w]);
+    }
+    ERR_TRY(scan_raw(scan, count, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    uint32_t at = 0;
+    for (uint32_t w = 0; w < word_count; w++) {
+        for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1) {
+            rows[at++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(bits));
+        }
+    }
+    cand->rows = rows;
+    cand->count = count;
+    return ERR_OK;
+}
+
+/* slot_of_code, for all codes of the dictionary so far (a memtable's grows). */
+static enum err_code slot_codes(struct scan *scan, const struct dict *dict, struct err *err)
+{
+    if (scan->slot_of_code != NULL && !scan->source->is_memory) {
+        return ERR_OK;
+    }
+    struct arena *arena = scan->source->is_memory ? scan->scratch : scan->keep;
+    ERR_TRY(ARENA_NEW(arena, dict->count, &scan->slot_of_code, err));
+    for (uint32_t s = 1; s <= scan->slot_count; s++) {
+        ASSERT(scan->slots[s - 1].code < dict->count);
+        scan->slot_of_code[scan->slots[s - 1].code] = (uint16_t)s;
+    }
+    return ERR_OK;
+}
+
+static enum err_code take_slots(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    struct vec names = {0};
+    void *memory = NULL;
+    ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
+    ASSERT(names.kind == VEC_CODE && names.present == NULL);
+    ERR_TRY(slot_codes(scan, names.dict, err));
+    ERR_TRY(scan_raw(scan, cand->count, sizeof(uint16_t), &memory, err));
+    uint16_t *slots = memory;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        slots[i] = scan->slot_of_code[names.u32[cand->rows[i]]];
+    }
+    cand->slots = slots;
+    return ERR_OK;
+}
+
+/* All rows whose event is wanted, by one pass over the codes. */
+static enum err_code take_wanted(struct scan *scan, const bool *is_wanted, struct candidates *cand,
+                                 struct err *err)
+{
+    struct vec names = {0};
+    struct candidates all = {0};
+    void *memory = NULL;
+    uint32_t count = 0;
+    ERR_TRY(take_all_rows(scan, &all, err));
+    ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
+    ASSERT(names.kind == VEC_CODE && names.present == NULL);
+    ERR_TRY(slot_codes(scan, names.dict, err));
+    ERR_TRY(scan_raw(scan, all.count, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    ERR_TRY(scan_raw(scan, all.count, sizeof(uint16_t), &memory, err));
+    uint16_t *slots = memory;
+    for (uint32_t i = 0; i < all.count; i++) {
+        uint16_t slot = scan->slot_of_code[names.u32[all.rows[i]]];
+        rows[count] = all.rows[i];
+        slots[count] = slot;
+        count += is_wanted[slot];
+    }
+    *cand = (struct candidates){.count = count, .rows = rows, .slots = slots};
+    return ERR_OK;
+}
+
+/* What the active alternatives ask for. */
+struct wanted {
+    bool with_others; /* any event */
+    uint32_t count;   /* of named ones */
+    uint16_t slot;    /* one of these */
+    bool *is_wanted;  /* by slot */
+    uint32_t rows;    /* of named events, in the block */
+};
+
+static enum err_code find_wanted(struct scan *scan, struct wanted *ret, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &ret->is_wanted, err));
+    for (uint32_t i = 0; i < scan->alt_count; i++) {
+        const struct scan_alt *alt = &scan->alts[i];
+        if (!alt->is_active) {
+            continue;
+        }
+        if (alt->slot == SLOT_ANY) {
+            ret->with_others = true;
+        } else if (!ret->is_wanted[alt->slot]) {
+            uint32_t rows = 0;
+            ERR_TRY(value_count(scan, COL_EVENT_NAME, scan->slots[alt->slot - 1].code, &rows, err));
+            ret->is_wanted[alt->slot] = true;
+            ret->slot = alt->slot;
+            ret->count++;
+            ret->rows += rows;
+        }
+    }
+    return ERR_OK;
+}
+
+/* The rows of the wanted events, without their slots where there is more than one. */
+static enum err_code mark_wanted(struct scan *scan, const struct wanted *wanted, uint64_t *words,
+                                 struct err *err)
+{
+    for (uint32_t s = 1; s <= scan->slot_count; s++) {
+        if (wanted->is_wanted[s]) {
+            ERR_TRY(mark_value(scan, COL_EVENT_NAME, scan->slots[s - 1].code, words, err));
+        }
+    }
+    return ERR_OK;
+}
+
+/* Terms that leave less than half of the block are worth looking up by their rows; *ret_terms has a bit for each. */
+static enum err_code useful_terms(struct scan *scan, uint32_t *ret_terms, struct err *err)
+{
+    uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
+    *ret_terms = 0;
+    for (uint32_t t = 0; t < scan->term_count; t++) {
+        uint32_t total = 0;
+        for (uint32_t i = 0; i < scan->terms[t].code_count; i++) {
+            uint32_t rows = 0;
+            ERR_TRY(value_count(scan, scan->terms[t].col, scan->terms[t].codes[i], &rows, err));
+            total += rows;
+        }
+        *ret_terms |= total < block_rows / 2 ? 1u << t : 0;
+    }
+    return ERR_OK;
+}
+
+/* Candidates by one bit a row: of the wanted events, and of every term in `terms`. */
+static enum err_code take_by_bits(struct scan *scan, const struct wanted *wanted, uint32_t terms,
+                                  struct candidates *cand, struct err *err)
+{
+    uint64_t *words = NULL;
+    uint64_t *more = NULL;
+    bool is_any = wanted->with_others;
+    ERR_TRY(ARENA_NEW(scan->scratch, BLOCK_WORDS, &words, err));
+    ERR_TRY(ARENA_NEW(scan->scratch, BLOCK_WORDS, &more, err));
+    if (!is_any) {
+        ERR_TRY(mark_wanted(scan, wanted, words, err));
+    }
+    for (; terms != 0; terms &= terms - 1) {
+        const struct scan_term *term = &scan->terms[__builtin_ctz(terms)];
+        if (is_any) { /* the first: nothing to narrow yet */
+            ERR_TRY(mark_term(scan, term, words, err));
+            is_any = false;
+            continue;
+        }
+        memset(more, 0, BLOCK_WORDS * sizeof(*more));
+        ERR_TRY(mark_term(scan, term, more, err));
+        for (uint32_t w = 0; w < BLOCK_WORDS; w++) {
+            words[w] &= more[w];
+        }
+    }
+    return take_marked(scan, words, cand, err);
+}
+
+/* The reference path: slots from the names themselves. */
+static enum err_code take_names(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    struct vec names = {0};
+    void *memory = NULL;
+    ERR_TRY(take_all_rows(scan, cand, err));
+    ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
+    ERR_TRY(scan_raw(scan, cand->count, sizeof(uint32_t), &memory, err));
+    uint32_t *places = memory;
+    ERR_TRY(scan_raw(scan, cand->count, sizeof(uint16_t), &memory, err));
+    uint16_t *slots = memory;
+    vec_places(&names, cand->rows, cand->count, places);
+    for (uint32_t i = 0; i < cand->count; i++) {
+        slots[i] = SLOT_OTHER;
+        for (uint32_t s = 0; s < scan->slot_count; s++) {
+            if (str_eq(vec_str(&names, places[i]), scan->slots[s].event)) {
+                slots[i] = (uint16_t)(s + 1);
+            }
+        }
+    }
+    cand->slots = slots;
+    return ERR_OK;
+}
+
+/* *ret_terms: the terms that the candidates meet already. */
+static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
+                                     uint32_t *ret_terms, struct err *err)
+{
+    struct wanted wanted = {0};
+    uint32_t terms = 0;
+    uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
+    ERR_TRY(find_wanted(scan, &wanted, err));
+    if (!wanted.with_others && wanted.rows == 0) {
+        return ERR_OK;
+    }
+    if (scan->term_count > 0 && (wanted.with_others || wanted.rows > block_rows / MANY_PARTS)) {
+        ERR_TRY(useful_terms(scan, &terms, err));
+    }
+    *ret_terms = terms;
+    bool is_one = !wanted.with_others && wanted.count == 1;
+    cand->slot = is_one ? wanted.slot : SLOT_OTHER;
+    if (terms != 0) {
+        ERR_TRY(take_by_bits(scan, &wanted, terms, cand, err));
+    } else if (wanted.with_others) {
+        ERR_TRY(take_all_rows(scan, cand, err));
+    } else if (is_one) {
+        return value_rows(scan, COL_EVENT_NAME, scan->slots[wanted.slot - 1].code, &cand->rows,
+                          &cand->count, err);
+    } else if (wanted.rows > block_rows / MANY_PARTS) {
+        return take_wanted(scan, wanted.is_wanted, cand, err);
+    } else {
+        ERR_TRY(take_by_bits(scan, &wanted, 0, cand, err));
+    }
+    bool needs_slots = !is_one && wanted.count > 0;
+    return needs_slots ? take_slots(scan, cand, err) : ERR_OK;
+}
+
+/* ---- filters ---- */
+
+/* Keep the rows with keep[i] != 0. */
+static enum err_code keep_rows(struct scan *scan, struct candidates *cand, const uint8_t *keep,
+                               struct err *err)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        count += keep[i] != 0;
+    }
+    if (count == cand->count) {
+        return ERR_OK;
+    }
+    void *memory = NULL;
+    /* one more than are kept: the loop below writes each before it knows */
+    ERR_TRY(scan_raw(scan, (size_t)count + 1, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    ERR_TRY(scan_raw(scan, (size_t)count + 1, sizeof(int64_t), &memory, err));
+    int64_t *times = memory;
+    ERR_TRY(scan_raw(scan, (size_t)count + 1, sizeof(uint64_t), &memory, err));
+    uint64_t *masks = memory;
+    uint16_t *slots = NULL;
+    if (cand->slots != NULL) {
+        ERR_TRY(scan_raw(scan, (size_t)count + 1, sizeof(uint16_t), &memory, err));
+        slots = memory;
+    }
+    for (uint32_t i = 0, k = 0; i < cand->count; i++) {
+        rows[k] = cand->rows[i];
+        times[k] = cand->times[i];
+        masks[k] = cand->masks[i];
+        if (slots != NULL) {
+            slots[k] = cand->slots[i];
+        }
+        k += keep[i] != 0;
+    }
+    *cand = (struct candidates){.count = count,
+                                .rows = rows,
+                                .slots = slots,
+                                .slot = cand->slot,
+                                .times = times,
+                                .masks = masks};
+    return ERR_OK;
+}
+
+static enum err_code take_times(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    struct vec times = {0};
+    void *memory = NULL;
+    ERR_TRY(scan_col(scan, COL_EVENT_TIME, &times, err));
+    ASSERT(times.kind == VEC_I64 && times.present == NULL);
+    if (cand->count == times.rows) { /* ascending and as many as there are: all of them */
+        cand->times = times.i64;
+        return ERR_OK;
+    }
+    ERR_TRY(scan_raw(scan, cand->count, sizeof(int64_t), &memory, err));
+    int64_t *out = memory;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        out[i] = times.i64[cand->rows[i]];
+    }
+    cand->times = out;
+    return ERR_OK;
+}
+
+/* Bits of one span into masks and `maybe` (NULL where no alternative has a predicate). */
+static void span_bits(const struct scan_span *span, const struct candidates *cand, uint64_t *maybe)
+{
+    uint64_t *masks = cand->masks;
+    const uint16_t *slots = cand->slots;
+    int64_t begin = span->begin_ms;
+    int64_t end = span->end_ms;
+    if (slots == NULL) {
+        uint64_t sure = span->sure[cand->slot];
+        for (uint32_t i = 0; i < cand->count; i++) {
+            bool is_in = span->is_whole | ((cand->times[i] >= begin) & (cand->times[i] < end));
+            masks[i] |= is_in ? sure : 0;
+        }
+    } else if (span->is_whole) {
+        for (uint32_t i = 0; i < cand->count; i++) {
+            masks[i] |= span->sure[slots[i]];
+        }
+    } else {
+        for (uint32_t i = 0; i < cand->count; i++) {
+            bool is_in = (cand->times[i] >= begin) & (cand->times[i] < end);
+            masks[i] |= is_in ? span->sure[slots[i]] : 0;
+        }
+    }
+    for (uint32_t i = 0; maybe != NULL && i < cand->count; i++) {
+        bool is_in = span->is_whole | ((cand->times[i] >= begin) & (cand->times[i] < end));
+        maybe[i] |= is_in ? span->maybe[slots == NULL ? cand->slot : slots[i]] : 0;
+    }
+}
+
+/* Event and time: the bits that rows have for sure; rows that can have none leave. */
+static enum err_code filter_spans(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    void *memory = NULL;
+    uint64_t *maybe = NULL;
+    bool is_all = true; /* no row can leave */
+    ERR_TRY(arena_alloc(scan->scratch, cand->count * sizeof(uint64_t), &memory, err));
+    cand->masks = memory;
+    if (scan->has_alt_pred) {
+        ERR_TRY(ARENA_NEW(scan->scratch, cand->count, &maybe, err));
+    }
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        if (scan->spans[s].is_active) {
+            span_bits(&scan->spans[s], cand, maybe);
+            is_all &= scan->spans[s].is_whole;
+        }
+    }
+    if (is_all && !scan->spec->no_index) { /* candidates are rows of wanted events */
+        return ERR_OK;
+    }
+    ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
+    uint8_t *keep = memory;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        keep[i] = (cand->masks[i] | (maybe == NULL ? 0 : maybe[i])) != 0;
+    }
+    return keep_rows(scan, cand, keep, err);
+}
+
+/* keep &= pred. */
+static enum err_code and_pred(struct scan *scan, const struct pred *pred,
+                              const struct candidates *cand, uint8_t *keep, struct err *err)
+{
+    void *memory = NULL;
+    ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
+    uint8_t *holds = memory;
+    ERR_TRY(pred_eval(&scan->env, pred, cand->rows, cand->count, holds, err));
+    for (uint32_t i = 0; i < cand->count; i++) {
+        keep[i] &= holds[i];
+    }
+    return ERR_OK;
+}
+
+static bool is_in_terms(const struct scan *scan, uint32_t terms, const struct pred *pred)
+{
+    for (; terms != 0; terms &= terms - 1) {
+        if (scan->terms[__builtin_ctz(terms)].pred == pred) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `where`, less the terms that the candidates meet already. */
+static enum err_code filter_where(struct scan *scan, uint32_t terms, struct candidates *cand,
+                                  struct err *err)
+{
+    const struct pred *where = scan->spec->query->where;
+    if (where == NULL || cand->count == 0) {
+        return ERR_OK;
+    }
+    bool is_and = where->kind == PRED_AND;
+    uint32_t count = is_and ? where->kid_count : 1;
+    for (uint32_t i = 0; i < count && cand->count > 0; i++) {
+        const struct pred *pred = is_and ? where->kids[i] : where;
+        void *memory = NULL;
+        if (is_in_terms(scan, terms, pred)) {
+            continue;
+        }
+        ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
+        uint8_t *keep = memory;
+        memset(keep, 1, cand->count);
+        ERR_TRY(and_pred(scan, pred, cand, keep, err));
+        ERR_TRY(keep_rows(scan, cand, keep, err));
+    }
+    return ERR_OK;
+}
+
+/* The predicate of one alternative, on the rows that are its own and not yet taken for its bit. */
+static enum err_code filter_alt(struct scan *scan, const struct scan_alt *alt,
+                                struct candidates *cand, struct err *err)
+{
+    void *memory = NULL;
+    ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
+    uint8_t *holds = memory;
+    ERR_TRY(scan_raw(scan, (size_t)cand->count + 1, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    ERR_TRY(scan_raw(scan, (size_t)cand->count + 1, sizeof(uint32_t), &memory, err));
+    uint32_t *idx = memory;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        uint16_t slot = cand->slots == NULL ? cand->slot : cand->slots[i];
+        bool is_its = (alt->slot == SLOT_ANY) | (alt->slot == slot);
+        bool is_in =
+            alt->is_whole | ((cand->times[i] >= alt->begin_ms) & (cand->times[i] < alt->end_ms));
+        rows[count] = cand->rows[i];
+        idx[count] = i;
+        count += is_its & is_in & ((cand->masks[i] & alt->bit) == 0);
+    }
+    if (count == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(pred_eval(&scan->env, alt->pred, rows, count, holds, err));
+    for (uint32_t k = 0; k < count; k++) {
+        cand->masks[idx[k]] |= holds[k] != 0 ? alt->bit : 0;
+    }
+    return ERR_OK;
+}
+
+static enum err_code filter_alts(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    bool has_pred = false;
+    for (uint32_t a = 0; a < scan->alt_count && cand->count > 0; a++) {
+        if (scan->alts[a].is_active && scan->alts[a].pred != NULL) {
+            has_pred = true;
+            ERR_TRY(filter_alt(scan, &scan->alts[a], cand, err));
+        }
+    }
+    if (!has_pred) {
+        return ERR_OK;
+    }
+    void *memory = NULL;
+    ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
+    uint8_t *keep = memory;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        keep[i] = cand->masks[i] != 0;
+    }
+    return keep_rows(scan, cand, keep, err);
+}
+
+static enum err_code take_subjects(struct scan *scan, const struct candidates *cand,
+                                   const uint32_t **ret, struct err *err)
+{
+    struct vec subjects = {0};
+    void *memory = NULL;
+    ERR_TRY(scan_col(scan, COL_SUBJECT, &subjects, err));
+    ASSERT(subjects.kind == VEC_U32 && subjects.present == NULL);
+    if (cand->count == subjects.rows) {
+        *ret = subjects.u32;
+        return ERR_OK;
+    }
+    ERR_TRY(scan_raw(scan, cand->count, sizeof(uint32_t), &memory, err));
+    uint32_t *out = memory;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        out[i] = subjects.u32[cand->rows[i]];
+    }
+    *ret = out;
+    return ERR_OK;
+}
+
+/* Deleted subjects leave; on the reference path also those outside the range. */
+static enum err_code filter_subjects(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    const struct scan_spec *spec = scan->spec;
+    const uint32_t *subjects = NULL;
+    void *memory = NULL;
+    if (cand->count == 0 || (spec->deleted == NULL && !spec->no_index)) {
+        return ERR_OK;
+    }
+    ERR_TRY(take_subjects(scan, cand, &subjects, err));
+    ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
+    uint8_t *keep = memory;
+    bool is_kept = true;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        if (i == 0 || subjects[i] != subjects[i - 1]) {
+            bool is_deleted =
+                spec->deleted != NULL && roaring_bitmap_contains(spec->deleted, subjects[i]);
+            bool is_in = !spec->no_index ||
+                         (subjects[i] >= spec->subject_begin &&
+                          (spec->subject_end == UINT32_MAX || subjects[i] < spec->subject_end));
+            is_kept = is_in && !is_deleted;
+        }
+        keep[i] = is_kept;
+    }
+    return keep_rows(scan, cand, keep, err);
+}
+
+/* ---- the whole ---- */
+
+static void activate_spans(struct scan *scan)
+{
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        scan->spans[s].is_active = false;
+    }
+    for (uint32_t a = 0; a < scan->alt_count; a++) {
+        struct scan_span *span = plan_span_of(scan, &scan->alts[a]);
+        span->is_active = scan->alts[a].is_active; /* of one time, of one mind */
+        span->is_whole = scan->alts[a].is_whole;
+    }
+}
+
+enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *err)
+{
+    struct candidates cand = {0};
+    uint32_t terms = 0;
+    *ret = (struct scan_block){.block = scan->block_now};
+    activate_spans(scan);
+    if (scan->spec->no_index) {
+        ERR_TRY(take_names(scan, &cand, err));
+    } else {
+        ERR_TRY(take_candidates(scan, &cand, &terms, err));
+    }
+    if (cand.count == 0) {
+        scan->counters.blocks_pruned_index++;
+        return ERR_OK;
+    }
+    scan->counters.blocks_scanned++;
+    scan->counters.rows_read += cand.count;
+    ERR_TRY(take_times(scan, &cand, err));
+    ERR_TRY(filter_spans(scan, &cand, err));
+    ERR_TRY(filter_where(scan, terms, &cand, err));
+    ERR_TRY(filter_alts(scan, &cand, err));
+    ERR_TRY(filter_subjects(scan, &cand, err));
+    if (cand.count > 0 && !scan->spec->no_subjects) {
+        ERR_TRY(take_subjects(scan, &cand, &ret->subjects, err));
+    }
+    ret->count = cand.count;
+    ret->rows = cand.rows;
+    ret->times = cand.times;
+    ret->masks = cand.masks;
+    return ERR_OK;
+}
