@@ -1,14 +1,23 @@
 #include "query/agg.h"
 
+#include "query/subject_bits.h"
+
 #include "query/grow.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#define CHARGE_STEP_BYTES ((size_t)64 << 10)
-#define BITMAP_BYTES      128u /* of an empty bitmap and its first container */
-#define BITMAP_ADD_BYTES  2u   /* of one more subject, at most, but for growth */
-#define UNIQUE_SLOTS_MIN  16u
+#define CHARGE_STEP_BYTES    ((size_t)64 << 10)
+#define USERS_WORDS_MAX      16384u     /* of a set: a million subjects */
+#define USERS_POOL_WORDS_MAX (1u << 20) /* of all sets of a task: 8 MiB */
+#define BITMAP_BYTES         128u       /* of an empty bitmap and its first container */
+#define BITMAP_ADD_BYTES     2u         /* of one more subject, at most, but for growth */
+#define UNIQUE_SLOTS_MIN     16u
+
+struct drop_words {
+    uint64_t *words;
+    uint32_t base, word_count;
+};
 
 enum acc_kind acc_kind_of(enum agg_kind kind)
 {
@@ -35,7 +44,9 @@ void acc_pool_init(struct acc_pool *pool, struct arena *arena)
 void acc_pool_done(struct acc_pool *pool)
 {
     for (struct acc_users *users = pool->users; users != NULL; users = users->next) {
-        roaring_bitmap_free(users->bitmap);
+        if (users->bitmap != NULL) {
+            roaring_bitmap_free(users->bitmap);
+        }
     }
     if (pool->arena != NULL) {
         budget_give(arena_budget(pool->arena), pool->taken_bytes);
@@ -56,14 +67,28 @@ enum err_code acc_charge(struct acc_pool *pool, size_t bytes, struct err *err)
     return ERR_OK;
 }
 
+void acc_pool_subjects(struct acc_pool *pool, uint32_t begin, uint32_t end)
+{
+    uint32_t words = end <= begin ? 0 : (end - begin - 1) / 64 + 1;
+    pool->subject_base = begin;
+    pool->subject_end = end;
+    pool->word_count = words <= USERS_WORDS_MAX ? words : 0;
+    pool->words_left = USERS_POOL_WORDS_MAX;
+}
+
 static enum err_code acc_users_make(struct acc_pool *pool, union acc_cell *cell, struct err *err)
 {
     struct acc_users *users = NULL;
-    ERR_TRY(acc_charge(pool, BITMAP_BYTES, err));
     ERR_TRY(ARENA_NEW(pool->arena, 1, &users, err));
-    users->bitmap = roaring_bitmap_create();
-    if (users->bitmap == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory: no bitmap of subjects");
+    if (pool->word_count > 0 && pool->words_left >= pool->word_count) {
+        ERR_TRY(ARENA_NEW(pool->arena, pool->word_count, &users->words, err));
+        pool->words_left -= pool->word_count;
+    } else {
+        ERR_TRY(acc_charge(pool, BITMAP_BYTES, err));
+        users->bitmap = roaring_bitmap_create();
+        if (users->bitmap == NULL) {
+            return err_set(err, ERR_NOMEM, "out of memory: no bitmap of subjects");
+        }
     }
     users->last = UINT32_MAX; /* no subject has this number */
     users->next = pool->users;
@@ -79,6 +104,12 @@ enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t
         ERR_TRY(acc_users_make(pool, cell, err));
     }
     struct acc_users *users = cell->users;
+    if (users->words != NULL) {
+        uint32_t bit = subject - pool->subject_base;
+        ASSERT_DEBUG(bit / 64 < pool->word_count);
+        users->words[bit / 64] |= UINT64_C(1) << (bit % 64);
+        return ERR_OK;
+    }
     if (users->last == subject) {
         return ERR_OK;
     }
@@ -87,15 +118,130 @@ enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t
     return acc_charge(pool, BITMAP_ADD_BYTES, err);
 }
 
-enum err_code acc_bitmap(struct acc_pool *pool, union acc_cell *cell, roaring_bitmap_t **ret,
-                         struct err *err)
+enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const uint32_t *subjects,
+                            uint32_t count, struct err *err)
 {
     if (cell->users == NULL) {
         ERR_TRY(acc_users_make(pool, cell, err));
     }
-    cell->users->last = UINT32_MAX; /* the caller may take subjects out again */
-    *ret = cell->users->bitmap;
+    struct acc_users *users = cell->users;
+    for (; count > 0 && subjects[0] < pool->subject_base; count--) {
+        subjects++;
+    }
+    while (count > 0 && subjects[count - 1] >= pool->subject_end) {
+        count--;
+    }
+    if (users->words != NULL) {
+        bits_add(users->words, pool->subject_base, pool->word_count, subjects, count);
+        return ERR_OK;
+    }
+    users->last = UINT32_MAX;
+    size_t before = roaring_bitmap_size_in_bytes(users->bitmap);
+    roaring_bitmap_add_many(users->bitmap, count, subjects);
+    size_t after = roaring_bitmap_size_in_bytes(users->bitmap);
+    return acc_charge(pool, after > before ? after - before : 0, err);
+}
+
+static bool drop_word_bit(uint32_t subject, void *arg)
+{
+    const struct drop_words *drop = arg;
+    uint32_t bit = subject - drop->base;
+    if (subject >= drop->base && bit / 64 < drop->word_count) {
+        drop->words[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
+    }
+    return true;
+}
+
+void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone)
+{
+    if (cell->users == NULL || gone == NULL) {
+        return;
+    }
+    cell->users->last = UINT32_MAX;
+    if (cell->users->words != NULL) {
+        struct drop_words drop = {cell->users->words, pool->subject_base, pool->word_count};
+        roaring_iterate(gone, drop_word_bit, &drop);
+    } else {
+        roaring_bitmap_andnot_inplace(cell->users->bitmap, gone);
+    }
+}
+
+bool acc_has_users(const struct acc_pool *pool, const union acc_cell *cell)
+{
+    if (cell->users == NULL) {
+        return false;
+    }
+    return cell->users->words != NULL ? bits_count(cell->users->words, pool->word_count) > 0
+                                      : !roaring_bitmap_is_empty(cell->users->bitmap);
+}
+
+static bool add_word_bit(uint32_t subject, void *arg)
+{
+    const struct drop_words *into = arg;
+    bits_add(into->words, into->base, into->word_count, &subject, 1);
+    return true;
+}
+
+/* All sets as words: those that are bitmaps are few, of cells that came when room for words was spent. */
+static enum err_code count_words(const struct acc_pool *pool, union acc_cell *const *cells,
+                                 size_t cell_count, struct arena *scratch, uint64_t *ret,
+                                 struct err *err)
+{
+    uint64_t *all = NULL;
+    if (cell_count == 1 && cells[0]->users->words != NULL) {
+        *ret = bits_count(cells[0]->users->words, pool->word_count);
+        return ERR_OK;
+    }
+    struct arena_mark mark = arena_mark(scratch);
+    ERR_TRY(ARENA_NEW(scratch, pool->word_count, &all, err));
+    for (size_t i = 0; i < cell_count; i++) {
+        if (cells[i]->users->words != NULL) {
+            bits_or(all, cells[i]->users->words, pool->word_count);
+        } else {
+            struct drop_words into = {all, pool->subject_base, pool->word_count};
+            roaring_iterate(cells[i]->users->bitmap, add_word_bit, &into);
+        }
+    }
+    *ret = bits_count(all, pool->word_count);
+    arena_rewind(scratch, mark);
     return ERR_OK;
+}
+
+static enum err_code count_bitmaps(union acc_cell *const *cells, size_t cell_count,
+                                   struct arena *scratch, uint64_t *ret, struct err *err)
+{
+    const roaring_bitmap_t **bitmaps = NULL;
+    struct arena_mark mark = arena_mark(scratch);
+    ERR_TRY(ARENA_NEW(scratch, cell_count, &bitmaps, err));
+    for (size_t i = 0; i < cell_count; i++) {
+        bitmaps[i] = cells[i]->users->bitmap;
+    }
+    if (cell_count == 1) {
+        *ret = roaring_bitmap_get_cardinality(bitmaps[0]);
+    } else if (cell_count == 2) {
+        *ret = roaring_bitmap_or_cardinality(bitmaps[0], bitmaps[1]);
+    } else {
+        roaring_bitmap_t *all = roaring_bitmap_or_many(cell_count, bitmaps);
+        if (all == NULL) {
+            return err_set(err, ERR_NOMEM, "out of memory: no union of %zu sets", cell_count);
+        }
+        *ret = roaring_bitmap_get_cardinality(all);
+        roaring_bitmap_free(all);
+    }
+    arena_rewind(scratch, mark);
+    return ERR_OK;
+}
+
+enum err_code acc_count_users(const struct acc_pool *pool, union acc_cell *const *cells,
+                              size_t cell_count, struct arena *scratch, uint64_t *ret,
+                              struct err *err)
+{
+    *ret = 0;
+    if (cell_count == 0) {
+        return ERR_OK;
+    }
+    return pool->word_count > 0 ? count_words(pool, cells, cell_count, scratch, ret, err)
+                                : count_bitmaps(cells, cell_count, scratch, ret, err);
 }
 
 /* ---- unique ---- */

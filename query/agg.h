@@ -6,7 +6,8 @@
  * across spans, groups and tasks, and the outcome never depends on the order of adding:
  *
  *     COUNT    the number itself
- *     USERS    a roaring bitmap of subject numbers; of different shards only the counts add up
+ *     USERS    a set of subject numbers, as plain words where the task has few subjects, else as a
+ *              roaring bitmap; of different shards only the counts add up
  *     UNIQUE   a set of 128-bit hashes (2^64 values collide with a chance of about one half; a
  *              billion with one in 10^20)
  *     SUM      decimals as a 128-bit integer at one scale; what does not fit, a num_sum
@@ -36,6 +37,7 @@ enum acc_kind acc_kind_of(enum agg_kind kind);
 
 struct acc_users {
     struct acc_users *next; /* of the pool */
+    uint64_t *words;        /* pool->word_count of them (subject_bits.h); or NULL: */
     roaring_bitmap_t *bitmap;
     uint32_t last; /* subject added last: rows come by subject, repeats are the rule */
 };
@@ -79,19 +81,31 @@ union acc_cell {
 /* The memory of a task's cells. */
 struct acc_pool {
     struct arena *arena;
+    uint32_t subject_base, subject_end; /* of the task; bit 0 of words is the base */
+    uint32_t word_count;
+    size_t words_left; /* that user sets may still take; what comes after has bitmaps */
     struct acc_users *users;
     size_t taken_bytes;   /* of the budget, for bitmaps */
     size_t pending_bytes; /* grown and not yet taken */
 };
 void acc_pool_init(struct acc_pool *pool, struct arena *arena);
+/* The subjects of the task: the pool decides how it keeps sets of them. */
+void acc_pool_subjects(struct acc_pool *pool, uint32_t begin, uint32_t end);
 void acc_pool_done(struct acc_pool *pool);
 
 enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t subject,
                            struct err *err) ERR_MUST_CHECK;
-/* The cell's bitmap, made when there is none: for unions with stored sets. After them, acc_charge.
- */
-enum err_code acc_bitmap(struct acc_pool *pool, union acc_cell *cell, roaring_bitmap_t **ret,
-                         struct err *err) ERR_MUST_CHECK;
+/* Ascending subjects; those outside the pool's are left out. */
+enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const uint32_t *subjects,
+                            uint32_t count, struct err *err) ERR_MUST_CHECK;
+/* Take subjects out again; `gone` may be NULL. */
+void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone);
+bool acc_has_users(const struct acc_pool *pool, const union acc_cell *cell);
+/* How many different subjects the cells have together; cells may be NULL pointers' worth (no users). ERR_NOMEM,
+ * ERR_LIMIT. */
+enum err_code acc_count_users(const struct acc_pool *pool, union acc_cell *const *cells,
+                              size_t cell_count, struct arena *scratch, uint64_t *ret,
+                              struct err *err) ERR_MUST_CHECK;
 enum err_code acc_charge(struct acc_pool *pool, size_t bytes, struct err *err) ERR_MUST_CHECK;
 enum err_code acc_add_hash(struct acc_pool *pool, union acc_cell *cell, struct hash128 hash,
                            struct err *err) ERR_MUST_CHECK;

@@ -24,6 +24,8 @@ struct trend_grid {
     uint64_t rolling_ms;
     int64_t *edges; /* atom_count + 1, ascending */
     uint32_t atom_count;
+    uint32_t *table; /* [(t - edges[0]) >> table_shift]: the atom of that cell's begin */
+    uint32_t table_shift;
     struct trend_bucket *buckets; /* bucket_count of the plan */
     struct trend_bucket total;    /* the query's range */
 };

@@ -76,6 +76,27 @@ static uint32_t edge_idx(const struct trend_grid *grid, int64_t ts_ms)
     return (uint32_t)(at - grid->edges);
 }
 
+/* Cells of time, some for each atom, so that looking an atom up takes no search. */
+static enum err_code plan_table(struct query_run_ctx *run, struct trend_grid *grid, struct err *err)
+{
+    uint64_t span = (uint64_t)grid->edges[grid->atom_count] - (uint64_t)grid->edges[0];
+    uint64_t cells_max = MAX_OF(4 * (uint64_t)grid->atom_count, UINT64_C(1024));
+    while (grid->table_shift < 63 && span >> grid->table_shift >= cells_max) {
+        grid->table_shift++;
+    }
+    size_t count = (size_t)(span >> grid->table_shift) + 1;
+    ERR_TRY(ARENA_NEW(run->arena, count, &grid->table, err));
+    uint32_t atom = 0;
+    for (size_t i = 0; i < count && grid->atom_count > 0; i++) {
+        int64_t begin = (int64_t)((uint64_t)grid->edges[0] + ((uint64_t)i << grid->table_shift));
+        while (atom + 1 < grid->atom_count && begin >= grid->edges[atom + 1]) {
+            atom++;
+        }
+        grid->table[i] = atom;
+    }
+    return ERR_OK;
+}
+
 static enum err_code plan_grid(struct query_run_ctx *run, const struct trend_plan *plan,
                                uint64_t rolling_ms, struct trend_grid *ret, struct err *err)
 {
@@ -104,6 +125,7 @@ static enum err_code plan_grid(struct query_run_ctx *run, const struct trend_pla
     }
     grid.total = (struct trend_bucket){edge_idx(&grid, plan->from_ms),
                                        edge_idx(&grid, MAX_OF(plan->from_ms, plan->to_ms))};
+    ERR_TRY(plan_table(run, &grid, err));
     *ret = grid;
     return ERR_OK;
 }

@@ -4,6 +4,7 @@
 #include "query/pred_eval.h"
 #include "storage/base/size.h"
 #include "storage/read_ahead.h"
+#include "storage/read_held.h"
 
 #include <stdlib.h>
 
@@ -70,27 +71,95 @@ static enum err_code slot_cells(struct trend_work *work, uint32_t lane, uint32_t
 
 /* ---- rows ---- */
 
-/* The atom of each row, NONE outside the grid. Times of neighbours are near each other, so the last
- * atom is tried first. */
-static void grid_atoms(const struct trend_grid *grid, const struct scan_block *block,
-                       uint32_t *out_atoms)
+/* The atom of each row, NONE outside the grid: a table gives the first atom of the row's cell of time, from where it is
+ * mostly none or one step on. */
+static void grid_atoms(const struct trend_grid *grid, const int64_t *restrict times, uint32_t count,
+                       uint32_t *restrict out_atoms)
 {
-    uint32_t atom = NONE;
-    int64_t begin = 0;
-    int64_t end = 0; /* [begin, end) is the span of `atom` */
-    for (uint32_t i = 0; i < block->count; i++) {
-        int64_t ts = block->times[i];
-        if (ts < begin || ts >= end) {
-            if (ts < grid->edges[0] || ts >= grid->edges[grid->atom_count]) {
-                out_atoms[i] = NONE;
-                continue;
-            }
-            atom = civil_bucket_idx(grid->edges, grid->atom_count, ts);
-            begin = grid->edges[atom];
-            end = grid->edges[atom + 1];
+    int64_t first = grid->edges[0];
+    uint64_t span =
+        grid->atom_count == 0 ? 0 : (uint64_t)grid->edges[grid->atom_count] - (uint64_t)first;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t since = (uint64_t)times[i] - (uint64_t)first;
+        if (times[i] < first || since >= span) {
+            out_atoms[i] = NONE;
+            continue;
+        }
+        uint32_t atom = grid->table[since >> grid->table_shift];
+        while (times[i] >= grid->edges[atom + 1]) {
+            atom++;
         }
         out_atoms[i] = atom;
     }
+}
+
+/* Count the rows of a lane into cells of one group: neighbours mostly share theirs. */
+static void count_rows(const uint64_t *masks, const uint32_t *atoms, uint32_t count, uint64_t bit,
+                       union acc_cell *cells)
+{
+    uint32_t atom = NONE;
+    uint64_t run = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t row_atom = (masks[i] & bit) != 0 ? atoms[i] : NONE;
+        if (row_atom != atom) {
+            if (atom != NONE) {
+                cells[atom].count += run;
+            }
+            atom = row_atom;
+            run = 0;
+        }
+        run++;
+    }
+    if (atom != NONE) {
+        cells[atom].count += run;
+    }
+}
+
+/* The same for every group. */
+static enum err_code count_group_rows(struct trend_work *work, uint32_t lane,
+                                      const struct scan_block *block, const uint32_t *groups,
+                                      const uint32_t *atoms, struct err *err)
+{
+    uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
+    uint32_t group = NONE;
+    union acc_cell *cells = NULL;
+    for (uint32_t i = 0; i < block->count; i++) {
+        if ((block->masks[i] & bit) == 0 || atoms[i] == NONE) {
+            continue;
+        }
+        if (groups[i] != group) {
+            group = groups[i];
+            ERR_TRY(slot_cells(work, lane, group, &cells, err));
+        }
+        cells[atoms[i]].count++;
+    }
+    return ERR_OK;
+}
+
+static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
+                                   const struct scan_block *block, const uint32_t *groups,
+                                   const uint32_t *atoms, struct err *err)
+{
+    uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
+    uint32_t group = NONE;
+    union acc_cell *cells = NULL;
+    union acc_cell *cell = NULL; /* what was added last, and for whom */
+    uint32_t subject = NONE;
+    for (uint32_t i = 0; i < block->count; i++) {
+        if ((block->masks[i] & bit) == 0 || atoms[i] == NONE) {
+            continue;
+        }
+        if (groups[i] != group) {
+            group = groups[i];
+            ERR_TRY(slot_cells(work, lane, group, &cells, err));
+        }
+        if (&cells[atoms[i]] != cell || block->subjects[i] != subject) {
+            cell = &cells[atoms[i]];
+            subject = block->subjects[i];
+            ERR_TRY(acc_add_user(&work->slot->pool, cell, subject, err));
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
@@ -270,19 +339,6 @@ static enum err_code lane_add_rows(struct trend_work *work, uint32_t lane_idx, s
                                    struct err *err)
 {
     const struct trend_lane *lane = &work->plan->lanes[lane_idx];
-    if (lane->kind == ACC_COUNT) {
-        for (uint32_t k = 0; k < rows->count; k++) {
-            rows->cells[k]->count++;
-        }
-        return ERR_OK;
-    }
-    if (lane->kind == ACC_USERS) {
-        for (uint32_t k = 0; k < rows->count; k++) {
-            ERR_TRY(acc_add_user(&work->slot->pool, rows->cells[k], block->subjects[rows->idx[k]],
-                                 err));
-        }
-        return ERR_OK;
-    }
     struct vec vec = {0};
     const uint32_t *places = NULL;
     ERR_TRY(scan_field(scan, &lane->field, &vec, &places, err));
@@ -301,6 +357,24 @@ static enum err_code lane_add_rows(struct trend_work *work, uint32_t lane_idx, s
     }
 }
 
+/* Counts and users need no column. */
+static enum err_code lane_add_plain(struct trend_work *work, uint32_t lane_idx,
+                                    const struct scan_block *block, const uint32_t *groups,
+                                    const uint32_t *atoms, struct err *err)
+{
+    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
+    if (lane->kind == ACC_USERS) {
+        return add_user_rows(work, lane_idx, block, groups, atoms, err);
+    }
+    if (work->plan->query->key_count > 0) {
+        return count_group_rows(work, lane_idx, block, groups, atoms, err);
+    }
+    union acc_cell *cells = NULL;
+    ERR_TRY(slot_cells(work, lane_idx, 0, &cells, err));
+    count_rows(block->masks, atoms, block->count, UINT64_C(1) << lane->selector, cells);
+    return ERR_OK;
+}
+
 /* Add a block to the lanes that `is_indexed` selects, or to the one lane `only`. */
 static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
                                     const struct scan_block *block, uint32_t only, struct err *err)
@@ -310,7 +384,8 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
     const uint32_t *groups = NULL;
     ERR_TRY(groups_of_block(work->slot->groups, scan, block, &groups, err));
     ERR_TRY(slot_grow_groups(work, groups_count(work->slot->groups), err));
-    for (uint32_t i = 0; only == NONE && i < block->count; i++) {
+    bool is_open = plan->is_from_open || plan->is_to_open;
+    for (uint32_t i = 0; only == NONE && is_open && i < block->count; i++) {
         work->slot->row_min_ms = MIN_OF(work->slot->row_min_ms, block->times[i]);
         work->slot->row_max_ms = MAX_OF(work->slot->row_max_ms, block->times[i]);
     }
@@ -325,7 +400,11 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
                 void *memory = NULL;
                 ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(*atoms), &memory, err));
                 atoms = memory;
-                grid_atoms(&plan->grids[g], block, atoms);
+                grid_atoms(&plan->grids[g], block->times, block->count, atoms);
+            }
+            if (lane->kind == ACC_COUNT || lane->kind == ACC_USERS) {
+                ERR_TRY(lane_add_plain(work, l, block, groups, atoms, err));
+                continue;
             }
             struct lane_rows rows = {0};
             ERR_TRY(lane_pick(work, l, block, groups, atoms, scratch, &rows, err));
@@ -363,6 +442,18 @@ static enum err_code task_cols(struct trend_work *work, uint32_t only, uint32_t 
     return ERR_OK;
 }
 
+/* Whether a lane that takes rows asks whose they are. */
+static bool task_has_users(const struct trend_plan *plan, uint32_t only)
+{
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        const struct trend_lane *lane = &plan->lanes[l];
+        if (lane->kind == ACC_USERS && (only == NONE ? !lane->is_indexed : l == only)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum err_code task_scan(struct trend_work *work, const struct source *source,
                                const struct scan_want *wants, uint32_t want_count, uint32_t only,
                                struct err *err)
@@ -381,6 +472,7 @@ static enum err_code task_scan(struct trend_work *work, const struct source *sou
         .no_index = work->run->request != NULL && work->run->request->is_reference_path,
         .cols = cols,
         .col_count = col_count,
+        .no_subjects = !task_has_users(work->plan, only),
     };
     CLEANUP(scan_closep) struct scan *scan = NULL;
     ERR_TRY(scan_open(source, &spec, work->run, work->arena, work->io, &scan, err));
@@ -455,56 +547,83 @@ static uint32_t index_set_atom(const struct trend_grid *grid, int64_t expired_be
     return NONE;
 }
 
-static enum err_code index_add_set(struct trend_work *work, uint32_t lane_idx,
-                                   const struct source *source, const struct subject_set *set,
-                                   uint32_t atom, struct read_ctx *read, struct err *err)
-{
-    const roaring_bitmap_t *subjects = NULL;
-    union acc_cell *cells = NULL;
-    roaring_bitmap_t *bitmap = NULL;
-    ERR_TRY(source_subject_set(source, read, set->set_idx, &subjects, err));
-    ERR_TRY(slot_cells(work, lane_idx, 0, &cells, err));
-    ERR_TRY(acc_bitmap(&work->slot->pool, &cells[atom], &bitmap, err));
-    size_t before = roaring_bitmap_size_in_bytes(bitmap);
-    roaring_bitmap_or_inplace(bitmap, subjects);
-    size_t after = roaring_bitmap_size_in_bytes(bitmap);
-    return acc_charge(&work->slot->pool, after > before ? after - before : 0, err);
-}
+/* Neighbouring sets that one atom holds all of. */
+struct set_run {
+    const struct subject_set *sets;
+    uint32_t count;
+    uint32_t atom;
+};
 
-/* Take an event's sets into the lane's atoms, where one holds all of a set; what crosses a border
- * is appended to `wants`. The sets that will be taken are fetched together. */
-static enum err_code index_take_sets(struct trend_work *work, uint32_t lane_idx,
-                                     const struct source *source, const struct subject_set *sets,
-                                     uint32_t set_count, struct read_ctx *read,
-                                     struct scan_want *wants, uint32_t *want_count, struct err *err)
+/* Cut an event's sets into runs; what crosses a border is appended to `wants`. */
+static enum err_code index_cut_runs(struct trend_work *work, uint32_t lane_idx,
+                                    const struct source *source, const struct subject_set *sets,
+                                    uint32_t set_count, struct arena *arena,
+                                    struct set_run **ret_runs, uint32_t *ret_count,
+                                    struct scan_want *wants, uint32_t *want_count, struct err *err)
 {
     const struct trend_lane *lane = &work->plan->lanes[lane_idx];
     const struct trend_grid *grid = &work->plan->grids[lane->grid];
     int64_t expired_before_ms = work->run->snapshot->expired_before_ms;
-    struct subject_set *whole = NULL;
-    uint32_t *atoms = NULL;
+    struct set_run *runs = NULL;
     uint32_t count = 0;
-    ERR_TRY(ARENA_NEW(read->arena, set_count, &whole, err));
-    ERR_TRY(ARENA_NEW(read->arena, set_count, &atoms, err));
+    ERR_TRY(ARENA_NEW(arena, set_count, &runs, err));
     for (uint32_t s = 0; s < set_count; s++) {
         struct scan_want want = {0};
         uint32_t atom = index_set_atom(grid, expired_before_ms, source, &sets[s], &want);
-        if (atom != NONE) {
-            whole[count] = sets[s];
-            atoms[count++] = atom;
-        } else if (want.begin_ms < want.end_ms) {
+        if (atom == NONE) {
             want.selector = lane->selector;
-            wants[(*want_count)++] = want;
+            wants[*want_count] = want;
+            *want_count += want.begin_ms < want.end_ms;
+        } else if (count > 0 && runs[count - 1].atom == atom &&
+                   runs[count - 1].sets + runs[count - 1].count == &sets[s]) {
+            runs[count - 1].count++;
+        } else {
+            runs[count++] = (struct set_run){.sets = &sets[s], .count = 1, .atom = atom};
         }
     }
-    uint32_t end = 0; /* of those fetched */
-    for (uint32_t s = 0; s < count; s++) {
-        if (s == end) {
-            read_ahead_clear(read->ahead);
-            end += MAX_OF(source_prefetch_sets(source, read, whole + end, count - end), 1u);
+    *ret_runs = runs;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+/* Fetch the sets of the runs whose unions are not kept, as many as there is room for. Returns where those runs end. */
+static uint32_t index_fetch(const struct source *source, struct read_ctx *read,
+                            const struct set_run *runs, uint32_t begin, uint32_t count)
+{
+    read_ahead_clear(read->ahead);
+    for (uint32_t r = begin; r < count; r++) {
+        const uint32_t *members = NULL;
+        uint32_t member_count = 0;
+        if (!source_union_find(source, read, runs[r].sets, runs[r].count, &members,
+                               &member_count) &&
+            source_prefetch_sets(source, read, runs[r].sets, runs[r].count) < runs[r].count) {
+            return MAX_OF(r, begin + 1);
         }
-        ERR_TRY(index_add_set(work, lane_idx, source, &whole[s], atoms[s], read, err));
     }
+    return count;
+}
+
+/* Add the runs to their atoms. */
+static enum err_code index_take_runs(struct trend_work *work, uint32_t lane_idx,
+                                     const struct source *source, const struct set_run *runs,
+                                     uint32_t count, struct read_ctx *read, struct err *err)
+{
+    union acc_cell *cells = NULL;
+    uint32_t fetched = 0;
+    ERR_TRY(slot_cells(work, lane_idx, 0, &cells, err));
+    for (uint32_t r = 0; r < count; r++) {
+        const uint32_t *members = NULL;
+        uint32_t member_count = 0;
+        if (r == fetched) {
+            fetched = index_fetch(source, read, runs, r, count);
+        }
+        struct arena_mark mark = arena_mark(read->arena);
+        ERR_TRY(
+            source_union(source, read, runs[r].sets, runs[r].count, &members, &member_count, err));
+        ERR_TRY(acc_add_users(&work->slot->pool, &cells[runs[r].atom], members, member_count, err));
+        arena_rewind(read->arena, mark);
+    }
+    read_held_clear(read->held);
     return ERR_OK;
 }
 
@@ -587,14 +706,17 @@ static enum err_code index_source(struct trend_work *work, uint32_t lane_idx,
             memcpy(more, wants, want_count * sizeof(*more));
         }
         wants = more;
-        ERR_TRY(index_take_sets(work, lane_idx, source, sets, set_count, read, wants, &want_count,
-                                err));
+        struct set_run *runs = NULL;
+        uint32_t run_count = 0;
+        ERR_TRY(index_cut_runs(work, lane_idx, source, sets, set_count, read->arena, &runs,
+                               &run_count, wants, &want_count, err));
+        ERR_TRY(index_take_runs(work, lane_idx, source, runs, run_count, read, err));
     }
     want_count = merge_wants(wants, want_count);
     return want_count == 0 ? ERR_OK : task_scan(work, source, wants, want_count, lane_idx, err);
 }
 
-/* Stored sets know nothing of this task's subject range, nor of deleted subjects. */
+/* Stored sets know nothing of deleted subjects. */
 static enum err_code index_mask(struct trend_work *work, uint32_t lane_idx, struct err *err)
 {
     const struct run_task *task = work->task;
@@ -602,20 +724,7 @@ static enum err_code index_mask(struct trend_work *work, uint32_t lane_idx, stru
     union acc_cell *cells = work->slot->cells[lane_idx][0];
     uint32_t atom_count = work->plan->grids[work->plan->lanes[lane_idx].grid].atom_count;
     for (uint32_t a = 0; cells != NULL && a < atom_count; a++) {
-        if (cells[a].users == NULL) {
-            continue;
-        }
-        roaring_bitmap_t *bitmap = NULL;
-        ERR_TRY(acc_bitmap(&work->slot->pool, &cells[a], &bitmap, err));
-        if (deleted != NULL) {
-            roaring_bitmap_andnot_inplace(bitmap, deleted);
-        }
-        if (task->subject_begin > 0) {
-            roaring_bitmap_remove_range_closed(bitmap, 0, task->subject_begin - 1);
-        }
-        if (task->subject_end < UINT32_MAX) {
-            roaring_bitmap_remove_range_closed(bitmap, task->subject_end, UINT32_MAX);
-        }
+        acc_drop_users(&work->slot->pool, &cells[a], deleted);
     }
     return ERR_OK;
 }
@@ -626,7 +735,8 @@ static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, stru
     CLEANUP(read_ahead_done)
     struct read_ahead ahead = {.bytes_max = SETS_AHEAD_BYTES_MAX,
                                .budget = arena_budget(work->arena)};
-    struct read_ctx read = {.arena = scratch, .io = work->io, .ahead = &ahead};
+    CLEANUP(read_held_done) struct read_held held = {0};
+    struct read_ctx read = {.arena = scratch, .io = work->io, .ahead = &ahead, .held = &held};
     enum err_code code = ERR_OK;
     for (uint32_t s = 0; s < work->task->source_count && code == ERR_OK; s++) {
         code = run_check(work->run, err);
@@ -646,7 +756,13 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
     const struct trend_plan *plan = run->verb_plan;
     struct trend_work work = {
         .run = run, .task = task, .plan = plan, .slot = slot, .arena = arena, .io = io};
+    uint32_t subject_end = run->snapshot->subject_count[task->shard];
+    for (uint32_t s = 0; s < task->source_count; s++) {
+        subject_end = MAX_OF(subject_end, task->sources[s]->subject_last + 1);
+    }
     acc_pool_init(&work.slot->pool, arena);
+    acc_pool_subjects(&work.slot->pool, task->subject_begin,
+                      MIN_OF(task->subject_end, subject_end));
     work.slot->row_min_ms = INT64_MAX;
     work.slot->row_max_ms = INT64_MIN;
     ERR_TRY(groups_create(plan->query, arena, &work.slot->groups, err));

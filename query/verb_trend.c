@@ -38,8 +38,8 @@ struct trend_answer {
     uint32_t row_group_count;
     uint32_t bucket_begin, bucket_end; /* that are shown */
     struct arena *scratch;
-    const roaring_bitmap_t **bitmaps; /* scratch of a union */
-    size_t bitmap_cap;
+    union acc_cell **sets; /* scratch of a union */
+    size_t set_cap;
 };
 
 /* ---- matching the groups of tasks ---- */
@@ -88,11 +88,24 @@ static int compare_groups(const void *a, const void *b, void *groups)
 /* ---- the value of a lane ---- */
 
 /* The cells of a task's group, or NULL. */
-static const union acc_cell *answer_cells(const struct trend_answer *answer, uint32_t task,
-                                          uint32_t lane, uint32_t group)
+static union acc_cell *answer_cells(const struct trend_answer *answer, uint32_t task, uint32_t lane,
+                                    uint32_t group)
 {
     uint32_t local = answer->local[task][group];
     return local == NONE ? NULL : answer_slot(answer, task)->cells[lane][local];
+}
+
+static enum err_code answer_grow_sets(struct trend_answer *answer, struct err *err)
+{
+    size_t cap = answer->set_cap == 0 ? 64 : answer->set_cap * 2;
+    union acc_cell **more = NULL;
+    ERR_TRY(ARENA_NEW(answer->run->arena, cap, &more, err));
+    if (answer->set_cap > 0) {
+        memcpy(more, answer->sets, answer->set_cap * sizeof(union acc_cell *));
+    }
+    answer->sets = more;
+    answer->set_cap = cap;
+    return ERR_OK;
 }
 
 /* Different subjects of the members in a run of atoms: a union within each task, and a sum over
@@ -104,37 +117,22 @@ static enum err_code answer_users(struct trend_answer *answer, uint32_t lane,
     uint64_t total = 0;
     for (uint32_t t = 0; t < answer->tasks->count; t++) {
         size_t count = 0;
+        uint64_t users = 0;
         for (uint32_t m = 0; m < group->member_count; m++) {
-            const union acc_cell *cells = answer_cells(answer, t, lane, group->members[m]);
+            union acc_cell *cells = answer_cells(answer, t, lane, group->members[m]);
             for (uint32_t a = atoms.atom_begin; cells != NULL && a < atoms.atom_end; a++) {
                 if (cells[a].users == NULL) {
                     continue;
                 }
-                if (count == answer->bitmap_cap) {
-                    size_t cap = answer->bitmap_cap == 0 ? 64 : answer->bitmap_cap * 2;
-                    const roaring_bitmap_t **more = NULL;
-                    ERR_TRY(ARENA_NEW(answer->run->arena, cap, &more, err));
-                    if (count > 0) {
-                        memcpy(more, answer->bitmaps, count * sizeof(roaring_bitmap_t *));
-                    }
-                    answer->bitmaps = more;
-                    answer->bitmap_cap = cap;
+                if (count == answer->set_cap) {
+                    ERR_TRY(answer_grow_sets(answer, err));
                 }
-                answer->bitmaps[count++] = cells[a].users->bitmap;
+                answer->sets[count++] = &cells[a];
             }
         }
-        if (count == 1) {
-            total += roaring_bitmap_get_cardinality(answer->bitmaps[0]);
-        } else if (count == 2) {
-            total += roaring_bitmap_or_cardinality(answer->bitmaps[0], answer->bitmaps[1]);
-        } else if (count > 2) {
-            roaring_bitmap_t *all = roaring_bitmap_or_many(count, answer->bitmaps);
-            if (all == NULL) {
-                return err_set(err, ERR_NOMEM, "out of memory: no union of %zu sets", count);
-            }
-            total += roaring_bitmap_get_cardinality(all);
-            roaring_bitmap_free(all);
-        }
+        ERR_TRY(acc_count_users(&answer_slot(answer, t)->pool, answer->sets, count, answer->scratch,
+                                &users, err));
+        total += users;
     }
     *ret = total;
     return ERR_OK;
@@ -396,7 +394,7 @@ static void answer_trim(struct trend_answer *answer)
             const struct trend_grid *grid = &plan->grids[plan->lanes[l].grid];
             const union acc_cell *cells = plan->lanes[l].is_indexed ? slot->cells[l][0] : NULL;
             for (uint32_t a = 0; cells != NULL && a < grid->atom_count; a++) {
-                if (cells[a].users != NULL && !roaring_bitmap_is_empty(cells[a].users->bitmap)) {
+                if (acc_has_users(&slot->pool, &cells[a])) {
                     min_ms = MIN_OF(min_ms, grid->edges[a]);
                     max_ms = MAX_OF(max_ms, grid->edges[a + 1] - 1);
                 }

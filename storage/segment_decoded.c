@@ -1,4 +1,4 @@
-/* storage/segment_decoded.c - blocks as they are after decoding, kept in the block cache.
+/* storage/segment_decoded.c - blocks after decoding, and unions of stored sets, kept in the block cache.
  *
  * A hot question would else spend most of its time on decoding the same blocks again. What is kept are vectors whose
  * values have a fixed width; strings that are no codes, and lists, are decoded each time. They compete for room with the
@@ -192,4 +192,53 @@ void segment_decoded_keep(const struct segment *segment, struct read_ctx *ctx,
         return;
     }
     *vec = get(block, vec->dict);
+}
+
+/* ---- unions of stored sets ---- */
+
+/* No section lies at such an offset. */
+static uint64_t union_off(const struct subject_set *sets, uint32_t count)
+{
+    return UINT64_C(1) << 63 | (uint64_t)sets[0].set_idx << 31 | (count & 0x7fffffffu);
+}
+
+bool segment_union_find(const struct source *source, struct read_ctx *ctx,
+                        const struct subject_set *sets, uint32_t count,
+                        const uint32_t **ret_members, uint32_t *ret_count)
+{
+    const struct segment *segment = (const struct segment *)(const void *)source;
+    struct cache_block *block =
+        ctx->held == NULL
+            ? NULL
+            : block_cache_pin(segment->cache, segment->uid, union_off(sets, count), !ctx->is_once);
+    if (block == NULL) {
+        return false;
+    }
+    if (!read_held_add(ctx->held, block)) {
+        cache_block_unpin(block);
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        ctx->bytes_read += segment->sets[sets[0].set_idx + i].bytes;
+    }
+    *ret_members = (const uint32_t *)(const void *)block->data;
+    *ret_count = block->len / (uint32_t)sizeof(uint32_t);
+    return true;
+}
+
+void segment_union_keep(const struct source *source, struct read_ctx *ctx,
+                        const struct subject_set *sets, uint32_t count, const uint32_t *members,
+                        uint32_t member_count)
+{
+    const struct segment *segment = (const struct segment *)(const void *)source;
+    struct cache_block *block = NULL;
+    struct err ignored = {0}; /* without memory it is made again next time */
+    if (ctx->held == NULL || ctx->is_once || segment->cache == NULL ||
+        cache_block_create(segment->uid, union_off(sets, count),
+                           member_count * (uint32_t)sizeof(uint32_t), &block, &ignored) != ERR_OK) {
+        return;
+    }
+    memcpy(block->data, members, block->len);
+    block_cache_offer(segment->cache, block);
+    cache_block_unpin(block);
 }

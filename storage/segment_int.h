@@ -151,6 +151,14 @@ void segment_decoded_keep(const struct segment *segment, struct read_ctx *ctx,
 bool segment_decoded_is_kept(const struct segment *segment, struct read_ctx *ctx,
                              const struct seg_block *said);
 
+/* Unions of stored sets, kept likewise: the operations of a source. */
+bool segment_union_find(const struct source *source, struct read_ctx *ctx,
+                        const struct subject_set *sets, uint32_t count,
+                        const uint32_t **ret_members, uint32_t *ret_count);
+void segment_union_keep(const struct source *source, struct read_ctx *ctx,
+                        const struct subject_set *sets, uint32_t count, const uint32_t *members,
+                        uint32_t member_count);
+
 /* ---- read-ahead (segment_ahead.c): source_prefetch and source_prefetch_sets of a segment ---- */
 uint32_t segment_prefetch(const struct source *source, struct read_ctx *ctx,
                           const struct read_item *items, uint32_t count);

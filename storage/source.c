@@ -102,6 +102,60 @@ enum err_code source_code(const struct source *source, struct read_ctx *ctx, uin
     return ERR_OK;
 }
 
+/* ---- unions of stored sets ---- */
+
+bool source_union_find(const struct source *source, struct read_ctx *ctx,
+                       const struct subject_set *sets, uint32_t count, const uint32_t **ret_members,
+                       uint32_t *ret_count)
+{
+    return source->ops->union_find != NULL &&
+           source->ops->union_find(source, ctx, sets, count, ret_members, ret_count);
+}
+
+static enum err_code union_make(const struct source *source, struct read_ctx *ctx,
+                                const struct subject_set *sets, uint32_t count,
+                                roaring_bitmap_t *all, struct err *err)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const roaring_bitmap_t *one = NULL;
+        ERR_TRY(source_subject_set(source, ctx, sets[i].set_idx, &one, err));
+        roaring_bitmap_lazy_or_inplace(all, one, false);
+    }
+    roaring_bitmap_repair_after_lazy(all);
+    return ERR_OK;
+}
+
+static void bitmap_freep(roaring_bitmap_t **bitmap)
+{
+    if (*bitmap != NULL) {
+        roaring_bitmap_free(*bitmap);
+    }
+}
+
+enum err_code source_union(const struct source *source, struct read_ctx *ctx,
+                           const struct subject_set *sets, uint32_t count,
+                           const uint32_t **ret_members, uint32_t *ret_count, struct err *err)
+{
+    if (source_union_find(source, ctx, sets, count, ret_members, ret_count)) {
+        return ERR_OK;
+    }
+    CLEANUP(bitmap_freep) roaring_bitmap_t *all = roaring_bitmap_create();
+    if (all == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory: no union of %u sets", count);
+    }
+    ERR_TRY(union_make(source, ctx, sets, count, all, err));
+    uint64_t members = roaring_bitmap_get_cardinality(all);
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_raw(ctx->arena, members * sizeof(uint32_t), &memory, err));
+    roaring_bitmap_to_uint32_array(all, memory);
+    *ret_members = memory;
+    *ret_count = (uint32_t)members;
+    if (source->ops->union_keep != NULL) {
+        source->ops->union_keep(source, ctx, sets, count, *ret_members, *ret_count);
+    }
+    return ERR_OK;
+}
+
 bool source_zone(const struct source *source, uint32_t col, uint32_t block, int64_t *ret_min,
                  int64_t *ret_max)
 {

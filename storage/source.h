@@ -132,6 +132,13 @@ struct source_ops {
                                   struct err *err);
     enum err_code (*subject_set)(const struct source *source, struct read_ctx *ctx,
                                  uint32_t set_idx, const roaring_bitmap_t **ret, struct err *err);
+    /* NULL: unions are made each time, and none is kept. */
+    bool (*union_find)(const struct source *source, struct read_ctx *ctx,
+                       const struct subject_set *sets, uint32_t count, const uint32_t **ret_members,
+                       uint32_t *ret_count);
+    void (*union_keep)(const struct source *source, struct read_ctx *ctx,
+                       const struct subject_set *sets, uint32_t count, const uint32_t *members,
+                       uint32_t member_count);
     enum err_code (*subject_row)(const struct source *source, struct read_ctx *ctx,
                                  uint32_t subject, uint32_t *ret_row, struct err *err);
     /* NULL where all is in memory. */
@@ -189,6 +196,16 @@ enum err_code source_subject_sets(const struct source *source, struct read_ctx *
 enum err_code source_subject_set(const struct source *source, struct read_ctx *ctx,
                                  uint32_t set_idx, const roaring_bitmap_t **ret,
                                  struct err *err) ERR_MUST_CHECK;
+/* The union of neighbouring stored sets of one event (`sets` is a part of what source_subject_sets gave), as ascending
+ * subjects. Sealed sources keep unions in the block cache: source_union_find gives one that is there, held by ctx->held.
+ * source_union makes it where need be; then it lies there or in the arena. */
+bool source_union_find(const struct source *source, struct read_ctx *ctx,
+                       const struct subject_set *sets, uint32_t count, const uint32_t **ret_members,
+                       uint32_t *ret_count);
+enum err_code source_union(const struct source *source, struct read_ctx *ctx,
+                           const struct subject_set *sets, uint32_t count,
+                           const uint32_t **ret_members, uint32_t *ret_count,
+                           struct err *err) ERR_MUST_CHECK;
 /* First row whose subject is >= `subject` (row_count where there is none): where a range of subjects starts. */
 enum err_code source_subject_row(const struct source *source, struct read_ctx *ctx,
                                  uint32_t subject, uint32_t *ret_row, struct err *err) ERR_MUST_CHECK;
