@@ -11,6 +11,7 @@
 #include "query/grow.h"
 #include "query/pred_eval.h"
 #include "storage/base/hash.h"
+#include "storage/base/size.h"
 
 #define VALUE_NULL  0u
 #define NONE        UINT32_MAX
@@ -54,6 +55,8 @@ struct groups {
     uint32_t *tuples; /* key_count value numbers per group */
     uint32_t count, cap;
     struct table table;
+    uint32_t *of_value; /* where there is one key: the group of each value, or NONE */
+    uint32_t of_value_cap;
 };
 
 /* ---- values ---- */
@@ -417,6 +420,32 @@ static enum err_code key_number_block(struct groups *groups, struct key_state *s
     return ERR_OK;
 }
 
+/* One key: a group for each value, so that the value's number leads to it. */
+static enum err_code groups_of_values(struct groups *groups, const uint32_t *values, uint32_t count,
+                                      uint32_t *numbers, struct err *err)
+{
+    uint32_t value_count = groups->keys[0].value_count;
+    if (value_count > groups->of_value_cap) {
+        uint32_t cap = MAX_OF(value_count, 2 * groups->of_value_cap);
+        uint32_t *more = NULL;
+        ERR_TRY(ARENA_NEW(groups->arena, cap, &more, err));
+        memset(more, 0xff, (size_t)cap * sizeof(*more));
+        if (groups->of_value_cap > 0) {
+            memcpy(more, groups->of_value, (size_t)groups->of_value_cap * sizeof(*more));
+        }
+        groups->of_value = more;
+        groups->of_value_cap = cap;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t *group = &groups->of_value[values[i]];
+        if (*group == NONE) {
+            ERR_TRY(groups_of_tuple(groups, &values[i], group, err));
+        }
+        numbers[i] = *group;
+    }
+    return ERR_OK;
+}
+
 enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err)
@@ -435,6 +464,9 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
         ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(uint32_t), &memory, err));
         values[k] = memory;
         ERR_TRY(key_number_block(groups, &groups->keys[k], scan, block->count, values[k], err));
+    }
+    if (groups->key_count == 1) {
+        return groups_of_values(groups, values[0], block->count, numbers, err);
     }
     uint32_t tuple[QUERY_KEYS_MAX];
     uint32_t group = 0;

@@ -11,6 +11,7 @@
  */
 #include "query/grow.h"
 #include "query/scan_int.h"
+#include "storage/base/cpu.h"
 #include "storage/base/size.h"
 
 #define MANY_PARTS 4u /* candidates are many when they are a fourth of the rows */
@@ -24,6 +25,33 @@ struct candidates {
     const int64_t *times;
     uint64_t *masks;
 };
+
+/* ---- loops ---- */
+
+CPU_CLONES static void gather_times(const int64_t *restrict from, const uint16_t *restrict rows,
+                                    uint32_t count, int64_t *restrict out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = from[rows[i]];
+    }
+}
+
+CPU_CLONES static void gather_subjects(const uint32_t *restrict from, const uint16_t *restrict rows,
+                                       uint32_t count, uint32_t *restrict out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = from[rows[i]];
+    }
+}
+
+/* masks |= bits, for rows in [begin, end). */
+CPU_CLONES static void mark_times(const int64_t *restrict times, uint32_t count, int64_t begin,
+                                  int64_t end, uint64_t bits, uint64_t *restrict masks)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        masks[i] |= times[i] >= begin && times[i] < end ? bits : 0;
+    }
+}
 
 /* ---- planning ---- */
 
@@ -474,9 +502,7 @@ static enum err_code take_times(struct scan *scan, struct candidates *cand, stru
     }
     ERR_TRY(scan_raw(scan, cand->count, sizeof(int64_t), &memory, err));
     int64_t *out = memory;
-    for (uint32_t i = 0; i < cand->count; i++) {
-        out[i] = times.i64[cand->rows[i]];
-    }
+    gather_times(times.i64, cand->rows, cand->count, out);
     cand->times = out;
     return ERR_OK;
 }
@@ -490,9 +516,12 @@ static void span_bits(const struct scan_span *span, const struct candidates *can
     int64_t end = span->end_ms;
     if (slots == NULL) {
         uint64_t sure = span->sure[cand->slot];
-        for (uint32_t i = 0; i < cand->count; i++) {
-            bool is_in = span->is_whole | ((cand->times[i] >= begin) & (cand->times[i] < end));
-            masks[i] |= is_in ? sure : 0;
+        if (span->is_whole) {
+            for (uint32_t i = 0; i < cand->count; i++) {
+                masks[i] |= sure;
+            }
+        } else {
+            mark_times(cand->times, cand->count, begin, end, sure, masks);
         }
     } else if (span->is_whole) {
         for (uint32_t i = 0; i < cand->count; i++) {
@@ -652,9 +681,7 @@ static enum err_code take_subjects(struct scan *scan, const struct candidates *c
     }
     ERR_TRY(scan_raw(scan, cand->count, sizeof(uint32_t), &memory, err));
     uint32_t *out = memory;
-    for (uint32_t i = 0; i < cand->count; i++) {
-        out[i] = subjects.u32[cand->rows[i]];
-    }
+    gather_subjects(subjects.u32, cand->rows, cand->count, out);
     *ret = out;
     return ERR_OK;
 }

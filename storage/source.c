@@ -1,9 +1,11 @@
 /* storage/source.c - see source.h: the calls through a source's table, and looking into vectors. */
 #include "storage/source.h"
 
+#include "storage/base/cpu.h"
+
 #include "storage/num.h"
 
-void vec_places(const struct vec *vec, const uint16_t *rows, uint32_t count, uint32_t *out)
+CPU_CLONES void vec_places(const struct vec *vec, const uint16_t *rows, uint32_t count, uint32_t *out)
 {
     if (vec->kind == VEC_ABSENT) {
         for (uint32_t i = 0; i < count; i++) {
