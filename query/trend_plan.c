@@ -1,5 +1,6 @@
 #include "query/trend_int.h"
 
+#include "query/index_sets.h"
 #include "query/pred_eval.h"
 #include "storage/base/rng.h"
 #include "storage/base/size.h"
@@ -150,19 +151,8 @@ static enum err_code plan_grid_of(struct query_run_ctx *run, struct trend_plan *
 /* Users of whole events: no predicate, no breakdown. */
 static bool plan_is_indexed(const struct query_run_ctx *run, const struct agg *agg)
 {
-    const struct bound_query *query = run->query;
-    if (agg->kind != AGG_USERS || query->key_count > 0 ||
-        (query->where != NULL && query->where->kind != PRED_TRUE) ||
-        (run->request != NULL && run->request->is_reference_path)) {
-        return false;
-    }
-    const struct selector *selector = &query->selectors[agg->selector];
-    for (uint32_t i = 0; i < selector->alt_count; i++) {
-        if (selector->alts[i].pred != NULL) {
-            return false;
-        }
-    }
-    return true;
+    return agg->kind == AGG_USERS && run->query->key_count == 0 &&
+           index_serves(run, &run->query->selectors[agg->selector]);
 }
 
 static bool lane_has_field(enum acc_kind kind)

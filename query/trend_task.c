@@ -1,15 +1,13 @@
 /* query/trend_task.c - a task's half of a trend: rows, or stored sets of subjects, into cells. */
 #include "query/trend_int.h"
 
+#include "query/index_sets.h"
 #include "query/pred_eval.h"
 #include "storage/base/size.h"
-#include "storage/read_ahead.h"
-#include "storage/read_held.h"
 
 #include <stdlib.h>
 
-#define NONE                 UINT32_MAX
-#define SETS_AHEAD_BYTES_MAX (4u << 20) /* stored sets fetched and not yet taken */
+#define NONE UINT32_MAX
 
 /* Hashes of a dictionary's entries, made as they occur. */
 struct hash_memo {
@@ -375,9 +373,9 @@ static enum err_code lane_add_plain(struct trend_work *work, uint32_t lane_idx,
     return ERR_OK;
 }
 
-/* Add a block to the lanes that `is_indexed` selects, or to the one lane `only`. */
+/* Add a block to the lanes that take rows. */
 static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
-                                    const struct scan_block *block, uint32_t only, struct err *err)
+                                    const struct scan_block *block, struct err *err)
 {
     struct arena *scratch = scan_read_ctx(scan)->arena;
     const struct trend_plan *plan = work->plan;
@@ -385,7 +383,7 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
     ERR_TRY(groups_of_block(work->slot->groups, scan, block, &groups, err));
     ERR_TRY(slot_grow_groups(work, groups_count(work->slot->groups), err));
     bool is_open = plan->is_from_open || plan->is_to_open;
-    for (uint32_t i = 0; only == NONE && is_open && i < block->count; i++) {
+    for (uint32_t i = 0; is_open && i < block->count; i++) {
         work->slot->row_min_ms = MIN_OF(work->slot->row_min_ms, block->times[i]);
         work->slot->row_max_ms = MAX_OF(work->slot->row_max_ms, block->times[i]);
     }
@@ -393,7 +391,7 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
         uint32_t *atoms = NULL;
         for (uint32_t l = 0; l < plan->lane_count; l++) {
             const struct trend_lane *lane = &plan->lanes[l];
-            if (lane->grid != g || (only == NONE ? lane->is_indexed : l != only)) {
+            if (lane->grid != g || lane->is_indexed) {
                 continue;
             }
             if (atoms == NULL) {
@@ -415,8 +413,8 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
 }
 
 /* The columns that task_add_block asks for. */
-static enum err_code task_cols(struct trend_work *work, uint32_t only, uint32_t **ret_cols,
-                               uint32_t *ret_count, struct err *err)
+static enum err_code task_cols(struct trend_work *work, uint32_t **ret_cols, uint32_t *ret_count,
+                               struct err *err)
 {
     const struct trend_plan *plan = work->plan;
     uint32_t *cols = NULL;
@@ -428,8 +426,7 @@ static enum err_code task_cols(struct trend_work *work, uint32_t only, uint32_t 
     }
     for (uint32_t l = 0; l < plan->lane_count; l++) {
         const struct trend_lane *lane = &plan->lanes[l];
-        if (lane->kind == ACC_COUNT || lane->kind == ACC_USERS ||
-            (only == NONE ? lane->is_indexed : l != only)) {
+        if (lane->kind == ACC_COUNT || lane->kind == ACC_USERS || lane->is_indexed) {
             continue;
         }
         cols[count++] = pred_field_col(&lane->field);
@@ -443,11 +440,11 @@ static enum err_code task_cols(struct trend_work *work, uint32_t only, uint32_t 
 }
 
 /* Whether a lane that takes rows asks whose they are. */
-static bool task_has_users(const struct trend_plan *plan, uint32_t only)
+static bool task_has_users(const struct trend_plan *plan)
 {
     for (uint32_t l = 0; l < plan->lane_count; l++) {
         const struct trend_lane *lane = &plan->lanes[l];
-        if (lane->kind == ACC_USERS && (only == NONE ? !lane->is_indexed : l == only)) {
+        if (lane->kind == ACC_USERS && !lane->is_indexed) {
             return true;
         }
     }
@@ -455,13 +452,12 @@ static bool task_has_users(const struct trend_plan *plan, uint32_t only)
 }
 
 static enum err_code task_scan(struct trend_work *work, const struct source *source,
-                               const struct scan_want *wants, uint32_t want_count, uint32_t only,
-                               struct err *err)
+                               const struct scan_want *wants, uint32_t want_count, struct err *err)
 {
     const struct run_task *task = work->task;
     uint32_t *cols = NULL;
     uint32_t col_count = 0;
-    ERR_TRY(task_cols(work, only, &cols, &col_count, err));
+    ERR_TRY(task_cols(work, &cols, &col_count, err));
     const struct scan_spec spec = {
         .query = work->plan->query,
         .wants = wants,
@@ -472,7 +468,7 @@ static enum err_code task_scan(struct trend_work *work, const struct source *sou
         .no_index = work->run->request != NULL && work->run->request->is_reference_path,
         .cols = cols,
         .col_count = col_count,
-        .no_subjects = !task_has_users(work->plan, only),
+        .no_subjects = !task_has_users(work->plan),
     };
     CLEANUP(scan_closep) struct scan *scan = NULL;
     ERR_TRY(scan_open(source, &spec, work->run, work->arena, work->io, &scan, err));
@@ -483,7 +479,7 @@ static enum err_code task_scan(struct trend_work *work, const struct source *sou
         if (!has_more) {
             return ERR_OK;
         }
-        ERR_TRY(task_add_block(work, scan, &block, only, err));
+        ERR_TRY(task_add_block(work, scan, &block, err));
     }
 }
 
@@ -522,230 +518,39 @@ static enum err_code task_row_wants(struct trend_work *work, struct scan_want **
 
 /* ---- stored sets ---- */
 
-/* The atom that holds all of a set; NONE where it crosses a border (of the grid, or of what has
- * expired), or lies outside (*ret_span is then empty). */
-static uint32_t index_set_atom(const struct trend_grid *grid, int64_t expired_before_ms,
-                               const struct source *source, const struct subject_set *set,
-                               struct scan_want *ret_span)
-{
-    /* Within a source, a set has no event outside the source's own time. */
-    int64_t begin = MAX_OF(set->begin_ms, source->time_min_ms);
-    int64_t end = MIN_OF(set->end_ms, source->time_max_ms + 1);
-    int64_t grid_end = grid->edges[grid->atom_count];
-    *ret_span = (struct scan_want){0};
-    if (begin >= end || end <= grid->edges[0] || begin >= grid_end || end <= expired_before_ms) {
-        return NONE;
-    }
-    if (begin >= grid->edges[0] && end <= grid_end && begin >= expired_before_ms) {
-        uint32_t atom = civil_bucket_idx(grid->edges, grid->atom_count, begin);
-        if (atom != NONE && end <= grid->edges[atom + 1]) {
-            return atom;
-        }
-    }
-    ret_span->begin_ms = MAX_OF(begin, grid->edges[0]);
-    ret_span->end_ms = MIN_OF(end, grid_end);
-    return NONE;
-}
-
-/* Neighbouring sets that one atom holds all of. */
-struct set_run {
-    const struct subject_set *sets;
-    uint32_t count;
-    uint32_t atom;
+struct lane_taker {
+    struct trend_work *work;
+    union acc_cell *cells;
 };
 
-/* Cut an event's sets into runs; what crosses a border is appended to `wants`. */
-static enum err_code index_cut_runs(struct trend_work *work, uint32_t lane_idx,
-                                    const struct source *source, const struct subject_set *sets,
-                                    uint32_t set_count, struct arena *arena,
-                                    struct set_run **ret_runs, uint32_t *ret_count,
-                                    struct scan_want *wants, uint32_t *want_count, struct err *err)
+static enum err_code lane_take_members(void *arg, const struct source *source, uint32_t atom,
+                                       const uint32_t *subjects, uint32_t count, struct err *err)
 {
-    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
-    const struct trend_grid *grid = &work->plan->grids[lane->grid];
-    int64_t expired_before_ms = work->run->snapshot->expired_before_ms;
-    struct set_run *runs = NULL;
-    uint32_t count = 0;
-    ERR_TRY(ARENA_NEW(arena, set_count, &runs, err));
-    for (uint32_t s = 0; s < set_count; s++) {
-        struct scan_want want = {0};
-        uint32_t atom = index_set_atom(grid, expired_before_ms, source, &sets[s], &want);
-        if (atom == NONE) {
-            want.selector = lane->selector;
-            wants[*want_count] = want;
-            *want_count += want.begin_ms < want.end_ms;
-        } else if (count > 0 && runs[count - 1].atom == atom &&
-                   runs[count - 1].sets + runs[count - 1].count == &sets[s]) {
-            runs[count - 1].count++;
-        } else {
-            runs[count++] = (struct set_run){.sets = &sets[s], .count = 1, .atom = atom};
-        }
-    }
-    *ret_runs = runs;
-    *ret_count = count;
-    return ERR_OK;
-}
-
-/* Fetch the sets of the runs whose unions are not kept, as many as there is room for. Returns where those runs end. */
-static uint32_t index_fetch(const struct source *source, struct read_ctx *read,
-                            const struct set_run *runs, uint32_t begin, uint32_t count)
-{
-    read_ahead_clear(read->ahead);
-    for (uint32_t r = begin; r < count; r++) {
-        const uint32_t *members = NULL;
-        uint32_t member_count = 0;
-        if (!source_union_find(source, read, runs[r].sets, runs[r].count, &members,
-                               &member_count) &&
-            source_prefetch_sets(source, read, runs[r].sets, runs[r].count) < runs[r].count) {
-            return MAX_OF(r, begin + 1);
-        }
-    }
-    return count;
-}
-
-/* Add the runs to their atoms. */
-static enum err_code index_take_runs(struct trend_work *work, uint32_t lane_idx,
-                                     const struct source *source, const struct set_run *runs,
-                                     uint32_t count, struct read_ctx *read, struct err *err)
-{
-    union acc_cell *cells = NULL;
-    uint32_t fetched = 0;
-    ERR_TRY(slot_cells(work, lane_idx, 0, &cells, err));
-    for (uint32_t r = 0; r < count; r++) {
-        const uint32_t *members = NULL;
-        uint32_t member_count = 0;
-        if (r == fetched) {
-            fetched = index_fetch(source, read, runs, r, count);
-        }
-        struct arena_mark mark = arena_mark(read->arena);
-        ERR_TRY(
-            source_union(source, read, runs[r].sets, runs[r].count, &members, &member_count, err));
-        ERR_TRY(acc_add_users(&work->slot->pool, &cells[runs[r].atom], members, member_count, err));
-        arena_rewind(read->arena, mark);
-    }
-    read_held_clear(read->held);
-    return ERR_OK;
-}
-
-static int compare_wants(const void *a, const void *b)
-{
-    const struct scan_want *x = a;
-    const struct scan_want *y = b;
-    return (x->begin_ms > y->begin_ms) - (x->begin_ms < y->begin_ms);
-}
-
-/* Different events leave the same spans over: one want for what touches. */
-static uint32_t merge_wants(struct scan_want *wants, uint32_t count)
-{
-    qsort(wants, count, sizeof(*wants), compare_wants);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (kept > 0 && wants[i].begin_ms <= wants[kept - 1].end_ms) {
-            wants[kept - 1].end_ms = MAX_OF(wants[kept - 1].end_ms, wants[i].end_ms);
-        } else {
-            wants[kept++] = wants[i];
-        }
-    }
-    return kept;
-}
-
-/* The events of a selector as codes of the source; one SUBJECT_SET_ANY where it takes any. */
-static enum err_code index_events(struct trend_work *work, const struct selector *selector,
-                                  const struct source *source, struct read_ctx *read,
-                                  uint32_t **ret_codes, uint32_t *ret_count, struct err *err)
-{
-    uint32_t *codes = NULL;
-    uint32_t count = 0;
-    ERR_TRY(ARENA_NEW(read->arena, selector->alt_count, &codes, err));
-    for (uint32_t i = 0; i < selector->alt_count; i++) {
-        if (selector->alts[i].kind == ALT_ANY) {
-            codes[0] = SUBJECT_SET_ANY;
-            count = 1;
-            break;
-        }
-        bool is_found = false;
-        ERR_TRY(source_code(source, read, COL_EVENT_NAME, selector->alts[i].event, &is_found,
-                            &codes[count], err));
-        count += is_found;
-    }
-    *ret_codes = codes;
-    *ret_count = count;
-    return ERR_OK;
-}
-
-static enum err_code index_source(struct trend_work *work, uint32_t lane_idx,
-                                  const struct source *source, struct read_ctx *read,
-                                  struct err *err)
-{
-    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
-    const struct trend_grid *grid = &work->plan->grids[lane->grid];
-    uint32_t *codes = NULL;
-    uint32_t code_count = 0;
-    ERR_TRY(index_events(work, &work->plan->query->selectors[lane->selector], source, read, &codes,
-                         &code_count, err));
-    if (code_count == 0 || source->time_max_ms < grid->edges[0] ||
-        source->time_min_ms >= grid->edges[grid->atom_count]) {
-        return ERR_OK;
-    }
-    run_mark_source(work->run, source);
-    struct scan_want *wants = NULL;
-    uint32_t want_count = 0;
-    const struct scan_want whole = {.selector = lane->selector,
-                                    .begin_ms = grid->edges[0],
-                                    .end_ms = grid->edges[grid->atom_count]};
-    for (uint32_t c = 0; c < code_count; c++) {
-        const struct subject_set *sets = NULL;
-        uint32_t set_count = 0;
-        ERR_TRY(source_subject_sets(source, read, codes[c], &sets, &set_count, err));
-        if (set_count == 0) { /* a memtable: rows only */
-            return task_scan(work, source, &whole, 1, lane_idx, err);
-        }
-        struct scan_want *more = NULL;
-        ERR_TRY(ARENA_NEW(read->arena, (size_t)want_count + set_count, &more, err));
-        if (want_count > 0) {
-            memcpy(more, wants, want_count * sizeof(*more));
-        }
-        wants = more;
-        struct set_run *runs = NULL;
-        uint32_t run_count = 0;
-        ERR_TRY(index_cut_runs(work, lane_idx, source, sets, set_count, read->arena, &runs,
-                               &run_count, wants, &want_count, err));
-        ERR_TRY(index_take_runs(work, lane_idx, source, runs, run_count, read, err));
-    }
-    want_count = merge_wants(wants, want_count);
-    return want_count == 0 ? ERR_OK : task_scan(work, source, wants, want_count, lane_idx, err);
-}
-
-/* Stored sets know nothing of deleted subjects. */
-static enum err_code index_mask(struct trend_work *work, uint32_t lane_idx, struct err *err)
-{
-    const struct run_task *task = work->task;
-    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[task->shard];
-    union acc_cell *cells = work->slot->cells[lane_idx][0];
-    uint32_t atom_count = work->plan->grids[work->plan->lanes[lane_idx].grid].atom_count;
-    for (uint32_t a = 0; cells != NULL && a < atom_count; a++) {
-        acc_drop_users(&work->slot->pool, &cells[a], deleted);
-    }
-    return ERR_OK;
+    (void)source;
+    struct lane_taker *taker = arg;
+    return acc_add_users(&taker->work->slot->pool, &taker->cells[atom], subjects, count, err);
 }
 
 static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, struct err *err)
 {
-    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
-    CLEANUP(read_ahead_done)
-    struct read_ahead ahead = {.bytes_max = SETS_AHEAD_BYTES_MAX,
-                               .budget = arena_budget(work->arena)};
-    CLEANUP(read_held_done) struct read_held held = {0};
-    struct read_ctx read = {.arena = scratch, .io = work->io, .ahead = &ahead, .held = &held};
-    enum err_code code = ERR_OK;
-    for (uint32_t s = 0; s < work->task->source_count && code == ERR_OK; s++) {
-        code = run_check(work->run, err);
-        if (code == ERR_OK) {
-            code = index_source(work, lane_idx, work->task->sources[s], &read, err);
-        }
+    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
+    const struct trend_grid *grid = &work->plan->grids[lane->grid];
+    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
+    struct lane_taker taker = {.work = work};
+    const struct index_ask ask = {.query = work->plan->query,
+                                  .selector = lane->selector,
+                                  .edges = grid->edges,
+                                  .atom_count = grid->atom_count};
+    if (grid->atom_count == 0) {
+        return ERR_OK;
     }
-    run_count(work->run, 0, &read);
-    return code == ERR_OK ? index_mask(work, lane_idx, err) : code;
+    ERR_TRY(slot_cells(work, lane_idx, 0, &taker.cells, err));
+    ERR_TRY(index_walk(work->run, work->task, &ask, lane_take_members, &taker, work->arena,
+                       work->io, err));
+    for (uint32_t a = 0; a < grid->atom_count; a++) { /* stored sets know nothing of the deleted */
+        acc_drop_users(&work->slot->pool, &taker.cells[a], deleted);
+    }
+    return ERR_OK;
 }
 
 /* ---- the task ---- */
@@ -774,7 +579,7 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
     uint32_t want_count = 0;
     ERR_TRY(task_row_wants(&work, &wants, &want_count, err));
     for (uint32_t s = 0; want_count > 0 && s < task->source_count; s++) {
-        ERR_TRY(task_scan(&work, task->sources[s], wants, want_count, NONE, err));
+        ERR_TRY(task_scan(&work, task->sources[s], wants, want_count, err));
     }
     for (uint32_t l = 0; l < plan->lane_count; l++) {
         if (plan->lanes[l].is_indexed) {

@@ -1,0 +1,327 @@
+/* query/index_sets.c - see index_sets.h.
+ *
+ * Neighbouring sets of an event that one atom holds are a run. The union of a run is what a source keeps in the block
+ * cache, so that a day of hours is read as one list the next time; sets of runs that are not kept are fetched in batches.
+ */
+#include "query/index_sets.h"
+
+#include "storage/base/size.h"
+#include "storage/read_ahead.h"
+#include "storage/read_held.h"
+
+#include <stdlib.h>
+
+#define NONE                 UINT32_MAX
+#define SETS_AHEAD_BYTES_MAX (4u << 20) /* stored sets fetched and not yet taken */
+
+struct walk {
+    struct query_run_ctx *run;
+    const struct run_task *task;
+    const struct index_ask *ask;
+    index_take_fn take;
+    void *arg;
+    struct arena *arena;
+    struct read_ctx read;
+};
+
+/* Neighbouring sets that one atom holds all of. */
+struct set_run {
+    const struct subject_set *sets;
+    uint32_t count;
+    uint32_t atom;
+};
+
+bool index_serves(const struct query_run_ctx *run, const struct selector *selector)
+{
+    const struct pred *where = run->query->where;
+    if ((where != NULL && where->kind != PRED_TRUE) ||
+        (run->request != NULL && run->request->is_reference_path)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        if (selector->alts[i].pred != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- rows at the borders ---- */
+
+/* Subjects of neighbouring rows that share an atom. */
+struct pending {
+    uint32_t *subjects;
+    uint32_t count;
+    uint32_t atom;
+};
+
+static enum err_code flush(struct walk *walk, const struct source *source, struct pending *pending,
+                           struct err *err)
+{
+    uint32_t count = pending->count;
+    pending->count = 0;
+    return count == 0 ? ERR_OK
+                      : walk->take(walk->arg, source, pending->atom, pending->subjects, count, err);
+}
+
+static enum err_code take_block(struct walk *walk, const struct source *source,
+                                const struct scan_block *block, struct arena *scratch,
+                                struct err *err)
+{
+    const struct index_ask *ask = walk->ask;
+    struct pending pending = {.atom = NONE};
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(uint32_t), &memory, err));
+    pending.subjects = memory;
+    for (uint32_t i = 0; i < block->count; i++) {
+        int64_t ts = block->times[i];
+        uint32_t atom = pending.atom;
+        if (atom == NONE || ts < ask->edges[atom] || ts >= ask->edges[atom + 1]) {
+            atom = civil_bucket_idx(ask->edges, ask->atom_count, ts);
+        }
+        if (atom != pending.atom) {
+            ERR_TRY(flush(walk, source, &pending, err));
+            pending.atom = atom;
+        }
+        if (pending.count == 0 || pending.subjects[pending.count - 1] != block->subjects[i]) {
+            pending.subjects[pending.count++] = block->subjects[i];
+        }
+    }
+    return flush(walk, source, &pending, err);
+}
+
+static enum err_code take_rows(struct walk *walk, const struct source *source,
+                               const struct scan_want *wants, uint32_t want_count, struct err *err)
+{
+    const struct run_task *task = walk->task;
+    const struct scan_spec spec = {
+        .query = walk->ask->query,
+        .wants = wants,
+        .want_count = want_count,
+        .subject_begin = task->subject_begin,
+        .subject_end = task->subject_end,
+        .deleted = walk->run->snapshot->deleted[task->shard],
+    };
+    CLEANUP(scan_closep) struct scan *scan = NULL;
+    ERR_TRY(scan_open(source, &spec, walk->run, walk->arena, walk->read.io, &scan, err));
+    while (true) {
+        struct scan_block block = {0};
+        bool has_more = false;
+        ERR_TRY(scan_next(scan, &block, &has_more, err));
+        if (!has_more) {
+            return ERR_OK;
+        }
+        ERR_TRY(take_block(walk, source, &block, scan_read_ctx(scan)->arena, err));
+    }
+}
+
+static int compare_wants(const void *a, const void *b)
+{
+    const struct scan_want *x = a;
+    const struct scan_want *y = b;
+    return (x->begin_ms > y->begin_ms) - (x->begin_ms < y->begin_ms);
+}
+
+/* Different events leave the same spans over: one want for what touches. */
+static uint32_t merge_wants(struct scan_want *wants, uint32_t count)
+{
+    qsort(wants, count, sizeof(*wants), compare_wants);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (kept > 0 && wants[i].begin_ms <= wants[kept - 1].end_ms) {
+            wants[kept - 1].end_ms = MAX_OF(wants[kept - 1].end_ms, wants[i].end_ms);
+        } else {
+            wants[kept++] = wants[i];
+        }
+    }
+    return kept;
+}
+
+/* ---- stored sets ---- */
+
+/* The atom that holds all of a set; NONE where it crosses a border (of the atoms, or of what has
+ * expired), or lies outside (*ret_span is then empty). */
+static uint32_t set_atom(const struct walk *walk, const struct source *source,
+                         const struct subject_set *set, struct scan_want *ret_span)
+{
+    const int64_t *edges = walk->ask->edges;
+    uint32_t atom_count = walk->ask->atom_count;
+    int64_t expired_before_ms = walk->run->snapshot->expired_before_ms;
+    /* Within a source, a set has no event outside the source's own time. */
+    int64_t begin = MAX_OF(set->begin_ms, source->time_min_ms);
+    int64_t end = MIN_OF(set->end_ms, source->time_max_ms + 1);
+    *ret_span = (struct scan_want){.selector = walk->ask->selector};
+    if (begin >= end || end <= edges[0] || begin >= edges[atom_count] || end <= expired_before_ms) {
+        return NONE;
+    }
+    if (begin >= edges[0] && end <= edges[atom_count] && begin >= expired_before_ms) {
+        uint32_t atom = civil_bucket_idx(edges, atom_count, begin);
+        if (atom != NONE && end <= edges[atom + 1]) {
+            return atom;
+        }
+    }
+    ret_span->begin_ms = MAX_OF(begin, edges[0]);
+    ret_span->end_ms = MIN_OF(end, edges[atom_count]);
+    return NONE;
+}
+
+/* Cut an event's sets into runs; what crosses a border is appended to `wants`. */
+static enum err_code cut_runs(struct walk *walk, const struct source *source,
+                              const struct subject_set *sets, uint32_t set_count,
+                              struct set_run **ret_runs, uint32_t *ret_count,
+                              struct scan_want *wants, uint32_t *want_count, struct err *err)
+{
+    struct set_run *runs = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(walk->read.arena, set_count, &runs, err));
+    for (uint32_t s = 0; s < set_count; s++) {
+        struct scan_want want = {0};
+        uint32_t atom = set_atom(walk, source, &sets[s], &want);
+        if (atom == NONE) {
+            wants[*want_count] = want;
+            *want_count += want.begin_ms < want.end_ms;
+        } else if (count > 0 && runs[count - 1].atom == atom &&
+                   runs[count - 1].sets + runs[count - 1].count == &sets[s]) {
+            runs[count - 1].count++;
+        } else {
+            runs[count++] = (struct set_run){.sets = &sets[s], .count = 1, .atom = atom};
+        }
+    }
+    *ret_runs = runs;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+/* Fetch the sets of the runs whose unions are not kept, as many as there is room for. Returns where those runs end. */
+static uint32_t fetch_runs(struct walk *walk, const struct source *source,
+                           const struct set_run *runs, uint32_t begin, uint32_t count)
+{
+    struct read_ctx *read = &walk->read;
+    uint64_t bytes_read = read->bytes_read; /* looking counts for nothing */
+    read_ahead_clear(read->ahead);
+    for (uint32_t r = begin; r < count; r++) {
+        const uint32_t *members = NULL;
+        uint32_t member_count = 0;
+        if (!source_union_find(source, read, runs[r].sets, runs[r].count, &members,
+                               &member_count) &&
+            source_prefetch_sets(source, read, runs[r].sets, runs[r].count) < runs[r].count) {
+            count = MAX_OF(r, begin + 1);
+        }
+    }
+    read->bytes_read = bytes_read;
+    return count;
+}
+
+static enum err_code take_runs(struct walk *walk, const struct source *source,
+                               const struct set_run *runs, uint32_t count, struct err *err)
+{
+    struct read_ctx *read = &walk->read;
+    uint32_t fetched = 0;
+    for (uint32_t r = 0; r < count; r++) {
+        const uint32_t *members = NULL;
+        uint32_t member_count = 0;
+        if (r == fetched) {
+            fetched = fetch_runs(walk, source, runs, r, count);
+        }
+        struct arena_mark mark = arena_mark(read->arena);
+        ERR_TRY(
+            source_union(source, read, runs[r].sets, runs[r].count, &members, &member_count, err));
+        ERR_TRY(walk->take(walk->arg, source, runs[r].atom, members, member_count, err));
+        arena_rewind(read->arena, mark);
+    }
+    read_held_clear(read->held);
+    return ERR_OK;
+}
+
+/* The events of the selector as codes of the source; one SUBJECT_SET_ANY where it takes any. */
+static enum err_code find_events(struct walk *walk, const struct source *source,
+                                 uint32_t **ret_codes, uint32_t *ret_count, struct err *err)
+{
+    const struct selector *selector = &walk->ask->query->selectors[walk->ask->selector];
+    uint32_t *codes = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(walk->read.arena, selector->alt_count, &codes, err));
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        if (selector->alts[i].kind == ALT_ANY) {
+            codes[0] = SUBJECT_SET_ANY;
+            count = 1;
+            break;
+        }
+        bool is_found = false;
+        ERR_TRY(source_code(source, &walk->read, COL_EVENT_NAME, selector->alts[i].event, &is_found,
+                            &codes[count], err));
+        for (uint32_t k = 0; is_found && k < count; k++) {
+            is_found = codes[k] != codes[count]; /* named twice */
+        }
+        count += is_found;
+    }
+    *ret_codes = codes;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+static enum err_code walk_source(struct walk *walk, const struct source *source, struct err *err)
+{
+    const struct index_ask *ask = walk->ask;
+    int64_t begin_ms = ask->edges[0];
+    int64_t end_ms = ask->edges[ask->atom_count];
+    uint32_t *codes = NULL;
+    uint32_t code_count = 0;
+    ERR_TRY(find_events(walk, source, &codes, &code_count, err));
+    if (code_count == 0 || source->time_max_ms < begin_ms || source->time_min_ms >= end_ms) {
+        return ERR_OK;
+    }
+    run_mark_source(walk->run, source);
+    struct scan_want *wants = NULL;
+    uint32_t want_count = 0;
+    for (uint32_t c = 0; c < code_count; c++) {
+        const struct subject_set *sets = NULL;
+        uint32_t set_count = 0;
+        ERR_TRY(source_subject_sets(source, &walk->read, codes[c], &sets, &set_count, err));
+        if (set_count == 0) { /* a memtable: rows only */
+            const struct scan_want whole = {ask->selector, begin_ms, end_ms};
+            return take_rows(walk, source, &whole, 1, err);
+        }
+        struct scan_want *more = NULL;
+        ERR_TRY(ARENA_NEW(walk->read.arena, (size_t)want_count + set_count, &more, err));
+        if (want_count > 0) {
+            memcpy(more, wants, want_count * sizeof(*more));
+        }
+        wants = more;
+        struct set_run *runs = NULL;
+        uint32_t run_count = 0;
+        ERR_TRY(
+            cut_runs(walk, source, sets, set_count, &runs, &run_count, wants, &want_count, err));
+        ERR_TRY(take_runs(walk, source, runs, run_count, err));
+    }
+    want_count = merge_wants(wants, want_count);
+    return want_count == 0 ? ERR_OK : take_rows(walk, source, wants, want_count, err);
+}
+
+enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
+                         const struct index_ask *ask, index_take_fn take, void *arg,
+                         struct arena *arena, struct io *io, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(arena));
+    CLEANUP(read_ahead_done)
+    struct read_ahead ahead = {.bytes_max = SETS_AHEAD_BYTES_MAX, .budget = arena_budget(arena)};
+    CLEANUP(read_held_done) struct read_held held = {0};
+    struct walk walk = {
+        .run = run,
+        .task = task,
+        .ask = ask,
+        .take = take,
+        .arg = arg,
+        .arena = arena,
+        .read = {.arena = scratch, .io = io, .ahead = &ahead, .held = &held},
+    };
+    enum err_code code = ERR_OK;
+    for (uint32_t s = 0; s < task->source_count && code == ERR_OK; s++) {
+        code = run_check(run, err);
+        if (code == ERR_OK) {
+            code = walk_source(&walk, task->sources[s], err);
+        }
+    }
+    run_count(run, 0, &walk.read);
+    return code;
+}
