@@ -17,6 +17,8 @@ void bits_or(uint64_t *restrict into, const uint64_t *restrict from, size_t word
 void bits_andnot(uint64_t *restrict into, const uint64_t *restrict from, size_t words);
 /* into &= from. */
 void bits_and(uint64_t *restrict into, const uint64_t *restrict from, size_t words);
+/* How many are in both. */
+uint64_t bits_and_count(const uint64_t *a, const uint64_t *b, size_t words);
 uint64_t bits_count(const uint64_t *bits, size_t words);
 /* Set the bits of ascending subjects; those outside [base, base + 64 * words) are left out. */
 void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subjects, size_t count);

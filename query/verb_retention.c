@@ -9,32 +9,14 @@
  */
 #include "query/answer.h"
 #include "query/journey.h"
-#include "query/retention_calendar.h"
+#include "query/retention_int.h"
 #include "storage/base/size.h"
 
-enum { WANT_START, WANT_RETURN, WANT_NAME, WANT_COUNT };
 _Static_assert(RETENTION_START == 1u << WANT_START && RETENTION_RETURN == 1u << WANT_RETURN &&
                    RETENTION_NAME == 1u << WANT_NAME,
                "selector numbers are the kernel's bits");
 
 enum { COL_PERIOD, COL_SIZE, COL_USERS, COL_RATE, COL_COMPLETE, COLS_AFTER_KEYS };
-
-/* What all tasks share; immutable while they run. */
-struct retention_plan {
-    struct bound_query scan_query;
-    struct scan_want wants[WANT_COUNT];
-    uint32_t want_count;
-    struct civil_grid grid;
-    struct retention_calendar calendar;
-    struct retention_spec spec;
-};
-
-/* Counts of one task, and of all. */
-struct retention_part {
-    struct groups *groups;
-    uint64_t ***rows; /* [group][cohort], NULL where nobody is in */
-    uint32_t group_cap;
-};
 
 /* ---- plan ---- */
 
@@ -159,10 +141,9 @@ static enum err_code plan_make(struct query_run_ctx *run, struct retention_plan 
 
 /* ---- counting ---- */
 
-/* The row of (group, cohort), made when it is not there yet. */
-static enum err_code part_row(struct retention_part *part, const struct retention_spec *spec,
-                              uint32_t group, uint32_t cohort, struct arena *arena, uint64_t **ret,
-                              struct err *err)
+enum err_code retention_row(struct retention_part *part, const struct retention_spec *spec,
+                            uint32_t group, uint32_t cohort, struct arena *arena, uint64_t **ret,
+                            struct err *err)
 {
     if (group >= part->group_cap) {
         size_t cap = MAX_OF(2 * (size_t)part->group_cap, (size_t)group + 1);
@@ -234,7 +215,7 @@ static enum err_code retention_task(struct query_run_ctx *run, const struct run_
             uint32_t group =
                 journey.groups == NULL ? 0 : start_group(part->groups, &journey, member);
             uint64_t *row = NULL;
-            ERR_TRY(part_row(part, spec, group, member->slot, arena, &row, err));
+            ERR_TRY(retention_row(part, spec, group, member->slot, arena, &row, err));
             row[0]++;
             kernel_retention_add(spec, &scratch, member, row + 1);
         }
@@ -258,7 +239,7 @@ static enum err_code group_add(const struct retention_spec *spec, const struct r
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
         if (from->rows[g][c] != NULL) {
             uint64_t *row = NULL;
-            ERR_TRY(part_row(into, spec, into_group, c, arena, &row, err));
+            ERR_TRY(retention_row(into, spec, into_group, c, arena, &row, err));
             row_add(spec, from->rows[g][c], row);
         }
     }
@@ -490,6 +471,7 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
         return make_totals(query, 0, result, err);
     }
     run->verb_plan = plan;
-    ERR_TRY(run_all_tasks(run, retention_task, sizeof(struct retention_part), &tasks, err));
+    run_task_fn task = retention_index_serves(run, plan) ? retention_index_task : retention_task;
+    ERR_TRY(run_all_tasks(run, task, sizeof(struct retention_part), &tasks, err));
     return make_answer(run, plan, &tasks, result, err);
 }

@@ -267,8 +267,15 @@ static void world_make(struct world *w, struct rng *rng)
     }
 }
 
-/* The answer of "retention s[paid] -> any where ..." as verb_run prints it. */
+/* What starts and what returns. Without conditions the answer comes from the stored sets. */
+enum start_kind { START_PAID, START_NAMED, START_ANY };
+enum return_kind { RETURN_ANY, RETURN_OTHER, RETURN_SAME };
+static const char *const start_texts[] = {"s[paid = true]", "s", "any"};
+static const char *const return_texts[] = {"any", "r", "s"};
+
+/* The answer of "retention START -> RETURN ..." as verb_run prints it. */
 static void world_expect(const struct world *w, const struct ref_retention_query *query,
+                         enum start_kind start, enum return_kind back, const char *deleted,
                          struct buf *out)
 {
     uint64_t sizes[DAYS] = {0};
@@ -280,16 +287,18 @@ static void world_expect(const struct world *w, const struct ref_retention_query
         int count = 0;
         for (uint32_t i = 0; i < w->event_count; i++) {
             const struct snap_event *event = &w->events[i];
-            if (event->user != w->users[u]) {
+            if (event->user != w->users[u] ||
+                (deleted != NULL && strcmp(event->user, deleted) == 0)) {
                 continue;
             }
-            bool is_name = event->name[0] == 's';
+            bool is_s = event->name[0] == 's';
+            bool is_name = start == START_ANY || is_s;
             events[count++] = (struct ref_retention_event){
                 .time_ms = event->time_ms,
                 .period = event->time_ms / DAY_MS,
                 .is_name = is_name,
-                .is_start = is_name && event->prop_count > 0,
-                .is_return = true,
+                .is_start = is_name && (start != START_PAID || event->prop_count > 0),
+                .is_return = back == RETURN_ANY || (back == RETURN_SAME) == is_s,
             };
         }
         struct ref_retention_answer answer = ref_retention(query, events, count);
@@ -302,7 +311,8 @@ static void world_expect(const struct world *w, const struct ref_retention_query
             }
         }
     }
-    for (int cohort = 2; cohort <= 6; cohort++) {
+    int last = (int)((query->to_ms - 1) / DAY_MS);
+    for (int cohort = 2; cohort <= last; cohort++) {
         for (int n = 0; n < query->period_count; n++) {
             buf_printf(out, "1970-01-%02d|%d|%" PRIu64 "|%" PRIu64 "|", cohort + 1, n,
                        sizes[cohort], users[cohort][n]);
@@ -325,27 +335,35 @@ static void the_verb_equals_its_definition_in_every_layout(void **state)
                                          "recurring"};
     uint64_t seed = seed_of_run() + 3000000;
 
-    for (uint64_t i = 0; i < 120; i++) {
+    for (uint64_t i = 0; i < 160; i++) {
         struct rng rng = rng_init(seed + i);
         struct world world;
         CLEANUP(buf_freep) struct buf want = {0};
         CLEANUP(buf_freep) struct buf got = {0};
         char text[200];
+        enum start_kind start = (enum start_kind)rng_below(&rng, 3);
+        enum return_kind back = (enum return_kind)rng_below(&rng, 3);
+        int from_hour = rng_below(&rng, 2) == 0 ? 0 : (int)rng_below(&rng, 24);
+        int to_hour = rng_below(&rng, 2) == 0 ? 0 : (int)rng_below(&rng, 24);
         struct ref_retention_query query = {
             .start = (enum ref_retention_start)(i % 4),
             .is_unbounded = rng_below(&rng, 2) == 0,
-            .at_least = 1 + (int)rng_below(&rng, 2),
+            .at_least = 1 + (int)(rng_below(&rng, 4) == 0),
             .period_count = 1 + (int)rng_below(&rng, 5),
-            .from_ms = 2 * DAY_MS,
-            .to_ms = 7 * DAY_MS,
+            .from_ms = 2 * DAY_MS + from_hour * (DAY_MS / 24),
+            .to_ms = 7 * DAY_MS + to_hour * (DAY_MS / 24),
         };
         world_make(&world, &rng);
-        world_expect(&world, &query, &want);
+        const char *deleted = rng_below(&rng, 3) == 0 && world.event_count > 0
+                                  ? world.events[rng_below(&rng, world.event_count)].user
+                                  : NULL;
+        world_expect(&world, &query, start, back, deleted, &want);
         (void)snprintf(text, sizeof(text),
-                       "retention s[paid = true] -> any each day for %d %s %s at least %d "
-                       "from 1970-01-03 to 1970-01-08",
-                       query.period_count - 1, starts[i % 4],
-                       query.is_unbounded ? "unbounded" : "exact", query.at_least);
+                       "retention %s -> %s each day for %d %s %s at least %d "
+                       "from 1970-01-03T%02d:00 to 1970-01-08T%02d:00",
+                       start_texts[start], return_texts[back], query.period_count - 1,
+                       starts[i % 4], query.is_unbounded ? "unbounded" : "exact", query.at_least,
+                       from_hour, to_hour);
         for (uint32_t sources = 1; sources <= 5; sources++) {
             struct snap_opts opts = {.source_count = sources,
                                      .memory_count = (uint32_t)rng_below(&rng, sources + 1),
@@ -353,6 +371,9 @@ static void the_verb_equals_its_definition_in_every_layout(void **state)
                                      .seed = seed + i};
             CLEANUP(snap_freep)
             struct snap *snap = snap_build(world.events, world.event_count, &opts);
+            if (deleted != NULL) {
+                snap_delete(snap, deleted);
+            }
             for (int path = 0; path < 2; path++) {
                 (void)verb_run(snap, text, 10 * DAY_MS,
                                path == 0 ? VERB_RUN_INDEXED : VERB_RUN_REFERENCE, &got);

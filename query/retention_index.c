@@ -1,0 +1,521 @@
+/* query/retention_index.c - unfiltered retention from the stored sets of subjects.
+ *
+ *     starts     per slot who had a start in it                    one bit a subject and slot
+ *     members    of these, per cohort, who belongs to it: all, or whose first start it is
+ *     returns    per slot who had a return in it
+ *     period n   members of slot c that are in the returns of slot c + n
+ *
+ * Period 0 wants a return other than the start event. Where no start is a return, the returns of the slot say it.
+ * Where returns are `any`, a member is back when it has two events in the slot: when two sources have some, or when the
+ * row before or behind the start's own is the same subject's, in the same slot; rows lie by (subject, time). That is the
+ * only look at rows: those of the start event and their neighbours.
+ *
+ * Where every start may be counted but no set tells apart (a named event that is its own return, `at least n`, filters,
+ * breakdowns), journeys are read instead.
+ */
+#include "query/index_sets.h"
+#include "query/retention_int.h"
+#include "query/subject_bits.h"
+#include "storage/base/size.h"
+#include "storage/read_held.h"
+
+#define BITS_BYTES_MAX (64u << 20) /* of a task's sets; beyond it journeys are read */
+
+/* A set of subjects for each slot. */
+struct slot_bits {
+    uint64_t *words;
+    size_t word_count; /* of one set */
+    uint32_t base;     /* the subject of bit 0 */
+};
+
+struct index_work {
+    struct query_run_ctx *run;
+    const struct run_task *task;
+    const struct retention_plan *plan;
+    struct arena *arena;
+    struct io *io;
+    bool is_any_return;
+    struct slot_bits starts;  /* cohort_count */
+    struct slot_bits before;  /* one set: who had a start before the first cohort's starts */
+    struct slot_bits returns; /* slot_count */
+    struct slot_bits twice;   /* cohort_count: who is in the returns of two sources */
+    struct slot_bits actives; /* cohort_count: members that are back in period 0 */
+};
+
+static uint64_t *bits_of(const struct slot_bits *bits, uint32_t slot)
+{
+    return bits->words + slot * bits->word_count;
+}
+
+static bool bit_at(const struct slot_bits *bits, uint32_t slot, uint32_t subject)
+{
+    uint32_t bit = subject - bits->base;
+    return subject >= bits->base && bit / 64 < bits->word_count &&
+           (bits_of(bits, slot)[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
+static bool is_ever(enum retention_start start)
+{
+    return start == RETENTION_FIRST_EVER || start == RETENTION_FIRST_EVER_UNFILTERED;
+}
+
+/* ---- whether ---- */
+
+static bool has_any(const struct selector *selector)
+{
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        if (selector->alts[i].kind == ALT_ANY) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* No event can be a start and a return. */
+static bool are_apart(const struct selector *a, const struct selector *b)
+{
+    if (has_any(a) || has_any(b)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->alt_count; i++) {
+        for (uint32_t k = 0; k < b->alt_count; k++) {
+            if (str_eq(a->alts[i].event, b->alts[k].event)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static uint32_t words_of(const struct query_run_ctx *run, uint32_t shard)
+{
+    const struct snapshot *snapshot = run->snapshot;
+    uint64_t subjects = snapshot->subject_count[shard];
+    for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
+        subjects = MAX_OF(subjects, (uint64_t)snapshot->sources[i]->subject_last + 1);
+    }
+    return (uint32_t)((subjects + 63) / 64);
+}
+
+bool retention_index_serves(const struct query_run_ctx *run, const struct retention_plan *plan)
+{
+    const struct bound_query *query = run->query;
+    const struct retention_spec *spec = &plan->spec;
+    const struct selector *start = &query->selectors[query->retention.start_selector];
+    const struct selector *back = &query->selectors[query->retention.return_selector];
+    uint64_t words = 0;
+    bool is_plain = spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED;
+    if (!is_plain || spec->at_least != 1 || query->key_count > 0 || !index_serves(run, start) ||
+        !index_serves(run, back) || (!has_any(back) && !are_apart(start, back)) ||
+        spec->from_ms >= spec->to_ms) {
+        return false;
+    }
+    for (uint32_t s = 0; s < spec->slot_count; s++) {
+        if (spec->begins[s] >= spec->begins[s + 1]) {
+            return false; /* a period that never was */
+        }
+    }
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        words = MAX_OF(words, (uint64_t)words_of(run, shard));
+    }
+    return words * sizeof(uint64_t) * (spec->slot_count + 3 * (uint64_t)spec->cohort_count) <=
+           BITS_BYTES_MAX;
+}
+
+/* ---- gathering ---- */
+
+static enum err_code bits_make(struct index_work *work, uint32_t count, struct slot_bits *ret,
+                               struct err *err)
+{
+    uint32_t words = words_of(work->run, work->task->shard);
+    uint32_t end = MIN_OF(work->task->subject_end, words * 64);
+    ret->base = work->task->subject_begin;
+    ret->word_count = end <= ret->base ? 1 : (end - ret->base + 63) / 64;
+    return arena_alloc_array(work->arena, (size_t)count * ret->word_count, sizeof(uint64_t),
+                             (void **)&ret->words, err);
+}
+
+/* Members of one source, clipped to the task's subjects. */
+static void clip(const struct run_task *task, const uint32_t **subjects, uint32_t *count)
+{
+    for (; *count > 0 && (*subjects)[0] < task->subject_begin; (*count)--) {
+        (*subjects)++;
+    }
+    while (*count > 0 && (*subjects)[*count - 1] >= task->subject_end) {
+        (*count)--;
+    }
+}
+
+/* Atom 0 is the time before the first cohort's starts, where that matters. */
+static enum err_code take_starts(void *arg, const struct source *source, uint32_t atom,
+                                 const uint32_t *subjects, uint32_t count, struct err *err)
+{
+    (void)source;
+    (void)err;
+    struct index_work *work = arg;
+    bool has_before = work->before.words != NULL;
+    const struct slot_bits *bits = has_before && atom == 0 ? &work->before : &work->starts;
+    uint32_t slot = has_before ? (atom == 0 ? 0 : atom - 1) : atom;
+    clip(work->task, &subjects, &count);
+    bits_add(bits_of(bits, slot), bits->base, bits->word_count, subjects, count);
+    return ERR_OK;
+}
+
+static enum err_code take_returns(void *arg, const struct source *source, uint32_t slot,
+                                  const uint32_t *subjects, uint32_t count, struct err *err)
+{
+    (void)source;
+    (void)err;
+    struct index_work *work = arg;
+    uint64_t *returns = bits_of(&work->returns, slot);
+    clip(work->task, &subjects, &count);
+    if (work->is_any_return && slot < work->plan->spec.cohort_count) {
+        uint64_t *twice = bits_of(&work->twice, slot);
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t bit = subjects[i] - work->returns.base;
+            twice[bit / 64] |= returns[bit / 64] & UINT64_C(1) << (bit % 64);
+        }
+    }
+    bits_add(returns, work->returns.base, work->returns.word_count, subjects, count);
+    return ERR_OK;
+}
+
+/* Starts lie in [from, to): the first and the last cohort's slots are cut to it. Before them, for first ever starts, the
+ * time that the data reach back. */
+static enum err_code gather_starts(struct index_work *work, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    int64_t begin_ms = work->run->snapshot->time_min_ms;
+    bool has_before = is_ever(spec->start) && begin_ms < spec->from_ms;
+    int64_t *edges = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)spec->cohort_count + 2, &edges, err));
+    if (has_before) {
+        ERR_TRY(bits_make(work, 1, &work->before, err));
+        edges[count++] = begin_ms;
+    }
+    for (uint32_t s = 0; s <= spec->cohort_count; s++) {
+        edges[count++] = MIN_OF(MAX_OF(spec->begins[s], spec->from_ms), spec->to_ms);
+    }
+    const struct index_ask ask = {.query = work->run->query,
+                                  .selector = work->run->query->retention.start_selector,
+                                  .edges = edges,
+                                  .atom_count = count - 1};
+    return index_walk(work->run, work->task, &ask, take_starts, work, work->arena, work->io, err);
+}
+
+static enum err_code gather_returns(struct index_work *work, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    const struct index_ask ask = {.query = work->run->query,
+                                  .selector = work->run->query->retention.return_selector,
+                                  .edges = spec->begins,
+                                  .atom_count = spec->slot_count};
+    return index_walk(work->run, work->task, &ask, take_returns, work, work->arena, work->io, err);
+}
+
+static bool drop_subject(uint32_t subject, void *arg)
+{
+    struct index_work *work = arg;
+    uint32_t bit = subject - work->starts.base;
+    if (subject >= work->starts.base && bit / 64 < work->starts.word_count) {
+        for (uint32_t s = 0; s < work->plan->spec.cohort_count; s++) {
+            bits_of(&work->starts, s)[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
+        }
+    }
+    return true;
+}
+
+/* Starts become members: not of deleted subjects, and of first starts only the first. */
+static enum err_code keep_members(struct index_work *work, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
+    if (deleted != NULL) {
+        roaring_iterate(deleted, drop_subject, work);
+    }
+    if (spec->start == RETENTION_RECURRING) {
+        return ERR_OK;
+    }
+    struct slot_bits seen = {0};
+    size_t words = work->starts.word_count;
+    ERR_TRY(bits_make(work, 1, &seen, err));
+    if (work->before.words != NULL) {
+        bits_or(seen.words, work->before.words, words);
+    }
+    for (uint32_t s = 0; s < spec->cohort_count; s++) {
+        bits_andnot(bits_of(&work->starts, s), seen.words, words);
+        bits_or(seen.words, bits_of(&work->starts, s), words);
+    }
+    return ERR_OK;
+}
+
+/* ---- period 0 ---- */
+
+/* A source's rows of one block: whose, and when. */
+struct row_block {
+    const struct source *source;
+    struct read_ctx *read;
+    uint32_t block;
+    const uint32_t *subjects;
+    const int64_t *times;
+    uint32_t rows;
+};
+
+static enum err_code row_block_read(struct row_block *rows, uint32_t block, struct err *err)
+{
+    struct vec subjects = {0};
+    struct vec times = {0};
+    ERR_TRY(source_read(rows->source, rows->read, COL_SUBJECT, block, &subjects, err));
+    ERR_TRY(source_read(rows->source, rows->read, COL_EVENT_TIME, block, &times, err));
+    rows->block = block;
+    rows->subjects = subjects.u32;
+    rows->times = times.i64;
+    rows->rows = times.rows;
+    return ERR_OK;
+}
+
+/* Whether row `row` of the block is of the subject and in the slot. */
+static bool is_neighbour(const struct index_work *work, const struct row_block *rows, uint32_t row,
+                         uint32_t subject, uint32_t slot)
+{
+    const int64_t *begins = work->plan->spec.begins;
+    int64_t begin_ms = MAX_OF(begins[slot], work->run->snapshot->expired_before_ms);
+    return rows->subjects[row] == subject && rows->times[row] >= begin_ms &&
+           rows->times[row] < begins[slot + 1];
+}
+
+/* The row before the block's first, or behind its last: in the next block. */
+static enum err_code is_neighbour_beyond(const struct index_work *work, struct row_block rows,
+                                         bool is_before, uint32_t subject, uint32_t slot, bool *ret,
+                                         struct err *err)
+{
+    *ret = false;
+    if (is_before ? rows.block == 0 : rows.block + 1 == rows.source->block_count) {
+        return ERR_OK;
+    }
+    struct arena_mark mark = arena_mark(rows.read->arena);
+    ERR_TRY(row_block_read(&rows, is_before ? rows.block - 1 : rows.block + 1, err));
+    *ret = is_neighbour(work, &rows, is_before ? rows.rows - 1 : 0, subject, slot);
+    arena_rewind(rows.read->arena, mark);
+    return ERR_OK;
+}
+
+static enum err_code mark_row(struct index_work *work, const struct row_block *rows, uint32_t row,
+                              uint32_t subject, uint32_t slot, struct err *err)
+{
+    bool is_active = bit_at(&work->twice, slot, subject);
+    if (!is_active && row > 0) {
+        is_active = is_neighbour(work, rows, row - 1, subject, slot);
+    } else if (!is_active) {
+        ERR_TRY(is_neighbour_beyond(work, *rows, true, subject, slot, &is_active, err));
+    }
+    if (!is_active && row + 1 < rows->rows) {
+        is_active = is_neighbour(work, rows, row + 1, subject, slot);
+    } else if (!is_active) {
+        ERR_TRY(is_neighbour_beyond(work, *rows, false, subject, slot, &is_active, err));
+    }
+    if (is_active) {
+        uint32_t bit = subject - work->actives.base;
+        bits_of(&work->actives, slot)[bit / 64] |= UINT64_C(1) << (bit % 64);
+    }
+    return ERR_OK;
+}
+
+/* The start rows of a block whose subjects are members of their slots. */
+static enum err_code mark_block(struct index_work *work, struct row_block *rows,
+                                const struct scan_block *block, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    ERR_TRY(row_block_read(rows, block->block, err));
+    for (uint32_t i = 0; i < block->count; i++) {
+        uint32_t subject = block->subjects[i];
+        uint32_t slot = civil_bucket_idx(spec->begins, spec->slot_count, block->times[i]);
+        if (bit_at(&work->starts, slot, subject) && !bit_at(&work->actives, slot, subject)) {
+            ERR_TRY(mark_row(work, rows, block->rows[i], subject, slot, err));
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code mark_source(struct index_work *work, const struct source *source,
+                                 struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    const struct scan_want want = {work->run->query->retention.start_selector, spec->from_ms,
+                                   spec->to_ms};
+    const struct scan_spec scan_spec = {
+        .query = work->run->query,
+        .wants = &want,
+        .want_count = 1,
+        .subject_begin = work->task->subject_begin,
+        .subject_end = work->task->subject_end,
+        .deleted = work->run->snapshot->deleted[work->task->shard],
+    };
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
+    CLEANUP(read_held_done) struct read_held held = {0};
+    CLEANUP(scan_closep) struct scan *scan = NULL;
+    struct read_ctx read = {.arena = scratch, .io = work->io, .held = &held};
+    struct row_block rows = {.source = source, .read = &read};
+    ERR_TRY(scan_open(source, &scan_spec, work->run, work->arena, work->io, &scan, err));
+    struct arena_mark mark = arena_mark(scratch);
+    while (true) {
+        struct scan_block block = {0};
+        bool has_more = false;
+        ERR_TRY(scan_next(scan, &block, &has_more, err));
+        if (!has_more) {
+            return ERR_OK;
+        }
+        ERR_TRY(mark_block(work, &rows, &block, err));
+        read_held_clear(&held);
+        arena_rewind(scratch, mark);
+    }
+}
+
+static enum err_code find_actives(struct index_work *work, struct err *err)
+{
+    uint32_t cohorts = work->plan->spec.cohort_count;
+    ERR_TRY(bits_make(work, cohorts, &work->actives, err));
+    for (uint32_t s = 0; work->is_any_return && s < work->task->source_count; s++) {
+        ERR_TRY(mark_source(work, work->task->sources[s], err));
+    }
+    for (uint32_t c = 0; !work->is_any_return && c < cohorts; c++) {
+        size_t words = work->actives.word_count;
+        bits_or(bits_of(&work->actives, c), bits_of(&work->starts, c), words);
+        bits_and(bits_of(&work->actives, c), bits_of(&work->returns, c), words);
+    }
+    return ERR_OK;
+}
+
+/* ---- counting ---- */
+
+/* Exact periods: of each cohort, the members that are in the returns of a later slot. */
+static enum err_code count_exact(struct index_work *work, uint64_t **rows, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    size_t words = work->starts.word_count;
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        uint32_t end = MIN_OF(spec->slot_count - c, spec->period_count);
+        ERR_TRY(run_check(work->run, err));
+        for (uint32_t n = 1; rows[c] != NULL && n < end; n++) {
+            rows[c][1 + n] +=
+                bits_and_count(bits_of(&work->starts, c), bits_of(&work->returns, c + n), words);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Who is in the cohort of its first start belongs to no other: then one pass over the returns, with a cohort's number for
+ * each subject, takes the place of an intersection for each pair. */
+static enum err_code count_firsts(struct index_work *work, uint64_t **rows, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    size_t words = work->starts.word_count;
+    uint32_t *cohort_of = NULL;
+    ERR_TRY(ARENA_NEW(work->arena, words * 64, &cohort_of, err)); /* cohort + 1; 0: in none */
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        const uint64_t *members = bits_of(&work->starts, c);
+        for (size_t w = 0; w < words; w++) {
+            for (uint64_t bits = members[w]; bits != 0; bits &= bits - 1) {
+                cohort_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] = c + 1;
+            }
+        }
+    }
+    for (uint32_t t = 1; t < spec->slot_count; t++) {
+        const uint64_t *returns = bits_of(&work->returns, t);
+        ERR_TRY(run_check(work->run, err));
+        for (size_t w = 0; w < words; w++) {
+            for (uint64_t bits = returns[w]; bits != 0; bits &= bits - 1) {
+                uint32_t c = cohort_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] - 1;
+                uint32_t n = t - c; /* of nobody's cohort: wraps to t + 1, where c is too large */
+                if (c < t && n < spec->period_count) {
+                    rows[c][1 + n]++;
+                }
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+/* Period n or later: up to the last slot that has a return. */
+static enum err_code count_unbounded(struct index_work *work, uint64_t **rows, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    size_t words = work->starts.word_count;
+    uint32_t *last = NULL;
+    ERR_TRY(ARENA_NEW(work->arena, words * 64, &last, err)); /* slot + 1; 0: none */
+    for (uint32_t t = 0; t < spec->slot_count; t++) {
+        const uint64_t *returns = bits_of(&work->returns, t);
+        for (size_t w = 0; w < words; w++) {
+            for (uint64_t bits = returns[w]; bits != 0; bits &= bits - 1) {
+                last[w * 64 + (uint32_t)__builtin_ctzll(bits)] = t + 1;
+            }
+        }
+    }
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        const uint64_t *members = bits_of(&work->starts, c);
+        const uint64_t *actives = bits_of(&work->actives, c);
+        ERR_TRY(run_check(work->run, err));
+        for (size_t w = 0; w < words; w++) {
+            for (uint64_t bits = members[w]; bits != 0; bits &= bits - 1) {
+                uint32_t bit = (uint32_t)__builtin_ctzll(bits);
+                uint32_t later = last[w * 64 + bit];
+                uint32_t upto = later > c + 1 ? later - c : (uint32_t)(actives[w] >> bit & 1);
+                for (uint32_t n = 0; n < MIN_OF(upto, spec->period_count); n++) {
+                    rows[c][1 + n]++;
+                }
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code count_all(struct index_work *work, struct retention_part *part,
+                               struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    size_t words = work->starts.word_count;
+    uint64_t **rows = NULL;
+    ERR_TRY(ARENA_NEW(work->arena, spec->cohort_count, &rows, err));
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        uint64_t size = bits_count(bits_of(&work->starts, c), words);
+        if (size > 0) {
+            ERR_TRY(retention_row(part, spec, 0, c, work->arena, &rows[c], err));
+            rows[c][0] += size;
+        }
+    }
+    if (spec->mode == RETENTION_UNBOUNDED) {
+        return count_unbounded(work, rows, err);
+    }
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        if (rows[c] != NULL) {
+            rows[c][1] += bits_count(bits_of(&work->actives, c), words);
+        }
+    }
+    return spec->start == RETENTION_RECURRING ? count_exact(work, rows, err)
+                                              : count_firsts(work, rows, err);
+}
+
+enum err_code retention_index_task(struct query_run_ctx *run, const struct run_task *task,
+                                   struct arena *arena, struct io *io, void *slot, struct err *err)
+{
+    const struct retention_plan *plan = run->verb_plan;
+    struct retention_part *part = slot;
+    struct index_work work = {
+        .run = run,
+        .task = task,
+        .plan = plan,
+        .arena = arena,
+        .io = io,
+        .is_any_return = has_any(&run->query->selectors[run->query->retention.return_selector]),
+    };
+    ERR_TRY(groups_create(run->query, arena, &part->groups, err));
+    ERR_TRY(bits_make(&work, plan->spec.cohort_count, &work.starts, err));
+    ERR_TRY(bits_make(&work, plan->spec.slot_count, &work.returns, err));
+    ERR_TRY(bits_make(&work, plan->spec.cohort_count, &work.twice, err));
+    ERR_TRY(gather_starts(&work, err));
+    ERR_TRY(keep_members(&work, err));
+    ERR_TRY(gather_returns(&work, err));
+    ERR_TRY(find_actives(&work, err));
+    return count_all(&work, part, err);
+}
