@@ -343,6 +343,7 @@ static const struct source_ops segment_ops = {
     .has_value_rows = op_has_value_rows,
     .subject_sets = op_subject_sets,
     .subject_set = op_subject_set,
+    .event_rows = segment_event_rows,
     .union_find = segment_union_find,
     .union_keep = segment_union_keep,
     .subject_row = op_subject_row,
