@@ -60,6 +60,9 @@ enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_mor
  * ret_places[i] the place of row i's value in it, UINT32_MAX where it has none. */
 enum err_code scan_field(struct scan *scan, const struct field *field, struct vec *ret_vec,
                          const uint32_t **ret_places, struct err *err) ERR_MUST_CHECK;
+/* The block's vector alone. */
+enum err_code scan_vec(struct scan *scan, const struct field *field, struct vec *ret,
+                       struct err *err) ERR_MUST_CHECK;
 /* The block's event names as codes of the source's dictionary, for labels. */
 struct scan_counters scan_counters(const struct scan *scan);
 struct read_ctx *scan_read_ctx(struct scan *scan);
