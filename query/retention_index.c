@@ -202,7 +202,8 @@ static enum err_code gather_starts(struct index_work *work, struct err *err)
                                   .selector = work->run->query->retention.start_selector,
                                   .edges = edges,
                                   .atom_count = count - 1};
-    return index_walk(work->run, work->task, &ask, take_starts, work, work->arena, work->io, err);
+    const struct index_taker taker = {.arg = work, .take = take_starts};
+    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
 }
 
 static enum err_code gather_returns(struct index_work *work, struct err *err)
@@ -212,7 +213,8 @@ static enum err_code gather_returns(struct index_work *work, struct err *err)
                                   .selector = work->run->query->retention.return_selector,
                                   .edges = spec->begins,
                                   .atom_count = spec->slot_count};
-    return index_walk(work->run, work->task, &ask, take_returns, work, work->arena, work->io, err);
+    const struct index_taker taker = {.arg = work, .take = take_returns};
+    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
 }
 
 static bool drop_subject(uint32_t subject, void *arg)

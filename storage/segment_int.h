@@ -142,6 +142,11 @@ enum err_code segment_event_rows(const struct source *source, struct read_ctx *c
                                  uint32_t block, struct event_rows *ret, bool *ret_found,
                                  struct err *err) ERR_MUST_CHECK;
 
+/* source_subject_values of a segment (segment_values.c). */
+enum err_code segment_subject_values(const struct source *source, struct read_ctx *ctx,
+                                     uint32_t col, struct subject_values *ret, bool *ret_found,
+                                     struct err *err) ERR_MUST_CHECK;
+
 /* ---- blocks as they are after decoding (segment_decoded.c) ---- */
 
 /* The vector of a block that is kept decoded, pinned by ctx->held; false where none is kept, or nothing may be
