@@ -332,8 +332,8 @@ struct ast_paths {
 };
 
 enum ast_model {
+    AST_MODEL_LAST, /* the default */
     AST_MODEL_FIRST,
-    AST_MODEL_LAST,
     AST_MODEL_LAST_NON_DIRECT,
     AST_MODEL_LINEAR,
     AST_MODEL_TIME_DECAY,

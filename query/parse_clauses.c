@@ -398,15 +398,14 @@ static enum err_code clause_columns(struct parser *p)
 
 /* ---- whose journeys ---- */
 
-/* `per user` says what is so without it; only paths, whose unit is the session, hear it. */
 static enum err_code clause_per(struct parser *p)
 {
-    struct ast_paths *paths = &p->query->paths;
-    if (parse_accept_word(p, "user")) {
-        paths->unit = paths->unit == AST_UNIT_DEFAULT ? AST_UNIT_SUBJECT : paths->unit;
-        return ERR_OK;
-    }
     return parse_field(p, &p->query->clauses.per);
+}
+
+static enum err_code clause_per_user(struct parser *p)
+{
+    return parse_need_word(p, "user"); /* so it is without the word */
 }
 
 static enum err_code clause_list(struct parser *p)
@@ -455,6 +454,8 @@ static const struct clause clauses_known[] = {
     {"calendar", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_default},
     {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
     {"per", "session", GROUP_UNIT, V(AST_PATHS), clause_per_session},
+    {"per", "user", GROUP_UNIT, V(AST_PATHS), clause_per_subject},
+    {"per", "user", GROUP_PER, JOURNEYS, clause_per_user},
     {"per", NULL, GROUP_PER, JOURNEYS, clause_per},
     {"list", NULL, GROUP_LIST, V(AST_SEQUENCE) | V(AST_ABSENCE), clause_list},
     {"count", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_sequence_count},

@@ -111,6 +111,7 @@ enum err_code clause_depth(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_exactly(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_variants(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_per_session(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_per_subject(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_over(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_ignore(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_ignore_trailing(struct parser *p) ERR_MUST_CHECK;

@@ -60,6 +60,13 @@ enum err_code clause_per_session(struct parser *p)
     return ERR_OK;
 }
 
+enum err_code clause_per_subject(struct parser *p)
+{
+    ERR_TRY(parse_need_word(p, "user"));
+    p->query->paths.unit = AST_UNIT_SUBJECT;
+    return ERR_OK;
+}
+
 enum err_code clause_over(struct parser *p)
 {
     struct ast_name *keys = NULL;
