@@ -70,6 +70,16 @@ static bool is_within(int64_t begin_ms, int64_t end_ms, uint64_t longest_ms)
     return (uint64_t)end_ms - (uint64_t)begin_ms <= longest_ms;
 }
 
+/* A start that nothing closes: it still runs, or it was lost. */
+static void add_unclosed(const struct bound_query *query, struct intervals_part *part,
+                         int64_t begin_ms, size_t *count)
+{
+    if (begin_ms < query->now_ms &&
+        is_within(begin_ms, query->now_ms, query->intervals.longest_ms)) {
+        part->scratch[(*count)++] = (struct span){begin_ms, query->now_ms};
+    }
+}
+
 /* The subject's intervals, by their begins, into the scratch. */
 static size_t pair_up(const struct bound_query *query, const struct journey *journey,
                       struct intervals_part *part)
@@ -89,18 +99,15 @@ static size_t pair_up(const struct bound_query *query, const struct journey *jou
         }
         for (; i < end; i++) {
             while (open_begin < open_end && !is_within(part->open[open_begin], now_ms, longest_ms)) {
-                open_begin++;
+                add_unclosed(query, part, part->open[open_begin++], &count);
             }
             if ((journey->masks[i] & END_BIT) != 0 && open_begin < open_end) {
                 part->scratch[count++] = (struct span){part->open[open_begin++], now_ms};
             }
         }
     }
-    for (; open_begin < open_end; open_begin++) {
-        int64_t begin_ms = part->open[open_begin];
-        if (begin_ms < query->now_ms && is_within(begin_ms, query->now_ms, longest_ms)) {
-            part->scratch[count++] = (struct span){begin_ms, query->now_ms};
-        }
+    while (open_begin < open_end) {
+        add_unclosed(query, part, part->open[open_begin++], &count);
     }
     return count;
 }
