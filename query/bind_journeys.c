@@ -96,10 +96,9 @@ enum err_code bind_sequence(struct binder *b)
     static const enum sequence_mode modes[] = {[AST_SEQUENCE_COUNT] = SEQUENCE_COUNT,
                                                [AST_SEQUENCE_MATCH] = SEQUENCE_MATCH,
                                                [AST_SEQUENCE_NEXT] = SEQUENCE_NEXT};
-    static const enum sequence_anchor anchors[] = {
-        [AST_ANCHOR_FIRST_MATCH] = SEQUENCE_FIRST_MATCH,
-        [AST_ANCHOR_LAST_MATCH] = SEQUENCE_LAST_MATCH,
-        [AST_ANCHOR_EDGE] = SEQUENCE_EDGE};
+    static const enum sequence_anchor anchors[] = {[AST_ANCHOR_FIRST_MATCH] = SEQUENCE_FIRST_MATCH,
+                                                   [AST_ANCHOR_LAST_MATCH] = SEQUENCE_LAST_MATCH,
+                                                   [AST_ANCHOR_EDGE] = SEQUENCE_EDGE};
     const struct ast_sequence *ast = &b->ast->sequence;
     struct sequence *sequence = &b->query->sequence;
     struct sequence_element *elements = NULL;
@@ -202,7 +201,7 @@ enum err_code bind_paths(struct binder *b)
 
     paths->from = froms[ast->from];
     paths->shape = is_exactly ? PATHS_EXACTLY : ast->is_variants ? PATHS_VARIANTS : PATHS_EDGES;
-    paths->depth = is_exactly                    ? (uint32_t)ast->exactly.value
+    paths->depth = is_exactly                   ? (uint32_t)ast->exactly.value
                    : ast->depth.place.line != 0 ? (uint32_t)ast->depth.value
                                                 : 5;
     /* Edges are of sessions, windows and variants of subjects, unless the query says otherwise. */
@@ -373,10 +372,10 @@ static void sequence_columns(const struct bound_query *query, struct str *items,
 
 static void absence_columns(const struct bound_query *query, struct str *items, uint32_t *count)
 {
-    static const char *const followed[] = {"count", "followed", "absent",
-                                           "pending", "users", "rate"};
-    static const char *const silent[] = {"subjects", "users", "gaps", "silent", "longest_ms",
-                                         "total_ms"};
+    static const char *const followed[] = {"count",   "followed", "absent",
+                                           "pending", "users",    "rate"};
+    static const char *const silent[] = {"subjects", "users",      "gaps",
+                                         "silent",   "longest_ms", "total_ms"};
     static const char *const list[] = {"time", "end", "length_ms"};
     if (query->is_list) {
         items[(*count)++] = query->per != NULL ? query->per->name : STR("user_id");

@@ -105,8 +105,7 @@ enum err_code clause_group(struct parser *p)
     uint32_t cap = 0;
     do {
         if (count == PATHS_RULES_MAX) {
-            return parse_limit(p, p->cur.place, "more than %u rules of \"group\"",
-                               PATHS_RULES_MAX);
+            return parse_limit(p, p->cur.place, "more than %u rules of \"group\"", PATHS_RULES_MAX);
         }
         ERR_TRY(GROW(p->arena, &rules, count, &cap, p->err));
         ERR_TRY(parse_string(p, "a pattern in quotes, such as \"/p/*\"", &rules[count].pattern));
@@ -121,9 +120,8 @@ enum err_code clause_group(struct parser *p)
 
 enum err_code clause_gap(struct parser *p)
 {
-    return parse_window(p, "\"gap\"",
-                        p->query->verb == AST_PATHS ? &p->query->paths.gap
-                                                    : &p->query->absence.gap);
+    return parse_window(
+        p, "\"gap\"", p->query->verb == AST_PATHS ? &p->query->paths.gap : &p->query->absence.gap);
 }
 
 enum err_code clause_keep(struct parser *p)

@@ -45,16 +45,16 @@ enum err_code session_walk_all(struct query_run_ctx *run, struct walk_spec *spec
     spec->want_count = query->selector_count;
     *walk = (struct session_walk){.rule = rule, .from_ms = query->from_ms};
     while (true) {
-        walk->seen_ms = query->from_ms == INT64_MIN ? INT64_MIN
-                                                    : ms_sub_saturating(query->from_ms, back_ms);
+        walk->seen_ms =
+            query->from_ms == INT64_MIN ? INT64_MIN : ms_sub_saturating(query->from_ms, back_ms);
         if (walk->seen_ms <= run->snapshot->time_min_ms) {
             walk->seen_ms = INT64_MIN; /* that is all there is */
         }
         for (uint32_t i = 0; i < query->selector_count; i++) {
-            wants[i] = (struct scan_want){
-                i, walk->seen_ms,
-                query->to_ms == INT64_MAX ? INT64_MAX
-                                          : ms_add_saturating(query->to_ms, rule->cap_ms)};
+            wants[i] = (struct scan_want){i, walk->seen_ms,
+                                          query->to_ms == INT64_MAX
+                                              ? INT64_MAX
+                                              : ms_add_saturating(query->to_ms, rule->cap_ms)};
         }
         ERR_TRY(walk_all(run, spec, fn, slot_bytes, ret, err));
         if (!has_unsettled(ret)) {

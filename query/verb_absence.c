@@ -22,7 +22,7 @@ struct absence_count {
     uint64_t subjects, gaps, silent;           /* gap */
     uint64_t longest_ms;
     unsigned __int128 total_ms;
-    uint64_t users; /* with something absent, or a gap */
+    uint64_t users;                   /* with something absent, or a gap */
     uint64_t last_subject, last_user; /* + 1: whom these have counted last */
 };
 
@@ -83,8 +83,8 @@ static enum err_code count_one(const struct absence_task *task, const struct jou
     uint32_t places[BUCKET_PLACES];
     uint32_t count = 0;
 
-    ERR_TRY(bucket_table_places(table, task->run->query->has_each, bucket, group, places, &count,
-                                err));
+    ERR_TRY(
+        bucket_table_places(table, task->run->query->has_each, bucket, group, places, &count, err));
     for (uint32_t i = 0; i < count; i++) {
         count_add(bucket_table_item(table, places[i]), one, journey->subject);
     }
@@ -136,8 +136,8 @@ static enum err_code count_follow_ups(const struct absence_task *task,
         size_t other = follower == i ? next_with(journey, i + 1, SECOND_BIT) : follower;
         one.followed = other < journey->count &&
                        (uint64_t)journey->times[other] - (uint64_t)time_ms <= within_ms;
-        bool is_over = query->now_ms > time_ms &&
-                       (uint64_t)query->now_ms - (uint64_t)time_ms > within_ms;
+        bool is_over =
+            query->now_ms > time_ms && (uint64_t)query->now_ms - (uint64_t)time_ms > within_ms;
         one.absent = one.followed == 0 && is_over;
         one.pending = one.followed == 0 && !is_over;
         ERR_TRY(count_one(task, journey, i, &one, err));
@@ -217,8 +217,8 @@ static const struct result_col follow_cols[] = {
     {STR("count"), RESULT_INT64},   {STR("followed"), RESULT_INT64}, {STR("absent"), RESULT_INT64},
     {STR("pending"), RESULT_INT64}, {STR("users"), RESULT_INT64},    {STR("rate"), RESULT_NUMBER}};
 static const struct result_col silence_cols[] = {
-    {STR("subjects"), RESULT_INT64}, {STR("users"), RESULT_INT64},
-    {STR("gaps"), RESULT_INT64},     {STR("silent"), RESULT_INT64},
+    {STR("subjects"), RESULT_INT64},   {STR("users"), RESULT_INT64},
+    {STR("gaps"), RESULT_INT64},       {STR("silent"), RESULT_INT64},
     {STR("longest_ms"), RESULT_INT64}, {STR("total_ms"), RESULT_NUMBER}};
 
 static void absence_cells(const struct bound_query *query, void *item, struct cell *out)

@@ -98,7 +98,8 @@ static size_t pair_up(const struct bound_query *query, const struct journey *jou
             }
         }
         for (; i < end; i++) {
-            while (open_begin < open_end && !is_within(part->open[open_begin], now_ms, longest_ms)) {
+            while (open_begin < open_end &&
+                   !is_within(part->open[open_begin], now_ms, longest_ms)) {
                 add_unclosed(query, part, part->open[open_begin++], &count);
             }
             if ((journey->masks[i] & END_BIT) != 0 && open_begin < open_end) {
@@ -285,8 +286,8 @@ static uint64_t length_ms(const struct intervals_merge *m, int64_t begin_ms, int
     const struct answer_buckets *buckets = &m->plan->buckets;
     bool has_any = m->border_count > 0;
     int64_t from_ms = buckets->has_from || !has_any ? m->plan->from_ms : m->borders[0].time_ms;
-    int64_t to_ms = buckets->has_to || !has_any ? m->plan->to_ms
-                                                : m->borders[m->border_count - 1].time_ms;
+    int64_t to_ms =
+        buckets->has_to || !has_any ? m->plan->to_ms : m->borders[m->border_count - 1].time_ms;
     begin_ms = MAX_OF(begin_ms, from_ms);
     end_ms = MIN_OF(MIN_OF(end_ms, to_ms), m->now_ms);
     return begin_ms < end_ms ? (uint64_t)end_ms - (uint64_t)begin_ms : 0;
@@ -308,9 +309,7 @@ static void measure_cells(const struct bound_query *query, const struct interval
 {
     for (uint32_t i = 0; i < query->intervals.measure_count; i++) {
         switch ((enum interval_measure)query->intervals.measures[i]) {
-        case INTERVAL_UTILISATION:
-            out[i] = utilisation_cell(m, count->online_ms, length);
-            break;
+        case INTERVAL_UTILISATION: out[i] = utilisation_cell(m, count->online_ms, length); break;
         case INTERVAL_PEAK: out[i] = answer_count_cell(peak); break;
         case INTERVAL_ONLINE_MS: out[i] = answer_sum_cell(count->online_ms); break;
         case INTERVAL_USERS: out[i] = answer_count_cell(count->users); break;

@@ -12,7 +12,7 @@
 
 /* Nodes of all tasks, ranked by their labels' bytes. */
 struct path_ranks {
-    struct str *labels;     /* by rank */
+    struct str *labels; /* by rank */
     uint32_t count;
     uint32_t **rank_of; /* [task][its node] */
 };
@@ -351,8 +351,7 @@ static enum err_code edges_part(struct query_run_ctx *run, uint32_t part, const 
             ERR_TRY(run_check(run, err));
         }
         for (uint32_t i = 0; i + 1 < path.count; i++) {
-            uint32_t key[3] = {column + i + 1,
-                               shown_rank(plan, column + i, rank_of[path.nodes[i]]),
+            uint32_t key[3] = {column + i + 1, shown_rank(plan, column + i, rank_of[path.nodes[i]]),
                                shown_rank(plan, column + i + 1, rank_of[path.nodes[i + 1]])};
             struct path_count *edge = NULL;
             ERR_TRY(path_counts_of(counts, key, 3, &edge, err));

@@ -268,9 +268,8 @@ static enum err_code set_columns(struct result *result, const struct result_col 
 static enum err_code answer_counts(struct query_run_ctx *run, const struct run_tasks *tasks,
                                    struct result *result, struct err *err)
 {
-    static const struct result_col cols[] = {{STR("users"), RESULT_INT64},
-                                             {STR("matches"), RESULT_INT64},
-                                             {STR("rate"), RESULT_NUMBER}};
+    static const struct result_col cols[] = {
+        {STR("users"), RESULT_INT64}, {STR("matches"), RESULT_INT64}, {STR("rate"), RESULT_NUMBER}};
     static const struct result_col match_cols[] = {{STR("users"), RESULT_INT64},
                                                    {STR("rate"), RESULT_NUMBER}};
     const struct sequence_part *parts = tasks->slots;

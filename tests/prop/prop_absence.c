@@ -260,8 +260,8 @@ static int load_intervals(const struct walkers *walkers, const struct trial *tri
     return ref_intervals(events, count, trial->span_ms, SNAP_NOW_MS, out);
 }
 
-static void interval_row(const struct walkers *walkers, const struct trial *trial,
-                         int64_t begin_ms, int64_t end_ms, int channel, struct buf *want)
+static void interval_row(const struct walkers *walkers, const struct trial *trial, int64_t begin_ms,
+                         int64_t end_ms, int channel, struct buf *want)
 {
     struct ref_interval intervals[WALKER_USERS][REF_INTERVALS_MAX];
     int counts[WALKER_USERS];

@@ -140,7 +140,7 @@ static void expect(const struct walkers *walkers, const struct trial *trial, str
 
 static void print_query(const struct trial *trial, struct buf *query)
 {
-    static const char *const models[] = {"first_touch", "last_touch",  "last_non_direct",
+    static const char *const models[] = {"first_touch", "last_touch", "last_non_direct",
                                          "linear",      "time_decay", "position"};
     char from[CIVIL_TEXT_BYTES];
     char to[CIVIL_TEXT_BYTES];
@@ -196,8 +196,9 @@ static void attribution_equals_its_definition(void **state)
 static void credits_sum_to_the_conversion(void **state)
 {
     (void)state;
-    static const enum attribution_model models[] = {MODEL_FIRST,  MODEL_LAST,       MODEL_LAST_NON_DIRECT,
-                                                    MODEL_LINEAR, MODEL_TIME_DECAY, MODEL_POSITION};
+    static const enum attribution_model models[] = {MODEL_FIRST,           MODEL_LAST,
+                                                    MODEL_LAST_NON_DIRECT, MODEL_LINEAR,
+                                                    MODEL_TIME_DECAY,      MODEL_POSITION};
     static int64_t times[3000];
     static uint32_t units[3000];
     struct rng rng = rng_init(walkers_seed(5));
@@ -205,12 +206,14 @@ static void credits_sum_to_the_conversion(void **state)
         size_t count = 1 + (size_t)rng_below(&rng, trial % 50 == 0 ? 3000 : 12);
         int64_t at = (int64_t)rng_below(&rng, 1000);
         for (size_t i = 0; i < count; i++) {
-            at += (int64_t)rng_below(&rng, 2) * (int64_t)rng_below(&rng, UINT64_C(1) << rng_below(&rng, 45));
+            at += (int64_t)rng_below(&rng, 2) *
+                  (int64_t)rng_below(&rng, UINT64_C(1) << rng_below(&rng, 45));
             times[i] = at;
         }
         for (size_t m = 0; m < COUNT_OF(models); m++) {
             uint64_t sum = 0;
-            attribution_credits(models[m], 1 + rng_below(&rng, UINT64_C(1) << 40), times, count, units);
+            attribution_credits(models[m], 1 + rng_below(&rng, UINT64_C(1) << 40), times, count,
+                                units);
             for (size_t i = 0; i < count; i++) {
                 assert_true(units[i] <= ATTRIBUTION_UNIT);
                 sum += units[i];

@@ -133,8 +133,8 @@ static int paths_of(const struct walkers *walkers, const struct trial *trial, in
     }
     for (int u = 0; u < units; u++) {
         int begin = sessions[u].begin;
-        if (count > 0 && (!trial->is_session || (times[begin] >= trial->from_ms &&
-                                                 times[begin] < trial->to_ms))) {
+        if (count > 0 && (!trial->is_session ||
+                          (times[begin] >= trial->from_ms && times[begin] < trial->to_ms))) {
             paths += ref_paths(&trial->query, events + begin, sessions[u].end - begin, out + paths);
         }
     }
@@ -266,9 +266,9 @@ static void print_query(const struct trial *trial, struct rng *rng, struct buf *
 {
     static const char *const froms[] = {"", " starting at a", " ending at any[page = \"/q\"]",
                                         " between a and any[page = \"/q\"]"};
-    static const char *const nodes[] = {"", " over page",
-                                        " over page ignore trailing slash group \"/p/*\" as \"product\"",
-                                        " over event_name, page"};
+    static const char *const nodes[] = {
+        "", " over page", " over page ignore trailing slash group \"/p/*\" as \"product\"",
+        " over event_name, page"};
     char from[CIVIL_TEXT_BYTES];
     char to[CIVIL_TEXT_BYTES];
 
@@ -283,8 +283,8 @@ static void print_query(const struct trial *trial, struct rng *rng, struct buf *
     buf_z(query, is_default && rng_below(rng, 2) == 0 ? ""
                  : trial->is_session                  ? " per session"
                                                       : " per user");
-    bool has_gap = trial->is_session ? trial->rule.idle_ms != 30 * MINUTE_MS
-                                     : trial->rule.idle_ms >= 0;
+    bool has_gap =
+        trial->is_session ? trial->rule.idle_ms != 30 * MINUTE_MS : trial->rule.idle_ms >= 0;
     if (has_gap) {
         buf_printf(query, " gap %" PRId64 "ms", trial->rule.idle_ms);
     }

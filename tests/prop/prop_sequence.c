@@ -99,8 +99,8 @@ static void random_range(struct rng *rng, struct trial *trial, struct buf *text)
 }
 
 /* A subject's events of the range that are seen, in arrays. */
-static int load(const struct walkers *walkers, const struct trial *trial, int subject, bool sees_all,
-                struct walker_event *events, int64_t *times, uint64_t *masks)
+static int load(const struct walkers *walkers, const struct trial *trial, int subject,
+                bool sees_all, struct walker_event *events, int64_t *times, uint64_t *masks)
 {
     struct walker_event all[WALKER_EVENTS_MAX];
     int count = walkers_of(walkers, trial->is_device, subject, all);

@@ -134,7 +134,8 @@ static void print_rows(const struct walkers *walkers, const struct trial *trial,
     }
 }
 
-static void check(const struct walkers *walkers, struct trial *trial, struct rng *rng, uint64_t seed)
+static void check(const struct walkers *walkers, struct trial *trial, struct rng *rng,
+                  uint64_t seed)
 {
     CLEANUP(buf_freep) struct buf query = {0};
     CLEANUP(buf_freep) struct buf want = {0};
@@ -142,12 +143,13 @@ static void check(const struct walkers *walkers, struct trial *trial, struct rng
     char to[CIVIL_TEXT_BYTES];
     struct sums sums;
 
-    buf_printf(&query,
-               "sessions count, users, events, avg_duration_ms, median_duration_ms, max_duration_ms, "
-               "bounce_rate, events_per_session%s%s%s%s idle %" PRId64 "ms",
-               trial->selector, trial->is_device ? " per device" : "",
-               trial->has_channel ? " by channel" : "", trial->has_each ? " each hour" : "",
-               trial->rule.idle_ms);
+    buf_printf(
+        &query,
+        "sessions count, users, events, avg_duration_ms, median_duration_ms, max_duration_ms, "
+        "bounce_rate, events_per_session%s%s%s%s idle %" PRId64 "ms",
+        trial->selector, trial->is_device ? " per device" : "",
+        trial->has_channel ? " by channel" : "", trial->has_each ? " each hour" : "",
+        trial->rule.idle_ms);
     if (trial->rule.cap_ms < 0) {
         buf_z(&query, " cap none");
     } else {
@@ -185,8 +187,9 @@ static void sessions_equal_their_definition(void **state)
         struct walkers walkers = walkers_random(&rng);
         struct trial trial = {
             .rule = {.idle_ms = 30 * MINUTE_MS,
-                     .cap_ms = rng_below(&rng, 3) == 0 ? -1
-                                                       : (int64_t)rng_below(&rng, 5) * 40 * MINUTE_MS,
+                     .cap_ms = rng_below(&rng, 3) == 0
+                                   ? -1
+                                   : (int64_t)rng_below(&rng, 5) * 40 * MINUTE_MS,
                      .is_cut_at_midnight = rng_below(&rng, 4) == 0},
             .is_device = rng_below(&rng, 4) == 0,
             .has_channel = rng_below(&rng, 3) == 0,

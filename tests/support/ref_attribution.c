@@ -36,10 +36,12 @@ static void share_out(enum ref_model model, int64_t half_life_ms, int64_t conver
     double total = 0;
     int64_t given = 0;
     for (int i = 0; i < kept_count; i++) {
-        total += weight(model, half_life_ms, conversion_ms - touches[kept[i]].time_ms, i, kept_count);
+        total +=
+            weight(model, half_life_ms, conversion_ms - touches[kept[i]].time_ms, i, kept_count);
     }
     for (int i = 0; i + 1 < kept_count; i++) {
-        double w = weight(model, half_life_ms, conversion_ms - touches[kept[i]].time_ms, i, kept_count);
+        double w =
+            weight(model, half_life_ms, conversion_ms - touches[kept[i]].time_ms, i, kept_count);
         out[kept[i]] = (int64_t)floor(w / total * UNIT + 1e-6); /* 0.4 is not 0.4 */
         given += out[kept[i]];
     }
@@ -67,8 +69,6 @@ void ref_attribution(enum ref_model model, bool keeps_repeats, int64_t half_life
     case REF_FIRST_TOUCH: out[0] = UNIT; break;
     case REF_LAST_TOUCH:
     case REF_LAST_NON_DIRECT: out[last] = UNIT; break;
-    default:
-        share_out(model, half_life_ms, conversion_ms, touches, kept, kept_count, out);
-        break;
+    default: share_out(model, half_life_ms, conversion_ms, touches, kept, kept_count, out); break;
     }
 }

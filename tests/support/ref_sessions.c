@@ -13,8 +13,7 @@ int ref_sessions(const struct ref_session_rule *rule, const int64_t *times, int 
             const struct ref_session *last = &out[sessions - 1];
             is_new = times[i] - times[i - 1] > rule->idle_ms ||
                      (rule->cap_ms >= 0 && times[i] - times[last->begin] > rule->cap_ms) ||
-                     (rule->is_cut_at_midnight &&
-                      times[i] / DAY_MS != times[last->begin] / DAY_MS);
+                     (rule->is_cut_at_midnight && times[i] / DAY_MS != times[last->begin] / DAY_MS);
         }
         if (is_new) {
             out[sessions++] = (struct ref_session){.begin = i};

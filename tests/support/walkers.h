@@ -20,13 +20,14 @@
 #define WALKER_CHANNELS   4
 #define MINUTE_MS         INT64_C(60000)
 
-extern const char *const walker_names[WALKER_NAMES];       /* "a" .. "d" */
-extern const char *const walker_pages[WALKER_PAGES];       /* property page: "/", "/p/1", "/p/2/", "/q" */
-extern const char *const walker_channels[WALKER_CHANNELS]; /* property channel: "ad", "direct", ... */
+extern const char *const walker_names[WALKER_NAMES]; /* "a" .. "d" */
+extern const char *const walker_pages[WALKER_PAGES]; /* property page: "/", "/p/1", "/p/2/", "/q" */
+extern const char
+    *const walker_channels[WALKER_CHANNELS]; /* property channel: "ad", "direct", ... */
 
 struct walker_event {
     int user;
-    int device;  /* property device; -1 = none */
+    int device; /* property device; -1 = none */
     int name;
     int page;    /* -1 = none */
     int channel; /* -1 = none */
@@ -49,8 +50,7 @@ int walkers_subjects(bool is_device);
 
 /* The answer's rows as lines of cells between bars ("-" for null, lists in brackets), then `= ` and the totals;
  * or "error: ...". Asked in several layouts, on the indexed and the reference path, which must agree. */
-void walkers_ask(const struct walkers *walkers, const char *text, struct rng *rng,
-                 struct buf *out);
+void walkers_ask(const struct walkers *walkers, const char *text, struct rng *rng, struct buf *out);
 /* Ask and compare; a difference ends the test with the seed, the query and both answers. */
 void walkers_check(const struct walkers *walkers, const char *text, struct rng *rng, uint64_t seed,
                    struct buf *want);
