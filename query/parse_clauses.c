@@ -14,8 +14,8 @@
 #define JOURNEYS                                                                                   \
     (V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) |      \
      V(AST_INTERVALS))
-#define ROWS     (V(AST_EVENTS) | V(AST_TIMELINE))
-#define ALL      (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
+#define ROWS (V(AST_EVENTS) | V(AST_TIMELINE))
+#define ALL  (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
 
 enum group {
     GROUP_WHERE,
@@ -431,9 +431,16 @@ static const struct clause clauses_known[] = {
     {"today", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_today},
     {"on", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_on},
     {"including", NULL, GROUP_INCLUDING, ANALYSES | JOURNEYS | ROWS, clause_including},
-    {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE), clause_by},
-    {"each", NULL, GROUP_EACH, V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) | V(AST_INTERVALS), clause_each},
-    {"top", NULL, GROUP_TOP, ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE), clause_top},
+    {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE),
+     clause_by},
+    {"each", NULL, GROUP_EACH,
+     V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) |
+         V(AST_INTERVALS),
+     clause_each},
+    {"top", NULL, GROUP_TOP,
+     ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) |
+         V(AST_ABSENCE),
+     clause_top},
     {"order", "by", GROUP_ORDER_BY, ANALYSES | JOURNEYS | V(AST_EVENTS), clause_order_by},
     {"order", NULL, GROUP_ORDER, V(AST_FUNNEL), clause_order},
     {"limit", NULL, GROUP_LIMIT, ALL, clause_limit},

@@ -119,7 +119,8 @@ enum err_code clause_group(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_gap(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_keep(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_path_times(struct parser *p) ERR_MUST_CHECK;
-enum err_code parse_check_paths(struct parser *p) ERR_MUST_CHECK; /* what the clauses say together */
+enum err_code
+parse_check_paths(struct parser *p) ERR_MUST_CHECK; /* what the clauses say together */
 
 /* ---- parse_attribution.c ---- */
 enum err_code verb_attribution_parse(struct parser *p) ERR_MUST_CHECK;

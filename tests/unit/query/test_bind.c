@@ -49,8 +49,7 @@ static const struct {
      "invalid 1:15: expected (?1), (?t<=3600), \".\" or \".*\" in a pattern"},
     {"sequence \"(?t<5)(?1)\" over a", "invalid 1:11: a gap stands between two elements"},
     {"sequence \"(?1)(?t<5)\" over a", "invalid 1:15: a gap stands between two elements"},
-    {"sequence \"(?1)(?t~5)(?1)\" over a",
-     "invalid 1:18: expected <, <=, =, >= or > behind (?t"},
+    {"sequence \"(?1)(?t~5)(?1)\" over a", "invalid 1:18: expected <, <=, =, >= or > behind (?t"},
     {"sequence \"(?1)(?t<)(?1)\" over a",
      "invalid 1:19: expected a time behind (?t<, such as 3600 or 1h"},
     {"sequence \"(?1)(?t<5y)(?1)\" over a",
@@ -59,8 +58,9 @@ static const struct {
      "invalid 1:15: a gap of that many milliseconds is too long"},
     {"sequence \"(?1)\" over a anchor edge", "invalid 1:31: \"anchor\" goes with \"next KEY\""},
     {"sequence \"(?1)\" over a top 3", "invalid 1:28: \"top\" goes with \"next KEY\""},
-    {"sequence \"(?1)\" over a next tags", "invalid 1:29: property \"tags\" is a list, and \"next\" "
-                                          "needs single values"},
+    {"sequence \"(?1)\" over a next tags",
+     "invalid 1:29: property \"tags\" is a list, and \"next\" "
+     "needs single values"},
     {"sequence \"(?1)\" over a by channel", "invalid 1:24: \"by\" is no clause of sequence"},
     {"sequence \"(?1)\" over a match count",
      "invalid 1:30: \"count\" comes on top of another word of its kind"},
@@ -88,7 +88,8 @@ static const struct {
      "invalid 1:21: \"with other\" goes with edges; whole paths are not added up"},
     {"paths variants starting at a",
      "invalid 1:1: \"variants\" are whole journeys: they start and end where these do"},
-    {"paths over tags", "invalid 1:12: property \"tags\" is a list, and \"over\" needs single values"},
+    {"paths over tags",
+     "invalid 1:12: property \"tags\" is a list, and \"over\" needs single values"},
     {"paths by channel", "invalid 1:7: \"by\" is no clause of paths"},
     {"paths group \"/p/*\"", "invalid 1:19: expected \"as\", found the end of the query"},
     {"attribution of a",
@@ -96,7 +97,8 @@ static const struct {
     {"attribution of a by channel, country",
      "invalid 1:21: attribution gives credit to the values of one key: \"by channel\""},
     {"attribution of a by channel model lineer",
-     "invalid 1:35: expected a model (first_touch, last_touch, last_non_direct, linear, time_decay, "
+     "invalid 1:35: expected a model (first_touch, last_touch, last_non_direct, linear, "
+     "time_decay, "
      "position), found \"lineer\"; did you mean \"linear\"?"},
     {"attribution of a by channel half_life 7d",
      "invalid 1:39: \"half_life\" goes with \"model time_decay\""},
@@ -115,8 +117,9 @@ static const struct {
      "invalid 1:25: \"within\" goes with two events, \"gap\" with one"},
     {"absence a gap 1m list users by channel",
      "invalid 1:1: \"list users\" has neither \"by\" nor \"each\""},
-    {"intervals a", "invalid 1:12: expected \"->\" and the event that ends an interval, found the end "
-                    "of the query"},
+    {"intervals a",
+     "invalid 1:12: expected \"->\" and the event that ends an interval, found the end "
+     "of the query"},
     {"intervals a -> b measure peek",
      "invalid 1:26: expected a measure of intervals (utilisation, peak, online_ms, ...), found "
      "\"peek\"; did you mean \"peak\"?"},

@@ -71,18 +71,23 @@ static const struct {
     {"paths exactly 3 top 10 last 30d", "paths exactly 3 last 30d top 10"},
     {"paths variants per user", NULL},
     {"paths", NULL},
-    {"paths between a and (b | c[amount > 1]) per session over event_name, channel ignore any[vip = "
-     "true] ignore trailing slash group \"/p/*\" as \"product\", \"/c/*\" as \"category\" gap 30m keep "
+    {"paths between a and (b | c[amount > 1]) per session over event_name, channel ignore any[vip "
+     "= "
+     "true] ignore trailing slash group \"/p/*\" as \"product\", \"/c/*\" as \"category\" gap 30m "
+     "keep "
      "repeats times per task_id",
      NULL},
     {"paths per `session` per user ending at `trailing`",
      "paths ending at trailing per user per `session`"},
     {"attribution of pay_success by channel model last_touch lookback 30d value sum(amount of "
      "pay_success) last 30d",
-     "attribution of pay_success lookback 30d value sum(amount of pay_success) by channel last 30d"},
-    {"attribution of a touches b[channel is set] model time_decay half_life 2d consume keep repeats "
+     "attribution of pay_success lookback 30d value sum(amount of pay_success) by channel last "
+     "30d"},
+    {"attribution of a touches b[channel is set] model time_decay half_life 2d consume keep "
+     "repeats "
      "value sum(amount) by channel top 3 with other",
-     "attribution of a model time_decay touches b[channel is set] half_life 2d consume keep repeats "
+     "attribution of a model time_decay touches b[channel is set] half_life 2d consume keep "
+     "repeats "
      "value sum(amount) by channel top 3 with other"},
     {"sessions count, avg_duration_ms, bounce_rate each day idle 30m last 30d",
      "sessions count, avg_duration_ms, bounce_rate idle 30m each day last 30d"},
