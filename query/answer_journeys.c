@@ -123,7 +123,18 @@ enum err_code answer_instant_cell(const struct bound_query *query, int64_t ts_ms
     return arena_str(arena, civil_format_instant(query->zone, ts_ms, text), &ret->string, err);
 }
 
-/* ---- numbers ---- */
+/* ---- columns, numbers ---- */
+
+enum err_code answer_cols(struct result *result, const struct result_col *cols, uint32_t count,
+                          struct err *err)
+{
+    struct result_col *own = NULL;
+    ERR_TRY(ARENA_NEW(result->arena, count, &own, err));
+    memcpy(own, cols, count * sizeof(*own));
+    result->cols = own;
+    result->col_count = count;
+    return ERR_OK;
+}
 
 struct cell answer_count_cell(uint64_t count)
 {

@@ -318,6 +318,7 @@ struct ast_paths {
     struct ast_count depth;
     struct ast_count exactly;
     bool is_variants;
+    bool is_shortest; /* of `between`: whole paths of the fewest nodes */
     enum ast_paths_unit unit;
     const struct ast_name *over; /* none: event_name */
     uint32_t over_count;
@@ -329,6 +330,7 @@ struct ast_paths {
     struct ast_duration gap;
     bool keeps_repeats;
     bool has_times;
+    bool has_loops;
 };
 
 enum ast_model {

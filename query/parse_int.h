@@ -118,7 +118,9 @@ enum err_code clause_ignore_trailing(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_group(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_gap(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_keep(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_shortest(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_path_times(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_loops(struct parser *p) ERR_MUST_CHECK;
 enum err_code
 parse_check_paths(struct parser *p) ERR_MUST_CHECK; /* what the clauses say together */
 

@@ -1,9 +1,9 @@
 /* query/parse_paths.c
  *
  *     paths  [ starting at SEL | ending at SEL | between SEL and SEL ]
- *            [ depth N | exactly N | variants ]  [ per session | per user ]  [ gap 30m ]
+ *            [ depth N | exactly N | variants | shortest ]  [ per session | per user ]  [ gap 30m ]
  *            [ over KEY, KEY ]  [ ignore SEL ]  [ ignore trailing slash ]
- *            [ group "PATTERN" as "NAME", ... ]  [ keep repeats ]  [ times ]
+ *            [ group "PATTERN" as "NAME", ... ]  [ keep repeats ]  [ times ]  [ loops ]
  */
 #include "query/parse_int.h"
 
@@ -137,17 +137,33 @@ enum err_code clause_path_times(struct parser *p)
     return ERR_OK;
 }
 
+enum err_code clause_loops(struct parser *p)
+{
+    p->query->paths.has_loops = true;
+    return ERR_OK;
+}
+
+enum err_code clause_shortest(struct parser *p)
+{
+    p->query->paths.is_shortest = true;
+    return ERR_OK;
+}
+
 enum err_code parse_check_paths(struct parser *p)
 {
     const struct ast_paths *paths = &p->query->paths;
-    bool is_edges = paths->exactly.place.line == 0 && !paths->is_variants;
+    bool is_edges = paths->exactly.place.line == 0 && !paths->is_variants && !paths->is_shortest;
     if (!is_edges && p->query->clauses.has_other) {
         return parse_fail(p, p->query->clauses.top.place,
                           "\"with other\" goes with edges; whole paths are not added up");
     }
-    if (!is_edges && paths->has_times) {
+    if (!is_edges && (paths->has_times || paths->has_loops)) {
+        return parse_fail(p, p->query->place, "\"%s\" goes with edges, not with whole paths",
+                          paths->has_times ? "times" : "loops");
+    }
+    if (paths->is_shortest && paths->from != AST_PATHS_BETWEEN) {
         return parse_fail(p, p->query->place,
-                          "\"times\" goes with edges, not with \"exactly\" or \"variants\"");
+                          "\"shortest\" paths are those \"between SEL and SEL\"");
     }
     if (paths->is_variants && paths->from != AST_PATHS_ALL) {
         return parse_fail(p, p->query->place,

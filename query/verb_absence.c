@@ -291,17 +291,15 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct run_tas
     const struct bound_query *query = run->query;
     struct listed *listed = NULL;
     uint64_t count = 0;
-    struct result_col *cols = NULL;
+    struct result_col cols[4] = {{STR("user_id"), RESULT_STRING},
+                                 {STR("time"), RESULT_TIME},
+                                 {STR("end"), RESULT_TIME},
+                                 {STR("length_ms"), RESULT_INT64}};
     struct cell *cells = NULL;
 
     ERR_TRY(collect_lines(run, tasks, result->arena, &listed, &count, err));
-    ERR_TRY(ARENA_NEW(result->arena, 4, &cols, err));
     ERR_TRY(answer_subject_col(query, result->arena, &cols[0], err));
-    cols[1] = (struct result_col){STR("time"), RESULT_TIME};
-    cols[2] = (struct result_col){STR("end"), RESULT_TIME};
-    cols[3] = (struct result_col){STR("length_ms"), RESULT_INT64};
-    result->cols = cols;
-    result->col_count = query->absence.has_second ? 2 : 4;
+    ERR_TRY(answer_cols(result, cols, query->absence.has_second ? 2 : 4, err));
     ERR_TRY(run_result_rows(run, result, count, &cells, err));
     for (uint64_t i = 0; i < count; i++, cells += result->col_count) {
         const struct absence_line *line = listed[i].line;

@@ -254,17 +254,6 @@ static enum result_type key_type_of(const struct by_key *key)
     }
 }
 
-static enum err_code set_columns(struct result *result, const struct result_col *cols,
-                                 uint32_t count, struct err *err)
-{
-    struct result_col *own = NULL;
-    ERR_TRY(ARENA_NEW(result->arena, count, &own, err));
-    memcpy(own, cols, count * sizeof(*own));
-    result->cols = own;
-    result->col_count = count;
-    return ERR_OK;
-}
-
 static enum err_code answer_counts(struct query_run_ctx *run, const struct run_tasks *tasks,
                                    struct result *result, struct err *err)
 {
@@ -284,7 +273,7 @@ static enum err_code answer_counts(struct query_run_ctx *run, const struct run_t
         users += parts[t].users;
         matches += parts[t].matches;
     }
-    ERR_TRY(set_columns(result, is_match ? match_cols : cols, is_match ? 2 : 3, err));
+    ERR_TRY(answer_cols(result, is_match ? match_cols : cols, is_match ? 2 : 3, err));
     ERR_TRY(run_result_rows(run, result, 1, &cells, err));
     cells[0] = answer_count_cell(users);
     if (!is_match) {
@@ -357,7 +346,7 @@ static enum err_code answer_next(struct query_run_ctx *run, const struct run_tas
     const struct result_col cols[] = {
         {STR("next"), has_other ? RESULT_ANY : key_type_of(&query->sequence.next)},
         {STR("users"), RESULT_INT64}};
-    ERR_TRY(set_columns(result, cols, 2, err));
+    ERR_TRY(answer_cols(result, cols, 2, err));
     ERR_TRY(run_result_rows(run, result,
                             (uint64_t)shown + (null_users > 0 ? 1 : 0) + (has_other ? 1 : 0),
                             &cells, err));
@@ -428,7 +417,7 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct run_tas
     cols[1] = is_next ? (struct result_col){STR("next"), key_type_of(&query->sequence.next)}
                       : (struct result_col){STR("matches"), RESULT_INT64};
     cols[2] = (struct result_col){STR("first_match"), RESULT_LIST};
-    ERR_TRY(set_columns(result, cols, is_next ? 2 : 3, err));
+    ERR_TRY(answer_cols(result, cols, is_next ? 2 : 3, err));
     for (uint32_t t = 0; t < tasks->count; t++) {
         row_count += parts[t].line_count;
     }

@@ -47,7 +47,7 @@ static const char *const tokens[] = {
     "ignore",      "trailing",  "slash",       "group",      "gap",        "keep",
     "repeats",     "times",     "model",       "linear",     "touches",    "lookback",
     "half_life",   "consume",   "value",       "measure",    "peak",       "longest",
-    "bounce_rate",
+    "bounce_rate", "shortest",  "loops",
 };
 
 static const char *const seeds_of_mutation[] = {

@@ -27,7 +27,7 @@ enum node_kind { NODE_NAME, NODE_PAGE, NODE_PAGE_GROUPED, NODE_BOTH };
 struct trial {
     struct ref_paths_query query;
     struct ref_session_rule rule; /* idle_ms -1: a subject is one unit */
-    bool is_session, is_device, ignores_d, has_times;
+    bool is_session, is_device, ignores_d, has_times, has_loops;
     enum node_kind node;
     int top; /* 0 = none */
     int64_t from_ms, to_ms;
@@ -38,7 +38,9 @@ struct found {
     char key[KEY_BYTES];
     uint64_t count, users;
     int last_subject;
+    int length; /* nodes of a path */
     int64_t ms;
+    uint64_t back;
 };
 struct finds {
     struct found *items;
@@ -61,7 +63,7 @@ static struct found *find(struct finds *finds, const char *key)
     return found;
 }
 
-static void found_add(struct finds *finds, const char *key, int subject, int64_t ms)
+static struct found *found_add(struct finds *finds, const char *key, int subject, int64_t ms)
 {
     struct found *found = find(finds, key);
     found->count++;
@@ -71,6 +73,7 @@ static void found_add(struct finds *finds, const char *key, int subject, int64_t
     finds->all++;
     finds->all_users += finds->last_subject != subject;
     finds->last_subject = subject;
+    return found;
 }
 
 /* ---- units ---- */
@@ -155,6 +158,13 @@ static int by_count(const void *a, const void *b)
     return x->count != y->count ? (x->count > y->count ? -1 : 1) : by_key(a, b);
 }
 
+static int by_length(const void *a, const void *b)
+{
+    const struct found *x = a;
+    const struct found *y = b;
+    return x->length != y->length ? x->length - y->length : by_count(a, b);
+}
+
 static void expect_paths(const struct walkers *walkers, const struct trial *trial,
                          struct finds *finds, struct buf *want)
 {
@@ -168,12 +178,17 @@ static void expect_paths(const struct walkers *walkers, const struct trial *tria
                 buf_printf(&key, "%s%s", i > 0 ? "\x01" : "", paths[p].nodes[i]);
             }
             buf_u8(&key, 0);
-            found_add(finds, (const char *)key.ptr, s, 0);
+            found_add(finds, (const char *)key.ptr, s, 0)->length = paths[p].count;
         }
     }
-    int shown = trial->top > 0 && trial->top < finds->count ? trial->top : finds->count;
-    qsort(finds->items, (size_t)finds->count, sizeof(*finds->items), by_count);
-    qsort(finds->items, (size_t)shown, sizeof(*finds->items), by_key);
+    bool is_shortest = trial->query.shape == REF_PATHS_SHORTEST;
+    int wanted = trial->top > 0 ? trial->top : is_shortest ? 1 : finds->count;
+    int shown = MIN_OF(wanted, finds->count);
+    qsort(finds->items, (size_t)finds->count, sizeof(*finds->items),
+          is_shortest ? by_length : by_count);
+    if (!is_shortest) {
+        qsort(finds->items, (size_t)shown, sizeof(*finds->items), by_key);
+    }
     for (int i = 0; i < shown; i++) {
         for (char *c = finds->items[i].key; *c != '\0'; c++) {
             *c = *c == '\x01' ? ' ' : *c;
@@ -236,7 +251,8 @@ static void expect_edges(const struct walkers *walkers, const struct trial *tria
                 (void)snprintf(key, sizeof(key), "%02d\x01%s\x01%s", column + 1,
                                has_from ? path->nodes[i] : "\x7f",
                                has_to ? path->nodes[i + 1] : "\x7f");
-                found_add(finds, key, s, path->times[i + 1] - path->times[i]);
+                found_add(finds, key, s, path->times[i + 1] - path->times[i])->back +=
+                    path->is_back[i + 1];
             }
         }
     }
@@ -254,10 +270,13 @@ static void expect_edges(const struct walkers *walkers, const struct trial *tria
         if (trial->has_times) {
             buf_printf(want, "|%.9g", (double)edge->ms / (double)edge->count);
         }
+        if (trial->has_loops) {
+            buf_printf(want, "|%" PRIu64, edge->back);
+        }
         buf_z(want, "\n");
     }
-    buf_printf(want, "= -|-|-|%" PRIu64 "|%" PRIu64 "%s\n", finds->all, finds->all_users,
-               trial->has_times ? "|-" : "");
+    buf_printf(want, "= -|-|-|%" PRIu64 "|%" PRIu64 "%s%s\n", finds->all, finds->all_users,
+               trial->has_times ? "|-" : "", trial->has_loops ? "|-" : "");
 }
 
 /* ---- questions ---- */
@@ -273,13 +292,15 @@ static void print_query(const struct trial *trial, struct rng *rng, struct buf *
     char to[CIVIL_TEXT_BYTES];
 
     buf_printf(query, "paths%s%s", froms[trial->query.from], nodes[trial->node]);
-    if (trial->query.shape == REF_PATHS_VARIANTS) {
-        buf_z(query, " variants");
+    if (trial->query.shape == REF_PATHS_VARIANTS || trial->query.shape == REF_PATHS_SHORTEST) {
+        buf_z(query, trial->query.shape == REF_PATHS_VARIANTS ? " variants" : " shortest");
     } else {
         buf_printf(query, " %s %d", trial->query.shape == REF_PATHS_EDGES ? "depth" : "exactly",
                    trial->query.depth);
     }
-    bool is_default = trial->is_session == (trial->query.shape == REF_PATHS_EDGES);
+    bool is_of_subject =
+        trial->query.shape == REF_PATHS_EXACTLY || trial->query.shape == REF_PATHS_VARIANTS;
+    bool is_default = trial->is_session != is_of_subject;
     buf_z(query, is_default && rng_below(rng, 2) == 0 ? ""
                  : trial->is_session                  ? " per session"
                                                       : " per user");
@@ -289,10 +310,9 @@ static void print_query(const struct trial *trial, struct rng *rng, struct buf *
         buf_printf(query, " gap %" PRId64 "ms", trial->rule.idle_ms);
     }
     buf_z(query, trial->ignores_d ? " ignore d" : "");
-    buf_z(query, trial->query.keeps_repeats && trial->query.shape == REF_PATHS_EDGES
-                     ? " keep repeats"
-                     : "");
+    buf_z(query, trial->query.keeps_repeats && !is_of_subject ? " keep repeats" : "");
     buf_z(query, trial->has_times ? " times" : "");
+    buf_z(query, trial->has_loops ? " loops" : "");
     buf_z(query, trial->is_device ? " per device" : "");
     if (trial->top > 0) {
         buf_printf(query, " top %d", trial->top);
@@ -309,7 +329,7 @@ static struct trial trial_random(struct rng *rng)
 {
     struct trial trial = {
         .query = {.from = (enum ref_paths_from)rng_below(rng, 4),
-                  .shape = (enum ref_paths_shape)rng_below(rng, 3),
+                  .shape = (enum ref_paths_shape)rng_below(rng, 4),
                   .depth = 2 + (int)rng_below(rng, 5)},
         .is_device = rng_below(rng, 4) == 0,
         .ignores_d = rng_below(rng, 3) == 0,
@@ -322,8 +342,13 @@ static struct trial trial_random(struct rng *rng)
     if (trial.query.shape == REF_PATHS_VARIANTS) {
         trial.query.from = REF_PATHS_ALL;
     }
-    trial.query.keeps_repeats = !is_edges || rng_below(rng, 3) == 0;
+    bool is_shortest = trial.query.shape == REF_PATHS_SHORTEST;
+    if (is_shortest) {
+        trial.query.from = REF_PATHS_BETWEEN;
+    }
+    trial.query.keeps_repeats = (!is_edges && !is_shortest) || rng_below(rng, 3) == 0;
     trial.has_times = is_edges && rng_below(rng, 2) == 0;
+    trial.has_loops = is_edges && rng_below(rng, 2) == 0;
     trial.is_session = rng_below(rng, 2) == 0;
     trial.rule.idle_ms = rng_below(rng, 2) == 0 ? 30 * MINUTE_MS : 20 * MINUTE_MS;
     trial.rule.cap_ms = trial.is_session ? 24 * 60 * MINUTE_MS : -1;

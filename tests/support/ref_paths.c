@@ -10,6 +10,7 @@ static struct ref_path part_of(const struct ref_path *path, int begin, int count
     for (int i = 0; i < count; i++) {
         part.nodes[i] = path->nodes[begin + i];
         part.times[i] = path->times[begin + i];
+        part.is_back[i] = path->is_back[begin + i];
     }
     return part;
 }
@@ -51,8 +52,13 @@ int ref_paths(const struct ref_paths_query *query, const struct ref_path_event *
             path.times[path.count++] = events[i].time_ms;
         }
     }
+    for (int i = 0; i < path.count; i++) {
+        for (int k = 0; k < i; k++) {
+            path.is_back[i] = path.is_back[i] || strcmp(path.nodes[k], path.nodes[i]) == 0;
+        }
+    }
     int depth = query->depth;
-    if (query->shape == REF_PATHS_VARIANTS) {
+    if (query->shape == REF_PATHS_VARIANTS || query->shape == REF_PATHS_SHORTEST) {
         out[0] = path;
         return 1;
     }

@@ -9,7 +9,12 @@
 #define REF_PATHS_MAX      64
 
 enum ref_paths_from { REF_PATHS_ALL, REF_PATHS_STARTING, REF_PATHS_ENDING, REF_PATHS_BETWEEN };
-enum ref_paths_shape { REF_PATHS_EDGES, REF_PATHS_EXACTLY, REF_PATHS_VARIANTS };
+enum ref_paths_shape {
+    REF_PATHS_EDGES,
+    REF_PATHS_EXACTLY,
+    REF_PATHS_VARIANTS,
+    REF_PATHS_SHORTEST, /* as variants: the caller picks them */
+};
 struct ref_paths_query {
     enum ref_paths_from from;
     enum ref_paths_shape shape;
@@ -24,8 +29,9 @@ struct ref_path_event {
 struct ref_path {
     const char *nodes[REF_PATH_NODES_MAX];
     int64_t times[REF_PATH_NODES_MAX];
+    bool is_back[REF_PATH_NODES_MAX]; /* the unit's path had this node before */
     int count;
 };
-/* The paths of the unit: at most one for edges and variants, all windows for `exactly`. Returns how many. */
+/* The paths of the unit: at most one, but for `exactly`, which has all its windows. Returns how many. */
 int ref_paths(const struct ref_paths_query *query, const struct ref_path_event *events, int count,
               struct ref_path *out);

@@ -70,6 +70,8 @@ static const struct {
      "paths starting at page_view depth 5 per session last 7d top 20"},
     {"paths exactly 3 top 10 last 30d", "paths exactly 3 last 30d top 10"},
     {"paths variants per user", NULL},
+    {"paths between a and b shortest top 3", NULL},
+    {"paths starting at a times loops", NULL},
     {"paths", NULL},
     {"paths between a and (b | c[amount > 1]) per session over event_name, channel ignore any[vip "
      "= "
