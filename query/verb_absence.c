@@ -10,6 +10,7 @@
 #include "query/bucket_table.h"
 
 #include "query/grow.h"
+#include "query/saturating.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -314,11 +315,6 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct run_tas
         cells[3] = answer_count_cell((uint64_t)line->end_ms - (uint64_t)line->begin_ms);
     }
     return ERR_OK;
-}
-
-static int64_t ms_add_saturating(int64_t t, uint64_t more)
-{
-    return more > (uint64_t)INT64_MAX - (uint64_t)t ? INT64_MAX : (int64_t)((uint64_t)t + more);
 }
 
 enum err_code verb_absence(struct query_run_ctx *run, struct result *result, struct err *err)

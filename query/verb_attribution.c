@@ -15,6 +15,7 @@
 #include "query/session_cut.h"
 
 #include "query/grow.h"
+#include "query/saturating.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -410,11 +411,6 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct run_tas
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
     credit_cells(query, &m.all, m.all.units, result->totals + 1);
     return ERR_OK;
-}
-
-static int64_t ms_sub_saturating(int64_t t, uint64_t less)
-{
-    return less > (uint64_t)t - (uint64_t)INT64_MIN ? INT64_MIN : (int64_t)((uint64_t)t - less);
 }
 
 enum err_code verb_attribution(struct query_run_ctx *run, struct result *result, struct err *err)

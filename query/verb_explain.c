@@ -3,6 +3,7 @@
  * of the named events say how many rows are candidates. */
 #include "query/pred_eval.h"
 #include "query/run.h"
+#include "query/saturating.h"
 #include "storage/base/size.h"
 #include "storage/read_ahead.h"
 
@@ -89,11 +90,6 @@ static void explain_columns(struct explain *explain)
     }
 }
 
-static uint64_t add_saturating(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 /* How far the verbs over journeys look beyond the range's ends. Sessions look further back only where somebody made
  * no pause in that time. */
 static void explain_beyond(const struct bound_query *query, uint64_t *ret_back_ms,
@@ -106,8 +102,8 @@ static void explain_beyond(const struct bound_query *query, uint64_t *ret_back_m
     if (is_sessions || is_paths) {
         const struct session_spec *cut = is_sessions ? &query->sessions.cut : &query->paths.cut;
         *ret_after_ms = cut->cap_ms;
-        *ret_back_ms = add_saturating(cut->cap_ms == UINT64_MAX ? 0 : cut->cap_ms,
-                                      add_saturating(cut->idle_ms, 1));
+        *ret_back_ms = span_add_saturating(cut->cap_ms == UINT64_MAX ? 0 : cut->cap_ms,
+                                           span_add_saturating(cut->idle_ms, 1));
     } else if (query->verb == VERB_ATTRIBUTION) {
         *ret_back_ms = query->attribution.lookback_ms;
     } else if (query->verb == VERB_ABSENCE && query->absence.has_second) {

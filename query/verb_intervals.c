@@ -16,6 +16,7 @@
 #include "query/journey_measures.h"
 
 #include "query/grow.h"
+#include "query/saturating.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -385,16 +386,6 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct run_tas
     measure_cells(query, &m, &m.all, m.peak_all, length_ms(&m, INT64_MIN, INT64_MAX),
                   result->totals + (query->has_each ? 1 : 0));
     return ERR_OK;
-}
-
-static int64_t ms_sub_saturating(int64_t t, uint64_t less)
-{
-    return less > (uint64_t)t - (uint64_t)INT64_MIN ? INT64_MIN : (int64_t)((uint64_t)t - less);
-}
-
-static int64_t ms_add_saturating(int64_t t, uint64_t more)
-{
-    return more > (uint64_t)INT64_MAX - (uint64_t)t ? INT64_MAX : (int64_t)((uint64_t)t + more);
 }
 
 enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, struct err *err)

@@ -241,17 +241,16 @@ static enum err_code sequence_task(struct query_run_ctx *run, struct walk *walk,
 
 /* ---- the answer ---- */
 
-static enum result_type key_type_of(const struct by_key *key)
+/* The column of the KEY that follows. */
+static enum err_code next_col(const struct bound_query *query, bool has_other, struct arena *arena,
+                              struct result_col *ret, struct err *err)
 {
-    if (key->field.kind == FIELD_UNKNOWN) {
-        return RESULT_STRING;
-    }
-    switch (key->field.type) {
-    case COL_NUMBER: return RESULT_NUMBER;
-    case COL_BOOL: return RESULT_BOOL;
-    case COL_TIME: return RESULT_TIME;
-    default: return RESULT_STRING;
-    }
+    struct bound_query lane_query = *query;
+    lane_query.keys = &query->sequence.next;
+    lane_query.key_count = 1;
+    ERR_TRY(answer_key_col(&lane_query, 0, has_other, arena, ret, err));
+    ret->name = STR("next");
+    return ERR_OK;
 }
 
 static enum err_code answer_counts(struct query_run_ctx *run, const struct run_tasks *tasks,
@@ -343,9 +342,8 @@ static enum err_code answer_next(struct query_run_ctx *run, const struct run_tas
     }
     uint32_t shown = answer_pick_groups(query, m.groups, picked, count);
     bool has_other = query->has_other && shown < count;
-    const struct result_col cols[] = {
-        {STR("next"), has_other ? RESULT_ANY : key_type_of(&query->sequence.next)},
-        {STR("users"), RESULT_INT64}};
+    struct result_col cols[] = {{STR("next"), RESULT_STRING}, {STR("users"), RESULT_INT64}};
+    ERR_TRY(next_col(query, has_other, result->arena, &cols[0], err));
     ERR_TRY(answer_cols(result, cols, 2, err));
     ERR_TRY(run_result_rows(run, result,
                             (uint64_t)shown + (null_users > 0 ? 1 : 0) + (has_other ? 1 : 0),
@@ -414,8 +412,10 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct run_tas
     struct cell *cells = NULL;
 
     ERR_TRY(answer_subject_col(query, result->arena, &cols[0], err));
-    cols[1] = is_next ? (struct result_col){STR("next"), key_type_of(&query->sequence.next)}
-                      : (struct result_col){STR("matches"), RESULT_INT64};
+    cols[1] = (struct result_col){STR("matches"), RESULT_INT64};
+    if (is_next) {
+        ERR_TRY(next_col(query, false, result->arena, &cols[1], err));
+    }
     cols[2] = (struct result_col){STR("first_match"), RESULT_LIST};
     ERR_TRY(answer_cols(result, cols, is_next ? 2 : 3, err));
     for (uint32_t t = 0; t < tasks->count; t++) {
