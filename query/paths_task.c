@@ -97,16 +97,15 @@ static bool trim_unit(const struct paths *paths, const struct paths_part *part, 
     return *end > *begin;
 }
 
-/* The unit's nodes, neighbours that are equal taken as one, at the time of the first. Returns how many. */
+/* The unit's nodes, neighbours that are equal taken as one, at the time of the last. Returns how many. */
 static size_t collapse(const struct paths *paths, struct paths_part *part, size_t begin, size_t end)
 {
     size_t count = 0;
     for (size_t i = begin; i < end; i++) {
-        if (count > 0 && !paths->keeps_repeats && part->path[count - 1] == part->at_nodes[i]) {
-            continue;
-        }
-        part->path[count] = part->at_nodes[i];
-        part->path_times[count++] = part->times[i];
+        bool is_repeat = count > 0 && part->path[count - 1] == part->at_nodes[i];
+        count += !is_repeat || paths->keeps_repeats;
+        part->path[count - 1] = part->at_nodes[i];
+        part->path_times[count - 1] = part->times[i];
     }
     return count;
 }

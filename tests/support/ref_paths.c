@@ -48,9 +48,10 @@ int ref_paths(const struct ref_paths_query *query, const struct ref_path_event *
     for (int i = begin; i <= end; i++) {
         bool is_repeat = path.count > 0 && strcmp(path.nodes[path.count - 1], events[i].node) == 0;
         if (!is_repeat || query->keeps_repeats) {
-            path.nodes[path.count] = events[i].node;
-            path.times[path.count++] = events[i].time_ms;
+            path.nodes[path.count++] = events[i].node;
         }
+        path.times[path.count - 1] =
+            events[i].time_ms; /* a node's time is that of its last repeat */
     }
     for (int i = 0; i < path.count; i++) {
         for (int k = 0; k < i; k++) {
