@@ -225,6 +225,8 @@ enum ast_verb {
     AST_ATTRIBUTION,
     AST_ABSENCE,
     AST_INTERVALS,
+    AST_LIFECYCLE,
+    AST_STICKINESS,
 };
 const char *ast_verb_name(enum ast_verb verb);
 
@@ -307,6 +309,13 @@ struct ast_sessions {
     bool is_uncapped, is_cut_at_midnight;
 };
 
+struct ast_habits { /* lifecycle, stickiness */
+    struct ast_selector selector;
+    struct ast_each over; /* line 0: the whole range is one */
+    bool is_cumulative;
+    struct ast_count at_least;
+};
+
 enum ast_paths_from { AST_PATHS_ALL, AST_PATHS_STARTING, AST_PATHS_ENDING, AST_PATHS_BETWEEN };
 enum ast_paths_unit { AST_UNIT_DEFAULT, AST_UNIT_SESSION, AST_UNIT_SUBJECT };
 struct ast_path_rule { /* group "/p/" with a star as "product" */
@@ -383,6 +392,7 @@ struct ast_query {
     struct ast_show_what show;
     struct ast_sequence sequence;
     struct ast_sessions sessions;
+    struct ast_habits habits;
     struct ast_paths paths;
     struct ast_attribution attribution;
     struct ast_absence absence;

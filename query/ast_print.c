@@ -9,7 +9,8 @@ const char *ast_verb_name(enum ast_verb verb)
 {
     static const char *const names[] = {
         "trend",    "distinct", "funnel", "retention",   "events",  "timeline", "show",
-        "sequence", "sessions", "paths",  "attribution", "absence", "intervals"};
+        "sequence", "sessions", "paths",  "attribution", "absence", "intervals",
+        "lifecycle", "stickiness"};
     return names[verb];
 }
 
@@ -265,7 +266,7 @@ static void print_trend(const struct ast_trend *trend, struct buf *out)
 
 /* ---- clauses ---- */
 
-static void print_each(const struct ast_each *each, struct buf *out)
+void ast_print_each(const char *word, const struct ast_each *each, struct buf *out)
 {
     static const char *const units[] = {
         [AST_EACH_SECOND] = "second",   [AST_EACH_MINUTE] = "minute", [AST_EACH_HOUR] = "hour",
@@ -275,7 +276,7 @@ static void print_each(const struct ast_each *each, struct buf *out)
     if (each->place.line == 0) {
         return;
     }
-    buf_z(out, " each ");
+    buf_printf(out, " %s ", word);
     if (each->unit == AST_EACH_DURATION) {
         ast_print_duration(each->duration, out);
     } else {
@@ -368,7 +369,7 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
         buf_z(out, " per ");
         print_per(clauses->per.text, out);
     }
-    print_each(&clauses->each, out);
+    ast_print_each("each", &clauses->each, out);
     print_range(&clauses->range, out);
     ast_print_count("top", clauses->top, out);
     buf_z(out, clauses->has_other ? " with other" : "");
@@ -418,7 +419,7 @@ static void print_retention(const struct ast_retention *retention,
     ast_print_selector(&retention->start, out);
     buf_z(out, " -> ");
     ast_print_selector(&retention->back, out);
-    print_each(&clauses->each, out);
+    ast_print_each("each", &clauses->each, out);
     ast_print_count("for", retention->periods, out);
     buf_z(out, starts[retention->from]);
     buf_z(out, retention->is_unbounded ? " unbounded" : "");
@@ -483,6 +484,8 @@ void ast_print(const struct ast_query *query, struct buf *out)
     case AST_ATTRIBUTION: ast_print_attribution(&query->attribution, out); break;
     case AST_ABSENCE: ast_print_absence(&query->absence, out); break;
     case AST_INTERVALS: ast_print_intervals(&query->intervals, out); break;
+    case AST_LIFECYCLE:
+    case AST_STICKINESS: ast_print_habits(&query->habits, out); break;
     }
     print_clauses(&clauses, out);
 }

@@ -11,7 +11,10 @@ void ast_print_duration_clause(const char *word, const struct ast_duration *dura
                                struct buf *out);
 void ast_print_count(const char *word, struct ast_count count, struct buf *out);
 
+void ast_print_each(const char *word, const struct ast_each *each, struct buf *out);
+
 /* ---- ast_print_journeys.c ---- */
+void ast_print_habits(const struct ast_habits *habits, struct buf *out);
 void ast_print_sequence(const struct ast_sequence *sequence, struct buf *out);
 void ast_print_sessions(const struct ast_sessions *sessions, struct buf *out);
 void ast_print_paths(const struct ast_paths *paths, struct buf *out);

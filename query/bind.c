@@ -180,7 +180,8 @@ static uint64_t buckets_about(enum civil_unit unit, uint64_t n, uint64_t span_ms
     return span_ms / bucket_ms + (span_ms % bucket_ms != 0 ? 1 : 0);
 }
 
-static enum err_code bind_each(struct binder *b)
+enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civil_unit *ret_unit,
+                        uint32_t *ret_count)
 {
     static const enum civil_unit words[] = {
         [AST_EACH_SECOND] = CIVIL_SECOND,   [AST_EACH_MINUTE] = CIVIL_MINUTE,
@@ -188,11 +189,7 @@ static enum err_code bind_each(struct binder *b)
         [AST_EACH_WEEK] = CIVIL_WEEK,       [AST_EACH_MONTH] = CIVIL_MONTH,
         [AST_EACH_QUARTER] = CIVIL_QUARTER, [AST_EACH_YEAR] = CIVIL_YEAR,
     };
-    const struct ast_each *each = &b->ast->clauses.each;
-    struct bound_query *query = b->query;
-    if (each->place.line == 0) {
-        return ERR_OK;
-    }
+    const struct bound_query *query = b->query;
     bool is_word = each->unit != AST_EACH_DURATION;
     enum civil_unit unit = is_word ? words[each->unit] : unit_civil(each->duration.unit);
     uint64_t n = is_word ? 1 : each->duration.count;
@@ -206,6 +203,21 @@ static enum err_code bind_each(struct binder *b)
         return err_set_at(b->err, b->err->code, each->place.line, each->place.column, "%s",
                           b->err->message);
     }
+    *ret_unit = unit;
+    *ret_count = (uint32_t)n;
+    return ERR_OK;
+}
+
+static enum err_code bind_each(struct binder *b)
+{
+    const struct ast_each *each = &b->ast->clauses.each;
+    struct bound_query *query = b->query;
+    enum civil_unit unit = CIVIL_DAY;
+    uint32_t n = 1;
+    if (each->place.line == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(bind_unit(b, each, &unit, &n));
     if (query->has_range && query->from_ms != INT64_MIN && query->to_ms != INT64_MAX) {
         uint64_t count = buckets_about(unit, n, (uint64_t)(query->to_ms - query->from_ms));
         if (count > QUERY_BUCKETS_MAX) {
@@ -217,14 +229,14 @@ static enum err_code bind_each(struct binder *b)
     if (query->verb != VERB_RETENTION) {
         query->has_each = true;
         query->each_unit = unit;
-        query->each_count = (uint32_t)n;
+        query->each_count = n;
         return ERR_OK;
     }
     if (unit < CIVIL_HOUR) {
         return bind_fail(b, each->place, "a period of retention is an hour or longer");
     }
     query->retention.unit = unit;
-    query->retention.unit_count = (uint32_t)n;
+    query->retention.unit_count = n;
     return ERR_OK;
 }
 
@@ -366,6 +378,8 @@ static enum err_code bind_verb(struct binder *b)
     case AST_ATTRIBUTION: return bind_attribution(b);
     case AST_ABSENCE: return bind_absence(b);
     case AST_INTERVALS: return bind_intervals(b);
+    case AST_LIFECYCLE:
+    case AST_STICKINESS: return bind_habits(b);
     }
     return ERR_OK;
 }
@@ -373,12 +387,13 @@ static enum err_code bind_verb(struct binder *b)
 static enum verb verb_of(const struct ast_query *ast)
 {
     static const enum verb verbs[] = {
-        [AST_TREND] = VERB_TREND,       [AST_DISTINCT] = VERB_DISTINCT,
-        [AST_FUNNEL] = VERB_FUNNEL,     [AST_RETENTION] = VERB_RETENTION,
-        [AST_EVENTS] = VERB_EVENTS,     [AST_TIMELINE] = VERB_TIMELINE,
-        [AST_SEQUENCE] = VERB_SEQUENCE, [AST_SESSIONS] = VERB_SESSIONS,
-        [AST_PATHS] = VERB_PATHS,       [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
-        [AST_ABSENCE] = VERB_ABSENCE,   [AST_INTERVALS] = VERB_INTERVALS,
+        [AST_TREND] = VERB_TREND,         [AST_DISTINCT] = VERB_DISTINCT,
+        [AST_FUNNEL] = VERB_FUNNEL,       [AST_RETENTION] = VERB_RETENTION,
+        [AST_EVENTS] = VERB_EVENTS,       [AST_TIMELINE] = VERB_TIMELINE,
+        [AST_SEQUENCE] = VERB_SEQUENCE,   [AST_SESSIONS] = VERB_SESSIONS,
+        [AST_PATHS] = VERB_PATHS,         [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
+        [AST_ABSENCE] = VERB_ABSENCE,     [AST_INTERVALS] = VERB_INTERVALS,
+        [AST_LIFECYCLE] = VERB_LIFECYCLE, [AST_STICKINESS] = VERB_STICKINESS,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
@@ -447,6 +462,8 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
     case VERB_ATTRIBUTION:
     case VERB_ABSENCE:
     case VERB_INTERVALS: ret->count = bind_journey_columns(query, ret->items); break;
+    case VERB_LIFECYCLE:
+    case VERB_STICKINESS: ret->count = bind_habits_columns(query, ret->items); break;
     default: break;
     }
     return ERR_OK;

@@ -113,7 +113,7 @@ struct by_key {
 enum verb {
     VERB_TREND, VERB_DISTINCT, VERB_FUNNEL, VERB_RETENTION, VERB_EVENTS, VERB_TIMELINE,
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
-    VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS,
+    VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS, VERB_LIFECYCLE, VERB_STICKINESS,
 };
 struct funnel_step {
     uint32_t selector;
@@ -167,6 +167,15 @@ struct session_spec {
     uint64_t idle_ms;
     uint64_t cap_ms;
     bool is_cut_at_midnight;
+};
+/* lifecycle and stickiness: in which buckets of `each` somebody was active. */
+struct habits {
+    uint32_t selector;
+    uint32_t at_least; /* events that make a bucket active */
+    bool has_over;     /* of stickiness: counted within these; else within the whole range */
+    enum civil_unit over_unit;
+    uint32_t over_count;
+    bool is_cumulative;
 };
 struct sessions {
     struct session_spec cut;
@@ -265,6 +274,7 @@ struct bound_query {
     struct retention retention;
     struct sequence sequence;
     struct sessions sessions;
+    struct habits habits;
     struct paths paths;
     struct attribution attribution;
     struct absence absence;

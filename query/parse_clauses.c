@@ -13,7 +13,7 @@
 #define ANALYSES (V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION))
 #define JOURNEYS                                                                                   \
     (V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) |      \
-     V(AST_INTERVALS))
+     V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS))
 #define ROWS (V(AST_EVENTS) | V(AST_TIMELINE))
 #define ALL  (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
 
@@ -175,7 +175,7 @@ static enum err_code clause_by(struct parser *p)
     return ERR_OK;
 }
 
-static enum err_code clause_each(struct parser *p)
+enum err_code parse_each(struct parser *p, struct ast_each *ret)
 {
     static const char *const units[] = {"second", "minute", "hour",    "day",
                                         "week",   "month",  "quarter", "year"};
@@ -187,19 +187,24 @@ static enum err_code clause_each(struct parser *p)
             return parse_fail(p, duration.place, "a bucket is longer than 0");
         }
         each.duration = duration.duration;
-        p->query->clauses.each = each;
+        *ret = each;
         return ERR_OK;
     }
     for (uint32_t i = 0; i < COUNT_OF(units); i++) {
         if (parse_accept_word(p, units[i])) {
             each.unit = (enum ast_each_unit)(AST_EACH_SECOND + i);
-            p->query->clauses.each = each;
+            *ret = each;
             return ERR_OK;
         }
     }
     return parse_expected_of(
         p, "a unit of time (second, minute, hour, day, week, month, quarter, year, 5m)", units,
         COUNT_OF(units));
+}
+
+static enum err_code clause_each(struct parser *p)
+{
+    return parse_each(p, &p->query->clauses.each);
 }
 
 /* ---- what is shown ---- */
@@ -436,7 +441,7 @@ static const struct clause clauses_known[] = {
      clause_by},
     {"each", NULL, GROUP_EACH,
      V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) |
-         V(AST_INTERVALS),
+         V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS),
      clause_each},
     {"top", NULL, GROUP_TOP,
      ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) |
@@ -453,6 +458,9 @@ static const struct clause clauses_known[] = {
     {"count", NULL, GROUP_COUNT, V(AST_FUNNEL), clause_count},
     {"at", "least", GROUP_AT_LEAST, V(AST_RETENTION), clause_at_least},
     {"at", NULL, GROUP_AT_STEP, V(AST_FUNNEL), clause_at_step},
+    {"at", "least", GROUP_AT_LEAST, V(AST_LIFECYCLE) | V(AST_STICKINESS), clause_habits_at_least},
+    {"over", NULL, GROUP_OVER, V(AST_STICKINESS), clause_over_unit},
+    {"cumulative", NULL, GROUP_MODE, V(AST_STICKINESS), clause_cumulative},
     {"for", NULL, GROUP_FOR, V(AST_RETENTION), clause_for},
     {"first_ever", NULL, GROUP_START, V(AST_RETENTION), clause_first_ever},
     {"first", NULL, GROUP_START, V(AST_RETENTION), clause_first},

@@ -93,6 +93,10 @@ enum err_code clause_next(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_anchor(struct parser *p) ERR_MUST_CHECK;
 
 /* ---- parse_sessions.c ---- */
+enum err_code verb_habits_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_habits_at_least(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_over_unit(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_cumulative(struct parser *p) ERR_MUST_CHECK;
 enum err_code verb_sessions_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_idle(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_cap(struct parser *p) ERR_MUST_CHECK;
@@ -141,6 +145,9 @@ enum err_code clause_absence_within(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_measure(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_longest(struct parser *p) ERR_MUST_CHECK;
 enum err_code parse_check_absence(struct parser *p) ERR_MUST_CHECK;
+
+/* A bucket of time: a unit's name, or a duration. */
+enum err_code parse_each(struct parser *p, struct ast_each *ret) ERR_MUST_CHECK;
 
 /* ---- parse_verbs.c ---- */
 enum err_code parse_verb(struct parser *p) ERR_MUST_CHECK;

@@ -128,7 +128,9 @@ static void explain_range(struct explain *explain)
     for (uint32_t m = 0; m < query->measure_count; m++) {
         back_ms = MAX_OF(back_ms, query->measures[m].rolling_ms);
     }
-    if (query->verb == VERB_RETENTION) {
+    if (query->verb == VERB_LIFECYCLE) {
+        explain->begin_ms = INT64_MIN;
+    } else if (query->verb == VERB_RETENTION) {
         explain->begin_ms = INT64_MIN;
         explain->end_ms = INT64_MAX;
     } else if (back_ms > INT64_MAX ||
@@ -369,6 +371,8 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_ATTRIBUTION] = "attribution",
         [VERB_ABSENCE] = "absence",
         [VERB_INTERVALS] = "intervals",
+        [VERB_LIFECYCLE] = "lifecycle",
+        [VERB_STICKINESS] = "stickiness",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
     bool is_index_only = explain_is_index_only(explain) && explain->with_sets == explain->to_scan;
