@@ -251,11 +251,18 @@ struct ast_funnel {
     bool is_closed;
 };
 enum ast_start { AST_FIRST_EVER, AST_FIRST_EVER_UNFILTERED, AST_FIRST, AST_RECURRING };
+enum ast_return_mode { AST_RETURN_EXACT, AST_RETURN_UNBOUNDED, AST_RETURN_STREAK, AST_RETURN_BRACKET };
+struct ast_bracket { /* `2-7`: both included */
+    uint64_t first, last;
+};
 struct ast_retention {
     struct ast_selector start, back;
     struct ast_count periods; /* `for N` */
     enum ast_start from;
-    bool is_unbounded;
+    enum ast_return_mode mode;
+    const struct ast_bracket *brackets;
+    uint32_t bracket_count;
+    bool is_rolling;
     struct ast_count at_least;
 };
 struct ast_events {

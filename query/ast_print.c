@@ -7,10 +7,10 @@
 
 const char *ast_verb_name(enum ast_verb verb)
 {
-    static const char *const names[] = {
-        "trend",    "distinct", "funnel", "retention",   "events",  "timeline", "show",
-        "sequence", "sessions", "paths",  "attribution", "absence", "intervals",
-        "lifecycle", "stickiness"};
+    static const char *const names[] = {"trend",     "distinct",  "funnel",      "retention",
+                                        "events",    "timeline",  "show",        "sequence",
+                                        "sessions",  "paths",     "attribution", "absence",
+                                        "intervals", "lifecycle", "stickiness"};
     return names[verb];
 }
 
@@ -422,7 +422,17 @@ static void print_retention(const struct ast_retention *retention,
     ast_print_each("each", &clauses->each, out);
     ast_print_count("for", retention->periods, out);
     buf_z(out, starts[retention->from]);
-    buf_z(out, retention->is_unbounded ? " unbounded" : "");
+    buf_z(out, retention->is_rolling ? " rolling" : "");
+    buf_z(out, retention->mode == AST_RETURN_UNBOUNDED ? " unbounded" : "");
+    buf_z(out, retention->mode == AST_RETURN_STREAK ? " streak" : "");
+    for (uint32_t i = 0; i < retention->bracket_count; i++) {
+        const struct ast_bracket *bracket = &retention->brackets[i];
+        buf_printf(out, "%s%" PRIu64, i == 0 ? " bracket (" : ", ", bracket->first);
+        if (bracket->last != bracket->first) {
+            buf_printf(out, "-%" PRIu64, bracket->last);
+        }
+    }
+    buf_z(out, retention->bracket_count > 0 ? ")" : "");
     ast_print_count("at least", retention->at_least, out);
 }
 

@@ -208,6 +208,16 @@ enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civi
     return ERR_OK;
 }
 
+/* Elapsed time: a day is 24 hours, a week 7 days, a month 30, a quarter 90, a year 365. */
+static uint64_t unit_ms(enum civil_unit unit)
+{
+    static const uint64_t hours[] = {
+        [CIVIL_HOUR] = 1,        [CIVIL_DAY] = 24,          [CIVIL_WEEK] = 7 * 24,
+        [CIVIL_MONTH] = 30 * 24, [CIVIL_QUARTER] = 90 * 24, [CIVIL_YEAR] = 365 * 24,
+    };
+    return hours[unit] * 3600000;
+}
+
 static enum err_code bind_each(struct binder *b)
 {
     const struct ast_each *each = &b->ast->clauses.each;
@@ -237,6 +247,9 @@ static enum err_code bind_each(struct binder *b)
     }
     query->retention.unit = unit;
     query->retention.unit_count = n;
+    if (b->ast->retention.is_rolling) {
+        query->retention.rolling_ms = unit_ms(unit) * n;
+    }
     return ERR_OK;
 }
 
@@ -304,6 +317,25 @@ static enum err_code bind_funnel(struct binder *b)
     return ERR_OK;
 }
 
+/* `for N`, or as far as the brackets go. */
+static enum err_code bind_periods(struct binder *b)
+{
+    const struct ast_retention *ast = &b->ast->retention;
+    struct retention *retention = &b->query->retention;
+    struct retention_bracket *brackets = NULL;
+    uint64_t last = ast->periods.value;
+    ERR_TRY(ARENA_NEW(b->arena, ast->bracket_count, &brackets, b->err));
+    for (uint32_t i = 0; i < ast->bracket_count; i++) {
+        brackets[i] = (struct retention_bracket){(uint32_t)ast->brackets[i].first,
+                                                 (uint32_t)ast->brackets[i].last};
+        last = ast->brackets[i].last > last ? ast->brackets[i].last : last;
+    }
+    retention->brackets = brackets;
+    retention->bracket_count = ast->bracket_count;
+    retention->period_count = (uint32_t)last + 1;
+    return ERR_OK;
+}
+
 static enum err_code bind_retention(struct binder *b)
 {
     static const enum retention_start starts[] = {
@@ -312,13 +344,19 @@ static enum err_code bind_retention(struct binder *b)
         [AST_FIRST] = RETENTION_FIRST,
         [AST_RECURRING] = RETENTION_RECURRING,
     };
+    static const enum retention_mode modes[] = {
+        [AST_RETURN_EXACT] = RETENTION_EXACT,
+        [AST_RETURN_UNBOUNDED] = RETENTION_UNBOUNDED,
+        [AST_RETURN_STREAK] = RETENTION_STREAK,
+        [AST_RETURN_BRACKET] = RETENTION_BRACKET,
+    };
     const struct ast_retention *ast = &b->ast->retention;
     struct retention *retention = &b->query->retention;
     ERR_TRY(bind_selector(b, &ast->start, false, &retention->start_selector));
     ERR_TRY(bind_selector(b, &ast->back, false, &retention->return_selector));
     retention->start = starts[ast->from];
-    retention->mode = ast->is_unbounded ? RETENTION_UNBOUNDED : RETENTION_EXACT;
-    retention->period_count = (uint32_t)ast->periods.value + 1;
+    retention->mode = modes[ast->mode];
+    ERR_TRY(bind_periods(b));
     retention->at_least = ast->at_least.place.line != 0 ? (uint32_t)ast->at_least.value : 1;
     return ERR_OK;
 }

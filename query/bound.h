@@ -129,7 +129,10 @@ struct funnel {
     bool is_closed; /* only events before the range's end fill steps */
 };
 enum retention_start { RETENTION_FIRST_EVER, RETENTION_FIRST_EVER_UNFILTERED, RETENTION_FIRST, RETENTION_RECURRING };
-enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED };
+enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED, RETENTION_STREAK, RETENTION_BRACKET };
+struct retention_bracket { /* periods, both included */
+    uint32_t first, last;
+};
 struct retention {
     uint32_t start_selector, return_selector;
     enum retention_start start;
@@ -138,6 +141,9 @@ struct retention {
     uint32_t unit_count;
     uint32_t period_count; /* `for N`: periods 0 .. N, so N + 1 of them */
     uint32_t at_least;     /* events in a period that make it count; 1 unless `at least n` */
+    uint64_t rolling_ms;   /* periods of so long from the subject's own start; 0 = civil periods */
+    const struct retention_bracket *brackets; /* of BRACKET */
+    uint32_t bracket_count;
 };
 
 /* ---- verbs over journeys: selector numbers are bits of the rows' masks ---- */

@@ -373,8 +373,57 @@ static enum err_code clause_recurring(struct parser *p)
 
 static enum err_code clause_unbounded(struct parser *p)
 {
-    p->query->retention.is_unbounded = true;
+    p->query->retention.mode = AST_RETURN_UNBOUNDED;
     return ERR_OK;
+}
+
+static enum err_code clause_streak(struct parser *p)
+{
+    p->query->retention.mode = AST_RETURN_STREAK;
+    return ERR_OK;
+}
+
+static enum err_code clause_rolling(struct parser *p)
+{
+    p->query->retention.is_rolling = true;
+    return ERR_OK;
+}
+
+static enum err_code bracket_item(struct parser *p, struct ast_bracket *ret)
+{
+    struct ast_count first = {0};
+    struct ast_count last = {0};
+    ERR_TRY(parse_count(p, "bracket", 0, QUERY_PERIODS_MAX - 1, &first));
+    last = first;
+    if (parse_accept(p, TOK_MINUS)) {
+        ERR_TRY(parse_count(p, "bracket", 0, QUERY_PERIODS_MAX - 1, &last));
+    }
+    if (last.value < first.value) {
+        return parse_fail(p, first.place, "a bracket goes from a period to a later one");
+    }
+    *ret = (struct ast_bracket){first.value, last.value};
+    return ERR_OK;
+}
+
+/* bracket (1, 2-7, 8-14) */
+static enum err_code clause_bracket(struct parser *p)
+{
+    struct ast_bracket *brackets = NULL;
+    uint32_t count = 0;
+    uint32_t cap = 0;
+    ERR_TRY(parse_need(p, TOK_LPAREN, "\"(\" and periods, as in bracket (1, 2-7, 8-14)"));
+    do {
+        if (count == PARSE_COLUMNS_MAX) {
+            return parse_limit(p, p->cur.place, "more than %u brackets", PARSE_COLUMNS_MAX);
+        }
+        ERR_TRY(GROW(p->arena, &brackets, count, &cap, p->err));
+        ERR_TRY(bracket_item(p, &brackets[count]));
+        count++;
+    } while (parse_accept(p, TOK_COMMA));
+    p->query->retention.mode = AST_RETURN_BRACKET;
+    p->query->retention.brackets = brackets;
+    p->query->retention.bracket_count = count;
+    return parse_need(p, TOK_RPAREN, "\",\" or \")\"");
 }
 
 static enum err_code clause_default(struct parser *p)
@@ -467,6 +516,9 @@ static const struct clause clauses_known[] = {
     {"recurring", NULL, GROUP_START, V(AST_RETENTION), clause_recurring},
     {"exact", NULL, GROUP_MODE, V(AST_RETENTION), clause_default},
     {"unbounded", NULL, GROUP_MODE, V(AST_RETENTION), clause_unbounded},
+    {"streak", NULL, GROUP_MODE, V(AST_RETENTION), clause_streak},
+    {"bracket", NULL, GROUP_MODE, V(AST_RETENTION), clause_bracket},
+    {"rolling", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_rolling},
     {"calendar", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_default},
     {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
     {"per", "session", GROUP_UNIT, V(AST_PATHS), clause_per_session},
@@ -508,9 +560,9 @@ static const struct clause clauses_known[] = {
 };
 
 static const char *const words_later[] = {
-    "per",     "compare", "exclude", "without", "dropping", "holding",  "considering",
-    "entry",   "attempt", "reuse",   "mode",    "times",    "list",     "correlate",
-    "bracket", "streak",  "rolling", "value",   "save",     "discount",
+    "per",         "compare",   "exclude", "without", "dropping", "holding",
+    "considering", "entry",     "attempt", "reuse",   "mode",     "times",
+    "list",        "correlate", "value",   "save",    "discount",
 };
 
 /* Some are words of one verb already, and are still to come for others. */
@@ -635,7 +687,7 @@ static enum err_code check_together(struct parser *p, struct place including)
             p, query->place,
             "retention needs its period: \"each day\", \"each week\", \"each month\"");
     }
-    if (query->retention.periods.place.line == 0) {
+    if (query->retention.periods.place.line == 0 && query->retention.bracket_count == 0) {
         return parse_fail(p, query->place,
                           "retention needs the number of periods: \"for 30\" is periods 0 to 30");
     }
