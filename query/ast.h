@@ -227,6 +227,7 @@ enum ast_verb {
     AST_INTERVALS,
     AST_LIFECYCLE,
     AST_STICKINESS,
+    AST_CONDITIONS,
 };
 const char *ast_verb_name(enum ast_verb verb);
 
@@ -323,6 +324,11 @@ struct ast_habits { /* lifecycle, stickiness */
     struct ast_count at_least;
 };
 
+struct ast_conditions {
+    const struct ast_selector *items;
+    uint32_t count;
+};
+
 enum ast_paths_from { AST_PATHS_ALL, AST_PATHS_STARTING, AST_PATHS_ENDING, AST_PATHS_BETWEEN };
 enum ast_paths_unit { AST_UNIT_DEFAULT, AST_UNIT_SESSION, AST_UNIT_SUBJECT };
 struct ast_path_rule { /* group "/p/" with a star as "product" */
@@ -400,6 +406,7 @@ struct ast_query {
     struct ast_sequence sequence;
     struct ast_sessions sessions;
     struct ast_habits habits;
+    struct ast_conditions conditions;
     struct ast_paths paths;
     struct ast_attribution attribution;
     struct ast_absence absence;

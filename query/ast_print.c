@@ -10,7 +10,7 @@ const char *ast_verb_name(enum ast_verb verb)
     static const char *const names[] = {"trend",     "distinct",  "funnel",      "retention",
                                         "events",    "timeline",  "show",        "sequence",
                                         "sessions",  "paths",     "attribution", "absence",
-                                        "intervals", "lifecycle", "stickiness"};
+                                        "intervals", "lifecycle", "stickiness",  "conditions"};
     return names[verb];
 }
 
@@ -494,6 +494,7 @@ void ast_print(const struct ast_query *query, struct buf *out)
     case AST_ATTRIBUTION: ast_print_attribution(&query->attribution, out); break;
     case AST_ABSENCE: ast_print_absence(&query->absence, out); break;
     case AST_INTERVALS: ast_print_intervals(&query->intervals, out); break;
+    case AST_CONDITIONS: ast_print_conditions(&query->conditions, out); break;
     case AST_LIFECYCLE:
     case AST_STICKINESS: ast_print_habits(&query->habits, out); break;
     }

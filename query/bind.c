@@ -416,6 +416,7 @@ static enum err_code bind_verb(struct binder *b)
     case AST_ATTRIBUTION: return bind_attribution(b);
     case AST_ABSENCE: return bind_absence(b);
     case AST_INTERVALS: return bind_intervals(b);
+    case AST_CONDITIONS: return bind_conditions(b);
     case AST_LIFECYCLE:
     case AST_STICKINESS: return bind_habits(b);
     }
@@ -425,13 +426,14 @@ static enum err_code bind_verb(struct binder *b)
 static enum verb verb_of(const struct ast_query *ast)
 {
     static const enum verb verbs[] = {
-        [AST_TREND] = VERB_TREND,         [AST_DISTINCT] = VERB_DISTINCT,
-        [AST_FUNNEL] = VERB_FUNNEL,       [AST_RETENTION] = VERB_RETENTION,
-        [AST_EVENTS] = VERB_EVENTS,       [AST_TIMELINE] = VERB_TIMELINE,
-        [AST_SEQUENCE] = VERB_SEQUENCE,   [AST_SESSIONS] = VERB_SESSIONS,
-        [AST_PATHS] = VERB_PATHS,         [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
-        [AST_ABSENCE] = VERB_ABSENCE,     [AST_INTERVALS] = VERB_INTERVALS,
-        [AST_LIFECYCLE] = VERB_LIFECYCLE, [AST_STICKINESS] = VERB_STICKINESS,
+        [AST_TREND] = VERB_TREND,           [AST_DISTINCT] = VERB_DISTINCT,
+        [AST_FUNNEL] = VERB_FUNNEL,         [AST_RETENTION] = VERB_RETENTION,
+        [AST_EVENTS] = VERB_EVENTS,         [AST_TIMELINE] = VERB_TIMELINE,
+        [AST_SEQUENCE] = VERB_SEQUENCE,     [AST_SESSIONS] = VERB_SESSIONS,
+        [AST_PATHS] = VERB_PATHS,           [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
+        [AST_ABSENCE] = VERB_ABSENCE,       [AST_INTERVALS] = VERB_INTERVALS,
+        [AST_LIFECYCLE] = VERB_LIFECYCLE,   [AST_STICKINESS] = VERB_STICKINESS,
+        [AST_CONDITIONS] = VERB_CONDITIONS,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
@@ -500,6 +502,15 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
     case VERB_ATTRIBUTION:
     case VERB_ABSENCE:
     case VERB_INTERVALS: ret->count = bind_journey_columns(query, ret->items); break;
+    case VERB_CONDITIONS:
+        if (query->is_list) {
+            static const char *const listed[] = {"user_id", "met"};
+            add_words(ret, listed, COUNT_OF(listed));
+        } else {
+            static const char *const counted[] = {"condition", "event", "users", "rate"};
+            add_words(ret, counted, COUNT_OF(counted));
+        }
+        break;
     case VERB_LIFECYCLE:
     case VERB_STICKINESS: ret->count = bind_habits_columns(query, ret->items); break;
     default: break;

@@ -96,6 +96,7 @@ enum err_code bind_distinct(struct binder *b) ERR_MUST_CHECK;
 /* ---- bind_journeys.c ---- */
 enum err_code bind_sequence(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_sessions(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_conditions(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_habits(struct binder *b) ERR_MUST_CHECK;
 /* `each week`, `over month` as a unit and how many of them. */
 enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civil_unit *ret_unit,

@@ -13,7 +13,7 @@
 #define ANALYSES (V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION))
 #define JOURNEYS                                                                                   \
     (V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) |      \
-     V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS))
+     V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CONDITIONS))
 #define ROWS (V(AST_EVENTS) | V(AST_TIMELINE))
 #define ALL  (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
 
@@ -525,7 +525,7 @@ static const struct clause clauses_known[] = {
     {"per", "user", GROUP_UNIT, V(AST_PATHS), clause_per_subject},
     {"per", "user", GROUP_PER, JOURNEYS, clause_per_user},
     {"per", NULL, GROUP_PER, JOURNEYS, clause_per},
-    {"list", NULL, GROUP_LIST, V(AST_SEQUENCE) | V(AST_ABSENCE), clause_list},
+    {"list", NULL, GROUP_LIST, V(AST_SEQUENCE) | V(AST_ABSENCE) | V(AST_CONDITIONS), clause_list},
     {"count", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_sequence_count},
     {"match", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_match},
     {"next", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_next},

@@ -93,6 +93,7 @@ enum err_code clause_next(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_anchor(struct parser *p) ERR_MUST_CHECK;
 
 /* ---- parse_sessions.c ---- */
+enum err_code verb_conditions_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code verb_habits_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_habits_at_least(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_over_unit(struct parser *p) ERR_MUST_CHECK;

@@ -138,6 +138,7 @@ static enum err_code (*const verbs[])(struct parser *p) = {
     [AST_INTERVALS] = verb_intervals_parse,
     [AST_LIFECYCLE] = verb_habits_parse,
     [AST_STICKINESS] = verb_habits_parse,
+    [AST_CONDITIONS] = verb_conditions_parse,
 };
 
 static const char *const verbs_later[] = {

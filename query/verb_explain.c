@@ -373,6 +373,7 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_INTERVALS] = "intervals",
         [VERB_LIFECYCLE] = "lifecycle",
         [VERB_STICKINESS] = "stickiness",
+        [VERB_CONDITIONS] = "conditions",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
     bool is_index_only = explain_is_index_only(explain) && explain->with_sets == explain->to_scan;
