@@ -175,14 +175,18 @@ async function coldQuestion(question, hot) {
 
 async function touchedBytes(questions, peers, columns) {
   const perValue = Object.fromEntries(columns.map(c => [c.name, c.values ? c.bytes / c.values : 0]));
-  const touched = {};
-  for (const { name, touches } of questions) {
-    if (!touches) continue;
-    touched[name] = 0;
-    for (const { columns: wanted, predicate } of touches) {
-      const { rows } = await peers.duckdb.call('ask', { sql: `SELECT count(*) FROM ev WHERE ${predicate}`, threads: cores });
-      touched[name] += Number(rows[0][0]) * wanted.reduce((sum, column) => sum + perValue[column], 0);
+  const server = await trackwayOf(cores).start(), touched = {};
+  try {
+    for (const { name, touches: { rows, sets } } of questions) {
+      touched[name] = 0;
+      for (const { columns: wanted, predicate } of rows) {
+        const counted = await peers.duckdb.call('ask', { sql: `SELECT count(*) FROM ev WHERE ${predicate}`, threads: cores });
+        touched[name] += Number(counted.rows[0][0]) * wanted.reduce((sum, column) => sum + perValue[column], 0);
+      }
+      for (const query of sets) touched[name] += (await server.ask([query], NOW)).bytesRead;
     }
+  } finally {
+    await server.stop();
   }
   return touched;
 }

@@ -1,11 +1,11 @@
 // The engines as the comparison sees them: start, ask, stop. A peer is a child process of host.mjs, Trackway a real
 // trackwayd on a free port of 127.0.0.1, asked over HTTP. Every process is ended by the handle that started it.
 import fs from 'fs';
-import http from 'http';
 import { fork, spawn, execFile } from 'child_process';
 import { once } from 'events';
 import { promisify } from 'util';
 import { nowMs, usageOf } from './process.mjs';
+import { Wire } from './wire.mjs';
 
 const run = promisify(execFile);
 const HERE = new URL('.', import.meta.url).pathname;
@@ -59,7 +59,6 @@ export class Trackway {
     this.build = build;
     this.folder = folder;
     this.options = options;
-    this.agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   }
 
   async start() {
@@ -72,41 +71,23 @@ export class Trackway {
     for (;;) {
       const text = fs.readFileSync(log, 'utf8');
       this.port = Number(text.match(/^listening on 127\.0\.0\.1:(\d+)$/m)?.[1] || 0);
-      if (this.port) return this;
+      if (this.port) break;
       if (this.child.exitCode !== null || nowMs() - began > START_MS_MAX) throw new Error(`trackwayd did not start:\n${text.slice(-2000)}`);
       await new Promise(resolve => setTimeout(resolve, 20));
     }
+    this.wire = new Wire(this.port);
+    return this;
   }
 
   get url() {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  // One query over HTTP. `ms`: until the last byte of the answer is here.
-  post(text, now) {
-    const body = JSON.stringify({ query: text, now });
-    const options = {
-      agent: this.agent, host: '127.0.0.1', port: this.port, method: 'POST', path: '/v1/query?dataset=bench&cache=off&timeout_ms=300000',
-      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
-    };
-    return new Promise((resolve, reject) => {
-      const began = nowMs();
-      const request = http.request(options, response => {
-        const chunks = [];
-        response.on('data', chunk => chunks.push(chunk));
-        response.on('end', () => resolve({ ms: nowMs() - began, status: response.statusCode, text: Buffer.concat(chunks).toString() }));
-        response.on('error', reject);
-      });
-      request.on('error', reject);
-      request.end(body);
-    });
-  }
-
   // All queries of one question: times and bytes add up. {unsupported: why} where the language does not have it yet.
   async ask(texts, now) {
     const sum = { ms: 0, elapsedMs: 0, bytesRead: 0, rowsRead: 0, tables: [] };
     for (const text of texts) {
-      const { ms, status, text: body } = await this.post(text, now);
+      const { ms, status, text: body } = await this.wire.post('/v1/query?dataset=bench&cache=off&timeout_ms=300000', JSON.stringify({ query: text, now }));
       const answer = JSON.parse(body);
       if (status !== 200) {
         if (answer.error.code === 'unsupported') return { unsupported: answer.error.message };
@@ -132,7 +113,7 @@ export class Trackway {
   }
 
   async stop() {
-    this.agent.destroy();
+    this.wire?.close();
     if (!this.child || this.child.exitCode !== null) return;
     this.child.kill('SIGTERM');
     await once(this.child, 'exit');

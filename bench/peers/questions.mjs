@@ -15,14 +15,17 @@ function variantOf(engine, words) {
   return variant;
 }
 
-// "event_name of true; event_time, subject of event_name='register'" -> [{columns, predicate}]; null: what Trackway read
+// "event_name of true; event_time, subject of event_name='register'" -> {rows: [{columns, predicate}], sets: []}
+// "sets any from 2024-07-31 to 2024-08-30" -> the queries that read just these stored sets
 function touchesOf(text) {
-  if (text === 'sets') return null;
-  return text.split(';').map(part => {
+  const parts = text.split(';').map(part => part.trim()), isSets = part => part.startsWith('sets ');
+  const sets = parts.filter(isSets).map(part => part.replace(/^sets (\w+)(.*)$/, 'distinct user of $1 each day$2'));
+  const rows = parts.filter(part => !isSets(part)).map(part => {
     const at = part.indexOf(' of ');
     const predicate = part.slice(at + 4).trim();
     return { columns: part.slice(0, at).split(',').map(c => c.trim()), predicate: predicate === 'range' ? RANGE : predicate };
   });
+  return { rows, sets };
 }
 
 export function readQuestions(path, user) {

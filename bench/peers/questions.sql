@@ -3,8 +3,8 @@
 --   -- question NAME: what it asks
 --   -- trackway TEXT          our query; several lines are several queries, whose times add up
 --   -- answer SHAPE           how our table becomes the peers' rows: answers.mjs
---   -- touches COLUMNS of PREDICATE; ...   the least that has to be read: whole blocks' bytes of these columns for these rows;
---                             "range": all rows of 2024-07-31 and later; "sets": what Trackway says it read, for answers from stored sets
+--   -- touches COLUMNS of PREDICATE; ...   the least that has to be read: the bytes of these columns for these rows
+--                             ("range": all rows of 2024-07-31 and later), or "sets any": the stored sets of who did anything on each day
 --   -- note TEXT              under the table
 --   -- clickhouse [LABEL; OPTION; ...]     then its SQL; several: each is timed, the fastest counts
 --   -- duckdb [LABEL; OPTION; ...]
@@ -26,7 +26,7 @@ SELECT event_time::DATE d, count(*) FROM {T} WHERE event_name='page_view' GROUP 
 -- question Q2: distinct users per day (DAU)
 -- trackway distinct user of any each day
 -- answer table 1
--- touches sets
+-- touches sets any
 -- clickhouse
 SELECT toDate(event_time) d, uniqExact(uid) FROM {T} GROUP BY d ORDER BY d
 -- clickhouse bitmap
@@ -105,8 +105,8 @@ SELECT pf, lv, count(*) FROM l WHERE lv>0 GROUP BY pf,lv ORDER BY 1,2
 -- question Q7: retention, register then any event, days 0 to 30
 -- trackway retention register -> any each day for 30 from 2024-06-01 to 2024-07-31
 -- answer retention size
--- touches sets
--- note Period 0 is the size of the cohort on both sides. Bytes are those of our stored sets and of the rows of register.
+-- touches sets any; event_name of true; event_time, subject of event_name='register'
+-- note Period 0 is the size of the cohort on both sides.
 -- clickhouse
 SELECT c, dateDiff('day',c,d) n, count() FROM (SELECT uid, min(toDate(event_time)) c FROM {T} WHERE event_name='register' GROUP BY uid HAVING c<'2024-07-31') r INNER JOIN (SELECT DISTINCT uid, toDate(event_time) d FROM {T}) e USING (uid) WHERE n BETWEEN 0 AND 30 GROUP BY c,n ORDER BY c,n
 -- clickhouse arrays
@@ -119,7 +119,7 @@ SELECT c, d-c n, count(*) FROM (SELECT uid u, min(event_time)::DATE c FROM {T} W
 -- question Q8: weekly retention, register then pay_success
 -- trackway retention register -> pay_success each week for 13
 -- answer retention users
--- touches sets
+-- touches event_name of true; event_time, subject of event_name IN ('register','pay_success')
 -- clickhouse
 SELECT c, intDiv(dateDiff('day',c,w),7) n, count() FROM (SELECT uid, toMonday(min(event_time)) c FROM {T} WHERE event_name='register' GROUP BY uid) r INNER JOIN (SELECT DISTINCT uid, toMonday(event_time) w FROM {T} WHERE event_name='pay_success') e USING (uid) WHERE w>=c GROUP BY c,n ORDER BY c,n
 -- duckdb
@@ -214,7 +214,7 @@ SELECT ch, sum(f)::BIGINT, sum(fa), sum(l)::BIGINT, sum(la) FROM (SELECT ch, cou
 -- question Q16: DAU and rolling 30-day MAU
 -- trackway trend users(any) as dau, rolling 30d users(any) as mau each day from 2024-06-30 to 2024-08-30
 -- answer table 1
--- touches sets
+-- touches sets any
 -- clickhouse intervals
 SELECT d, dau, mau FROM (SELECT d, sum(a) dau, sum(sum(x)) OVER (ORDER BY d ROWS UNBOUNDED PRECEDING) mau FROM (
  SELECT uid, arraySort(groupUniqArray(toInt32(toDate(event_time)))) ds, arrayJoin(arrayConcat(arrayMap(v->(v,1,0),ds), arrayMap((v,p)->(greatest(v,p+30),0,1), ds, arrayConcat([toInt32(0)],arrayPopBack(ds))), arrayMap(v->(v+30,0,-1), ds))) z, toDate(z.1) d, z.2 a, z.3 x FROM {T} GROUP BY uid)
@@ -231,7 +231,7 @@ SELECT d, dau, mau FROM s WHERE d>='2024-06-30' AND d<'2024-08-30' ORDER BY d
 -- question D1: distinct users, 90 days
 -- trackway distinct user of any
 -- answer table 0
--- touches sets
+-- touches sets any
 -- clickhouse
 SELECT uniqExact(uid) FROM {T}
 -- clickhouse bitmap
@@ -242,7 +242,7 @@ SELECT count(DISTINCT uid) FROM {T}
 -- question D2: distinct users, a month (MAU)
 -- trackway distinct user of any from 2024-07-31 to 2024-08-30
 -- answer table 0
--- touches sets
+-- touches sets any from 2024-07-31 to 2024-08-30
 -- clickhouse
 SELECT uniqExact(uid) FROM {T} WHERE event_time>='2024-07-31 00:00:00' AND event_time<'2024-08-30 00:00:00'
 -- clickhouse bitmap
@@ -253,7 +253,7 @@ SELECT count(DISTINCT uid) FROM {T} WHERE event_time>='2024-07-31' AND event_tim
 -- question D3: rolling 7-day users (WAU)
 -- trackway trend rolling 7d users(any) as wau each day from 2024-06-07 to 2024-08-30
 -- answer table 1
--- touches sets
+-- touches sets any
 -- clickhouse intervals
 SELECT d, wau FROM (SELECT d, sum(sum(x)) OVER (ORDER BY d ROWS UNBOUNDED PRECEDING) wau FROM (
  SELECT uid, arraySort(groupUniqArray(toInt32(toDate(event_time)))) ds, arrayJoin(arrayConcat(arrayMap((v,p)->(greatest(v,p+7),1), ds, arrayConcat([toInt32(0)],arrayPopBack(ds))), arrayMap(v->(v+7,-1), ds))) z, toDate(z.1) d, z.2 x FROM {T} GROUP BY uid)
@@ -270,7 +270,7 @@ SELECT d, wau FROM s WHERE d>='2024-06-07' AND d<'2024-08-30' ORDER BY d
 -- question D4: distinct users per week, Shanghai time, weeks from Sunday
 -- trackway distinct user of any each week tz "Asia/Shanghai" week starts sunday
 -- answer table 1
--- touches sets
+-- touches sets any
 -- clickhouse
 SELECT toStartOfWeek(toDate(event_time,'Asia/Shanghai'),0) w, uniqExact(uid) FROM {T} GROUP BY w ORDER BY w
 -- clickhouse bitmap
@@ -294,7 +294,7 @@ SELECT d, count(*) FROM (SELECT DISTINCT session_id, event_time::DATE d FROM {T}
 -- question R1: weekly retention, register then any event, weeks 0 to 12
 -- trackway retention register -> any each week for 12
 -- answer retention size
--- touches sets
+-- touches sets any; event_name of true; event_time, subject of event_name='register'
 -- clickhouse
 SELECT c, intDiv(dateDiff('day',c,w),7) n, count() FROM (SELECT uid, toMonday(min(event_time)) c FROM {T} WHERE event_name='register' GROUP BY uid) r INNER JOIN (SELECT DISTINCT uid, toMonday(event_time) w FROM {T}) e USING (uid) WHERE n BETWEEN 0 AND 12 GROUP BY c,n ORDER BY c,n
 -- clickhouse bits
@@ -316,7 +316,7 @@ SELECT c, d-c n, count(*) FROM (SELECT uid u, min(event_time)::DATE c FROM {T} W
 -- question S1: stickiness, active days in each month
 -- trackway stickiness of any each day over month from 2024-06-01 to 2024-09-01
 -- answer table 2
--- touches sets
+-- touches sets any
 -- clickhouse pairs
 SELECT mo, k, count() FROM (SELECT mo, uid, count() k FROM (SELECT DISTINCT uid, toDate(event_time) d, toStartOfMonth(d) mo FROM {T}) GROUP BY mo, uid) GROUP BY mo, k ORDER BY mo, k
 -- clickhouse bits
@@ -329,7 +329,7 @@ SELECT mo, bit_count(m) k, count(*) FROM (SELECT uid u, date_trunc('month', even
 -- question S2: lifecycle per week
 -- trackway lifecycle of any each week from 2024-06-03 to 2024-08-26
 -- answer table 1
--- touches sets
+-- touches sets any
 -- clickhouse bits
 SELECT addDays(toDate('2024-05-27'),7*p) w, countIf(bitAnd(m,b)!=0 AND bitAnd(m,b-1)=0) new, countIf(bitAnd(m,b)!=0 AND bitAnd(m,q)!=0) ret, countIf(bitAnd(m,b)!=0 AND bitAnd(m,q)=0 AND bitAnd(m,b-1)!=0) res, countIf(bitAnd(m,b)=0 AND bitAnd(m,q)!=0) dor FROM (SELECT uid, groupBitOr(bitShiftLeft(toUInt16(1), toUInt8(intDiv(toDate(event_time)-toDate('2024-05-27'),7)))) m FROM {T} GROUP BY uid) ARRAY JOIN range(1,13) AS p, arrayMap(x->toUInt16(bitShiftLeft(toUInt16(1),x)), range(1,13)) AS b, arrayMap(x->toUInt16(bitShiftLeft(toUInt16(1),x)), range(0,12)) AS q GROUP BY w ORDER BY w
 -- duckdb bits

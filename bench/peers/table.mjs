@@ -31,7 +31,7 @@ function hotTable({ hot, questions, touched, bandwidth }) {
   return table(
     ['', 'question', 'Trackway ms', '(inside)', ...PEERS, 'best peer / Trackway', 'equal', 'MB read', 'MB must', 'limit ms', '× limit'],
     hot.map(result => {
-      const bytes = touched[result.name] ?? result.bytesRead;
+      const bytes = touched[result.name];
       const limit = bytes === undefined ? undefined : bytes / bandwidth.all_threads_bytes_per_s * 1000;
       const peers = PEERS.map(column => {
         const text = number(result.times[column]);
