@@ -38,13 +38,13 @@ function retentionRows(rows, withSize) {
   return rows.map(r => [r[0], r[1], withSize && Number(r[1]) === 0 ? r[2] : r[3]]).filter(r => r[2] !== 0);
 }
 
-// Two models, each [key, conversions, value] -> [key, conversions, value, conversions, value]
+// Two models, each [key, conversions, ..., value] -> [key, conversions, value, conversions, value]
 function attributionRows(tables) {
   const byKey = new Map();
   tables.forEach((rows, i) => rows.forEach(row => {
     const key = row[0] === '(none)' || row[0] === null ? '' : row[0];
     if (!byKey.has(key)) byKey.set(key, [key, 0, 0, 0, 0]);
-    byKey.get(key).splice(1 + 2 * i, 2, row[1], row[2]);
+    byKey.get(key).splice(1 + 2 * i, 2, row[1], row.at(-1));
   }));
   return [...byKey.values()];
 }
@@ -56,7 +56,7 @@ export function trackwayRows(shape, tables) {
   if (kind === 'funnel') return funnelRows(rows, Number(word));
   if (kind === 'retention') return retentionRows(rows, word === 'size');
   if (kind === 'attribution') return attributionRows(tables);
-  if (kind === 'paths') return rows.map(row => [String(row[0]).replaceAll(' -> ', '>'), row[1]]);
+  if (kind === 'paths') return rows.map(([path, count]) => [(Array.isArray(path) ? path : JSON.parse(path)).join('>'), count]);
   throw new Error(`questions.sql: "${shape.join(' ')}" is no shape of an answer`);
 }
 

@@ -35,7 +35,8 @@ const heading = text => console.log(`\n${text} (load ${loadAverage().toFixed(1)}
 
 // ---- engines ----
 
-const serverOptions = threads => ['--query-threads', String(threads), '--block-cache-bytes', String(Math.floor(memoryBytes() / 3)), '--query-timeout-ms', '300000'];
+const serverOptions = threads => ['--query-threads', String(threads), '--query-timeout-ms', '300000',
+  '--block-cache-bytes', String(Math.floor(memoryBytes() / 3)), '--query-memory-max', String(Math.floor(memoryBytes() / 4))];
 const trackwayOf = threads => new Trackway(config.build, `${config.data}/trackway`, serverOptions(threads));
 const peerOf = engine => new Peer(engine, `${config.data}/${engine}`, config.modules);
 
@@ -70,12 +71,16 @@ function judge(entry, rows, ours, verdict) {
 // Asks once: warms, compares, and leaves out variants that are far behind another of the same column.
 async function firstRound(question, server, peers, threads) {
   const result = { name: question.name, times: {}, variants: {}, problems: [], compared: [] };
-  const ours = await server.ask(question.trackway, NOW);
-  if (ours.unsupported) result.unsupported = ours.unsupported;
-  const rows = ours.unsupported ? null : trackwayRows(question.answer, ours.tables);
+  const { unsupported, failed, tables: ours } = await server.ask(question.trackway, NOW);
+  Object.assign(result, { unsupported, failed }, failed ? { problems: [failed] } : {});
+  const rows = ours ? trackwayRows(question.answer, ours) : null;
   const least = {}, timed = [];
   for (const entry of entriesOf(question)) {
-    const answer = await askPeer(peers, entry, threads);
+    const answer = await askPeer(peers, entry, threads).catch(error => ({ error }));
+    if (answer.error) { // a peer that is out of memory or time: the others go on
+      result.problems.push(`${entry.column}: ${answer.error.message}`);
+      continue;
+    }
     judge(entry, answer.rows, rows, result);
     if (entry.check) continue;
     least[entry.column] = Math.min(least[entry.column] ?? Infinity, answer.ms);
@@ -91,7 +96,7 @@ async function hotQuestion(question, server, peers, threads) {
   const result = await firstRound(question, server, peers, threads);
   const ours = { ms: [], elapsed: [] }, theirs = result.entries.map(() => []);
   for (let run = 0; run < config.runs; run++) {
-    if (!result.unsupported) {
+    if (!result.unsupported && !result.failed) {
       const answer = await server.ask(question.trackway, NOW);
       ours.ms.push(answer.ms);
       ours.elapsed.push(answer.elapsedMs);
@@ -121,7 +126,7 @@ async function hotPhase(questions, peers, threads) {
       const result = await hotQuestion(question, server, peers, threads);
       results.push(result);
       say(`${question.name.padEnd(4)} ${Object.entries(result.times).filter(([k]) => k !== 'elapsed').map(([k, ms]) => `${k} ${ms.toFixed(2)}`).join('  ')}` +
-        `${result.unsupported ? '  Trackway: unsupported' : ''}${result.problems.length ? `  NOT EQUAL: ${result.problems[0]}` : ''}`);
+        `${result.unsupported ? '  Trackway: unsupported' : ''}${result.failed ? '  Trackway: failed' : ''}${result.problems.length ? `  PROBLEM: ${result.problems[0]}` : ''}`);
     }
   } finally {
     await server.stop();
@@ -144,14 +149,14 @@ async function coldOnce(engine, folder, ask) {
 }
 
 function coldEntries(question, hot) {
-  const best = hot?.find(result => result.name === question.name)?.variants ?? {};
-  const entries = entriesOf(question).filter(entry => !entry.check && (best[entry.column] ?? entry.label) === entry.label);
+  const best = hot?.find(result => result.name === question.name)?.variants;
+  const entries = entriesOf(question).filter(entry => !entry.check && (!best || best[entry.column] === entry.label));
   return entries.filter((entry, i) => entries.findIndex(e => e.column === entry.column) === i);
 }
 
 async function coldQuestion(question, hot) {
   const samples = {}, add = (column, sample) => (samples[column] ??= []).push(sample);
-  const ours = !hot?.find(result => result.name === question.name)?.unsupported;
+  const known = hot?.find(result => result.name === question.name), ours = !known?.unsupported && !known?.failed;
   for (let run = 0; run < config.coldRuns; run++) {
     if (ours) add('Trackway', await coldOnce(trackwayOf(cores), `${config.data}/trackway`, server => server.ask(question.trackway, NOW)));
     for (const entry of coldEntries(question, hot)) {
@@ -164,7 +169,7 @@ async function coldQuestion(question, hot) {
   }
   const result = { name: question.name, times: {}, deviceBytes: {} };
   for (const [column, list] of Object.entries(samples)) {
-    if (list.some(sample => sample.ms === undefined)) continue; // ours: not in the language yet
+    if (list.some(sample => sample.ms === undefined)) continue; // ours: no answer
     result.times[column] = median(list.map(sample => sample.ms));
     result.deviceBytes[column] = median(list.map(sample => sample.deviceBytes));
   }
@@ -258,7 +263,7 @@ async function main() {
   fs.writeFileSync(`${config.modules}/table.md`, text);
   console.log(`\n${text}\nwritten to ${config.modules}/table.md`);
   const problems = [...(results.hot ?? []), ...(results.one ?? [])].flatMap(result => result.problems.map(p => `${result.name}: ${p}`));
-  for (const problem of problems) console.error(`answers differ: ${problem}`);
+  for (const problem of problems) console.error(`problem: ${problem}`);
   process.exitCode = problems.length ? 1 : 0;
 }
 

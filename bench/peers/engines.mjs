@@ -83,7 +83,8 @@ export class Trackway {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  // All queries of one question: times and bytes add up. {unsupported: why} where the language does not have it yet.
+  // All queries of one question: times and bytes add up. {unsupported: why} where the language does not have it yet, {failed: why}
+  // where the server refuses, for instance since the answer needs more memory than a query may have.
   async ask(texts, now) {
     const sum = { ms: 0, elapsedMs: 0, bytesRead: 0, rowsRead: 0, tables: [] };
     for (const text of texts) {
@@ -91,7 +92,7 @@ export class Trackway {
       const answer = JSON.parse(body);
       if (status !== 200) {
         if (answer.error.code === 'unsupported') return { unsupported: answer.error.message };
-        throw new Error(`trackway: ${text}: ${answer.error.message}`);
+        return { failed: `Trackway: ${text}: ${answer.error.message}` };
       }
       sum.ms += ms;
       sum.elapsedMs += answer.meta.elapsed_us / 1000;

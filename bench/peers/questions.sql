@@ -278,7 +278,7 @@ SELECT toStartOfWeek(toDate(event_time,'Asia/Shanghai'),0) w, groupBitmap(uid) F
 -- duckdb
 SELECT (date_trunc('week', event_time + INTERVAL 8 HOUR + INTERVAL 1 DAY) - INTERVAL 1 DAY)::DATE w, count(DISTINCT uid) FROM {T} GROUP BY w ORDER BY w
 
--- question D5: distinct sessions per day (700 thousand texts)
+-- question D5: distinct sessions per day (texts, as many as there are sessions)
 -- trackway distinct session_id of any each day
 -- answer table 1
 -- touches event_time, session_id of true
@@ -379,7 +379,7 @@ WITH k AS (SELECT list(c) ks FROM (SELECT DISTINCT channel c FROM {T} WHERE even
  l AS (SELECT u, max(lv) lv, arg_max(st, (lv, -m, st)) st FROM r WHERE lv>0 GROUP BY u)
 SELECT ks[st%32] ch, lv, count(*) FROM l, k GROUP BY ALL ORDER BY 1,2
 
--- question G1: most active sessions (700 thousand groups)
+-- question G1: most active sessions (as many groups as there are sessions)
 -- trackway trend count(any) by session_id top 10
 -- answer table 1
 -- touches session_id of true
@@ -447,3 +447,17 @@ SELECT d, platform, sum(n)::BIGINT, count(*) FROM (SELECT event_time::DATE d, pl
 SELECT platform, network, count() FROM {T} GROUP BY platform, network ORDER BY platform, network
 -- duckdb
 SELECT platform, network, count(*) FROM {T} GROUP BY platform, network ORDER BY platform, network
+
+-- question J1: sessions per day and how long they last (30 minutes apart)
+-- trackway sessions count, avg_duration_ms each day idle 30m
+-- answer table 1
+-- touches event_time, subject of true
+-- clickhouse
+SELECT toDate(fromUnixTimestamp64Milli(x[1],'UTC')) d, count(), avg(x[-1]-x[1]) FROM (SELECT arraySort(groupArray(toUnixTimestamp64Milli(event_time))) s FROM {T} GROUP BY uid) ARRAY JOIN arraySplit((v,g)->g>1800000, s, arrayDifference(s)) AS x GROUP BY d ORDER BY d
+-- clickhouse windows
+SELECT toDate(a) d, count(), avg(l) FROM (SELECT uid, n, min(event_time) a, toUnixTimestamp64Milli(max(event_time))-toUnixTimestamp64Milli(min(event_time)) l FROM (SELECT uid, event_time, sum(g) OVER (PARTITION BY uid ORDER BY event_time ROWS UNBOUNDED PRECEDING) n FROM (SELECT uid, event_time, event_time - lagInFrame(event_time, 1, toDateTime64(0,3,'UTC')) OVER (PARTITION BY uid ORDER BY event_time ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) > 1800 g FROM {T})) GROUP BY uid, n) GROUP BY d ORDER BY d
+-- duckdb
+WITH g AS (SELECT uid u, epoch_ms(event_time) t, t - lag(t, 1, 0) OVER (PARTITION BY uid ORDER BY event_time) > 1800000 f FROM {T}),
+ n AS (SELECT u, t, sum(f::INT) OVER (PARTITION BY u ORDER BY t ROWS UNBOUNDED PRECEDING) k FROM g),
+ x AS (SELECT min(t) a, max(t)-min(t) l FROM n GROUP BY u, k)
+SELECT epoch_ms(a)::DATE d, count(*), avg(l) FROM x GROUP BY d ORDER BY d

@@ -37,7 +37,7 @@ function hotTable({ hot, questions, touched, bandwidth }) {
         const text = number(result.times[column]);
         return column === bestOf(result.times) ? `**${text}**` : text;
       });
-      return [result.name, about[result.name], result.unsupported ? 'unsupported' : number(result.times.Trackway), number(result.times.elapsed), ...peers,
+      return [result.name, about[result.name], result.unsupported ? 'unsupported' : result.failed ? 'failed' : number(result.times.Trackway), number(result.times.elapsed), ...peers,
         ratio(result.times), equalWord(result), number(result.bytesRead / MB), number(bytes / MB), number(limit), number(result.times.elapsed / limit)];
     }));
 }

@@ -82,6 +82,7 @@ try {
   for (const question of QUESTIONS) {
     await claim(`${question.name} is taken by the server`, async () => {
       const answer = await server.ask(question.trackway, Date.parse('2024-08-30T00:00:00Z'));
+      assert.ok(!answer.failed, answer.failed);
       if (!answer.unsupported) trackwayRows(question.answer, answer.tables);
     });
   }
