@@ -123,7 +123,7 @@ static void check_folder(struct trial *trial, const char *dir, uint32_t rows, ch
     uint8_t seen[EVENTS] = {0};
     CLEANUP(io_freep) struct io *io = NULL;
     assert_ok(io_create(IO_POSIX, &io, &err));
-    if (care_verify(dir, io, ignore_finding, finding, &sums, &err) != ERR_OK) {
+    if (care_verify(dir, NULL, io, ignore_finding, finding, &sums, &err) != ERR_OK) {
         snprintf(wrong, 1024, "%s: cannot be verified: %s", dir, err.message);
         return;
     }
@@ -171,7 +171,7 @@ static void check_all(struct trial *trial, char wrong[1024])
     wrong[0] = '\0';
     if (trial->work == WORK_REPAIR || trial->work == WORK_REBUILD) {
         assert_ok(io_create(IO_POSIX, &io, &err));
-        if (care_repair(trial->data, false, io, NULL, NULL, &sums, &err) != ERR_OK) {
+        if (care_repair(trial->data, NULL, false, io, NULL, NULL, &sums, &err) != ERR_OK) {
             snprintf(wrong, 1024, "the next repair fails: %s", err.message);
             return;
         }
@@ -200,7 +200,7 @@ static enum err_code work(struct trial *trial, struct store *store, struct io *i
                             err);
         break;
     case WORK_REPAIR:
-    case WORK_REBUILD: code = care_repair(trial->data, false, io, NULL, NULL, &sums, err); break;
+    case WORK_REBUILD: code = care_repair(trial->data, NULL, false, io, NULL, NULL, &sums, err); break;
     }
     free(report.datasets);
     return code;
@@ -296,7 +296,7 @@ static void try_all(enum work what)
         faultfs_begin(trial.root);
         assert_ok(io_create(IO_POSIX, &io, &err));
         prepare(&trial, &none, io);
-        assert_ok(care_repair(trial.data, false, io, NULL, NULL, &sums, &err));
+        assert_ok(care_repair(trial.data, NULL, false, io, NULL, NULL, &sums, &err));
         assert_true(sums.rows_lost > 0 && sums.rows_lost < EVENTS / 2);
         trial.rows = EVENTS - (uint32_t)sums.rows_lost;
         faultfs_rest();
