@@ -19,7 +19,7 @@
 
 enum err_code tier_open(struct store *store, struct io *io, struct err *err)
 {
-    ERR_TRY(io_mkdir(io, store->cold_dir, err));
+    ERR_TRY(io_mkdir_synced(io, store->cold_dir, err));
     return cold_lock(store->cold_dir, store->dir, FOLDER_ALONE, &store->cold_lock_fd, err);
 }
 
