@@ -343,7 +343,7 @@ static void line_show(void *arg, const char *line)
     command_print(buf_as_str(&out));
 }
 
-static int repair(const char *dir, const char *cold_dir, bool is_dry_run)
+static int repair(const char *dir, const struct repair_opts *opts)
 {
     CLEANUP(io_freep) struct io *io = NULL;
     CLEANUP(buf_freep) struct buf out = {0};
@@ -351,15 +351,15 @@ static int repair(const char *dir, const char *cold_dir, bool is_dry_run)
     struct err err;
     umask(0027);
     if (io_create(IO_AUTO, &io, &err) != ERR_OK ||
-        care_repair(dir, cold_dir, is_dry_run, io, line_show, NULL, &sums, &err) != ERR_OK) {
+        care_repair(dir, opts, io, line_show, NULL, &sums, &err) != ERR_OK) {
         return command_fail(&err, NULL, EXIT_FAILED);
     }
     if (sums.changes == 0) {
         buf_z(&out, "nothing to repair\n");
     } else {
         buf_printf(&out, "%" PRIu64 " %s, %s%" PRIu64 " rows taken from answers", sums.changes,
-                   is_dry_run ? "to be done" : "done", sums.is_rows_lost_known ? "" : "at least ",
-                   sums.rows_lost);
+                   opts->is_dry_run ? "to be done" : "done",
+                   sums.is_rows_lost_known ? "" : "at least ", sums.rows_lost);
         if (sums.report[0] != '\0') {
             buf_printf(&out, "; the report: %s/%s", dir, sums.report);
         }
@@ -370,18 +370,20 @@ static int repair(const char *dir, const char *cold_dir, bool is_dry_run)
 
 int command_repair(int argc, char *const *argv)
 {
-    bool is_dry_run = false;
-    const char *cold_dir = NULL;
+    struct repair_opts opts = {.cold_dir = NULL};
     const struct arg_option options[] = {
-        OPTION_COLD_DIR(&cold_dir),
+        OPTION_COLD_DIR(&opts.cold_dir),
+        {.name = "cold-lost",
+         .sentence = "the server's cold-dir is gone for good: take out what was in it",
+         .flag = &opts.is_cold_lost},
         {.name = "dry-run",
          .sentence = "say what would be done; change nothing",
-         .flag = &is_dry_run},
+         .flag = &opts.is_dry_run},
     };
     const struct arg_command command = {
         .name = "trackway repair",
         .sentence = "make a damaged data folder one that opens, and say what it costs",
-        .usage = "[--cold-dir DIR] [--dry-run] FOLDER",
+        .usage = "[--cold-dir DIR | --cold-lost] [--dry-run] FOLDER",
         .options = options,
         .option_count = COUNT_OF(options),
         .examples =
@@ -397,7 +399,7 @@ int command_repair(int argc, char *const *argv)
     int exit = EXIT_FINE;
     struct arg_list *operands = operands_of(&command, argc, argv, 1, "one folder", &exit);
     if (operands != NULL) {
-        exit = repair(operands->items[0], cold_dir, is_dry_run);
+        exit = repair(operands->items[0], &opts);
         free(operands);
     }
     return exit;

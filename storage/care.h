@@ -93,6 +93,13 @@ struct repair_sums {
  * in; what is another's is left alone. ERR_UNSUPPORTED where something is of a newer version, or the catalog
  * names cold segments and `cold_dir` is NULL; ERR_INVALID where `cold_dir` is not the one they were moved to; ERR_BUSY
  * where a process has the folder open: then nothing is changed. */
-enum err_code care_repair(const char *dir, const char *cold_dir, bool is_dry_run, struct io *io,
+struct repair_opts {
+    const char *cold_dir; /* NULL: not looked into */
+    bool
+        is_cold_lost; /* it is gone: take out of the catalog what it held. Found again, it is another's until a
+                             repair takes in what is there */
+    bool is_dry_run; /* say, and change nothing */
+};
+enum err_code care_repair(const char *dir, const struct repair_opts *opts, struct io *io,
                           care_line_fn fn, void *arg, struct repair_sums *ret,
                           struct err *err) ERR_MUST_CHECK;

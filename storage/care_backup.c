@@ -380,9 +380,9 @@ static enum err_code put_runs(struct backup *backup, const struct backup_set *se
     return io_sync_dir(backup->io, dir, err);
 }
 
-/* Say in the copied catalog where the backup's files are. The data set there is another one, with a seed of its own:
- * a server that is started in a restored folder beside the first one's cold directory must not take what lies there
- * for its own orphans. */
+/* Say in the copied catalog where the backup's files are, and that the data set there owns nothing in a cold
+ * directory: a server that is started in a restored folder beside the first one's must not take what lies there for
+ * its own orphans. */
 static enum err_code settle_catalog(const struct care_set *lists, struct catalog *catalog,
                                     const struct buf *gone, struct err *err)
 {
@@ -398,7 +398,7 @@ static enum err_code settle_catalog(const struct care_set *lists, struct catalog
     }
     ERR_TRY(buf_check(&moved, err));
     struct catalog_dataset row = lists->row;
-    ERR_TRY(rng_system(&row.seed, sizeof(row.seed), err));
+    ERR_TRY(rng_system(&row.cold_owner_id, sizeof(row.cold_owner_id), err));
     struct catalog_change change = {
         .dataset = &row,
         .moved = (const struct catalog_segment *)(const void *)moved.ptr,

@@ -193,7 +193,7 @@ const char *care_set_dir(const struct care_set *set, uint32_t tier)
 
 const char *care_set_label(const struct care_set *set, uint32_t tier)
 {
-    return tier == TIER_COLD ? set->cold : set->row.name;
+    return tier == TIER_COLD && set->cold[0] != '\0' ? set->cold : set->row.name;
 }
 
 void care_set_segment_path(const struct care_set *set, const struct catalog_segment *meta,

@@ -133,8 +133,8 @@ struct care_set { /* a data set of a stopped folder */
     struct catalog_dataset row;
     char dir[CARE_PATH_BYTES];
     char cold[CARE_PATH_BYTES]; /* its place in the cold directory; "": that is not looked into */
-    bool is_cold_ours;          /* what lies there is this data set's; else it is not to be touched */
-    struct buf renamed;         /* struct care_renamed */
+    bool is_cold_ours;   /* what lies there is this data set's; else it is not to be touched */
+    struct buf renamed;  /* struct care_renamed */
     struct buf segments; /* struct catalog_segment, by (shard, time_min, number) */
     struct buf runs;     /* struct catalog_run */
     struct schema *schema;
@@ -326,6 +326,7 @@ enum err_code care_verify_folder(struct care *care, struct err *err) ERR_MUST_CH
 struct repair {
     struct care care;
     bool is_dry; /* say, and change nothing */
+    bool is_cold_lost;
     care_line_fn fn;
     void *arg;
     struct buf text; /* of the report */

@@ -43,8 +43,8 @@ struct set_rebuild {
     uint32_t subject_end[SHARD_COUNT];
     struct buf deleted; /* struct event_place-like pairs: u32 shard, u32 subject */
     bool is_salvaged;
-    uint64_t old_seed; /* of what was salvaged */
-    bool has_cold;     /* likewise: segments in the cold directory */
+    uint64_t old_owner_id; /* of what was salvaged: of the cold directory */
+    bool has_cold;         /* likewise: segments in the cold directory */
 };
 
 /* ---- what the old one still says ---- */
@@ -95,7 +95,7 @@ static void salvage(struct set_rebuild *one, struct catalog_dataset *row)
             row->settings = old[i].settings;
             row->identity_version = MAX_OF(old[i].identity_version, UINT64_C(1));
             row->id = old[i].id;
-            one->old_seed = old[i].seed;
+            one->old_owner_id = catalog_cold_owner(&old[i]);
             one->is_salvaged = true;
         }
     }
@@ -232,15 +232,15 @@ static void say_cold(struct set_rebuild *one)
     }
 }
 
-/* The segments in the cold directory. Its owner's seed becomes the data set's, so that it is the owner at the
- * very moment when its catalog names them. */
+/* The segments in the cold directory. The data set takes the name of its owner, so that it is that at the very moment
+ * when its catalog names them. */
 static enum err_code take_cold(struct set_rebuild *one, struct err *err)
 {
     CLEANUP(ids_closep) struct ids *ids = NULL;
     struct repair *repair = one->rebuild->repair;
     struct care_set *set = &one->set;
     enum cold_owner owner = COLD_NOBODYS;
-    uint64_t seed = 0;
+    uint64_t owner_id = 0;
     if (set->cold[0] == '\0') {
         say_cold(one);
         return ERR_OK;
@@ -252,22 +252,22 @@ static enum err_code take_cold(struct set_rebuild *one, struct err *err)
     }
     ERR_TRY(note_numbers(one, set->cold, "quarantine", err));
     set->row.next_segment = MAX_OF(set->row.next_segment, one->number_max + 1);
-    ERR_TRY(cold_owner_read(repair->care.io, set->cold, 0, &owner, &seed, err));
+    ERR_TRY(cold_owner_read(repair->care.io, set->cold, 0, &owner, &owner_id, err));
     ERR_TRY(care_ids_whole(set, &ids, err));
     struct cold_take take = {
         .ids = ids,
-        .is_ours_anyway = one->is_salvaged && seed != 0 && seed == one->old_seed,
+        .is_ours_anyway = one->is_salvaged && owner_id != 0 && owner_id == one->old_owner_id,
         .is_catalog_lost = true,
     };
     ERR_TRY(repair_take_cold(repair, set, &take, err));
     if (!set->is_cold_ours) {
         return ERR_OK;
     }
-    if (seed != 0) {
-        set->row.seed = seed;
-    } else if (
-        !repair->is_dry) { /* nobody else has that seed: before the catalog or after it is one */
-        ERR_TRY(cold_owner_write(repair->care.io, set->cold, set->row.seed, err));
+    if (owner_id != 0) {
+        set->row.cold_owner_id = owner_id;
+    } else if (!repair
+                    ->is_dry) { /* nobody else has that name: it may be there before the catalog */
+        ERR_TRY(cold_owner_write(repair->care.io, set->cold, catalog_cold_owner(&set->row), err));
     }
     return ERR_OK;
 }

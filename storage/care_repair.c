@@ -14,6 +14,7 @@
 #include "storage/folder_lock.h"
 
 #include "storage/base/clock.h"
+#include "storage/base/rng.h"
 #include "storage/base/size.h"
 
 #include <inttypes.h>
@@ -543,6 +544,7 @@ struct set_repair {
     struct care_set set;
     bool *skips;             /* segments that go */
     size_t named_count;      /* segments that the catalog names: the first of the list */
+    bool has_lost_cold;      /* segments that went with the cold directory */
     bool is_owner_to_write;  /* OWNER of the cold directory, once the catalog names what is there */
     struct buf dropped;      /* u64 */
     struct buf runs_dropped; /* u64 */
@@ -556,6 +558,14 @@ static enum err_code check_segments(struct repair *repair, struct set_repair *on
         struct err what = {0};
         char path[CARE_PATH_BYTES];
         char name[64];
+        if (repair->is_cold_lost && segments[i].tier == TIER_COLD) {
+            care_set_segment_name(&one->set, &segments[i], name);
+            repair_lost_segment(repair, &one->set, name, &segments[i],
+                                "lost with the cold directory");
+            one->skips[i] = true;
+            one->has_lost_cold = true;
+            continue;
+        }
         if (care_segment_check(&one->set, &segments[i], &what) == ERR_OK ||
             care_segment_check(&one->set, &segments[i], &what) == ERR_OK) {
             continue;
@@ -693,7 +703,8 @@ static enum err_code check_cold(struct repair *repair, struct set_repair *one, s
     if (set->cold[0] == '\0') {
         return ERR_OK;
     }
-    ERR_TRY(cold_owner_read(repair->care.io, set->cold, set->row.seed, &owner, NULL, err));
+    ERR_TRY(cold_owner_read(repair->care.io, set->cold, catalog_cold_owner(&set->row), &owner, NULL,
+                            err));
     set->is_cold_ours = owner == COLD_OURS;
     if (set->is_cold_ours) {
         return ERR_OK;
@@ -702,7 +713,7 @@ static enum err_code check_cold(struct repair *repair, struct set_repair *one, s
     if (named > 0 && !is_there) {
         return err_set(err, ERR_INVALID,
                        "\"%s\" is not where its %" PRIu64 " cold segments were moved to: option "
-                       "--cold-dir",
+                       "--cold-dir; or --cold-lost, where that is gone for good",
                        set->cold, named);
     }
     ERR_TRY(take_strangers(repair, one, named > 0, err));
@@ -760,8 +771,9 @@ static enum err_code commit(struct repair *repair, struct set_repair *one,
         mark->count != set->row.ids.count || mark->bytes != set->row.ids.bytes) {
         ERR_TRY(catalog_apply(catalog, &change, err));
     }
-    return one->is_owner_to_write ? cold_owner_write(repair->care.io, set->cold, set->row.seed, err)
-                                  : ERR_OK;
+    return one->is_owner_to_write
+               ? cold_owner_write(repair->care.io, set->cold, catalog_cold_owner(&set->row), err)
+               : ERR_OK;
 }
 
 static enum err_code make_skips(struct set_repair *one, struct err *err)
@@ -805,6 +817,9 @@ static enum err_code repair_parts(struct repair *repair, struct set_repair *one,
     ERR_TRY(repair_left_overs(repair, set, err));
     if (repair->is_dry) {
         return ERR_OK;
+    }
+    if (one->has_lost_cold) { /* found again, what is in it must not be an orphan */
+        ERR_TRY(rng_system(&set->row.cold_owner_id, sizeof(set->row.cold_owner_id), err));
     }
     ERR_TRY(repair_rename_cold(repair, set, err));
     return commit(repair, one, &mark, catalog, err);
@@ -1012,12 +1027,13 @@ static void begin(struct repair *repair, bool is_dry, care_line_fn fn, void *arg
     buf_clear(&repair->text);
 }
 
-static enum err_code repair_locked(struct repair *repair, bool is_dry_run, care_line_fn fn,
-                                   void *arg, struct err *err)
+static enum err_code repair_locked(struct repair *repair, const struct repair_opts *opts,
+                                   care_line_fn fn, void *arg, struct err *err)
 {
-    begin(repair, true, is_dry_run ? fn : NULL, arg);
+    repair->is_cold_lost = opts->is_cold_lost;
+    begin(repair, true, opts->is_dry_run ? fn : NULL, arg);
     ERR_TRY(run(repair, err));
-    if (is_dry_run || repair->sums.changes == 0) {
+    if (opts->is_dry_run || repair->sums.changes == 0) {
         return ERR_OK;
     }
     char now[40];
@@ -1049,27 +1065,31 @@ static enum err_code check_ours(struct io *io, const char *dir, struct err *err)
                          "\"%s\" is no data folder: it has neither catalog.db nor a data set", dir);
 }
 
-static enum err_code lock_and_repair(struct repair *repair, int locks[2], bool is_dry_run,
-                                     care_line_fn fn, void *arg, struct err *err)
+static enum err_code lock_and_repair(struct repair *repair, int locks[2],
+                                     const struct repair_opts *opts, care_line_fn fn, void *arg,
+                                     struct err *err)
 {
-    enum folder_lock_mode mode = is_dry_run ? FOLDER_SHARED : FOLDER_ALONE;
+    enum folder_lock_mode mode = opts->is_dry_run ? FOLDER_SHARED : FOLDER_ALONE;
     const struct care *care = &repair->care;
     ERR_TRY(folder_lock(care->dir, mode, &locks[0], err));
     if (care->cold_dir != NULL) {
         ERR_TRY(cold_lock(care->cold_dir, care->dir, mode, &locks[1], err));
     }
-    return repair_locked(repair, is_dry_run, fn, arg, err);
+    return repair_locked(repair, opts, fn, arg, err);
 }
 
-enum err_code care_repair(const char *dir, const char *cold_dir, bool is_dry_run, struct io *io,
+enum err_code care_repair(const char *dir, const struct repair_opts *opts, struct io *io,
                           care_line_fn fn, void *arg, struct repair_sums *ret, struct err *err)
 {
     struct repair repair = {.now_ms = clock_wall_ms()};
     CLEANUP(buf_freep) struct buf text = {0};
     int locks[2] = {-1, -1};
+    if (opts->is_cold_lost && opts->cold_dir != NULL) {
+        return err_set(err, ERR_INVALID, "a cold directory that is lost cannot be looked into");
+    }
     ERR_TRY(check_ours(io, dir, err));
-    enum err_code code = care_init(&repair.care, dir, cold_dir, io, NULL, NULL, err);
-    code = code == ERR_OK ? lock_and_repair(&repair, locks, is_dry_run, fn, arg, err) : code;
+    enum err_code code = care_init(&repair.care, dir, opts->cold_dir, io, NULL, NULL, err);
+    code = code == ERR_OK ? lock_and_repair(&repair, locks, opts, fn, arg, err) : code;
     text = repair.text; /* freed with this scope */
     for (size_t i = 0; i < COUNT_OF(locks); i++) {
         if (locks[i] >= 0) {

@@ -491,7 +491,8 @@ static enum err_code look_at_cold(struct set_look *look, struct err *err)
     for (size_t i = 0; i < count; i++) {
         has_cold = has_cold || segments[i].tier == TIER_COLD;
     }
-    ERR_TRY(cold_owner_read(look->care->io, set->cold, set->row.seed, &owner, NULL, err));
+    ERR_TRY(cold_owner_read(look->care->io, set->cold, catalog_cold_owner(&set->row), &owner, NULL,
+                            err));
     set->is_cold_ours = owner == COLD_OURS;
     if (set->is_cold_ours || (set->ids == NULL && !has_cold)) {
         return ERR_OK;

@@ -261,6 +261,7 @@ struct each_arg {
 #define DATASET_NUMBERS                                                                            \
     "seed, identity_version, ids_count, ids_bytes, epoch, wal_floor, next_segment, watermark_ms,"  \
     " dedup_window_ms, expire_after_ms, cold_after_ms, gone_before_ms"
+#define COLD_OWNER_KEY       "cold owner "
 #define DATASET_MARKS        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12"
 #define DATASET_NUMBER_COUNT 12
 
@@ -298,6 +299,7 @@ static enum err_code each_dataset(sqlite3_stmt *stmt, void *arg, struct err *err
         .settings = {col_u64(stmt, 8), col_u64(stmt, 9), col_u64(stmt, 10)},
         .gone_before_ms = sqlite3_column_int64(stmt, 11),
         .id = sqlite3_column_int64(stmt, DATASET_NUMBER_COUNT),
+        .cold_owner_id = col_u64(stmt, DATASET_NUMBER_COUNT + 3),
     };
     ERR_TRY(col_text(stmt, DATASET_NUMBER_COUNT + 1, dataset.name, sizeof(dataset.name), err));
     ERR_TRY(col_text(stmt, DATASET_NUMBER_COUNT + 2, dataset.zone, sizeof(dataset.zone), err));
@@ -317,7 +319,9 @@ enum err_code catalog_datasets(struct catalog *catalog, catalog_dataset_fn fn, v
                                struct err *err)
 {
     struct each_arg each = {.dataset = fn, .arg = arg};
-    return list(catalog, "SELECT " DATASET_NUMBERS ", id, name, zone FROM dataset ORDER BY name",
+    return list(catalog,
+                "SELECT " DATASET_NUMBERS ", id, name, zone, COALESCE((SELECT value FROM meta"
+                " WHERE key = '" COLD_OWNER_KEY "' || dataset.id), 0) FROM dataset ORDER BY name",
                 NULL, each_dataset, &each, err);
 }
 
@@ -534,6 +538,21 @@ static enum err_code end(struct catalog *catalog, enum err_code code, struct err
     return code;
 }
 
+/* Few have one: a row of `meta` beside the data set's. */
+static enum err_code put_cold_owner(struct catalog *catalog, const struct catalog_dataset *dataset,
+                                    struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    const int64_t values[2] = {dataset->id, (int64_t)dataset->cold_owner_id};
+    if (dataset->cold_owner_id == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(prepare(catalog, "INSERT OR REPLACE INTO meta VALUES('" COLD_OWNER_KEY "' || ?, ?)",
+                    &stmt, err));
+    ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+    return run(catalog, stmt, err);
+}
+
 static enum err_code insert_dataset(struct catalog *catalog, struct catalog_dataset *dataset,
                                     struct err *err)
 {
@@ -553,7 +572,7 @@ static enum err_code insert_dataset(struct catalog *catalog, struct catalog_data
     }
     ERR_TRY(run(catalog, stmt, err));
     dataset->id = sqlite3_last_insert_rowid(catalog->db);
-    return ERR_OK;
+    return put_cold_owner(catalog, dataset, err);
 }
 
 enum err_code catalog_add_dataset(struct catalog *catalog, struct catalog_dataset *dataset,
@@ -583,7 +602,7 @@ static enum err_code update_dataset(struct catalog *catalog, const struct catalo
     if (sqlite3_changes(catalog->db) != 1) {
         return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\" is not in it", dataset->name);
     }
-    return ERR_OK;
+    return put_cold_owner(catalog, dataset, err);
 }
 
 /* `what` and `sql` are of segments or of runs: their numbers are given alike. */

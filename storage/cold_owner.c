@@ -35,9 +35,9 @@ enum err_code cold_lock(const char *cold_dir, const char *data_dir, enum folder_
     return folder_lock_as("cold directory", cold_dir, mode, ret_fd, err);
 }
 
-static void owner_text(uint64_t seed, char out[OWNER_BYTES])
+static void owner_text(uint64_t owner_id, char out[OWNER_BYTES])
 {
-    snprintf(out, OWNER_BYTES, "trackway data set %016" PRIx64 "\n", seed);
+    snprintf(out, OWNER_BYTES, "trackway data set %016" PRIx64 "\n", owner_id);
 }
 
 static enum err_code owner_path(const char *dir, const char *ending, char out[PATH_BYTES],
@@ -48,25 +48,25 @@ static enum err_code owner_path(const char *dir, const char *ending, char out[PA
                : err_set(err, ERR_INVALID, "a path below \"%.200s\" is too long", dir);
 }
 
-/* The seed that the text names: 0 where it is not what owner_text writes. */
-static uint64_t seed_of(struct str text)
+/* The number that the text names: 0 where it is not what owner_text writes. */
+static uint64_t named_by(struct str text)
 {
     char copy[OWNER_BYTES] = {0};
     char same[OWNER_BYTES];
-    uint64_t seed = 0;
+    uint64_t owner_id = 0;
     if (text.len >= sizeof(copy)) {
         return 0;
     }
     memcpy(copy, text.ptr, text.len);
-    if (sscanf(copy, "trackway data set %16" SCNx64, &seed) != 1) {
+    if (sscanf(copy, "trackway data set %16" SCNx64, &owner_id) != 1) {
         return 0;
     }
-    owner_text(seed, same);
-    return str_eq(text, str_of(same)) ? seed : 0;
+    owner_text(owner_id, same);
+    return str_eq(text, str_of(same)) ? owner_id : 0;
 }
 
-enum err_code cold_owner_read(struct io *io, const char *dir, uint64_t seed, enum cold_owner *ret,
-                              uint64_t *ret_seed, struct err *err)
+enum err_code cold_owner_read(struct io *io, const char *dir, uint64_t owner_id,
+                              enum cold_owner *ret, uint64_t *ret_named, struct err *err)
 {
     CLEANUP(buf_freep) struct buf text = {0};
     char path[PATH_BYTES];
@@ -80,17 +80,17 @@ enum err_code cold_owner_read(struct io *io, const char *dir, uint64_t seed, enu
         *ret = COLD_ANOTHERS; /* far too long to be an OWNER */
     } else {
         ERR_TRY(code);
-        owner_text(seed, want);
+        owner_text(owner_id, want);
         *ret = str_eq(buf_as_str(&text), str_of(want)) ? COLD_OURS : COLD_ANOTHERS;
-        named = seed_of(buf_as_str(&text));
+        named = named_by(buf_as_str(&text));
     }
-    if (ret_seed != NULL) {
-        *ret_seed = named;
+    if (ret_named != NULL) {
+        *ret_named = named;
     }
     return ERR_OK;
 }
 
-enum err_code cold_owner_write(struct io *io, const char *dir, uint64_t seed, struct err *err)
+enum err_code cold_owner_write(struct io *io, const char *dir, uint64_t owner_id, struct err *err)
 {
     CLEANUP(io_closep) struct io_file *file = NULL;
     char path[PATH_BYTES];
@@ -98,7 +98,7 @@ enum err_code cold_owner_write(struct io *io, const char *dir, uint64_t seed, st
     char text[OWNER_BYTES];
     ERR_TRY(owner_path(dir, "", path, err));
     ERR_TRY(owner_path(dir, ".tmp", temporary, err));
-    owner_text(seed, text);
+    owner_text(owner_id, text);
     ERR_TRY(io_open(io, temporary, IO_CREATE, &file, err));
     ERR_TRY(io_write(io, file, 0, text, strlen(text), err));
     ERR_TRY(io_sync(io, file, err));

@@ -1,11 +1,12 @@
 /* storage/cold_owner.h - whose a cold directory is.
  *
  *    COLD/LOCK             one process at a time, as DATA/LOCK (folder_lock.h)
- *    COLD/<dataset>/OWNER  "trackway data set 0123456789abcdef": the data set's seed, in hexadecimal
+ *    COLD/<dataset>/OWNER  "trackway data set 0123456789abcdef": as whom its catalog says it owns this, in
+ *                          hexadecimal (catalog_cold_owner)
  *
- * A seed is drawn when a data set is made, again when its catalog is made again, and again for a backup: of two
- * folders with a data set of one name, one at most is the owner. What lies in a directory of another owner is
- * never removed and never written over.
+ * That number is drawn when a data set is made, when its catalog is made again without a look at OWNER, when a
+ * cold directory is given up for lost, and for a backup: of two folders with a data set of one name, one at most is
+ * the owner. What lies in a directory of another owner is never removed and never written over.
  *
  * Thread: any; `io` is the calling thread's.
  */
@@ -24,12 +25,13 @@ enum err_code cold_lock(const char *cold_dir, const char *data_dir, enum folder_
 
 enum cold_owner {
     COLD_NOBODYS,  /* no OWNER */
-    COLD_OURS,     /* it names the seed */
+    COLD_OURS,     /* it names this one */
     COLD_ANOTHERS, /* it names another, or its text is none of ours */
 };
-/* `dir`: COLD/<dataset>. *ret_seed (may be NULL): the seed that it names; 0 where it names none. */
-enum err_code cold_owner_read(struct io *io, const char *dir, uint64_t seed, enum cold_owner *ret,
-                              uint64_t *ret_seed, struct err *err) ERR_MUST_CHECK;
+/* `dir`: COLD/<dataset>. *ret_named (may be NULL): the number that it names; 0 where it names none. */
+enum err_code cold_owner_read(struct io *io, const char *dir, uint64_t owner_id,
+                              enum cold_owner *ret, uint64_t *ret_named,
+                              struct err *err) ERR_MUST_CHECK;
 /* Durable; in place of an older one. */
-enum err_code cold_owner_write(struct io *io, const char *dir, uint64_t seed,
+enum err_code cold_owner_write(struct io *io, const char *dir, uint64_t owner_id,
                                struct err *err) ERR_MUST_CHECK;

@@ -702,8 +702,8 @@ static enum err_code remove_all_orphans(struct opening *opening, struct err *err
         return ERR_OK;
     }
     if (dataset->cold_dir[0] != '\0') {
-        ERR_TRY(
-            cold_owner_read(opening->io, dataset->cold_dir, dataset->row.seed, &owner, NULL, err));
+        ERR_TRY(cold_owner_read(opening->io, dataset->cold_dir, catalog_cold_owner(&dataset->row),
+                                &owner, NULL, err));
     }
     opening->report->cold_anothers += owner == COLD_ANOTHERS;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {

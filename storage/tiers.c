@@ -30,7 +30,8 @@ static enum err_code make_dirs(const struct dataset *dataset, uint32_t shard, st
     char path[DATASET_PATH_BYTES + 64];
     enum cold_owner owner = COLD_NOBODYS;
     ERR_TRY(io_mkdir(io, dataset->cold_dir, err));
-    ERR_TRY(cold_owner_read(io, dataset->cold_dir, dataset->row.seed, &owner, NULL, err));
+    ERR_TRY(cold_owner_read(io, dataset->cold_dir, catalog_cold_owner(&dataset->row), &owner, NULL,
+                            err));
     if (owner == COLD_ANOTHERS) {
         return err_set(err, ERR_INVALID,
                        "\"%s\" belongs to another data folder's data set of this name, or to this "
@@ -39,7 +40,7 @@ static enum err_code make_dirs(const struct dataset *dataset, uint32_t shard, st
                        dataset->cold_dir);
     }
     if (owner == COLD_NOBODYS) {
-        ERR_TRY(cold_owner_write(io, dataset->cold_dir, dataset->row.seed, err));
+        ERR_TRY(cold_owner_write(io, dataset->cold_dir, catalog_cold_owner(&dataset->row), err));
         ERR_TRY(io_sync_dir(io, dataset->store->cold_dir, err));
     }
     dataset_cold_shard_path(dataset, shard, path);

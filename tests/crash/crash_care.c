@@ -139,7 +139,7 @@ static void damage(struct trial *trial, struct io *io)
     if (trial->work == WORK_TAKE_IN) { /* and a second one, of which that repair knows nothing */
         struct repair_sums sums;
         lose_catalog(trial, io);
-        assert_ok(care_repair(trial->data, NULL, false, io, NULL, NULL, &sums, &err));
+        assert_ok(care_repair(trial->data, &(struct repair_opts){0}, io, NULL, NULL, &sums, &err));
         some_segment(trial->cold, path);
         flip(path, io);
         return;
@@ -225,8 +225,8 @@ static void check_all(struct trial *trial, char wrong[1024])
     wrong[0] = '\0';
     if (trial->work >= WORK_REPAIR) {
         assert_ok(io_create(IO_POSIX, &io, &err));
-        if (care_repair(trial->data, cold_of(trial), false, io, NULL, NULL, &sums, &err) !=
-            ERR_OK) {
+        if (care_repair(trial->data, &(struct repair_opts){.cold_dir = cold_of(trial)}, io, NULL,
+                        NULL, &sums, &err) != ERR_OK) {
             snprintf(wrong, 1024, "the next repair fails: %s", err.message);
             return;
         }
@@ -258,7 +258,8 @@ static enum err_code work(struct trial *trial, struct store *store, struct io *i
     case WORK_REBUILD:
     case WORK_REBUILD_COLD:
     case WORK_TAKE_IN:
-        code = care_repair(trial->data, cold_of(trial), false, io, NULL, NULL, &sums, err);
+        code = care_repair(trial->data, &(struct repair_opts){.cold_dir = cold_of(trial)}, io, NULL,
+                           NULL, &sums, err);
         break;
     }
     free(report.datasets);
@@ -357,7 +358,8 @@ static void try_all(enum work what)
         faultfs_begin(trial.root);
         assert_ok(io_create(IO_POSIX, &io, &err));
         prepare(&trial, &none, io);
-        assert_ok(care_repair(trial.data, cold_of(&trial), false, io, NULL, NULL, &sums, &err));
+        assert_ok(care_repair(trial.data, &(struct repair_opts){.cold_dir = cold_of(&trial)}, io,
+                              NULL, NULL, &sums, &err));
         assert_true(sums.rows_lost > 0 && sums.rows_lost < EVENTS / 2);
         trial.rows = EVENTS - (uint32_t)sums.rows_lost;
         faultfs_rest();

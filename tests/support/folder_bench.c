@@ -95,8 +95,12 @@ void bench_expect_counts(struct bench *b, uint32_t k_count)
 
 void bench_expect(struct bench *b, uint32_t k_count)
 {
-    memset(b->counts, 1, sizeof(b->counts));
-    bench_expect_counts(b, k_count);
+    struct err err = {0};
+    uint8_t *counts = malloc((size_t)k_count + 1);
+    assert_non_null(counts);
+    memset(counts, 1, (size_t)k_count + 1);
+    assert_ok(live_check_dataset(b->dataset, counts, k_count, b->io, &err));
+    free(counts);
 }
 
 uint32_t bench_look(struct bench *b, uint8_t *seen, uint32_t k_count)
@@ -158,10 +162,12 @@ void bench_repair(struct bench *b, const char *cold_dir)
     b->text[0] = '\0';
     bench_shell(b, "rm -rf before && mkdir before && cp -a data before && (! [ -e cold ] || cp -a "
                    "cold before)");
-    assert_ok(care_repair(b->data, cold_dir, true, b->io, bench_note_line, b, &dry, &err));
+    assert_ok(care_repair(b->data, &(struct repair_opts){.cold_dir = cold_dir, .is_dry_run = true},
+                          b->io, bench_note_line, b, &dry, &err));
     bench_shell(b, "diff -r data before/data && (! [ -e cold ] || diff -r cold before/cold)");
     b->text[0] = '\0';
-    assert_ok(care_repair(b->data, cold_dir, false, b->io, bench_note_line, b, &b->repaired, &err));
+    assert_ok(care_repair(b->data, &(struct repair_opts){.cold_dir = cold_dir}, b->io,
+                          bench_note_line, b, &b->repaired, &err));
     assert_true((dry.changes == 0) == (b->repaired.changes == 0));
     if (strstr(b->text, "still wrong") != NULL) {
         fail_msg("%s", b->text);
@@ -171,7 +177,8 @@ void bench_repair(struct bench *b, const char *cold_dir)
     if (b->text[len] != '\0') {
         fail_msg("not clean after repair:\n%s", b->text);
     }
-    assert_ok(care_repair(b->data, cold_dir, false, b->io, bench_note_line, b, &dry, &err));
+    assert_ok(care_repair(b->data, &(struct repair_opts){.cold_dir = cold_dir}, b->io,
+                          bench_note_line, b, &dry, &err));
     assert_int_equal(dry.changes, 0);
     b->text[len] = '\0';
 }

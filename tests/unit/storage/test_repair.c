@@ -445,8 +445,8 @@ static void any_damage_can_be_repaired(void **state)
             damage_something(b, &rng);
         }
         b->text[0] = '\0';
-        enum err_code code =
-            care_repair(b->data, NULL, false, b->io, bench_note_line, b, &b->repaired, &err);
+        enum err_code code = care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line,
+                                         b, &b->repaired, &err);
         if (code == ERR_UNSUPPORTED) {
             continue; /* a flipped bit made a newer version of it */
         }
@@ -484,11 +484,13 @@ static void a_newer_version_stops_it_before_the_first_change(void **state)
     assert_int_equal(pwrite(fd, head, sizeof(head), 0), sizeof(head));
     close(fd);
     bench_shell(b, "cp -a data before");
-    assert_fails(care_repair(b->data, NULL, false, b->io, bench_note_line, b, &b->repaired, &err),
+    assert_fails(care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
                  ERR_UNSUPPORTED, "00000004.log\": format version 2");
     bench_shell(b, "diff -r data before");
     bench_sql(b, "UPDATE meta SET value = 2 WHERE key = 'version'");
-    assert_fails(care_repair(b->data, NULL, false, b->io, bench_note_line, b, &b->repaired, &err),
+    assert_fails(care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
                  ERR_UNSUPPORTED, "catalog: format version 2");
 }
 
@@ -497,15 +499,18 @@ static void a_folder_in_use_and_one_that_is_none_are_refused(void **state)
     struct bench *b = *state;
     struct err err = {0};
     open_store(b);
-    assert_fails(care_repair(b->data, NULL, false, b->io, bench_note_line, b, &b->repaired, &err),
+    assert_fails(care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
                  ERR_BUSY, "in use by process");
-    assert_fails(care_repair(b->data, NULL, true, b->io, bench_note_line, b, &b->repaired, &err),
+    assert_fails(care_repair(b->data, &(struct repair_opts){.is_dry_run = true}, b->io,
+                             bench_note_line, b, &b->repaired, &err),
                  ERR_BUSY, "in use by process");
-    assert_fails(care_repair(b->root, NULL, false, b->io, bench_note_line, b, &b->repaired, &err),
+    assert_fails(care_repair(b->root, &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
                  ERR_NOT_FOUND, "is no data folder");
-    assert_fails(
-        care_repair("/nowhere", NULL, false, b->io, bench_note_line, b, &b->repaired, &err),
-        ERR_NOT_FOUND, "/nowhere");
+    assert_fails(care_repair("/nowhere", &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
+                 ERR_NOT_FOUND, "/nowhere");
     char path[128];
     snprintf(path, sizeof(path), "%s/LOCK", b->root);
     assert_int_not_equal(access(path, F_OK), 0);

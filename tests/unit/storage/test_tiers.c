@@ -200,8 +200,9 @@ static void care_does_not_take_what_is_cold_for_missing(void **state)
     assert_int_equal(heard.cold, moved);
     assert_int_equal(heard.findings, moved);
     struct repair_sums repaired;
-    assert_fails(care_repair(b->data, NULL, false, b->io, hear_line, NULL, &repaired, &err),
-                 ERR_UNSUPPORTED, "is in the cold directory");
+    assert_fails(
+        care_repair(b->data, &(struct repair_opts){0}, b->io, hear_line, NULL, &repaired, &err),
+        ERR_UNSUPPORTED, "is in the cold directory");
     assert_int_equal(segment_files(b->cold), moved);
     bench_open(b);
     bench_expect(b, K);
