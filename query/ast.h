@@ -206,6 +206,8 @@ struct ast_clauses {
     struct ast_name zone; /* line 0: absent */
     bool has_week_start;
     uint32_t week_start; /* 0 = Monday */
+    struct ast_name per; /* the subject's key; line 0: the user */
+    bool is_list;        /* `list users` */
 };
 
 /* ---- verbs ---- */
@@ -217,6 +219,12 @@ enum ast_verb {
     AST_EVENTS,
     AST_TIMELINE,
     AST_SHOW,
+    AST_SEQUENCE,
+    AST_SESSIONS,
+    AST_PATHS,
+    AST_ATTRIBUTION,
+    AST_ABSENCE,
+    AST_INTERVALS,
 };
 const char *ast_verb_name(enum ast_verb verb);
 
@@ -262,6 +270,102 @@ struct ast_show_what {
     struct ast_name name; /* PROPERTIES: the event, or line 0; VALUES: the key */
 };
 
+/* An element of a sequence's pattern takes one event: (?2) one that meets condition 2, `.` any one. What stands
+ * before it says where that event may lie after the event taken last. */
+enum ast_gap_op { AST_GAP_LT, AST_GAP_LE, AST_GAP_EQ, AST_GAP_GE, AST_GAP_GT };
+struct ast_gap {
+    enum ast_gap_op op;
+    uint64_t ms;
+};
+struct ast_pattern_element {
+    uint32_t condition; /* from 1; 0 = any one event */
+    bool is_free;       /* other events may lie before it: `.*` or a gap stands there */
+    const struct ast_gap *gaps;
+    uint32_t gap_count;
+};
+enum ast_sequence_mode { AST_SEQUENCE_COUNT, AST_SEQUENCE_MATCH, AST_SEQUENCE_NEXT };
+enum ast_anchor { AST_ANCHOR_FIRST_MATCH, AST_ANCHOR_LAST_MATCH, AST_ANCHOR_EDGE };
+struct ast_sequence {
+    struct ast_name pattern; /* as written; the elements are what it says */
+    const struct ast_pattern_element *elements;
+    uint32_t element_count;
+    const struct ast_selector *over;
+    uint32_t over_count;
+    enum ast_sequence_mode mode;
+    struct ast_name next; /* of NEXT: whose value */
+    bool is_backward;
+    enum ast_anchor anchor;
+    struct place anchor_place; /* line 0: absent */
+};
+
+struct ast_sessions {
+    const struct ast_name *measures; /* none: the usual ones */
+    uint32_t measure_count;
+    bool has_selector; /* `of SEL`; else of active events */
+    struct ast_selector selector;
+    struct ast_duration idle, cap;
+    bool is_uncapped, is_cut_at_midnight;
+};
+
+enum ast_paths_from { AST_PATHS_ALL, AST_PATHS_STARTING, AST_PATHS_ENDING, AST_PATHS_BETWEEN };
+enum ast_paths_unit { AST_UNIT_DEFAULT, AST_UNIT_SESSION, AST_UNIT_SUBJECT };
+struct ast_path_rule { /* group "/p/" with a star as "product" */
+    struct ast_name pattern, label;
+};
+struct ast_paths {
+    enum ast_paths_from from;
+    struct ast_selector start, end; /* of STARTING and ENDING only one of them */
+    struct ast_count depth;
+    struct ast_count exactly;
+    bool is_variants;
+    enum ast_paths_unit unit;
+    const struct ast_name *over; /* none: event_name */
+    uint32_t over_count;
+    bool has_ignore;
+    struct ast_selector ignore;
+    bool is_slash_ignored; /* `ignore trailing slash` */
+    const struct ast_path_rule *rules;
+    uint32_t rule_count;
+    struct ast_duration gap;
+    bool keeps_repeats;
+    bool has_times;
+};
+
+enum ast_model {
+    AST_MODEL_FIRST,
+    AST_MODEL_LAST,
+    AST_MODEL_LAST_NON_DIRECT,
+    AST_MODEL_LINEAR,
+    AST_MODEL_TIME_DECAY,
+    AST_MODEL_POSITION,
+};
+struct ast_attribution {
+    struct ast_selector conversion;
+    enum ast_model model;
+    bool has_touches;
+    struct ast_selector touches;
+    struct ast_duration lookback, half_life;
+    bool is_consuming;
+    bool keeps_repeats;
+    struct ast_name value; /* line 0: absent */
+    bool has_value_selector;
+    struct ast_selector value_selector;
+};
+
+struct ast_absence {
+    struct ast_selector first;
+    bool has_second; /* `A -> B within`; else the silences of A longer than `gap` */
+    struct ast_selector second;
+    struct ast_duration within, gap;
+};
+
+struct ast_intervals {
+    struct ast_selector start, end;
+    const struct ast_name *measures; /* none: the usual ones */
+    uint32_t measure_count;
+    struct ast_duration longest;
+};
+
 struct ast_query {
     struct str text; /* as it was given */
     bool is_explain;
@@ -275,6 +379,12 @@ struct ast_query {
     struct ast_events events;
     struct ast_timeline timeline;
     struct ast_show_what show;
+    struct ast_sequence sequence;
+    struct ast_sessions sessions;
+    struct ast_paths paths;
+    struct ast_attribution attribution;
+    struct ast_absence absence;
+    struct ast_intervals intervals;
 };
 
 /* Append the query's canonical text: one line, defaults left out, clauses in one order, as few

@@ -1,5 +1,5 @@
 /* query/ast_print.c - the canonical text of a tree. */
-#include "query/ast.h"
+#include "query/ast_print_int.h"
 
 #include "storage/base/buf.h"
 
@@ -8,13 +8,14 @@
 const char *ast_verb_name(enum ast_verb verb)
 {
     static const char *const names[] = {"trend",  "distinct", "funnel", "retention",
-                                        "events", "timeline", "show"};
+                                        "events", "timeline", "show",   "sequence", "sessions",
+                                        "paths", "attribution", "absence", "intervals"};
     return names[verb];
 }
 
 /* ---- words ---- */
 
-static void print_string(struct str s, struct buf *out)
+void ast_print_string(struct str s, struct buf *out)
 {
     buf_u8(out, '"');
     for (size_t i = 0; i < s.len; i++) {
@@ -52,7 +53,7 @@ static bool is_plain(struct str name)
 }
 
 /* A property. `profile.` before a name means the profile; in backquotes it is part of the name. */
-static void print_field(struct str name, struct buf *out)
+void ast_print_field(struct str name, struct buf *out)
 {
     if (is_plain(name) && !str_starts(name, STR("profile."))) {
         buf_str(out, name);
@@ -67,11 +68,11 @@ static void print_event(struct str name, struct buf *out)
     if (is_plain(name) && !str_eq(name, STR("first"))) {
         buf_str(out, name);
     } else {
-        print_string(name, out);
+        ast_print_string(name, out);
     }
 }
 
-static void print_duration(struct duration duration, struct buf *out)
+void ast_print_duration(struct duration duration, struct buf *out)
 {
     buf_printf(out, "%" PRIu64 "%s", duration.count, duration_unit_name(duration.unit));
 }
@@ -79,7 +80,7 @@ static void print_duration(struct duration duration, struct buf *out)
 static void print_value(const struct ast_value *value, struct buf *out)
 {
     switch (value->kind) {
-    case AST_STRING: print_string(value->text, out); break;
+    case AST_STRING: ast_print_string(value->text, out); break;
     case AST_NUMBER: num_format(value->number, out); break;
     case AST_BOOL: buf_z(out, value->boolean ? "true" : "false"); break;
     case AST_TIME: buf_str(out, value->text); break;
@@ -87,7 +88,7 @@ static void print_value(const struct ast_value *value, struct buf *out)
         buf_z(out, "now");
         if (value->before.place.line != 0) {
             buf_z(out, " - ");
-            print_duration(value->before.duration, out);
+            ast_print_duration(value->before.duration, out);
         }
         break;
     }
@@ -126,7 +127,7 @@ static void print_test(const struct ast_pred *pred, struct buf *out)
         [AST_IS_SET] = "is set",
         [AST_IS_NOT_SET] = "is not set",
     };
-    print_field(pred->field.text, out);
+    ast_print_field(pred->field.text, out);
     buf_printf(out, " %s", words[pred->kind]);
     if (pred->kind == AST_IN || pred->kind == AST_NOT_IN) {
         buf_u8(out, ' ');
@@ -203,7 +204,7 @@ static void print_agg(const struct ast_expr *expr, struct buf *out)
     }
     buf_u8(out, '(');
     if (expr->key.place.line != 0) {
-        print_field(expr->key.text, out);
+        ast_print_field(expr->key.text, out);
         buf_z(out, expr->has_selector ? " of " : "");
     }
     if (expr->has_selector) {
@@ -251,13 +252,13 @@ static void print_trend(const struct ast_trend *trend, struct buf *out)
         buf_z(out, i == 0 ? " " : ", ");
         if (measure->rolling.place.line != 0) {
             buf_z(out, "rolling ");
-            print_duration(measure->rolling.duration, out);
+            ast_print_duration(measure->rolling.duration, out);
             buf_u8(out, ' ');
         }
         ast_print_expr(measure->expr, out);
         if (measure->as.place.line != 0) {
             buf_z(out, " as ");
-            print_field(measure->as.text, out);
+            ast_print_field(measure->as.text, out);
         }
     }
 }
@@ -276,7 +277,7 @@ static void print_each(const struct ast_each *each, struct buf *out)
     }
     buf_z(out, " each ");
     if (each->unit == AST_EACH_DURATION) {
-        print_duration(each->duration, out);
+        ast_print_duration(each->duration, out);
     } else {
         buf_z(out, units[each->unit]);
     }
@@ -288,7 +289,7 @@ static void print_range(const struct ast_range *range, struct buf *out)
     case AST_RANGE_NONE: return;
     case AST_RANGE_LAST:
         buf_z(out, " last ");
-        print_duration(range->last.duration, out);
+        ast_print_duration(range->last.duration, out);
         break;
     case AST_RANGE_TODAY: buf_z(out, " today"); break;
     case AST_RANGE_ON:
@@ -315,11 +316,11 @@ static void print_keys(const struct ast_clauses *clauses, struct buf *out)
         const struct ast_key *key = &clauses->keys[i];
         buf_z(out, i == 0 ? " by " : ", ");
         if (!key->is_bucket) {
-            print_field(key->field.text, out);
+            ast_print_field(key->field.text, out);
             continue;
         }
         buf_z(out, "bucket(");
-        print_field(key->field.text, out);
+        ast_print_field(key->field.text, out);
         for (uint32_t e = 0; e < key->edge_count; e++) {
             buf_z(out, ", ");
             num_format(key->edges[e], out);
@@ -328,10 +329,29 @@ static void print_keys(const struct ast_clauses *clauses, struct buf *out)
     }
 }
 
-static void print_count(const char *word, struct ast_count count, struct buf *out)
+void ast_print_duration_clause(const char *word, const struct ast_duration *duration,
+                               struct buf *out)
+{
+    if (duration->place.line != 0) {
+        buf_printf(out, " %s ", word);
+        ast_print_duration(duration->duration, out);
+    }
+}
+
+void ast_print_count(const char *word, struct ast_count count, struct buf *out)
 {
     if (count.place.line != 0) {
         buf_printf(out, " %s %" PRIu64, word, count.value);
+    }
+}
+
+/* `user` and `session` are words behind `per`; as properties they stand in backquotes. */
+static void print_per(struct str name, struct buf *out)
+{
+    if (str_eq(name, STR("user")) || str_eq(name, STR("session"))) {
+        print_backquoted(name, out);
+    } else {
+        ast_print_field(name, out);
     }
 }
 
@@ -344,23 +364,28 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
         print_pred(clauses->where, 0, out);
     }
     print_keys(clauses, out);
+    if (clauses->per.place.line != 0) {
+        buf_z(out, " per ");
+        print_per(clauses->per.text, out);
+    }
     print_each(&clauses->each, out);
     print_range(&clauses->range, out);
-    print_count("top", clauses->top, out);
+    ast_print_count("top", clauses->top, out);
     buf_z(out, clauses->has_other ? " with other" : "");
     if (clauses->order.column.place.line != 0) {
         buf_z(out, " order by ");
-        print_field(clauses->order.column.text, out);
+        ast_print_field(clauses->order.column.text, out);
         buf_z(out, clauses->order.is_descending ? " desc" : "");
     }
-    print_count("limit", clauses->limit, out);
+    ast_print_count("limit", clauses->limit, out);
     if (clauses->zone.place.line != 0) {
         buf_z(out, " tz ");
-        print_string(clauses->zone.text, out);
+        ast_print_string(clauses->zone.text, out);
     }
     if (clauses->has_week_start) {
         buf_printf(out, " week starts %s", weekdays[clauses->week_start]);
     }
+    buf_z(out, clauses->is_list ? " list users" : "");
 }
 
 /* ---- verbs ---- */
@@ -373,13 +398,13 @@ static void print_funnel(const struct ast_funnel *funnel, struct buf *out)
         ast_print_selector(&step->selector, out);
         if (step->limit.place.line != 0) {
             buf_z(out, " (");
-            print_duration(step->limit.duration, out);
+            ast_print_duration(step->limit.duration, out);
             buf_u8(out, ')');
         }
     }
     if (funnel->within.place.line != 0) {
         buf_z(out, " within ");
-        print_duration(funnel->within.duration, out);
+        ast_print_duration(funnel->within.duration, out);
     }
     buf_z(out, funnel->is_strict_ties ? " ties strict" : "");
     buf_z(out, funnel->is_closed ? " closed" : "");
@@ -394,10 +419,10 @@ static void print_retention(const struct ast_retention *retention,
     buf_z(out, " -> ");
     ast_print_selector(&retention->back, out);
     print_each(&clauses->each, out);
-    print_count("for", retention->periods, out);
+    ast_print_count("for", retention->periods, out);
     buf_z(out, starts[retention->from]);
     buf_z(out, retention->is_unbounded ? " unbounded" : "");
-    print_count("at least", retention->at_least, out);
+    ast_print_count("at least", retention->at_least, out);
 }
 
 static void print_events(const struct ast_events *events, struct buf *out)
@@ -406,7 +431,7 @@ static void print_events(const struct ast_events *events, struct buf *out)
     ast_print_selector(&events->selector, out);
     for (uint32_t i = 0; i < events->column_count; i++) {
         buf_z(out, i == 0 ? " columns (" : ", ");
-        print_field(events->columns[i].text, out);
+        ast_print_field(events->columns[i].text, out);
     }
     buf_z(out, events->column_count > 0 ? ")" : "");
 }
@@ -416,7 +441,7 @@ static void print_show(const struct ast_show_what *show, struct buf *out)
     static const char *const words[] = {" events", " properties", " values of ", " segments"};
     buf_z(out, words[show->kind]);
     if (show->kind == AST_SHOW_VALUES) {
-        print_field(show->name.text, out);
+        ast_print_field(show->name.text, out);
     } else if (show->name.place.line != 0) {
         buf_z(out, " of ");
         print_event(show->name.text, out);
@@ -436,7 +461,7 @@ void ast_print(const struct ast_query *query, struct buf *out)
         } else if (str_eq(query->distinct.key.text, STR("user"))) {
             buf_z(out, "`user`");
         } else {
-            print_field(query->distinct.key.text, out);
+            ast_print_field(query->distinct.key.text, out);
         }
         buf_z(out, " of ");
         ast_print_selector(&query->distinct.selector, out);
@@ -449,9 +474,15 @@ void ast_print(const struct ast_query *query, struct buf *out)
     case AST_EVENTS: print_events(&query->events, out); break;
     case AST_TIMELINE:
         buf_u8(out, ' ');
-        print_string(query->timeline.subject.text, out);
+        ast_print_string(query->timeline.subject.text, out);
         break;
     case AST_SHOW: print_show(&query->show, out); break;
+    case AST_SEQUENCE: ast_print_sequence(&query->sequence, out); break;
+    case AST_SESSIONS: ast_print_sessions(&query->sessions, out); break;
+    case AST_PATHS: ast_print_paths(&query->paths, out); break;
+    case AST_ATTRIBUTION: ast_print_attribution(&query->attribution, out); break;
+    case AST_ABSENCE: ast_print_absence(&query->absence, out); break;
+    case AST_INTERVALS: ast_print_intervals(&query->intervals, out); break;
     }
     print_clauses(&clauses, out);
 }

@@ -360,6 +360,12 @@ static enum err_code bind_verb(struct binder *b)
         b->query->subject_id = b->ast->timeline.subject.text;
         return bind_plain_selector(b, none, &selector);
     case AST_SHOW: return bind_show(b);
+    case AST_SEQUENCE: return bind_sequence(b);
+    case AST_SESSIONS: return bind_sessions(b);
+    case AST_PATHS: return bind_paths(b);
+    case AST_ATTRIBUTION: return bind_attribution(b);
+    case AST_ABSENCE: return bind_absence(b);
+    case AST_INTERVALS: return bind_intervals(b);
     }
     return ERR_OK;
 }
@@ -370,6 +376,12 @@ static enum verb verb_of(const struct ast_query *ast)
         [AST_TREND] = VERB_TREND,   [AST_DISTINCT] = VERB_DISTINCT,
         [AST_FUNNEL] = VERB_FUNNEL, [AST_RETENTION] = VERB_RETENTION,
         [AST_EVENTS] = VERB_EVENTS, [AST_TIMELINE] = VERB_TIMELINE,
+        [AST_SEQUENCE] = VERB_SEQUENCE,
+        [AST_SESSIONS] = VERB_SESSIONS,
+        [AST_PATHS] = VERB_PATHS,
+        [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
+        [AST_ABSENCE] = VERB_ABSENCE,
+        [AST_INTERVALS] = VERB_INTERVALS,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
@@ -432,6 +444,12 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
         add_keys(ret, query);
         add_words(ret, retention, COUNT_OF(retention));
         break;
+    case VERB_SEQUENCE:
+    case VERB_SESSIONS:
+    case VERB_PATHS:
+    case VERB_ATTRIBUTION:
+    case VERB_ABSENCE:
+    case VERB_INTERVALS: ret->count = bind_journey_columns(query, ret->items); break;
     default: break;
     }
     return ERR_OK;
@@ -533,6 +551,7 @@ static enum err_code bind_all(struct binder *b)
     }
     ERR_TRY(bind_keys(b));
     ERR_TRY(bind_each(b));
+    ERR_TRY(bind_per(b));
     ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));
     bind_limits(b);

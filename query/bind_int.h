@@ -93,6 +93,18 @@ enum err_code bind_plain_selector(struct binder *b, struct ast_name event,
 enum err_code bind_trend(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_distinct(struct binder *b) ERR_MUST_CHECK;
 
+/* ---- bind_journeys.c ---- */
+enum err_code bind_sequence(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_sessions(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_paths(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_attribution(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_absence(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_intervals(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_per(struct binder *b) ERR_MUST_CHECK;
+/* The columns of one of these verbs' answers; `items` has room for all keys and BIND_JOURNEY_COLUMNS_MAX more. */
+#define BIND_JOURNEY_COLUMNS_MAX 16u
+uint32_t bind_journey_columns(const struct bound_query *query, struct str *items);
+
 /* ---- bind.c ---- */
 /* A time value in milliseconds; errors have its place. */
 enum err_code bind_time(struct binder *b, const struct ast_value *value,

@@ -113,6 +113,7 @@ struct by_key {
 enum verb {
     VERB_TREND, VERB_DISTINCT, VERB_FUNNEL, VERB_RETENTION, VERB_EVENTS, VERB_TIMELINE,
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
+    VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS,
 };
 struct funnel_step {
     uint32_t selector;
@@ -137,6 +138,87 @@ struct retention {
     uint32_t unit_count;
     uint32_t period_count; /* `for N`: periods 0 .. N, so N + 1 of them */
     uint32_t at_least;     /* events in a period that make it count; 1 unless `at least n` */
+};
+
+/* ---- verbs over journeys: selector numbers are bits of the rows' masks ---- */
+#define PATHS_DEPTH_MAX 50u
+#define PATHS_RULES_MAX 64u
+
+/* Where an element's event may lie behind the one taken before it. */
+struct sequence_element {
+    uint64_t take;   /* events with a bit of these are taken; UINT64_MAX: any */
+    bool is_free;    /* other events may lie between; else it is the very next */
+    uint64_t min_ms; /* time between the two, both bounds included; of a free one */
+    uint64_t max_ms;
+};
+enum sequence_mode { SEQUENCE_COUNT, SEQUENCE_MATCH, SEQUENCE_NEXT };
+enum sequence_anchor { SEQUENCE_FIRST_MATCH, SEQUENCE_LAST_MATCH, SEQUENCE_EDGE };
+struct sequence {
+    const struct sequence_element *elements;
+    uint32_t element_count;
+    enum sequence_mode mode;
+    struct by_key next; /* of NEXT */
+    bool is_backward;
+    enum sequence_anchor anchor;
+};
+
+/* How sessions are cut (session_cut.h has the rule). */
+struct session_spec {
+    uint64_t idle_ms;
+    uint64_t cap_ms;
+    bool is_cut_at_midnight;
+};
+struct sessions {
+    struct session_spec cut;
+    const uint8_t *measures; /* enum session_measure, in the order of the columns */
+    uint32_t measure_count;
+};
+
+enum paths_from { PATHS_ALL, PATHS_STARTING, PATHS_ENDING, PATHS_BETWEEN };
+enum paths_shape { PATHS_EDGES, PATHS_EXACTLY, PATHS_VARIANTS };
+struct path_rule {
+    struct str pattern; /* `*` stands for any bytes */
+    struct str label;
+};
+struct paths {
+    enum paths_from from;
+    uint64_t start_bit, end_bit, ignore_bit; /* 0 = none */
+    enum paths_shape shape;
+    uint32_t depth; /* nodes: of EDGES at most, of EXACTLY just so many */
+    bool is_session; /* a unit is a session; else all of a subject */
+    bool is_cut;     /* by `cut`; false: a subject is one unit */
+    struct session_spec cut;
+    const struct by_key *node_keys;
+    uint32_t node_key_count;
+    const struct path_rule *rules;
+    uint32_t rule_count;
+    bool is_slash_ignored;
+    bool keeps_repeats;
+    bool has_times;
+};
+
+enum attribution_model {
+    MODEL_FIRST, MODEL_LAST, MODEL_LAST_NON_DIRECT, MODEL_LINEAR, MODEL_TIME_DECAY, MODEL_POSITION,
+};
+struct attribution {
+    uint64_t conversion_bit, touch_bit, value_bit, any_bit; /* value_bit 0: all conversions have one */
+    enum attribution_model model;
+    uint64_t lookback_ms, half_life_ms;
+    bool is_consuming;
+    bool keeps_repeats;
+    bool has_value;
+    struct by_key value;
+};
+
+struct absence {
+    bool has_second;
+    uint64_t span_ms; /* `within`, or `gap` */
+};
+
+struct intervals {
+    const uint8_t *measures; /* enum interval_measure */
+    uint32_t measure_count;
+    uint64_t longest_ms;
 };
 
 struct order_by {
@@ -180,6 +262,14 @@ struct bound_query {
 
     struct funnel funnel;
     struct retention retention;
+    struct sequence sequence;
+    struct sessions sessions;
+    struct paths paths;
+    struct attribution attribution;
+    struct absence absence;
+    struct intervals intervals;
+    const struct field *per; /* the subject is a value of this field; NULL = the user */
+    bool is_list;            /* `list users` */
     const struct field *columns; /* of `events ... columns (...)`; none: all that occur */
     uint32_t column_count;
     struct str subject_id;  /* of timeline */

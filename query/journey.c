@@ -21,20 +21,30 @@
 struct cursor {
     struct scan *scan; /* NULL: at its end */
     struct scan_block block;
-    const uint32_t *groups; /* in the scan's scratch, as the block's arrays */
+    const uint32_t *lanes[JOURNEY_LANES_MAX]; /* in the scan's scratch, as the block's arrays */
     uint32_t pos;
+    bool has_ids;     /* its rows may have to be told from others' of their instant by event_id */
+    bool is_id_block; /* `ids` and `id_places` are those of the block */
+    struct vec ids;
+    const uint32_t *id_places;
 };
 
 struct rows {
     int64_t *times;
     uint64_t *masks;
-    uint32_t *groups;
+    uint32_t *lanes[JOURNEY_LANES_MAX];
+    struct str *ids; /* with is_ordered */
     size_t cap;
 };
 
 struct journeys {
     struct arena *arena;
-    struct groups *groups;
+    struct groups *lanes[JOURNEY_LANES_MAX];
+    uint32_t lane_count;
+    bool has_groups; /* they are the first lane */
+    bool is_ordered;
+    bool needs_ids;         /* the journey at hand lies in several sources */
+    struct arena *id_arena; /* its ids */
     struct scan_spec scan_spec;
     struct cursor *cursors;
     uint32_t *heads;
@@ -56,28 +66,54 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     }
     ASSERT(cursor->block.count > 0);
     cursor->pos = 0;
-    if (j->groups != NULL) {
-        ERR_TRY(groups_of_block(j->groups, cursor->scan, &cursor->block, &cursor->groups, err));
+    cursor->is_id_block = false;
+    for (uint32_t k = 0; k < j->lane_count; k++) {
+        ERR_TRY(groups_of_block(j->lanes[k], cursor->scan, &cursor->block, &cursor->lanes[k], err));
     }
     j->heads[idx] = cursor->block.subjects[0];
     return ERR_OK;
 }
 
-/* The columns of the breakdown keys, which groups_of_block asks for. */
+/* The columns of the lanes' keys, which groups_of_block asks for. */
 static enum err_code journeys_cols(struct journeys *j, struct err *err)
 {
-    const struct bound_query *query = j->scan_spec.query;
     uint32_t *cols = NULL;
-    if (j->groups == NULL) {
-        return ERR_OK;
-    }
-    ERR_TRY(ARENA_NEW(j->arena, query->key_count, &cols, err));
-    for (uint32_t k = 0; k < query->key_count; k++) {
-        cols[k] = pred_field_col(&query->keys[k].field);
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(j->arena, (size_t)j->lane_count * QUERY_KEYS_MAX, &cols, err));
+    for (uint32_t l = 0; l < j->lane_count; l++) {
+        const struct bound_query *query = groups_query(j->lanes[l]);
+        for (uint32_t k = 0; k < query->key_count; k++) {
+            cols[count++] = pred_field_col(&query->keys[k].field);
+        }
     }
     j->scan_spec.cols = cols;
-    j->scan_spec.col_count = query->key_count;
+    j->scan_spec.col_count = count;
     return ERR_OK;
+}
+
+static bool overlaps_another(const struct run_task *task, uint32_t idx)
+{
+    const struct source *source = task->sources[idx];
+    for (uint32_t i = 0; i < task->source_count; i++) {
+        const struct source *other = task->sources[i];
+        if (i != idx && other->time_min_ms <= source->time_max_ms &&
+            source->time_min_ms <= other->time_max_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void journeys_lanes(struct journeys *j, const struct journeys_spec *spec)
+{
+    ASSERT(spec->lane_count <= COUNT_OF(spec->lanes));
+    j->has_groups = spec->groups != NULL;
+    if (j->has_groups) {
+        j->lanes[j->lane_count++] = spec->groups;
+    }
+    for (uint32_t i = 0; i < spec->lane_count; i++) {
+        j->lanes[j->lane_count++] = spec->lanes[i];
+    }
 }
 
 enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *task,
@@ -88,7 +124,11 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
 
     ERR_TRY(ARENA_NEW(arena, 1, &j, err));
     j->arena = arena;
-    j->groups = spec->groups;
+    j->is_ordered = spec->is_ordered && task->source_count > 1;
+    if (j->is_ordered) {
+        j->id_arena = arena_create(arena_budget(arena));
+    }
+    journeys_lanes(j, spec);
     j->scan_spec = (struct scan_spec){
         .query = spec->query,
         .wants = spec->wants,
@@ -104,6 +144,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
     ERR_TRY(ARENA_NEW(arena, task->source_count, &j->run_ends, err));
     j->cursor_count = task->source_count;
     for (uint32_t i = 0; i < j->cursor_count; i++) {
+        j->cursors[i].has_ids = j->is_ordered && overlaps_another(task, i);
         ERR_TRY(
             scan_open(task->sources[i], &j->scan_spec, run, arena, io, &j->cursors[i].scan, err));
         ERR_TRY(cursor_load(j, i, err));
@@ -117,6 +158,7 @@ void journeys_close(struct journeys *journeys)
     for (uint32_t i = 0; i < journeys->cursor_count; i++) {
         scan_closep(&journeys->cursors[i].scan);
     }
+    arena_free(TAKE(journeys->id_arena));
 }
 
 static enum err_code rows_alloc(struct journeys *j, struct rows *rows, size_t cap, struct err *err)
@@ -129,41 +171,70 @@ static enum err_code rows_alloc(struct journeys *j, struct rows *rows, size_t ca
     }
     ERR_TRY(arena_alloc_raw(j->arena, bytes, (void **)&fresh.times, err));
     ERR_TRY(arena_alloc_raw(j->arena, bytes, (void **)&fresh.masks, err));
-    if (j->groups != NULL) {
-        ERR_TRY(arena_alloc_raw(j->arena, bytes / 2, (void **)&fresh.groups, err));
+    for (uint32_t k = 0; k < j->lane_count; k++) {
+        ERR_TRY(arena_alloc_raw(j->arena, bytes / 2, (void **)&fresh.lanes[k], err));
+    }
+    if (j->is_ordered) {
+        ERR_TRY(arena_alloc_array(j->arena, cap, sizeof(*fresh.ids), (void **)&fresh.ids, err));
     }
     *rows = fresh;
     return ERR_OK;
 }
 
 static void rows_copy(struct rows *to, size_t at, const int64_t *times, const uint64_t *masks,
-                      const uint32_t *groups, size_t count)
+                      const uint32_t *const *lanes, uint32_t pos, size_t count)
 {
-    memcpy(to->times + at, times, count * sizeof(*times));
-    memcpy(to->masks + at, masks, count * sizeof(*masks));
-    if (groups != NULL) {
-        memcpy(to->groups + at, groups, count * sizeof(*groups));
+    memcpy(to->times + at, times + pos, count * sizeof(*times));
+    memcpy(to->masks + at, masks + pos, count * sizeof(*masks));
+    for (uint32_t k = 0; k < JOURNEY_LANES_MAX && to->lanes[k] != NULL; k++) {
+        memcpy(to->lanes[k] + at, lanes[k] + pos, count * sizeof(**lanes));
     }
 }
 
+/* Copy the ids of rows [pos, end) of the cursor's block, whose vectors do not outlive it. */
+static enum err_code rows_ids(struct journeys *j, size_t at, struct cursor *cursor, uint32_t end,
+                              struct err *err)
+{
+    static const struct field event_id = {
+        .kind = FIELD_EVENT_ID, .type = COL_STRING, .col = COL_EVENT_ID};
+    if (!cursor->is_id_block) {
+        ERR_TRY(scan_field(cursor->scan, &event_id, &cursor->ids, &cursor->id_places, err));
+        cursor->is_id_block = true;
+    }
+    for (uint32_t i = cursor->pos; i < end; i++) {
+        struct str *id = &j->rows.ids[at + i - cursor->pos];
+        *id = (struct str){0};
+        if (cursor->id_places[i] != UINT32_MAX) {
+            ERR_TRY(arena_str(j->id_arena, vec_str(&cursor->ids, cursor->id_places[i]), id, err));
+        }
+    }
+    return ERR_OK;
+}
+
 /* Put rows [pos, end) of the cursor's block at `at` of j->rows, which grows by doubling. */
-static enum err_code rows_append(struct journeys *j, size_t at, const struct cursor *cursor,
-                                 uint32_t end, struct err *err)
+static enum err_code rows_append(struct journeys *j, size_t at, struct cursor *cursor, uint32_t end,
+                                 struct err *err)
 {
     size_t more = end - cursor->pos;
-    uint32_t pos = cursor->pos;
 
     if (j->rows.cap - at < more) {
         struct rows old = j->rows;
         size_t cap = MAX_OF(at + more, MAX_OF(2 * old.cap, (size_t)1024));
         ERR_TRY(rows_alloc(j, &j->rows, cap, err));
         if (at > 0) {
-            rows_copy(&j->rows, 0, old.times, old.masks, old.groups, at);
+            const uint32_t *lanes[JOURNEY_LANES_MAX];
+            for (uint32_t k = 0; k < JOURNEY_LANES_MAX; k++) {
+                lanes[k] = old.lanes[k];
+            }
+            rows_copy(&j->rows, 0, old.times, old.masks, lanes, 0, at);
+        }
+        if (at > 0 && j->is_ordered) {
+            memcpy(j->rows.ids, old.ids, at * sizeof(*old.ids));
         }
     }
-    rows_copy(&j->rows, at, cursor->block.times + pos, cursor->block.masks + pos,
-              j->groups == NULL ? NULL : cursor->groups + pos, more);
-    return ERR_OK;
+    rows_copy(&j->rows, at, cursor->block.times, cursor->block.masks, cursor->lanes, cursor->pos,
+              more);
+    return cursor->has_ids && j->needs_ids ? rows_ids(j, at, cursor, end, err) : ERR_OK;
 }
 
 static uint32_t run_end(const struct cursor *cursor, uint32_t subject)
@@ -175,6 +246,16 @@ static uint32_t run_end(const struct cursor *cursor, uint32_t subject)
     return end;
 }
 
+/* Row b may not stand in front of row a. Rows of one instant are in any order where there are no
+ * ids. */
+static bool row_is_first(const struct rows *rows, size_t a, size_t b)
+{
+    if (rows->times[a] != rows->times[b] || rows->ids == NULL) {
+        return rows->times[a] <= rows->times[b];
+    }
+    return str_cmp(rows->ids[a], rows->ids[b]) <= 0;
+}
+
 /* Merge the sorted runs from[begin, mid) and from[mid, end) into `to`. */
 static void merge_two(const struct rows *from, struct rows *to, size_t begin, size_t mid,
                       size_t end)
@@ -182,12 +263,15 @@ static void merge_two(const struct rows *from, struct rows *to, size_t begin, si
     size_t a = begin;
     size_t b = mid;
     for (size_t out = begin; out < end; out++) {
-        bool takes_a = b == end || (a < mid && from->times[a] <= from->times[b]);
+        bool takes_a = b == end || (a < mid && row_is_first(from, a, b));
         size_t src = takes_a ? a++ : b++;
         to->times[out] = from->times[src];
         to->masks[out] = from->masks[src];
-        if (from->groups != NULL) {
-            to->groups[out] = from->groups[src];
+        for (uint32_t k = 0; k < JOURNEY_LANES_MAX && from->lanes[k] != NULL; k++) {
+            to->lanes[k][out] = from->lanes[k][src];
+        }
+        if (from->ids != NULL) {
+            to->ids[out] = from->ids[src];
         }
     }
 }
@@ -199,7 +283,7 @@ static enum err_code merge_runs(struct journeys *j, uint32_t run_count, struct e
     bool is_sorted = true;
 
     for (uint32_t r = 0; r + 1 < run_count; r++) {
-        is_sorted = is_sorted && j->rows.times[ends[r] - 1] <= j->rows.times[ends[r]];
+        is_sorted = is_sorted && row_is_first(&j->rows, ends[r] - 1, ends[r]);
     }
     if (is_sorted) {
         return ERR_OK;
@@ -225,6 +309,19 @@ static enum err_code merge_runs(struct journeys *j, uint32_t run_count, struct e
     return ERR_OK;
 }
 
+static void journey_lanes(const struct journeys *j, struct journey *journey, uint32_t *const *lanes,
+                          const uint32_t *const *block_lanes, uint32_t pos)
+{
+    for (uint32_t k = 0; k < j->lane_count; k++) {
+        const uint32_t *lane = lanes != NULL ? lanes[k] : block_lanes[k] + pos;
+        if (k == 0 && j->has_groups) {
+            journey->groups = lane;
+        } else {
+            journey->lanes[k - (j->has_groups ? 1 : 0)] = lane;
+        }
+    }
+}
+
 /* The journey of a subject that crosses blocks or sources. */
 static enum err_code gather(struct journeys *j, uint32_t subject, struct journey *ret,
                             struct err *err)
@@ -232,6 +329,9 @@ static enum err_code gather(struct journeys *j, uint32_t subject, struct journey
     size_t count = 0;
     uint32_t run_count = 0;
 
+    if (j->id_arena != NULL) {
+        arena_rewind(j->id_arena, (struct arena_mark){0});
+    }
     for (uint32_t i = 0; i < j->cursor_count; i++) {
         struct cursor *cursor = &j->cursors[i];
         if (j->heads[i] != subject) {
@@ -251,7 +351,9 @@ static enum err_code gather(struct journeys *j, uint32_t subject, struct journey
         j->run_ends[run_count++] = count;
     }
     ERR_TRY(merge_runs(j, run_count, err));
-    *ret = (struct journey){subject, count, j->rows.times, j->rows.masks, j->rows.groups};
+    *ret = (struct journey){
+        .subject = subject, .count = count, .times = j->rows.times, .masks = j->rows.masks};
+    journey_lanes(j, ret, j->rows.lanes, NULL, 0);
     return ERR_OK;
 }
 
@@ -276,6 +378,7 @@ enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool
         return ERR_OK;
     }
     struct cursor *cursor = &j->cursors[first];
+    j->needs_ids = holders > 1;
     if (holders == 1) {
         uint32_t end = run_end(cursor, subject);
         if (end < cursor->block.count) {
@@ -287,8 +390,8 @@ enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool
                 .count = end - pos,
                 .times = cursor->block.times + pos,
                 .masks = cursor->block.masks + pos,
-                .groups = j->groups == NULL ? NULL : cursor->groups + pos,
             };
+            journey_lanes(j, ret, NULL, cursor->lanes, pos);
             return ERR_OK;
         }
     }

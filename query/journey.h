@@ -2,7 +2,11 @@
  *
  * A task has several sources (segments and memtables of a shard), each sorted by (subject, time).
  * One scan runs over each; subjects come out in ascending order, every one once, with the events of
- * all sources merged by time. Events of one instant come in no particular order.
+ * all sources merged by time. Events of one instant come in no particular order, or, where that is
+ * asked for, by event_id: ids are then read from the sources that overlap others in time, and only
+ * from those, for one source has its rows in this order.
+ *
+ * Events carry values along in lanes: each lane numbers the values of its keys (keys.h).
  *
  * A subject that lies in one source and one block is not copied. Memory: a block per source and
  * the longest journey, out of the query's budget.
@@ -14,12 +18,15 @@
 #include "query/keys.h"
 #include "query/run.h"
 
+#define JOURNEY_LANES_MAX 4u
+
 struct journey {
     uint32_t subject;
     size_t count; /* at least 1 */
     const int64_t *times;
     const uint64_t *masks;
     const uint32_t *groups; /* of each event; NULL when journeys were opened without groups */
+    const uint32_t *lanes[JOURNEY_LANES_MAX]; /* numbers of each event, lane by lane */
 };
 
 struct journeys_spec {
@@ -27,6 +34,9 @@ struct journeys_spec {
     const struct scan_want *wants;
     uint32_t want_count;
     struct groups *groups; /* numbers the events' keys; NULL = none wanted */
+    struct groups *lanes[JOURNEY_LANES_MAX - 1];
+    uint32_t lane_count;
+    bool is_ordered; /* events of one instant by event_id */
 };
 
 struct journeys;

@@ -316,6 +316,11 @@ enum err_code groups_create(const struct bound_query *query, struct arena *arena
     return ERR_OK;
 }
 
+const struct bound_query *groups_query(const struct groups *groups)
+{
+    return groups->query;
+}
+
 uint32_t groups_count(const struct groups *groups)
 {
     return groups->key_count == 0 ? 1 : groups->count;

@@ -19,6 +19,8 @@ enum err_code groups_create(const struct bound_query *query, struct arena *arena
 enum err_code groups_of_block(struct groups *groups, struct scan *scan, const struct scan_block *block,
                               const uint32_t **ret_numbers, struct err *err) ERR_MUST_CHECK;
 uint32_t groups_count(const struct groups *groups);
+/* The query whose keys they number. */
+const struct bound_query *groups_query(const struct groups *groups);
 /* The number in `into` of group `number` of `from`, added when new: for merging tasks. */
 enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
                             uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;

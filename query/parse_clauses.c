@@ -11,8 +11,11 @@
 
 #define V(verb)  (1u << (verb))
 #define ANALYSES (V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION))
+#define JOURNEYS                                                                                   \
+    (V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) |      \
+     V(AST_INTERVALS))
 #define ROWS     (V(AST_EVENTS) | V(AST_TIMELINE))
-#define ALL      (ANALYSES | ROWS | V(AST_SHOW))
+#define ALL      (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
 
 enum group {
     GROUP_WHERE,
@@ -38,6 +41,26 @@ enum group {
     GROUP_MODE,
     GROUP_CALENDAR,
     GROUP_COLUMNS,
+    GROUP_UNIT,
+    GROUP_PER,
+    GROUP_LIST,
+    GROUP_ANCHOR,
+    GROUP_IDLE,
+    GROUP_CAP,
+    GROUP_CUT,
+    GROUP_OVER,
+    GROUP_IGNORE,
+    GROUP_IGNORE_SLASH,
+    GROUP_RULES,
+    GROUP_GAP,
+    GROUP_KEEP,
+    GROUP_TIMES,
+    GROUP_TOUCHES,
+    GROUP_LOOKBACK,
+    GROUP_HALF_LIFE,
+    GROUP_CONSUME,
+    GROUP_VALUE,
+    GROUP_MEASURE,
 };
 
 /* ---- where, range ---- */
@@ -373,6 +396,25 @@ static enum err_code clause_columns(struct parser *p)
     return parse_need(p, TOK_RPAREN, "\",\" or \")\"");
 }
 
+/* ---- whose journeys ---- */
+
+/* `per user` says what is so without it; only paths, whose unit is the session, hear it. */
+static enum err_code clause_per(struct parser *p)
+{
+    struct ast_paths *paths = &p->query->paths;
+    if (parse_accept_word(p, "user")) {
+        paths->unit = paths->unit == AST_UNIT_DEFAULT ? AST_UNIT_SUBJECT : paths->unit;
+        return ERR_OK;
+    }
+    return parse_field(p, &p->query->clauses.per);
+}
+
+static enum err_code clause_list(struct parser *p)
+{
+    p->query->clauses.is_list = true;
+    return parse_need_word(p, "users");
+}
+
 /* ---- the tables ---- */
 
 struct clause {
@@ -383,17 +425,17 @@ struct clause {
     enum err_code (*parse)(struct parser *p);
 };
 static const struct clause clauses_known[] = {
-    {"where", NULL, GROUP_WHERE, ANALYSES | ROWS, clause_where},
-    {"from", NULL, GROUP_RANGE, ANALYSES | ROWS, clause_from},
-    {"to", NULL, GROUP_TO, ANALYSES | ROWS, clause_to},
-    {"last", NULL, GROUP_RANGE, ANALYSES | ROWS, clause_last},
-    {"today", NULL, GROUP_RANGE, ANALYSES | ROWS, clause_today},
-    {"on", NULL, GROUP_RANGE, ANALYSES | ROWS, clause_on},
-    {"including", NULL, GROUP_INCLUDING, ANALYSES | ROWS, clause_including},
-    {"by", NULL, GROUP_BY, ANALYSES, clause_by},
-    {"each", NULL, GROUP_EACH, V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION), clause_each},
-    {"top", NULL, GROUP_TOP, ANALYSES, clause_top},
-    {"order", "by", GROUP_ORDER_BY, ANALYSES | V(AST_EVENTS), clause_order_by},
+    {"where", NULL, GROUP_WHERE, ANALYSES | JOURNEYS | ROWS, clause_where},
+    {"from", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_from},
+    {"to", NULL, GROUP_TO, ANALYSES | JOURNEYS | ROWS, clause_to},
+    {"last", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_last},
+    {"today", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_today},
+    {"on", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_on},
+    {"including", NULL, GROUP_INCLUDING, ANALYSES | JOURNEYS | ROWS, clause_including},
+    {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE), clause_by},
+    {"each", NULL, GROUP_EACH, V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) | V(AST_INTERVALS), clause_each},
+    {"top", NULL, GROUP_TOP, ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE), clause_top},
+    {"order", "by", GROUP_ORDER_BY, ANALYSES | JOURNEYS | V(AST_EVENTS), clause_order_by},
     {"order", NULL, GROUP_ORDER, V(AST_FUNNEL), clause_order},
     {"limit", NULL, GROUP_LIMIT, ALL, clause_limit},
     {"tz", NULL, GROUP_TZ, ALL, clause_tz},
@@ -412,6 +454,38 @@ static const struct clause clauses_known[] = {
     {"unbounded", NULL, GROUP_MODE, V(AST_RETENTION), clause_unbounded},
     {"calendar", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_default},
     {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
+    {"per", "session", GROUP_UNIT, V(AST_PATHS), clause_per_session},
+    {"per", NULL, GROUP_PER, JOURNEYS, clause_per},
+    {"list", NULL, GROUP_LIST, V(AST_SEQUENCE) | V(AST_ABSENCE), clause_list},
+    {"count", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_sequence_count},
+    {"match", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_match},
+    {"next", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_next},
+    {"anchor", NULL, GROUP_ANCHOR, V(AST_SEQUENCE), clause_anchor},
+    {"idle", NULL, GROUP_IDLE, V(AST_SESSIONS), clause_idle},
+    {"cap", NULL, GROUP_CAP, V(AST_SESSIONS), clause_cap},
+    {"cut", NULL, GROUP_CUT, V(AST_SESSIONS), clause_cut},
+    {"starting", NULL, GROUP_START, V(AST_PATHS), clause_starting},
+    {"ending", NULL, GROUP_START, V(AST_PATHS), clause_ending},
+    {"between", NULL, GROUP_START, V(AST_PATHS), clause_between},
+    {"depth", NULL, GROUP_MODE, V(AST_PATHS), clause_depth},
+    {"exactly", NULL, GROUP_MODE, V(AST_PATHS), clause_exactly},
+    {"variants", NULL, GROUP_MODE, V(AST_PATHS), clause_variants},
+    {"over", NULL, GROUP_OVER, V(AST_PATHS), clause_over},
+    {"ignore", "trailing", GROUP_IGNORE_SLASH, V(AST_PATHS), clause_ignore_trailing},
+    {"ignore", NULL, GROUP_IGNORE, V(AST_PATHS), clause_ignore},
+    {"group", NULL, GROUP_RULES, V(AST_PATHS), clause_group},
+    {"gap", NULL, GROUP_GAP, V(AST_PATHS) | V(AST_ABSENCE), clause_gap},
+    {"keep", NULL, GROUP_KEEP, V(AST_PATHS) | V(AST_ATTRIBUTION), clause_keep},
+    {"times", NULL, GROUP_TIMES, V(AST_PATHS), clause_path_times},
+    {"model", NULL, GROUP_MODE, V(AST_ATTRIBUTION), clause_model},
+    {"touches", NULL, GROUP_TOUCHES, V(AST_ATTRIBUTION), clause_touches},
+    {"lookback", NULL, GROUP_LOOKBACK, V(AST_ATTRIBUTION), clause_lookback},
+    {"half_life", NULL, GROUP_HALF_LIFE, V(AST_ATTRIBUTION), clause_half_life},
+    {"consume", NULL, GROUP_CONSUME, V(AST_ATTRIBUTION), clause_consume},
+    {"value", NULL, GROUP_VALUE, V(AST_ATTRIBUTION), clause_value},
+    {"within", NULL, GROUP_WITHIN, V(AST_ABSENCE), clause_absence_within},
+    {"measure", NULL, GROUP_MEASURE, V(AST_INTERVALS), clause_measure},
+    {"longest", NULL, GROUP_CAP, V(AST_INTERVALS), clause_longest},
 };
 
 static const char *const words_later[] = {
@@ -420,6 +494,17 @@ static const char *const words_later[] = {
     "bracket", "streak",  "rolling", "value",   "save",     "discount",
 };
 
+/* Some are words of one verb already, and are still to come for others. */
+static bool is_later_word(const struct token *token)
+{
+    for (size_t i = 0; i < COUNT_OF(words_later); i++) {
+        if (parse_is_word(token, words_later[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool parse_is_clause_word(const struct token *token)
 {
     for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {
@@ -427,12 +512,7 @@ bool parse_is_clause_word(const struct token *token)
             return true;
         }
     }
-    for (size_t i = 0; i < COUNT_OF(words_later); i++) {
-        if (parse_is_word(token, words_later[i])) {
-            return true;
-        }
-    }
-    return false;
+    return is_later_word(token);
 }
 
 /* The clause that the current tokens open: one of this verb's if there is one. */
@@ -482,7 +562,9 @@ static enum err_code check_use(struct parser *p, const struct clause *clause)
             return err_set_at(p->err, ERR_UNSUPPORTED, p->cur.place.line, p->cur.place.column,
                               "the word \"each\" of the language is not in this version of funnel");
         }
-        return parse_fail(p, p->cur.place, "\"%s\" is no clause of %s", clause->word, verb);
+        return is_later_word(&p->cur)
+                   ? parse_unsupported(p, p->cur.place, clause->word)
+                   : parse_fail(p, p->cur.place, "\"%s\" is no clause of %s", clause->word, verb);
     }
     uint64_t bit = 1ull << clause->group;
     bool is_range = clause->group == GROUP_RANGE || clause->group == GROUP_TO;
@@ -514,15 +596,20 @@ static enum err_code check_together(struct parser *p, struct place including)
         return parse_fail(p, including,
                           "\"including today\" goes with \"last\" and whole days, weeks or months");
     }
-    if (clauses->top.place.line != 0 && clauses->key_count == 0) {
+    bool has_own_top = query->verb == AST_PATHS || query->verb == AST_SEQUENCE;
+    if (clauses->top.place.line != 0 && clauses->key_count == 0 && !has_own_top) {
         return parse_fail(p, clauses->top.place, "\"top\" needs a breakdown: \"by KEY\"");
     }
     if (p->at_step.line != 0 && clauses->key_count == 0) {
         return parse_fail(p, p->at_step,
                           "\"at step\" says where \"by\" is read, and there is none");
     }
-    if (query->verb != AST_RETENTION) {
-        return ERR_OK;
+    switch (query->verb) {
+    case AST_PATHS: return parse_check_paths(p);
+    case AST_ATTRIBUTION: return parse_check_attribution(p);
+    case AST_ABSENCE: return parse_check_absence(p);
+    case AST_RETENTION: break;
+    default: return ERR_OK;
     }
     if (clauses->each.place.line == 0) {
         return parse_fail(

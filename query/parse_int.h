@@ -5,6 +5,8 @@
  *     parse_expr.c     measures
  *     parse_clauses.c  the clauses, by one table
  *     parse_verbs.c    the verbs, by one table
+ *     parse_sequence.c, parse_sessions.c, parse_paths.c, parse_attribution.c, parse_absence.c
+ *                      verbs with their own clauses
  *
  * A parser function reads what its name says from the current token on and leaves the token behind
  * it current. The error is the parser's: functions here take no struct err.
@@ -82,6 +84,59 @@ enum err_code parse_measures(struct parser *p, struct ast_trend *ret) ERR_MUST_C
 /* ---- parse_clauses.c ---- */
 bool parse_is_clause_word(const struct token *token);
 enum err_code parse_clauses(struct parser *p) ERR_MUST_CHECK;
+
+/* ---- parse_sequence.c ---- */
+enum err_code verb_sequence_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_sequence_count(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_match(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_next(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_anchor(struct parser *p) ERR_MUST_CHECK;
+
+/* ---- parse_sessions.c ---- */
+enum err_code verb_sessions_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_idle(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_cap(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_cut(struct parser *p) ERR_MUST_CHECK;
+/* Names, separated by commas, each one of `words`; `what` they are. */
+enum err_code parse_words(struct parser *p, const char *what, const char *const *words,
+                          size_t word_count, const struct ast_name **ret,
+                          uint32_t *ret_count) ERR_MUST_CHECK;
+
+/* ---- parse_paths.c ---- */
+enum err_code verb_paths_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_starting(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_ending(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_between(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_depth(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_exactly(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_variants(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_per_session(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_over(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_ignore(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_ignore_trailing(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_group(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_gap(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_keep(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_path_times(struct parser *p) ERR_MUST_CHECK;
+enum err_code parse_check_paths(struct parser *p) ERR_MUST_CHECK; /* what the clauses say together */
+
+/* ---- parse_attribution.c ---- */
+enum err_code verb_attribution_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_model(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_touches(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_lookback(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_half_life(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_consume(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_value(struct parser *p) ERR_MUST_CHECK;
+enum err_code parse_check_attribution(struct parser *p) ERR_MUST_CHECK;
+
+/* ---- parse_absence.c ---- */
+enum err_code verb_absence_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code verb_intervals_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_absence_within(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_measure(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_longest(struct parser *p) ERR_MUST_CHECK;
+enum err_code parse_check_absence(struct parser *p) ERR_MUST_CHECK;
 
 /* ---- parse_verbs.c ---- */
 enum err_code parse_verb(struct parser *p) ERR_MUST_CHECK;

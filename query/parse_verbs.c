@@ -127,12 +127,16 @@ static enum err_code (*const verbs[])(struct parser *p) = {
     [AST_FUNNEL] = verb_funnel_parse, [AST_RETENTION] = verb_retention_parse,
     [AST_EVENTS] = verb_events_parse, [AST_TIMELINE] = verb_timeline_parse,
     [AST_SHOW] = verb_show_parse,
+    [AST_SEQUENCE] = verb_sequence_parse,
+    [AST_SESSIONS] = verb_sessions_parse,
+    [AST_PATHS] = verb_paths_parse,
+    [AST_ATTRIBUTION] = verb_attribution_parse,
+    [AST_ABSENCE] = verb_absence_parse,
+    [AST_INTERVALS] = verb_intervals_parse,
 };
 
 static const char *const verbs_later[] = {
-    "paths",   "attribution", "lifecycle", "stickiness", "sessions",
-    "absence", "sequence",    "intervals", "segment",    "churn",
-    "ltv",     "profile",     "why",       "users",      "diff",
+    "lifecycle", "stickiness", "segment", "churn", "ltv", "profile", "why", "users", "diff",
 };
 
 enum err_code parse_verb(struct parser *p)
@@ -154,7 +158,7 @@ enum err_code parse_verb(struct parser *p)
     }
     words[COUNT_OF(verbs)] = "explain";
     return parse_expected_of(p,
-                             "a verb (trend, distinct, funnel, retention, events, timeline, show, "
-                             "explain)",
+                             "a verb (trend, distinct, funnel, retention, sequence, sessions, paths, "
+                             "attribution, absence, intervals, events, timeline, show, explain)",
                              words, COUNT_OF(words));
 }

@@ -21,6 +21,12 @@ static struct str verb_name(const struct bound_query *query)
     case VERB_SHOW_PROPERTIES:
     case VERB_SHOW_VALUES:
     case VERB_SHOW_SEGMENTS: return STR("show");
+    case VERB_SEQUENCE: return STR("sequence");
+    case VERB_SESSIONS: return STR("sessions");
+    case VERB_PATHS: return STR("paths");
+    case VERB_ATTRIBUTION: return STR("attribution");
+    case VERB_ABSENCE: return STR("absence");
+    case VERB_INTERVALS: return STR("intervals");
     }
     return STR("");
 }
@@ -41,6 +47,12 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     case VERB_SHOW_PROPERTIES:
     case VERB_SHOW_VALUES:
     case VERB_SHOW_SEGMENTS: return verb_show(run, result, err);
+    case VERB_SEQUENCE: return verb_sequence(run, result, err);
+    case VERB_SESSIONS: return verb_sessions(run, result, err);
+    case VERB_PATHS: return verb_paths(run, result, err);
+    case VERB_ATTRIBUTION: return verb_attribution(run, result, err);
+    case VERB_ABSENCE: return verb_absence(run, result, err);
+    case VERB_INTERVALS: return verb_intervals(run, result, err);
     }
     return err_set(err, ERR_UNSUPPORTED, "no such verb");
 }

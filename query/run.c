@@ -60,8 +60,8 @@ void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *
 
 struct run_job {
     struct query_run_ctx *run;
-    run_task_fn fn;
-    const struct run_task *tasks;
+    run_part_fn fn;
+    const void *arg;
     struct run_tasks *results;
 };
 
@@ -73,7 +73,7 @@ static void run_one_task(void *arg, uint32_t task, uint32_t worker, struct io *i
     void *slot = (char *)job->results->slots + (size_t)task * job->results->slot_bytes;
     struct err err = {0};
     if (run_check(run, &err) == ERR_OK) {
-        (void)job->fn(run, &job->tasks[task], job->results->arenas[task], io, slot, &err);
+        (void)job->fn(run, task, job->arg, job->results->arenas[task], io, slot, &err);
     }
     if (err.code != ERR_OK &&
         !atomic_exchange_explicit(&run->is_failed, true, memory_order_acq_rel)) {
@@ -154,24 +154,44 @@ static enum err_code run_start_tasks(struct query_run_ctx *run, struct run_job *
     return ERR_OK;
 }
 
-enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t slot_bytes,
-                            struct run_tasks *ret, struct err *err)
+enum err_code run_all_parts(struct query_run_ctx *run, uint32_t count, run_part_fn fn,
+                            const void *arg, size_t slot_bytes, struct run_tasks *ret,
+                            struct err *err)
 {
-    struct run_task *tasks = NULL;
     struct run_tasks results = {.slot_bytes = slot_bytes};
-    uint32_t count = 0;
-    ERR_TRY(run_make_tasks(run, &tasks, &count, err));
     ERR_TRY(arena_alloc_array(run->arena, count, slot_bytes, &results.slots, err));
     ERR_TRY(ARENA_NEW(run->arena, count, &results.arenas, err));
     for (uint32_t i = 0; i < count; i++) {
         results.arenas[i] = arena_create(&run->budget);
     }
     results.count = count;
-    struct run_job job = {.run = run, .fn = fn, .tasks = tasks, .results = &results};
+    struct run_job job = {.run = run, .fn = fn, .arg = arg, .results = &results};
     enum err_code code = run_start_tasks(run, &job, err);
     /* Handed over even after a failure: a slot may own what its arena does not. */
     *ret = results;
     return code;
+}
+
+struct run_task_list {
+    run_task_fn fn;
+    const struct run_task *tasks;
+};
+
+static enum err_code run_task_part(struct query_run_ctx *run, uint32_t part, const void *arg,
+                                   struct arena *arena, struct io *io, void *slot, struct err *err)
+{
+    const struct run_task_list *list = arg;
+    return list->fn(run, &list->tasks[part], arena, io, slot, err);
+}
+
+enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t slot_bytes,
+                            struct run_tasks *ret, struct err *err)
+{
+    struct run_task *tasks = NULL;
+    uint32_t count = 0;
+    ERR_TRY(run_make_tasks(run, &tasks, &count, err));
+    struct run_task_list list = {.fn = fn, .tasks = tasks};
+    return run_all_parts(run, count, run_task_part, &list, slot_bytes, ret, err);
 }
 
 enum err_code run_task_count(struct query_run_ctx *run, uint32_t *ret, struct err *err)

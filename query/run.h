@@ -18,6 +18,7 @@ struct query_run_ctx {
     struct pool *pool;
     struct io *io;          /* of the thread that called query_run */
     const void *verb_plan;  /* what the verb made for its tasks */
+    const void *walk_plan;  /* the same of walk.c */
     struct budget budget;
     struct arena *arena;    /* of the calling thread: plans, merged answers */
     _Atomic uint64_t rows_read, bytes_read, blocks_loaded;
@@ -55,6 +56,13 @@ struct run_tasks {
 /* *ret is filled after a failure as well, as far as it came: the caller frees it either way. */
 enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t slot_bytes,
                             struct run_tasks *ret, struct err *err) ERR_MUST_CHECK;
+/* The same over parts that the caller has numbered from 0, for rounds after the first. */
+typedef enum err_code (*run_part_fn)(struct query_run_ctx *run, uint32_t part, const void *arg,
+                                     struct arena *arena, struct io *io, void *slot,
+                                     struct err *err);
+enum err_code run_all_parts(struct query_run_ctx *run, uint32_t count, run_part_fn fn,
+                            const void *arg, size_t slot_bytes, struct run_tasks *ret,
+                            struct err *err) ERR_MUST_CHECK;
 /* How many tasks that would be (explain). */
 enum err_code run_task_count(struct query_run_ctx *run, uint32_t *ret, struct err *err) ERR_MUST_CHECK;
 void run_tasks_free(struct run_tasks *tasks);
@@ -73,4 +81,10 @@ enum err_code verb_funnel(struct query_run_ctx *run, struct result *result, stru
 enum err_code verb_retention(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_events(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK; /* and timeline */
 enum err_code verb_show(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_sequence(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_sessions(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_paths(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_attribution(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_absence(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_explain(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

@@ -324,6 +324,12 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_SHOW_PROPERTIES] = "show properties",
         [VERB_SHOW_VALUES] = "show values",
         [VERB_SHOW_SEGMENTS] = "show segments",
+        [VERB_SEQUENCE] = "sequence",
+        [VERB_SESSIONS] = "sessions",
+        [VERB_PATHS] = "paths",
+        [VERB_ATTRIBUTION] = "attribution",
+        [VERB_ABSENCE] = "absence",
+        [VERB_INTERVALS] = "intervals",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
     bool is_index_only = explain_is_index_only(explain) && explain->with_sets == explain->to_scan;

@@ -87,7 +87,7 @@ static void check(const struct fixture *f, struct mem_row *rows, uint32_t count,
     struct snapshot snapshot = f->snapshot;
     struct query_run_ctx run = {.query = &query, .request = &request, .snapshot = &snapshot};
     struct run_task task = {0, begin, end, f->sources, f->source_count};
-    struct journeys_spec spec = {&query, wants, 2, NULL};
+    struct journeys_spec spec = {.query = &query, .wants = wants, .want_count = 2};
     struct journey journey = {0};
     bool has_more = false;
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
@@ -200,7 +200,7 @@ static void a_spent_budget_is_an_error_and_no_crash(void **state)
     struct query_request request = {0};
     struct query_run_ctx run = {.query = &query, .request = &request, .snapshot = &f.snapshot};
     struct run_task task = {0, 0, UINT32_MAX, f.sources, f.source_count};
-    struct journeys_spec spec = {&query, wants, 2, NULL};
+    struct journeys_spec spec = {.query = &query, .wants = wants, .want_count = 2};
     bool has_failed = false;
     bool has_worked = false;
     for (size_t bytes = 1024; bytes < (size_t)1 << 26; bytes *= 2) {

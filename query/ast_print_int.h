@@ -1,0 +1,20 @@
+/* query/ast_print_int.h - the leaves that the printers of the verbs share. */
+#pragma once
+
+#include "query/ast.h"
+
+void ast_print_string(struct str s, struct buf *out);
+void ast_print_field(struct str name, struct buf *out);
+void ast_print_duration(struct duration duration, struct buf *out);
+/* ` WORD 1h`, or nothing where the clause is absent. */
+void ast_print_duration_clause(const char *word, const struct ast_duration *duration,
+                               struct buf *out);
+void ast_print_count(const char *word, struct ast_count count, struct buf *out);
+
+/* ---- ast_print_journeys.c ---- */
+void ast_print_sequence(const struct ast_sequence *sequence, struct buf *out);
+void ast_print_sessions(const struct ast_sessions *sessions, struct buf *out);
+void ast_print_paths(const struct ast_paths *paths, struct buf *out);
+void ast_print_attribution(const struct ast_attribution *attribution, struct buf *out);
+void ast_print_absence(const struct ast_absence *absence, struct buf *out);
+void ast_print_intervals(const struct ast_intervals *intervals, struct buf *out);

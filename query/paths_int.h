@@ -1,0 +1,70 @@
+/* query/paths_int.h - what the two halves of the paths verb share.
+ *
+ *     paths_task.c   journeys -> nodes -> units -> trimmed to their anchors -> windows and variants are counted,
+ *                    paths that are shown as edges are logged
+ *     verb_paths.c   nodes of tasks matched by label; what is shown of each column; logs -> edges; the table
+ *
+ * Edges are counted in a second round, for only when all is read is it known which nodes of a column are shown
+ * and which are one "(other)"; and who went through "(other)" is no sum of who went through its parts.
+ */
+#pragma once
+
+#include "query/path_nodes.h"
+#include "query/session_walk.h"
+
+/* A path in a log: header, nodes (numbers of the task), and with `times` the milliseconds from node to node. */
+#define PATH_LOG_WORDS   4096u
+#define PATH_NEW_SUBJECT (UINT32_C(1) << 31) /* in the header, beside the number of nodes */
+struct path_chunk {
+    struct path_chunk *next;
+    uint32_t used;
+    uint32_t words[PATH_LOG_WORDS];
+};
+
+/* How often, and by how many; for subjects that come one after the other. */
+struct path_count {
+    uint64_t count, users;
+    uint64_t last_subject; /* + 1: whom `users` has counted last */
+    unsigned __int128 ms;  /* of edges */
+};
+static inline void path_count_add(struct path_count *count, uint64_t subject)
+{
+    count->count++;
+    count->users += count->last_subject != subject + 1;
+    count->last_subject = subject + 1;
+}
+
+/* Sequences of nodes, each with its counts. */
+struct path_counts {
+    struct interns keys;
+    struct path_count *items;
+    uint32_t cap;
+};
+enum err_code path_counts_init(struct path_counts *counts, struct arena *arena,
+                               struct err *err) ERR_MUST_CHECK;
+enum err_code path_counts_of(struct path_counts *counts, const uint32_t *words, uint32_t count,
+                             struct path_count **ret, struct err *err) ERR_MUST_CHECK;
+
+struct paths_plan {
+    struct session_rule rule;
+    struct session_walk walk;
+};
+
+struct paths_part {
+    struct session_slot slot;
+    struct path_nodes nodes;
+    struct path_counts counts; /* EXACTLY, VARIANTS */
+    struct path_chunk *log_first, *log_last;
+    struct path_count all; /* edges, windows or variants; and whose */
+
+    /* The journey at hand without what is ignored, and a unit's path. */
+    int64_t *times;
+    uint64_t *masks;
+    uint32_t *at_nodes;
+    uint32_t *path;
+    int64_t *path_times;
+    size_t cap;
+};
+
+enum err_code paths_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
+                         void *slot, struct err *err) ERR_MUST_CHECK;

@@ -1,0 +1,260 @@
+/* query/paths_task.c - from journeys to counted or logged paths. */
+#include "query/paths_int.h"
+
+#include "query/grow.h"
+#include "storage/base/size.h"
+
+/* ---- counts ---- */
+
+enum err_code path_counts_init(struct path_counts *counts, struct arena *arena, struct err *err)
+{
+    *counts = (struct path_counts){0};
+    return interns_init(&counts->keys, arena, err);
+}
+
+enum err_code path_counts_of(struct path_counts *counts, const uint32_t *words, uint32_t count,
+                             struct path_count **ret, struct err *err)
+{
+    uint32_t number = 0;
+    uint32_t before = counts->keys.count;
+    ERR_TRY(interns_put_words(&counts->keys, words, count, &number, err));
+    if (number == before) {
+        ERR_TRY(GROW(counts->keys.arena, &counts->items, number, &counts->cap, err));
+        counts->items[number] = (struct path_count){0};
+    }
+    *ret = &counts->items[number];
+    return ERR_OK;
+}
+
+/* ---- the log ---- */
+
+static enum err_code log_path(struct paths_part *part, bool has_times, const uint32_t *nodes,
+                              const int64_t *times, uint32_t count, bool is_new_subject,
+                              struct arena *arena, struct err *err)
+{
+    uint32_t words = 1 + count + (has_times ? 2 * (count - 1) : 0);
+    struct path_chunk *chunk = part->log_last;
+
+    ASSERT(words <= PATH_LOG_WORDS);
+    if (chunk == NULL || PATH_LOG_WORDS - chunk->used < words) {
+        void *memory = NULL;
+        ERR_TRY(arena_alloc_raw(arena, sizeof(*chunk), &memory, err));
+        chunk = memory;
+        chunk->next = NULL;
+        chunk->used = 0;
+        if (part->log_last == NULL) {
+            part->log_first = chunk;
+        } else {
+            part->log_last->next = chunk;
+        }
+        part->log_last = chunk;
+    }
+    uint32_t *out = chunk->words + chunk->used;
+    *out++ = count | (is_new_subject ? PATH_NEW_SUBJECT : 0);
+    memcpy(out, nodes, count * sizeof(*nodes));
+    out += count;
+    for (uint32_t i = 1; has_times && i < count; i++) {
+        uint64_t ms = (uint64_t)times[i] - (uint64_t)times[i - 1];
+        *out++ = (uint32_t)(ms >> 32);
+        *out++ = (uint32_t)ms;
+    }
+    chunk->used += words;
+    return ERR_OK;
+}
+
+/* ---- units ---- */
+
+static size_t find_mask(const struct paths_part *part, size_t begin, size_t end, uint64_t bit)
+{
+    while (begin < end && (part->masks[begin] & bit) == 0) {
+        begin++;
+    }
+    return begin;
+}
+
+/* Cut the unit [*begin, *end) to its anchors; false where it does not have them. */
+static bool trim_unit(const struct paths *paths, const struct paths_part *part, size_t *begin,
+                      size_t *end)
+{
+    if (paths->from == PATHS_STARTING || paths->from == PATHS_BETWEEN) {
+        *begin = find_mask(part, *begin, *end, paths->start_bit);
+        if (*begin == *end) {
+            return false;
+        }
+    }
+    if (paths->from == PATHS_BETWEEN) {
+        size_t last = find_mask(part, *begin + 1, *end, paths->end_bit);
+        if (last == *end) {
+            return false;
+        }
+        *end = last + 1;
+    }
+    if (paths->from == PATHS_ENDING) {
+        while (*end > *begin && (part->masks[*end - 1] & paths->end_bit) == 0) {
+            (*end)--;
+        }
+    }
+    return *end > *begin;
+}
+
+/* The unit's nodes, neighbours that are equal taken as one, at the time of the first. Returns how many. */
+static size_t collapse(const struct paths *paths, struct paths_part *part, size_t begin, size_t end)
+{
+    size_t count = 0;
+    for (size_t i = begin; i < end; i++) {
+        if (count > 0 && !paths->keeps_repeats && part->path[count - 1] == part->at_nodes[i]) {
+            continue;
+        }
+        part->path[count] = part->at_nodes[i];
+        part->path_times[count++] = part->times[i];
+    }
+    return count;
+}
+
+static enum err_code count_path(struct paths_part *part, const uint32_t *nodes, size_t count,
+                                uint32_t subject, struct err *err)
+{
+    struct path_count *item = NULL;
+    if (count > UINT32_MAX / sizeof(uint32_t)) {
+        return err_set(err, ERR_LIMIT, "a path of %zu nodes is too long", count);
+    }
+    ERR_TRY(path_counts_of(&part->counts, nodes, (uint32_t)count, &item, err));
+    path_count_add(item, subject);
+    path_count_add(&part->all, subject);
+    return ERR_OK;
+}
+
+static enum err_code count_windows(const struct paths *paths, struct paths_part *part, size_t count,
+                                   uint32_t subject, struct err *err)
+{
+    size_t depth = paths->depth;
+    size_t first = 0;
+    size_t last = 0;
+    if (count < depth || (paths->from == PATHS_BETWEEN && count != depth)) {
+        return ERR_OK;
+    }
+    if (paths->from == PATHS_ALL || paths->from == PATHS_ENDING) {
+        last = count - depth;
+        first = paths->from == PATHS_ENDING ? last : 0;
+    }
+    for (size_t i = first; i <= last; i++) {
+        ERR_TRY(count_path(part, part->path + i, depth, subject, err));
+    }
+    return ERR_OK;
+}
+
+/* Edges: the first `depth` nodes, or the last, where the path ends at its anchor. */
+static enum err_code log_edges(const struct paths *paths, struct paths_part *part, size_t count,
+                               uint32_t subject, struct arena *arena, struct err *err)
+{
+    size_t shown = MIN_OF(count, (size_t)paths->depth);
+    size_t first = paths->from == PATHS_ENDING ? count - shown : 0;
+    if (shown < 2) {
+        return ERR_OK;
+    }
+    bool is_new = part->all.last_subject != (uint64_t)subject + 1;
+    path_count_add(&part->all, subject);
+    part->all.count += shown - 2; /* as many edges as nodes, less one */
+    return log_path(part, paths->has_times, part->path + first, part->path_times + first,
+                    (uint32_t)shown, is_new, arena, err);
+}
+
+static enum err_code count_unit(const struct paths *paths, struct paths_part *part, size_t begin,
+                                size_t end, uint32_t subject, struct arena *arena, struct err *err)
+{
+    if (!trim_unit(paths, part, &begin, &end)) {
+        return ERR_OK;
+    }
+    size_t count = collapse(paths, part, begin, end);
+    switch (paths->shape) {
+    case PATHS_EDGES: return log_edges(paths, part, count, subject, arena, err);
+    case PATHS_EXACTLY: return count_windows(paths, part, count, subject, err);
+    case PATHS_VARIANTS: return count_path(part, part->path, count, subject, err);
+    }
+    return ERR_OK;
+}
+
+/* ---- journeys ---- */
+
+static enum err_code part_fit(struct paths_part *part, size_t count, struct arena *arena,
+                              struct err *err)
+{
+    if (part->cap >= count) {
+        return ERR_OK;
+    }
+    size_t cap = MAX_OF(count, 2 * part->cap);
+    ERR_TRY(ARENA_NEW(arena, cap, &part->times, err));
+    ERR_TRY(ARENA_NEW(arena, cap, &part->masks, err));
+    ERR_TRY(ARENA_NEW(arena, cap, &part->at_nodes, err));
+    ERR_TRY(ARENA_NEW(arena, cap, &part->path, err));
+    ERR_TRY(ARENA_NEW(arena, cap, &part->path_times, err));
+    part->cap = cap;
+    return ERR_OK;
+}
+
+/* Events that are ignored, or have no node, are as if they were not there. */
+static enum err_code take_events(const struct paths *paths, struct paths_part *part,
+                                 const struct journey *journey, size_t *ret_count, struct err *err)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < journey->count; i++) {
+        uint32_t node = PATH_NO_NODE;
+        if ((journey->masks[i] & paths->ignore_bit) != 0) {
+            continue;
+        }
+        ERR_TRY(path_node_of(&part->nodes, journey->lanes[0][i], &node, err));
+        if (node == PATH_NO_NODE) {
+            continue;
+        }
+        part->times[count] = journey->times[i];
+        part->masks[count] = journey->masks[i];
+        part->at_nodes[count++] = node;
+    }
+    *ret_count = count;
+    return ERR_OK;
+}
+
+/* Sessions are of the range that they begin in; a subject's unit has the events of the range. */
+static enum err_code count_journey(const struct bound_query *query, const struct paths_plan *plan,
+                                   struct paths_part *part, size_t count, uint32_t subject,
+                                   struct arena *arena, struct err *err)
+{
+    const struct paths *paths = &query->paths;
+    if (!paths->is_cut) {
+        return count_unit(paths, part, 0, count, subject, arena, err);
+    }
+    size_t end = 0;
+    for (size_t begin = 0; begin < count; begin = end) {
+        end = session_end(&plan->rule, part->times, count, begin);
+        if (part->times[begin] >= query->from_ms && part->times[begin] < query->to_ms) {
+            ERR_TRY(count_unit(paths, part, begin, end, subject, arena, err));
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code paths_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
+                         void *slot, struct err *err)
+{
+    const struct paths_plan *plan = run->verb_plan;
+    const struct bound_query *query = run->query;
+    struct paths_part *part = slot;
+    struct journey journey;
+    bool has_more = false;
+
+    ERR_TRY(path_nodes_init(&part->nodes, &query->paths, walk_groups(walk, 0), arena, err));
+    ERR_TRY(path_counts_init(&part->counts, arena, err));
+    ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    while (has_more) {
+        size_t count = 0;
+        ERR_TRY(part_fit(part, journey.count, arena, err));
+        ERR_TRY(take_events(&query->paths, part, &journey, &count, err));
+        if (query->paths.is_session &&
+            !session_journey(&plan->walk, part->times, count, &part->slot)) {
+            return ERR_OK;
+        }
+        ERR_TRY(count_journey(query, plan, part, count, journey.subject, arena, err));
+        ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,499 @@
+/* query/verb_paths.c - the paths verb, from the tasks' counts and logs on (paths_int.h). */
+#include "query/paths_int.h"
+
+#include "query/answer_journeys.h"
+#include "query/grow.h"
+#include "storage/base/size.h"
+
+#include <stdlib.h>
+
+#define OTHER       UINT32_MAX /* in the place of a rank: the nodes of a column that are not shown */
+#define OTHER_LABEL "(other)"
+
+/* Nodes of all tasks, ranked by their labels' bytes. */
+struct path_ranks {
+    struct str *labels;     /* by rank */
+    uint32_t count;
+    uint32_t **rank_of; /* [task][its node] */
+};
+
+/* Which nodes of a column are shown; with `top` only. */
+struct path_shown {
+    struct interns nodes; /* (column, rank) */
+    uint64_t *visits;
+    uint8_t *is_shown;
+};
+
+/* What the second round needs. */
+struct edges_plan {
+    const struct bound_query *query;
+    const struct paths_part *parts;
+    const struct path_ranks *ranks;
+    const struct path_shown *shown; /* NULL = all */
+};
+
+/* ---- ranks ---- */
+
+static int by_label(const void *a, const void *b, void *labels)
+{
+    const struct str *all = labels;
+    return str_cmp(all[*(const uint32_t *)a], all[*(const uint32_t *)b]);
+}
+
+static enum err_code rank_nodes(struct query_run_ctx *run, const struct run_tasks *tasks,
+                                struct path_ranks *ranks, struct err *err)
+{
+    const struct paths_part *parts = tasks->slots;
+    struct interns labels;
+    uint32_t *order = NULL;
+    uint32_t *rank_of = NULL;
+
+    ERR_TRY(interns_init(&labels, run->arena, err));
+    ERR_TRY(ARENA_NEW(run->arena, tasks->count, &ranks->rank_of, err));
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        const struct interns *own = &parts[t].nodes.labels;
+        ERR_TRY(ARENA_NEW(run->arena, own->count, &ranks->rank_of[t], err));
+        for (uint32_t n = 0; n < own->count; n++) {
+            ERR_TRY(interns_put(&labels, own->items[n], &ranks->rank_of[t][n], err));
+        }
+    }
+    ranks->count = labels.count;
+    ERR_TRY(ARENA_NEW(run->arena, labels.count, &order, err));
+    ERR_TRY(ARENA_NEW(run->arena, labels.count, &rank_of, err));
+    ERR_TRY(ARENA_NEW(run->arena, labels.count, &ranks->labels, err));
+    for (uint32_t n = 0; n < labels.count; n++) {
+        order[n] = n;
+    }
+    qsort_r(order, labels.count, sizeof(*order), by_label, labels.items);
+    for (uint32_t r = 0; r < labels.count; r++) {
+        rank_of[order[r]] = r;
+        ranks->labels[r] = labels.items[order[r]];
+    }
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        for (uint32_t n = 0; n < parts[t].nodes.labels.count; n++) {
+            ranks->rank_of[t][n] = rank_of[ranks->rank_of[t][n]];
+        }
+    }
+    return ERR_OK;
+}
+
+static int words_cmp(const uint32_t *a, uint32_t a_count, const uint32_t *b, uint32_t b_count)
+{
+    for (uint32_t i = 0; i < a_count && i < b_count; i++) {
+        if (a[i] != b[i]) {
+            return a[i] < b[i] ? -1 : 1;
+        }
+    }
+    return (a_count > b_count) - (a_count < b_count);
+}
+
+/* Numbers of `counts`, by count and then by sequence, or by sequence alone. */
+static int by_words(const void *a, const void *b, void *ctx)
+{
+    const struct path_counts *counts = ctx;
+    uint32_t a_count = 0;
+    uint32_t b_count = 0;
+    const uint32_t *x = interns_words(&counts->keys, *(const uint32_t *)a, &a_count);
+    const uint32_t *y = interns_words(&counts->keys, *(const uint32_t *)b, &b_count);
+    return words_cmp(x, a_count, y, b_count);
+}
+
+static int by_count(const void *a, const void *b, void *ctx)
+{
+    const struct path_counts *counts = ctx;
+    uint64_t x = counts->items[*(const uint32_t *)a].count;
+    uint64_t y = counts->items[*(const uint32_t *)b].count;
+    return x != y ? (x > y ? -1 : 1) : by_words(a, b, ctx);
+}
+
+static enum err_code numbers(struct arena *arena, uint32_t count, uint32_t **ret, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(arena, count, ret, err));
+    for (uint32_t i = 0; i < count; i++) {
+        (*ret)[i] = i;
+    }
+    return ERR_OK;
+}
+
+static struct path_count all_of(const struct run_tasks *tasks)
+{
+    const struct paths_part *parts = tasks->slots;
+    struct path_count all = {0};
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        all.count += parts[t].all.count;
+        all.users += parts[t].all.users;
+    }
+    return all;
+}
+
+/* ---- windows and variants ---- */
+
+/* The tasks' sequences as sequences of ranks, added up. */
+static enum err_code merge_counts(struct query_run_ctx *run, const struct run_tasks *tasks,
+                                  const struct path_ranks *ranks, struct path_counts *ret,
+                                  struct err *err)
+{
+    const struct paths_part *parts = tasks->slots;
+    uint32_t *words = NULL;
+    uint32_t cap = 0;
+
+    ERR_TRY(path_counts_init(ret, run->arena, err));
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        const struct path_counts *from = &parts[t].counts;
+        ERR_TRY(run_check(run, err));
+        for (uint32_t i = 0; i < from->keys.count; i++) {
+            uint32_t count = 0;
+            const uint32_t *nodes = interns_words(&from->keys, i, &count);
+            struct path_count *into = NULL;
+            if (count > cap) {
+                cap = count;
+                ERR_TRY(ARENA_NEW(run->arena, cap, &words, err));
+            }
+            for (uint32_t k = 0; k < count; k++) {
+                words[k] = ranks->rank_of[t][nodes[k]];
+            }
+            ERR_TRY(path_counts_of(ret, words, count, &into, err));
+            into->count += from->items[i].count;
+            into->users += from->items[i].users;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code path_cell(const struct path_ranks *ranks, const uint32_t *words,
+                               uint32_t count, struct str *shared, struct arena *arena,
+                               struct cell *ret, struct err *err)
+{
+    struct str *items = NULL;
+    ERR_TRY(ARENA_NEW(arena, count, &items, err));
+    for (uint32_t i = 0; i < count; i++) {
+        struct str *label = &shared[words[i]];
+        if (label->ptr == NULL) { /* one copy of a label serves all rows */
+            ERR_TRY(arena_str(arena, ranks->labels[words[i]], label, err));
+        }
+        items[i] = *label;
+    }
+    *ret = (struct cell){.kind = CELL_LIST, .list = {.items = items, .count = count}};
+    return ERR_OK;
+}
+
+static enum err_code answer_paths(struct query_run_ctx *run, const struct run_tasks *tasks,
+                                  const struct path_ranks *ranks, struct result *result,
+                                  struct err *err)
+{
+    static const struct result_col cols[] = {
+        {STR("path"), RESULT_LIST}, {STR("count"), RESULT_INT64}, {STR("users"), RESULT_INT64}};
+    const struct bound_query *query = run->query;
+    struct path_counts counts;
+    struct str *shared = NULL;
+    uint32_t *order = NULL;
+    struct cell *cells = NULL;
+
+    ERR_TRY(merge_counts(run, tasks, ranks, &counts, err));
+    uint32_t shown = query->has_top ? MIN_OF(query->top, counts.keys.count) : counts.keys.count;
+    ERR_TRY(numbers(run->arena, counts.keys.count, &order, err));
+    if (shown < counts.keys.count) {
+        qsort_r(order, counts.keys.count, sizeof(*order), by_count, &counts);
+    }
+    qsort_r(order, shown, sizeof(*order), by_words, &counts);
+    result->cols = cols;
+    result->col_count = COUNT_OF(cols);
+    ERR_TRY(ARENA_NEW(run->arena, ranks->count, &shared, err));
+    ERR_TRY(run_result_rows(run, result, shown, &cells, err));
+    for (uint32_t i = 0; i < shown; i++, cells += COUNT_OF(cols)) {
+        uint32_t count = 0;
+        const uint32_t *words = interns_words(&counts.keys, order[i], &count);
+        ERR_TRY(path_cell(ranks, words, count, shared, result->arena, &cells[0], err));
+        cells[1] = answer_count_cell(counts.items[order[i]].count);
+        cells[2] = answer_count_cell(counts.items[order[i]].users);
+    }
+    answer_left_out(result, counts.keys.count - shown);
+    struct path_count all = all_of(tasks);
+    ERR_TRY(ARENA_NEW(result->arena, COUNT_OF(cols), &result->totals, err));
+    result->totals[1] = answer_count_cell(all.count);
+    result->totals[2] = answer_count_cell(all.users);
+    return ERR_OK;
+}
+
+/* ---- edges: what is shown of each column ---- */
+
+/* The paths of a log, one after another. */
+struct log_reader {
+    const struct path_chunk *chunk;
+    uint32_t at;
+};
+struct logged_path {
+    uint32_t count;
+    bool is_new_subject;
+    const uint32_t *nodes;
+    const uint32_t *times; /* pairs of words, high first */
+};
+
+static bool log_next(struct log_reader *reader, bool has_times, struct logged_path *ret)
+{
+    while (reader->chunk != NULL && reader->at == reader->chunk->used) {
+        reader->chunk = reader->chunk->next;
+        reader->at = 0;
+    }
+    if (reader->chunk == NULL) {
+        return false;
+    }
+    const uint32_t *words = reader->chunk->words + reader->at;
+    ret->count = words[0] & ~PATH_NEW_SUBJECT;
+    ret->is_new_subject = (words[0] & PATH_NEW_SUBJECT) != 0;
+    ret->nodes = words + 1;
+    ret->times = ret->nodes + ret->count;
+    reader->at += 1 + ret->count + (has_times ? 2 * (ret->count - 1) : 0);
+    return true;
+}
+
+/* Paths that end at their anchor are aligned at their ends: all have the anchor in the last column. */
+static uint32_t first_column(const struct paths *paths, uint32_t count)
+{
+    return paths->from == PATHS_ENDING ? paths->depth - count : 0;
+}
+
+static enum err_code count_visits(struct query_run_ctx *run, const struct run_tasks *tasks,
+                                  const struct path_ranks *ranks, struct path_shown *shown,
+                                  struct err *err)
+{
+    const struct paths *paths = &run->query->paths;
+    const struct paths_part *parts = tasks->slots;
+    uint32_t cap = 0;
+
+    ERR_TRY(interns_init(&shown->nodes, run->arena, err));
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        struct log_reader reader = {.chunk = parts[t].log_first};
+        struct logged_path path;
+        ERR_TRY(run_check(run, err));
+        while (log_next(&reader, paths->has_times, &path)) {
+            for (uint32_t i = 0; i < path.count; i++) {
+                uint32_t key[2] = {first_column(paths, path.count) + i,
+                                   ranks->rank_of[t][path.nodes[i]]};
+                uint32_t number = 0;
+                ERR_TRY(interns_put_words(&shown->nodes, key, 2, &number, err));
+                ERR_TRY(GROW(run->arena, &shown->visits, number, &cap, err));
+                shown->visits[number]++;
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+static int by_visits(const void *a, const void *b, void *ctx)
+{
+    const struct path_shown *shown = ctx;
+    uint32_t i = *(const uint32_t *)a;
+    uint32_t j = *(const uint32_t *)b;
+    uint32_t words = 0;
+    const uint32_t *x = interns_words(&shown->nodes, i, &words);
+    const uint32_t *y = interns_words(&shown->nodes, j, &words);
+    if (x[0] != y[0]) {
+        return x[0] < y[0] ? -1 : 1;
+    }
+    if (shown->visits[i] != shown->visits[j]) {
+        return shown->visits[i] > shown->visits[j] ? -1 : 1;
+    }
+    return (x[1] > y[1]) - (x[1] < y[1]);
+}
+
+/* The `top` nodes of each column by visits; ties go by label. */
+static enum err_code choose_shown(struct query_run_ctx *run, struct path_shown *shown,
+                                  struct err *err)
+{
+    uint32_t *order = NULL;
+    uint32_t column = UINT32_MAX;
+    uint32_t in_column = 0;
+
+    ERR_TRY(numbers(run->arena, shown->nodes.count, &order, err));
+    ERR_TRY(ARENA_NEW(run->arena, shown->nodes.count, &shown->is_shown, err));
+    qsort_r(order, shown->nodes.count, sizeof(*order), by_visits, shown);
+    for (uint32_t i = 0; i < shown->nodes.count; i++) {
+        uint32_t words = 0;
+        uint32_t own = interns_words(&shown->nodes, order[i], &words)[0];
+        in_column = own == column ? in_column + 1 : 0;
+        column = own;
+        shown->is_shown[order[i]] = in_column < run->query->top;
+    }
+    return ERR_OK;
+}
+
+/* ---- edges: the second round ---- */
+
+static uint32_t shown_rank(const struct edges_plan *plan, uint32_t column, uint32_t rank)
+{
+    uint32_t key[2] = {column, rank};
+    uint32_t number = 0;
+    if (plan->shown == NULL) {
+        return rank;
+    }
+    bool is_known = interns_find_words(&plan->shown->nodes, key, 2, &number);
+    return is_known && plan->shown->is_shown[number] ? rank : OTHER;
+}
+
+static enum err_code edges_part(struct query_run_ctx *run, uint32_t part, const void *arg,
+                                struct arena *arena, struct io *io, void *slot, struct err *err)
+{
+    const struct edges_plan *plan = arg;
+    const struct paths *paths = &plan->query->paths;
+    const uint32_t *rank_of = plan->ranks->rank_of[part];
+    struct log_reader reader = {.chunk = plan->parts[part].log_first};
+    struct path_counts *counts = slot;
+    struct logged_path path;
+    uint64_t subject = 0;
+    (void)io;
+
+    ERR_TRY(path_counts_init(counts, arena, err));
+    while (log_next(&reader, paths->has_times, &path)) {
+        uint32_t column = first_column(paths, path.count);
+        subject += path.is_new_subject;
+        if (path.is_new_subject && subject % 65536 == 0) {
+            ERR_TRY(run_check(run, err));
+        }
+        for (uint32_t i = 0; i + 1 < path.count; i++) {
+            uint32_t key[3] = {column + i + 1,
+                               shown_rank(plan, column + i, rank_of[path.nodes[i]]),
+                               shown_rank(plan, column + i + 1, rank_of[path.nodes[i + 1]])};
+            struct path_count *edge = NULL;
+            ERR_TRY(path_counts_of(counts, key, 3, &edge, err));
+            path_count_add(edge, subject);
+            if (paths->has_times) {
+                edge->ms += (uint64_t)path.times[2 * i] << 32 | path.times[2 * i + 1];
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code merge_edges(struct query_run_ctx *run, const struct run_tasks *tasks,
+                                 struct path_counts *ret, struct err *err)
+{
+    const struct path_counts *parts = tasks->slots;
+    ERR_TRY(path_counts_init(ret, run->arena, err));
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        for (uint32_t i = 0; i < parts[t].keys.count; i++) {
+            uint32_t count = 0;
+            const uint32_t *words = interns_words(&parts[t].keys, i, &count);
+            struct path_count *into = NULL;
+            ERR_TRY(path_counts_of(ret, words, count, &into, err));
+            into->count += parts[t].items[i].count;
+            into->users += parts[t].items[i].users;
+            into->ms += parts[t].items[i].ms;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code node_cell(const struct path_ranks *ranks, uint32_t rank, struct arena *arena,
+                               struct cell *ret, struct err *err)
+{
+    ret->kind = CELL_STRING;
+    return arena_str(arena, rank == OTHER ? STR(OTHER_LABEL) : ranks->labels[rank], &ret->string,
+                     err);
+}
+
+static enum err_code edge_rows(struct query_run_ctx *run, const struct path_counts *edges,
+                               const struct path_ranks *ranks, struct result *result,
+                               struct err *err)
+{
+    static const struct result_col cols[] = {
+        {STR("position"), RESULT_INT64}, {STR("from"), RESULT_STRING},
+        {STR("to"), RESULT_STRING},      {STR("count"), RESULT_INT64},
+        {STR("users"), RESULT_INT64},    {STR("avg_ms"), RESULT_NUMBER}};
+    bool has_times = run->query->paths.has_times;
+    uint32_t *order = NULL;
+    struct cell *cells = NULL;
+    union {
+        const struct path_counts *in;
+        void *out;
+    } ctx = {.in = edges}; /* qsort_r wants a pointer without const */
+
+    ERR_TRY(numbers(run->arena, edges->keys.count, &order, err));
+    qsort_r(order, edges->keys.count, sizeof(*order), by_words, ctx.out);
+    result->cols = cols;
+    result->col_count = COUNT_OF(cols) - (has_times ? 0 : 1);
+    ERR_TRY(run_result_rows(run, result, edges->keys.count, &cells, err));
+    for (uint32_t i = 0; i < edges->keys.count; i++, cells += result->col_count) {
+        const struct path_count *edge = &edges->items[order[i]];
+        uint32_t count = 0;
+        const uint32_t *key = interns_words(&edges->keys, order[i], &count);
+        cells[0] = answer_count_cell(key[0]);
+        ERR_TRY(node_cell(ranks, key[1], result->arena, &cells[1], err));
+        ERR_TRY(node_cell(ranks, key[2], result->arena, &cells[2], err));
+        cells[3] = answer_count_cell(edge->count);
+        cells[4] = answer_count_cell(edge->users);
+        if (has_times) {
+            cells[5] = answer_mean_cell(edge->ms, edge->count);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code answer_edges(struct query_run_ctx *run, const struct run_tasks *tasks,
+                                  const struct path_ranks *ranks, struct result *result,
+                                  struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks edge_tasks = {0};
+    struct path_shown shown = {0};
+    struct edges_plan plan = {.query = run->query, .parts = tasks->slots, .ranks = ranks};
+    struct path_counts edges;
+
+    if (run->query->has_top) {
+        ERR_TRY(count_visits(run, tasks, ranks, &shown, err));
+        ERR_TRY(choose_shown(run, &shown, err));
+        plan.shown = &shown;
+    }
+    ERR_TRY(run_all_parts(run, tasks->count, edges_part, &plan, sizeof(struct path_counts),
+                          &edge_tasks, err));
+    ERR_TRY(merge_edges(run, &edge_tasks, &edges, err));
+    ERR_TRY(edge_rows(run, &edges, ranks, result, err));
+    struct path_count all = all_of(tasks);
+    ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
+    result->totals[3] = answer_count_cell(all.count);
+    result->totals[4] = answer_count_cell(all.users);
+    return ERR_OK;
+}
+
+/* ---- the verb ---- */
+
+static enum err_code walk_paths(struct query_run_ctx *run, struct paths_plan *plan,
+                                struct run_tasks *tasks, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    const struct paths *paths = &query->paths;
+    struct walk_spec spec = {
+        .query = query,
+        .lanes[0] = {.keys = paths->node_keys, .key_count = paths->node_key_count},
+        .lane_count = 1,
+        .is_ordered = true,
+        .subject = query->per,
+    };
+    struct scan_want *wants = NULL;
+
+    if (paths->is_session) {
+        return session_walk_all(run, &spec, &plan->rule, &plan->walk, paths_task,
+                                sizeof(struct paths_part), tasks, err);
+    }
+    ERR_TRY(ARENA_NEW(run->arena, query->selector_count, &wants, err));
+    for (uint32_t i = 0; i < query->selector_count; i++) {
+        wants[i] = (struct scan_want){i, query->from_ms, query->to_ms};
+    }
+    spec.wants = wants;
+    spec.want_count = query->selector_count;
+    return walk_all(run, &spec, paths_task, sizeof(struct paths_part), tasks, err);
+}
+
+enum err_code verb_paths(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
+    struct paths_plan plan = {0};
+    struct path_ranks ranks = {0};
+    struct civil_grid day;
+
+    ERR_TRY(session_rule_of(run->query, &run->query->paths.cut, &day, &plan.rule, err));
+    run->verb_plan = &plan;
+    ERR_TRY(walk_paths(run, &plan, &tasks, err));
+    ERR_TRY(rank_nodes(run, &tasks, &ranks, err));
+    return run->query->paths.shape == PATHS_EDGES ? answer_edges(run, &tasks, &ranks, result, err)
+                                                  : answer_paths(run, &tasks, &ranks, result, err);
+}
