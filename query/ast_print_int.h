@@ -11,6 +11,9 @@ void ast_print_duration_clause(const char *word, const struct ast_duration *dura
                                struct buf *out);
 void ast_print_count(const char *word, struct ast_count count, struct buf *out);
 
+/* ---- ast_print_funnel.c ---- */
+void ast_print_funnel(const struct ast_funnel *funnel, bool has_keys, struct buf *out);
+
 /* ---- ast_print_journeys.c ---- */
 void ast_print_sequence(const struct ast_sequence *sequence, struct buf *out);
 void ast_print_sessions(const struct ast_sessions *sessions, struct buf *out);

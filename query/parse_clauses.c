@@ -61,6 +61,13 @@ enum group {
     GROUP_CONSUME,
     GROUP_VALUE,
     GROUP_MEASURE,
+    GROUP_CONSIDERING,
+    GROUP_BAN, /* the one clause that may be given more than once */
+    GROUP_HOLDING,
+    GROUP_REUSE,
+    GROUP_ENTRY,
+    GROUP_ATTEMPT,
+    GROUP_CORRELATE,
 };
 
 /* ---- where, range ---- */
@@ -264,73 +271,6 @@ static enum err_code clause_week(struct parser *p)
     return parse_expected_of(p, "a day of the week (monday, ..., sunday)", days, COUNT_OF(days));
 }
 
-/* ---- funnel ---- */
-
-/* The words that `word` may be followed by: the first is the default, the others are for a later
- * version. */
-static enum err_code parse_default(struct parser *p, const char *what, const char *const *words,
-                                   size_t word_count)
-{
-    if (parse_accept_word(p, words[0])) {
-        return ERR_OK;
-    }
-    for (size_t i = 1; i < word_count; i++) {
-        if (parse_is_word(&p->cur, words[i])) {
-            return parse_unsupported(p, p->cur.place, words[i]);
-        }
-    }
-    return parse_expected_of(p, what, words, word_count);
-}
-
-static enum err_code clause_order(struct parser *p)
-{
-    static const char *const words[] = {"ordered", "strict", "any"};
-    return parse_default(p, "\"by\" or \"ordered\"", words, COUNT_OF(words));
-}
-
-static enum err_code clause_count(struct parser *p)
-{
-    static const char *const words[] = {"users", "totals", "sessions"};
-    return parse_default(p, "\"users\"", words, COUNT_OF(words));
-}
-
-static enum err_code clause_within(struct parser *p)
-{
-    return parse_window(p, "\"within\"", &p->query->funnel.within);
-}
-
-static enum err_code clause_ties(struct parser *p)
-{
-    p->query->funnel.is_strict_ties = true;
-    return parse_need_word(p, "strict");
-}
-
-static enum err_code clause_closed(struct parser *p)
-{
-    p->query->funnel.is_closed = true;
-    return ERR_OK;
-}
-
-static enum err_code clause_at_step(struct parser *p)
-{
-    static const char *const later[] = {"first", "last", "all"};
-    for (size_t i = 0; i < COUNT_OF(later); i++) {
-        if (parse_is_word(&p->cur, later[i])) {
-            char word[32];
-            snprintf(word, sizeof(word), "at %s %s", later[i], i == 2 ? "steps" : "set");
-            return parse_unsupported(p, p->cur.place, word);
-        }
-    }
-    struct ast_count step = {0};
-    p->at_step = p->cur.place;
-    ERR_TRY(parse_need_word(p, "step"));
-    ERR_TRY(parse_count(p, "at step", 1, QUERY_STEPS_MAX, &step));
-    if (step.value != 1) {
-        return parse_unsupported(p, step.place, "at step");
-    }
-    return ERR_OK;
-}
-
 /* ---- retention, events ---- */
 
 static enum err_code clause_at_least(struct parser *p)
@@ -433,7 +373,7 @@ static const struct clause clauses_known[] = {
     {"on", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_on},
     {"including", NULL, GROUP_INCLUDING, ANALYSES | JOURNEYS | ROWS, clause_including},
     {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE), clause_by},
-    {"each", NULL, GROUP_EACH, V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) | V(AST_INTERVALS), clause_each},
+    {"each", NULL, GROUP_EACH, V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) | V(AST_INTERVALS), clause_each},
     {"top", NULL, GROUP_TOP, ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE), clause_top},
     {"order", "by", GROUP_ORDER_BY, ANALYSES | JOURNEYS | V(AST_EVENTS), clause_order_by},
     {"order", NULL, GROUP_ORDER, V(AST_FUNNEL), clause_order},
@@ -446,6 +386,16 @@ static const struct clause clauses_known[] = {
     {"count", NULL, GROUP_COUNT, V(AST_FUNNEL), clause_count},
     {"at", "least", GROUP_AT_LEAST, V(AST_RETENTION), clause_at_least},
     {"at", NULL, GROUP_AT_STEP, V(AST_FUNNEL), clause_at_step},
+    {"considering", NULL, GROUP_CONSIDERING, V(AST_FUNNEL), clause_considering},
+    {"without", NULL, GROUP_BAN, V(AST_FUNNEL), clause_without},
+    {"dropping", NULL, GROUP_BAN, V(AST_FUNNEL), clause_dropping},
+    {"holding", NULL, GROUP_HOLDING, V(AST_FUNNEL), clause_holding},
+    {"reuse", NULL, GROUP_REUSE, V(AST_FUNNEL), clause_reuse},
+    {"mode", NULL, GROUP_MODE, V(AST_FUNNEL), clause_mode},
+    {"entry", NULL, GROUP_ENTRY, V(AST_FUNNEL), clause_entry},
+    {"attempt", NULL, GROUP_ATTEMPT, V(AST_FUNNEL), clause_attempt},
+    {"times", NULL, GROUP_TIMES, V(AST_FUNNEL), clause_funnel_times},
+    {"correlate", NULL, GROUP_CORRELATE, V(AST_FUNNEL), clause_correlate},
     {"for", NULL, GROUP_FOR, V(AST_RETENTION), clause_for},
     {"first_ever", NULL, GROUP_START, V(AST_RETENTION), clause_first_ever},
     {"first", NULL, GROUP_START, V(AST_RETENTION), clause_first},
@@ -455,8 +405,8 @@ static const struct clause clauses_known[] = {
     {"calendar", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_default},
     {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
     {"per", "session", GROUP_UNIT, V(AST_PATHS), clause_per_session},
-    {"per", NULL, GROUP_PER, JOURNEYS, clause_per},
-    {"list", NULL, GROUP_LIST, V(AST_SEQUENCE) | V(AST_ABSENCE), clause_list},
+    {"per", NULL, GROUP_PER, JOURNEYS | V(AST_FUNNEL), clause_per},
+    {"list", NULL, GROUP_LIST, V(AST_FUNNEL) | V(AST_SEQUENCE) | V(AST_ABSENCE), clause_list},
     {"count", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_sequence_count},
     {"match", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_match},
     {"next", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_next},
@@ -489,8 +439,7 @@ static const struct clause clauses_known[] = {
 };
 
 static const char *const words_later[] = {
-    "per",     "compare", "exclude", "without", "dropping", "holding",  "considering",
-    "entry",   "attempt", "reuse",   "mode",    "times",    "list",     "correlate",
+    "per",     "compare", "exclude", "list",
     "bracket", "streak",  "rolling", "value",   "save",     "discount",
 };
 
@@ -558,10 +507,6 @@ static enum err_code check_use(struct parser *p, const struct clause *clause)
 {
     if ((clause->verbs & V(p->query->verb)) == 0) {
         const char *verb = ast_verb_name(p->query->verb);
-        if (p->query->verb == AST_FUNNEL && clause->group == GROUP_EACH) {
-            return err_set_at(p->err, ERR_UNSUPPORTED, p->cur.place.line, p->cur.place.column,
-                              "the word \"each\" of the language is not in this version of funnel");
-        }
         return is_later_word(&p->cur)
                    ? parse_unsupported(p, p->cur.place, clause->word)
                    : parse_fail(p, p->cur.place, "\"%s\" is no clause of %s", clause->word, verb);
@@ -576,7 +521,7 @@ static enum err_code check_use(struct parser *p, const struct clause *clause)
         return parse_fail(p, p->cur.place, "a query has one range: \"%s\" comes on top of another",
                           clause->word);
     }
-    if ((p->clauses_seen & bit) != 0) {
+    if ((p->clauses_seen & bit) != 0 && clause->group != GROUP_BAN) {
         return clause->group == GROUP_START || clause->group == GROUP_MODE
                    ? parse_fail(p, p->cur.place, "\"%s\" comes on top of another word of its kind",
                                 clause->word)
@@ -600,11 +545,8 @@ static enum err_code check_together(struct parser *p, struct place including)
     if (clauses->top.place.line != 0 && clauses->key_count == 0 && !has_own_top) {
         return parse_fail(p, clauses->top.place, "\"top\" needs a breakdown: \"by KEY\"");
     }
-    if (p->at_step.line != 0 && clauses->key_count == 0) {
-        return parse_fail(p, p->at_step,
-                          "\"at step\" says where \"by\" is read, and there is none");
-    }
     switch (query->verb) {
+    case AST_FUNNEL: return parse_check_funnel(p);
     case AST_PATHS: return parse_check_paths(p);
     case AST_ATTRIBUTION: return parse_check_attribution(p);
     case AST_ABSENCE: return parse_check_absence(p);
