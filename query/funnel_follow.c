@@ -288,16 +288,20 @@ enum err_code funnel_follow_first(struct funnel_follower *follower, const struct
     }
     int64_t start_ms = view->times[i];
     struct funnel_entries only = {start_ms, start_ms};
+    bool has_end = f->rules.window_ms < (uint64_t)INT64_MAX - (uint64_t)start_ms;
+    int64_t behind_ms =
+        has_end ? (int64_t)((uint64_t)start_ms + f->rules.window_ms + 1) : INT64_MAX;
+    struct funnel_view window = *view;
+    if (has_end) {
+        window.count = funnel_view_at(view, behind_ms);
+    }
     if (f->is_any) {
-        kernel_funnel_any(&f->rules, view, i, ret, ret_over_ms);
+        kernel_funnel_any(&f->rules, &window, i, ret, ret_over_ms);
     } else {
         *ret_over_ms =
-            kernel_funnel_modes(&f->rules, view, only, FUNNEL_GOAL_FIRST, 0).over_ms;
-        ERR_TRY(follow(f, view, only, ret, err));
+            kernel_funnel_modes(&f->rules, &window, only, FUNNEL_GOAL_FIRST, 0).over_ms;
+        ERR_TRY(follow(f, &window, only, ret, err));
     }
-    if (*ret_over_ms == INT64_MAX && f->rules.window_ms < (uint64_t)INT64_MAX - (uint64_t)start_ms) {
-        /* the first instant behind the window */
-        *ret_over_ms = (int64_t)((uint64_t)start_ms + f->rules.window_ms + 1);
-    }
+    *ret_over_ms = *ret_over_ms == INT64_MAX ? behind_ms : *ret_over_ms;
     return ERR_OK;
 }

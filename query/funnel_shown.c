@@ -46,14 +46,7 @@ static enum funnel_lead lead_of(const struct look *look, size_t begin)
 static void look_find(struct look *look)
 {
     const struct funnel_view *view = look->view;
-    size_t i = 0;
-    size_t len = view->count;
-    while (len > 0) { /* lower bound of the start */
-        size_t half = len / 2;
-        bool is_before = view->times[i + half] < look->way->reach.start_ms;
-        i = is_before ? i + half + 1 : i;
-        len = is_before ? len - half - 1 : half;
-    }
+    size_t i = funnel_view_at(view, look->way->reach.start_ms);
     look->begin = i;
     while (i < view->count && view->times[i] <= look->way->reach.end_ms) {
         look->last = i == look->begin || view->times[i] != view->times[i - 1] ? i : look->last;

@@ -241,19 +241,6 @@ static uint64_t steps_before_end(const struct funnel_rules *rules, const struct 
 
 /* ---- the pass ---- */
 
-static size_t first_at(const struct funnel_view *view, int64_t t)
-{
-    size_t begin = 0;
-    size_t len = view->count;
-    while (len > 0) { /* lower bound */
-        size_t half = len / 2;
-        bool is_before = view->times[begin + half] < t;
-        begin = is_before ? begin + half + 1 : begin;
-        len = is_before ? len - half - 1 : half;
-    }
-    return begin;
-}
-
 static void note_reach(const struct funnel_instant *in, const struct outcome *out,
                        enum funnel_goal goal, struct funnel_way *way)
 {
@@ -325,7 +312,7 @@ struct funnel_way kernel_funnel_modes(const struct funnel_rules *rules,
 
     p.alive = 0;
     p.reached = 0;
-    for (size_t i = first_at(view, entries.first_ms); i < view->count && !has_ended;) {
+    for (size_t i = funnel_view_at(view, entries.first_ms); i < view->count && !has_ended;) {
         struct funnel_instant in = funnel_instant_at(rules, view, i);
         bool is_entry = in.t <= entries.last_ms;
         i += in.count;

@@ -39,6 +39,20 @@ struct funnel_view {
     size_t count;
 };
 
+/* The first event at or after t; the view's count where there is none. */
+static inline size_t funnel_view_at(const struct funnel_view *view, int64_t t)
+{
+    size_t begin = 0;
+    size_t len = view->count;
+    while (len > 0) { /* lower bound */
+        size_t half = len / 2;
+        bool is_before = view->times[begin + half] < t;
+        begin = is_before ? begin + half + 1 : begin;
+        len = is_before ? len - half - 1 : half;
+    }
+    return begin;
+}
+
 /* Attempts start at events with a time in [first_ms, last_ms]. */
 struct funnel_entries {
     int64_t first_ms;
