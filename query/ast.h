@@ -358,6 +358,7 @@ struct ast_paths {
     struct ast_count depth;
     struct ast_count exactly;
     bool is_variants;
+    bool is_shortest; /* of `between`: whole paths of the fewest nodes */
     enum ast_paths_unit unit;
     const struct ast_name *over; /* none: event_name */
     uint32_t over_count;
@@ -369,11 +370,12 @@ struct ast_paths {
     struct ast_duration gap;
     bool keeps_repeats;
     bool has_times;
+    bool has_loops;
 };
 
 enum ast_model {
+    AST_MODEL_LAST, /* the default */
     AST_MODEL_FIRST,
-    AST_MODEL_LAST,
     AST_MODEL_LAST_NON_DIRECT,
     AST_MODEL_LINEAR,
     AST_MODEL_TIME_DECAY,

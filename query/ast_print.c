@@ -7,9 +7,9 @@
 
 const char *ast_verb_name(enum ast_verb verb)
 {
-    static const char *const names[] = {"trend",  "distinct", "funnel", "retention",
-                                        "events", "timeline", "show",   "sequence", "sessions",
-                                        "paths", "attribution", "absence", "intervals"};
+    static const char *const names[] = {
+        "trend",    "distinct", "funnel", "retention",   "events",  "timeline", "show",
+        "sequence", "sessions", "paths",  "attribution", "absence", "intervals"};
     return names[verb];
 }
 

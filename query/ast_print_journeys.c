@@ -69,6 +69,7 @@ void ast_print_paths(const struct ast_paths *paths, struct buf *out)
     ast_print_count("depth", paths->depth, out);
     ast_print_count("exactly", paths->exactly, out);
     buf_z(out, paths->is_variants ? " variants" : "");
+    buf_z(out, paths->is_shortest ? " shortest" : "");
     buf_z(out, paths->unit == AST_UNIT_SESSION   ? " per session"
                : paths->unit == AST_UNIT_SUBJECT ? " per user"
                                                  : "");
@@ -86,6 +87,7 @@ void ast_print_paths(const struct ast_paths *paths, struct buf *out)
     ast_print_duration_clause("gap", &paths->gap, out);
     buf_z(out, paths->keeps_repeats ? " keep repeats" : "");
     buf_z(out, paths->has_times ? " times" : "");
+    buf_z(out, paths->has_loops ? " loops" : "");
 }
 
 void ast_print_attribution(const struct ast_attribution *attribution, struct buf *out)

@@ -351,15 +351,12 @@ static enum err_code bind_verb(struct binder *b)
 static enum verb verb_of(const struct ast_query *ast)
 {
     static const enum verb verbs[] = {
-        [AST_TREND] = VERB_TREND,   [AST_DISTINCT] = VERB_DISTINCT,
-        [AST_FUNNEL] = VERB_FUNNEL, [AST_RETENTION] = VERB_RETENTION,
-        [AST_EVENTS] = VERB_EVENTS, [AST_TIMELINE] = VERB_TIMELINE,
-        [AST_SEQUENCE] = VERB_SEQUENCE,
-        [AST_SESSIONS] = VERB_SESSIONS,
-        [AST_PATHS] = VERB_PATHS,
-        [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
-        [AST_ABSENCE] = VERB_ABSENCE,
-        [AST_INTERVALS] = VERB_INTERVALS,
+        [AST_TREND] = VERB_TREND,       [AST_DISTINCT] = VERB_DISTINCT,
+        [AST_FUNNEL] = VERB_FUNNEL,     [AST_RETENTION] = VERB_RETENTION,
+        [AST_EVENTS] = VERB_EVENTS,     [AST_TIMELINE] = VERB_TIMELINE,
+        [AST_SEQUENCE] = VERB_SEQUENCE, [AST_SESSIONS] = VERB_SESSIONS,
+        [AST_PATHS] = VERB_PATHS,       [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
+        [AST_ABSENCE] = VERB_ABSENCE,   [AST_INTERVALS] = VERB_INTERVALS,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,

@@ -210,7 +210,7 @@ struct sessions {
 };
 
 enum paths_from { PATHS_ALL, PATHS_STARTING, PATHS_ENDING, PATHS_BETWEEN };
-enum paths_shape { PATHS_EDGES, PATHS_EXACTLY, PATHS_VARIANTS };
+enum paths_shape { PATHS_EDGES, PATHS_EXACTLY, PATHS_VARIANTS, PATHS_SHORTEST };
 struct path_rule {
     struct str pattern; /* `*` stands for any bytes */
     struct str label;
@@ -230,6 +230,7 @@ struct paths {
     bool is_slash_ignored;
     bool keeps_repeats;
     bool has_times;
+    bool has_loops;
 };
 
 enum attribution_model {

@@ -9,10 +9,16 @@
 #define DIGIT_BITS  8u
 #define DIGIT_COUNT (1u << DIGIT_BITS)
 
-/* The value of rank `rank` (from 0) among ms[0 .. count). */
+/* The value of rank `rank` (from 0) among ms[0 .. count). Digits start at the highest bit that any value has. */
 static uint64_t select_rank(uint64_t *ms, size_t count, size_t rank)
 {
-    for (uint32_t shift = 64 - DIGIT_BITS; count > 1; shift -= DIGIT_BITS) {
+    uint64_t all = 0;
+    for (size_t i = 0; i < count; i++) {
+        all |= ms[i];
+    }
+    uint32_t bits = all == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(all);
+    uint32_t shift = bits > DIGIT_BITS ? bits - DIGIT_BITS : 0;
+    while (count > 1) {
         size_t histogram[DIGIT_COUNT] = {0};
         for (size_t i = 0; i < count; i++) {
             histogram[ms[i] >> shift & (DIGIT_COUNT - 1)]++;
@@ -36,8 +42,21 @@ static uint64_t select_rank(uint64_t *ms, size_t count, size_t rank)
         if (shift == 0) { /* all that are left are equal */
             break;
         }
+        shift = shift > DIGIT_BITS ? shift - DIGIT_BITS : 0; /* bits above are alike by now */
     }
     return ms[0];
+}
+
+/* The value of rank `rank` + 1, given that `low` is that of `rank`. */
+static uint64_t select_next(const uint64_t *ms, size_t count, size_t rank, uint64_t low)
+{
+    uint64_t next = UINT64_MAX;
+    size_t upto = 0; /* values that are not above low */
+    for (size_t i = 0; i < count; i++) {
+        upto += ms[i] <= low;
+        next = ms[i] > low && ms[i] < next ? ms[i] : next;
+    }
+    return upto > rank + 1 ? low : next;
 }
 
 /* total / parts, exact where it is whole. */
@@ -75,7 +94,7 @@ struct cell durations_quantile(uint64_t *ms, size_t count, uint32_t numerator, u
     size_t rank = (size_t)(place / denominator);
     uint32_t rest = (uint32_t)(place % denominator);
     uint64_t low = select_rank(ms, count, rank);
-    uint64_t high = rest == 0 ? low : select_rank(ms, count, rank + 1);
+    uint64_t high = rest == 0 ? low : select_next(ms, count, rank, low);
     return quotient((unsigned __int128)low * denominator + (unsigned __int128)(high - low) * rest,
                     denominator);
 }

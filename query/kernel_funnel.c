@@ -180,6 +180,12 @@ struct funnel_reach kernel_funnel(const struct funnel_spec *spec, const int64_t 
         i--;
     }
     while (i < count) {
+        /* Of entries that follow each other only the last can lead further than the first did; but where times must
+         * increase, an event of its instant needs the one before. */
+        while (p.top > 0 && !spec->is_strict_ties && i + 1 < count && (masks[i] & steps) == 1 &&
+               (masks[i + 1] & steps) == 1) {
+            i++;
+        }
         int64_t t = times[i];
         size_t n = 1;
         if (__builtin_expect(i + 1 == count || times[i + 1] != t, 1)) {

@@ -57,6 +57,9 @@ struct groups {
     struct table table;
     uint32_t *of_value; /* where there is one key: the group of each value, or NONE */
     uint32_t of_value_cap;
+    const struct dict *group_dict; /* likewise of each code of this dictionary */
+    uint32_t *of_code;
+    uint32_t of_code_cap;
 };
 
 /* ---- values ---- */
@@ -451,6 +454,55 @@ static enum err_code groups_of_values(struct groups *groups, const uint32_t *val
     return ERR_OK;
 }
 
+enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uint32_t code,
+                             uint32_t *ret_number, struct err *err)
+{
+    struct key_value v = {.tag = TAG_NULL};
+    uint32_t value = 0;
+    ASSERT(groups->key_count == 1);
+    if (code < dict->count) {
+        v = (struct key_value){.tag = TAG_STRING, .string = dict_value(dict, code)};
+    }
+    ERR_TRY(key_number(groups, &groups->keys[0], &v, true, &value, err));
+    return groups_of_tuple(groups, &value, ret_number, err);
+}
+
+/* One key, whose values are codes that every row has: the group of each code, looked up once. *ret_done false where the
+ * block is not like that. */
+static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,
+                                     const struct scan_block *block, uint32_t *numbers,
+                                     bool *ret_done, struct err *err)
+{
+    struct key_state *state = &groups->keys[0];
+    struct vec vec = {0};
+    ERR_TRY(scan_vec(scan, &state->key->field, &vec, err));
+    *ret_done = vec.kind == VEC_CODE && vec.present == NULL;
+    if (!*ret_done) {
+        return ERR_OK;
+    }
+    if (state->dict != vec.dict || vec.dict->count > state->by_code_cap) {
+        ERR_TRY(key_forget_dict(groups, state, vec.dict, err));
+    }
+    if (groups->group_dict != vec.dict || vec.dict->count > groups->of_code_cap) {
+        ERR_TRY(ARENA_NEW(groups->arena, vec.dict->count, &groups->of_code, err));
+        memset(groups->of_code, 0xff, (size_t)vec.dict->count * sizeof(uint32_t));
+        groups->of_code_cap = vec.dict->count;
+        groups->group_dict = vec.dict;
+    }
+    for (uint32_t i = 0; i < block->count; i++) {
+        uint32_t code = vec.u32[block->rows[i]];
+        if (groups->of_code[code] == NONE) {
+            struct key_value v = {.tag = TAG_STRING, .string = dict_value(vec.dict, code)};
+            uint32_t value = 0;
+            ERR_TRY(key_number(groups, state, &v, true, &value, err));
+            state->by_code[code] = value;
+            ERR_TRY(groups_of_tuple(groups, &value, &groups->of_code[code], err));
+        }
+        numbers[i] = groups->of_code[code];
+    }
+    return ERR_OK;
+}
+
 enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err)
@@ -461,6 +513,13 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
     *ret_numbers = numbers;
     if (groups->key_count == 0) {
         return ERR_OK;
+    }
+    if (groups->key_count == 1 && groups->keys[0].key->edges == NULL) {
+        bool is_done = false;
+        ERR_TRY(groups_of_codes(groups, scan, block, numbers, &is_done, err));
+        if (is_done) {
+            return ERR_OK;
+        }
     }
     uint32_t *values[QUERY_KEYS_MAX] = {0};
     ASSERT(groups->key_count <= QUERY_KEYS_MAX);

@@ -14,8 +14,8 @@
 #define JOURNEYS                                                                                   \
     (V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) |      \
      V(AST_INTERVALS))
-#define ROWS     (V(AST_EVENTS) | V(AST_TIMELINE))
-#define ALL      (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
+#define ROWS (V(AST_EVENTS) | V(AST_TIMELINE))
+#define ALL  (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
 
 enum group {
     GROUP_WHERE,
@@ -55,6 +55,7 @@ enum group {
     GROUP_GAP,
     GROUP_KEEP,
     GROUP_TIMES,
+    GROUP_LOOPS,
     GROUP_TOUCHES,
     GROUP_LOOKBACK,
     GROUP_HALF_LIFE,
@@ -338,15 +339,14 @@ static enum err_code clause_columns(struct parser *p)
 
 /* ---- whose journeys ---- */
 
-/* `per user` says what is so without it; only paths, whose unit is the session, hear it. */
 static enum err_code clause_per(struct parser *p)
 {
-    struct ast_paths *paths = &p->query->paths;
-    if (parse_accept_word(p, "user")) {
-        paths->unit = paths->unit == AST_UNIT_DEFAULT ? AST_UNIT_SUBJECT : paths->unit;
-        return ERR_OK;
-    }
     return parse_field(p, &p->query->clauses.per);
+}
+
+static enum err_code clause_per_user(struct parser *p)
+{
+    return parse_need_word(p, "user"); /* so it is without the word */
 }
 
 static enum err_code clause_list(struct parser *p)
@@ -372,9 +372,16 @@ static const struct clause clauses_known[] = {
     {"today", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_today},
     {"on", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_on},
     {"including", NULL, GROUP_INCLUDING, ANALYSES | JOURNEYS | ROWS, clause_including},
-    {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE), clause_by},
-    {"each", NULL, GROUP_EACH, V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) | V(AST_INTERVALS), clause_each},
-    {"top", NULL, GROUP_TOP, ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE), clause_top},
+    {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE),
+     clause_by},
+    {"each", NULL, GROUP_EACH,
+     V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) |
+         V(AST_INTERVALS),
+     clause_each},
+    {"top", NULL, GROUP_TOP,
+     ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) |
+         V(AST_ABSENCE),
+     clause_top},
     {"order", "by", GROUP_ORDER_BY, ANALYSES | JOURNEYS | V(AST_EVENTS), clause_order_by},
     {"order", NULL, GROUP_ORDER, V(AST_FUNNEL), clause_order},
     {"limit", NULL, GROUP_LIMIT, ALL, clause_limit},
@@ -405,6 +412,8 @@ static const struct clause clauses_known[] = {
     {"calendar", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_default},
     {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
     {"per", "session", GROUP_UNIT, V(AST_PATHS), clause_per_session},
+    {"per", "user", GROUP_UNIT, V(AST_PATHS), clause_per_subject},
+    {"per", "user", GROUP_PER, JOURNEYS | V(AST_FUNNEL), clause_per_user},
     {"per", NULL, GROUP_PER, JOURNEYS | V(AST_FUNNEL), clause_per},
     {"list", NULL, GROUP_LIST, V(AST_FUNNEL) | V(AST_SEQUENCE) | V(AST_ABSENCE), clause_list},
     {"count", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_sequence_count},
@@ -426,7 +435,9 @@ static const struct clause clauses_known[] = {
     {"group", NULL, GROUP_RULES, V(AST_PATHS), clause_group},
     {"gap", NULL, GROUP_GAP, V(AST_PATHS) | V(AST_ABSENCE), clause_gap},
     {"keep", NULL, GROUP_KEEP, V(AST_PATHS) | V(AST_ATTRIBUTION), clause_keep},
+    {"shortest", NULL, GROUP_MODE, V(AST_PATHS), clause_shortest},
     {"times", NULL, GROUP_TIMES, V(AST_PATHS), clause_path_times},
+    {"loops", NULL, GROUP_LOOPS, V(AST_PATHS), clause_loops},
     {"model", NULL, GROUP_MODE, V(AST_ATTRIBUTION), clause_model},
     {"touches", NULL, GROUP_TOUCHES, V(AST_ATTRIBUTION), clause_touches},
     {"lookback", NULL, GROUP_LOOKBACK, V(AST_ATTRIBUTION), clause_lookback},

@@ -131,14 +131,18 @@ enum err_code clause_depth(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_exactly(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_variants(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_per_session(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_per_subject(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_over(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_ignore(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_ignore_trailing(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_group(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_gap(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_keep(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_shortest(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_path_times(struct parser *p) ERR_MUST_CHECK;
-enum err_code parse_check_paths(struct parser *p) ERR_MUST_CHECK; /* what the clauses say together */
+enum err_code clause_loops(struct parser *p) ERR_MUST_CHECK;
+enum err_code
+parse_check_paths(struct parser *p) ERR_MUST_CHECK; /* what the clauses say together */
 
 /* ---- parse_attribution.c ---- */
 enum err_code verb_attribution_parse(struct parser *p) ERR_MUST_CHECK;

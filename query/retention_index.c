@@ -19,6 +19,7 @@
 #include "storage/base/size.h"
 #include "storage/read_held.h"
 
+#define PREFETCH_ROWS  16u
 #define BITS_BYTES_MAX (64u << 20) /* of a task's sets; beyond it journeys are read */
 
 /* A set of subjects for each slot. */
@@ -201,7 +202,8 @@ static enum err_code gather_starts(struct index_work *work, struct err *err)
                                   .selector = work->run->query->retention.start_selector,
                                   .edges = edges,
                                   .atom_count = count - 1};
-    return index_walk(work->run, work->task, &ask, take_starts, work, work->arena, work->io, err);
+    const struct index_taker taker = {.arg = work, .take = take_starts};
+    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
 }
 
 static enum err_code gather_returns(struct index_work *work, struct err *err)
@@ -211,7 +213,8 @@ static enum err_code gather_returns(struct index_work *work, struct err *err)
                                   .selector = work->run->query->retention.return_selector,
                                   .edges = spec->begins,
                                   .atom_count = spec->slot_count};
-    return index_walk(work->run, work->task, &ask, take_returns, work, work->arena, work->io, err);
+    const struct index_taker taker = {.arg = work, .take = take_returns};
+    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
 }
 
 static bool drop_subject(uint32_t subject, void *arg)
@@ -327,10 +330,18 @@ static enum err_code mark_block(struct index_work *work, struct row_block *rows,
                                 const struct scan_block *block, struct err *err)
 {
     const struct retention_spec *spec = &work->plan->spec;
+    uint32_t slot = 0;
     ERR_TRY(row_block_read(rows, block->block, err));
     for (uint32_t i = 0; i < block->count; i++) {
         uint32_t subject = block->subjects[i];
-        uint32_t slot = civil_bucket_idx(spec->begins, spec->slot_count, block->times[i]);
+        int64_t ts = block->times[i];
+        if (i + PREFETCH_ROWS < block->count) { /* rows of one event lie far apart */
+            __builtin_prefetch(&rows->times[block->rows[i + PREFETCH_ROWS]]);
+            __builtin_prefetch(&rows->subjects[block->rows[i + PREFETCH_ROWS]]);
+        }
+        if (ts < spec->begins[slot] || ts >= spec->begins[slot + 1]) {
+            slot = civil_bucket_idx(spec->begins, spec->slot_count, ts);
+        }
         if (bit_at(&work->starts, slot, subject) && !bit_at(&work->actives, slot, subject)) {
             ERR_TRY(mark_row(work, rows, block->rows[i], subject, slot, err));
         }
@@ -405,19 +416,23 @@ static enum err_code count_exact(struct index_work *work, uint64_t **rows, struc
     return ERR_OK;
 }
 
-/* Who is in the cohort of its first start belongs to no other: then one pass over the returns, with a cohort's number for
- * each subject, takes the place of an intersection for each pair. */
+/* Who is in the cohort of its first start belongs to no other: then one pass over the returns, with the row of a subject's
+ * cohort in a small table of (cohort, slot), takes the place of an intersection for each pair. Subjects of no cohort count
+ * in a row that nobody reads, which costs less than telling them apart. */
 static enum err_code count_firsts(struct index_work *work, uint64_t **rows, struct err *err)
 {
     const struct retention_spec *spec = &work->plan->spec;
     size_t words = work->starts.word_count;
-    uint32_t *cohort_of = NULL;
-    ERR_TRY(ARENA_NEW(work->arena, words * 64, &cohort_of, err)); /* cohort + 1; 0: in none */
+    uint32_t *row_of = NULL; /* by subject: where its cohort's row begins in the table */
+    uint32_t *table = NULL;
+    ERR_TRY(ARENA_NEW(work->arena, words * 64, &row_of, err));
+    ERR_TRY(
+        ARENA_NEW(work->arena, ((size_t)spec->cohort_count + 1) * spec->slot_count, &table, err));
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
         const uint64_t *members = bits_of(&work->starts, c);
         for (size_t w = 0; w < words; w++) {
             for (uint64_t bits = members[w]; bits != 0; bits &= bits - 1) {
-                cohort_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] = c + 1;
+                row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] = (c + 1) * spec->slot_count;
             }
         }
     }
@@ -426,12 +441,15 @@ static enum err_code count_firsts(struct index_work *work, uint64_t **rows, stru
         ERR_TRY(run_check(work->run, err));
         for (size_t w = 0; w < words; w++) {
             for (uint64_t bits = returns[w]; bits != 0; bits &= bits - 1) {
-                uint32_t c = cohort_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] - 1;
-                uint32_t n = t - c; /* of nobody's cohort: wraps to t + 1, where c is too large */
-                if (c < t && n < spec->period_count) {
-                    rows[c][1 + n]++;
-                }
+                table[row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] + t]++;
             }
+        }
+    }
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        const uint32_t *counts = table + ((size_t)c + 1) * spec->slot_count + c;
+        uint32_t end = MIN_OF(spec->slot_count - c, spec->period_count);
+        for (uint32_t n = 1; rows[c] != NULL && n < end; n++) {
+            rows[c][1 + n] += counts[n];
         }
     }
     return ERR_OK;

@@ -46,6 +46,12 @@ static enum err_code scan_env_vec(void *ctx, const struct field *field, struct v
     return scan_col(ctx, pred_field_col(field), ret, err);
 }
 
+enum err_code scan_vec(struct scan *scan, const struct field *field, struct vec *ret,
+                       struct err *err)
+{
+    return scan_col(scan, pred_field_col(field), ret, err);
+}
+
 enum err_code scan_field(struct scan *scan, const struct field *field, struct vec *ret_vec,
                          const uint32_t **ret_places, struct err *err)
 {

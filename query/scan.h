@@ -21,12 +21,17 @@ struct scan_want {
     uint32_t selector; /* of the bound query: bit number in the masks */
     int64_t begin_ms, end_ms; /* event_time in [begin, end) */
 };
+struct scan_range { /* rows of the source */
+    uint32_t begin, end;
+};
 struct scan_spec {
     const struct bound_query *query;
     const struct scan_want *wants;
     uint32_t want_count;
     uint32_t subject_begin, subject_end; /* [begin, end); 0, UINT32_MAX = all */
     const roaring_bitmap_t *deleted;     /* subjects left out; NULL = none */
+    const struct scan_range *ranges;     /* only these rows, ascending; NULL = all */
+    uint32_t range_count;
     bool no_subjects;                    /* scan_block.subjects is not looked at, and NULL */
     bool no_index;                       /* read all rows, fetch nothing ahead: the reference path */
     const uint32_t *cols;                /* that scan_field will be asked for, to be fetched ahead; */
@@ -60,6 +65,9 @@ enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_mor
  * ret_places[i] the place of row i's value in it, UINT32_MAX where it has none. */
 enum err_code scan_field(struct scan *scan, const struct field *field, struct vec *ret_vec,
                          const uint32_t **ret_places, struct err *err) ERR_MUST_CHECK;
+/* The block's vector alone. */
+enum err_code scan_vec(struct scan *scan, const struct field *field, struct vec *ret,
+                       struct err *err) ERR_MUST_CHECK;
 /* The block's event names as codes of the source's dictionary, for labels. */
 struct scan_counters scan_counters(const struct scan *scan);
 struct read_ctx *scan_read_ctx(struct scan *scan);

@@ -14,7 +14,8 @@
 #include "storage/base/cpu.h"
 #include "storage/base/size.h"
 
-#define MANY_PARTS 4u /* candidates are many when they are a fourth of the rows */
+#define STREAM_PARTS 2u /* streams are merged up to half of the rows */
+#define MANY_PARTS   4u /* candidates are many when they are a fourth of the rows */
 
 /* The rows that are still in question; parallel arrays. */
 struct candidates {
@@ -22,7 +23,8 @@ struct candidates {
     const uint16_t *rows;
     const uint16_t *slots; /* NULL: all rows are of `slot` */
     uint16_t slot;
-    const int64_t *times;
+    const int64_t *times;     /* NULL: not taken yet */
+    const uint32_t *subjects; /* likewise */
     uint64_t *masks;
 };
 
@@ -301,6 +303,141 @@ static enum err_code take_wanted(struct scan *scan, const bool *is_wanted, struc
     return ERR_OK;
 }
 
+/* ---- candidates of few events: streams of rows, merged ---- */
+
+/* The rows of the slot's event with their times and subjects, within the subject range; *ret_found false where the
+ * source does not keep them so. */
+static enum err_code stream_of(struct scan *scan, uint32_t slot, struct event_rows *ret,
+                               bool *ret_found, struct err *err)
+{
+    struct event_rows all = {0};
+    uint32_t block_begin = scan->block_now * BLOCK_ROWS;
+    ERR_TRY(source_event_rows(scan->source, &scan->read, scan->slots[slot - 1].code,
+                              scan->block_now, &all, ret_found, err));
+    while (all.count > 0 && block_begin + all.rows[0] < scan->row_begin) {
+        all.count--;
+        all.rows++;
+        all.times++;
+        all.subjects++;
+    }
+    while (all.count > 0 && block_begin + all.rows[all.count - 1] >= scan->row_end) {
+        all.count--;
+    }
+    *ret = all;
+    return ERR_OK;
+}
+
+/* Rows with their slots, row in the upper half: ascending. */
+static void merge_two(const uint32_t *restrict a, uint32_t a_count, const uint32_t *restrict b,
+                      uint32_t b_count, uint32_t *restrict out)
+{
+    uint32_t i = 0;
+    uint32_t k = 0;
+    while (i < a_count && k < b_count) {
+        bool takes_a = a[i] < b[k];
+        *out++ = takes_a ? a[i] : b[k];
+        i += takes_a;
+        k += !takes_a;
+    }
+    memcpy(out, a + i, (a_count - i) * sizeof(*out));
+    memcpy(out + (a_count - i), b + k, (b_count - k) * sizeof(*out));
+}
+
+/* Merge neighbouring runs of `from` until one is left: log2(runs) passes. Returns where it is. */
+static const uint32_t *merge_runs(uint32_t *from, uint32_t *spare, uint32_t *ends, uint32_t runs)
+{
+    while (runs > 1) {
+        uint32_t out = 0;
+        uint32_t begin = 0;
+        for (uint32_t r = 0; r < runs; r += 2) {
+            uint32_t mid = ends[r];
+            uint32_t end = r + 1 < runs ? ends[r + 1] : mid;
+            merge_two(from + begin, mid - begin, from + mid, end - mid, spare + begin);
+            ends[out++] = end;
+            begin = end;
+        }
+        runs = out;
+        uint32_t *swap = from;
+        from = spare;
+        spare = swap;
+    }
+    return from;
+}
+
+static enum err_code streams_merge(struct scan *scan, const struct event_rows *streams,
+                                   const bool *is_wanted, uint32_t total, struct candidates *cand,
+                                   struct err *err)
+{
+    void *memory = NULL;
+    uint32_t *ends = NULL;
+    uint32_t *cursors = NULL;
+    uint32_t count = 0;
+    uint32_t runs = 0;
+    ERR_TRY(scan_raw(scan, 2 * (size_t)total, sizeof(uint32_t), &memory, err));
+    uint32_t *keyed = memory;
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &ends, err));
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &cursors, err));
+    for (uint32_t s = 1; s <= scan->slot_count; s++) {
+        for (uint32_t i = 0; is_wanted[s] && i < streams[s].count; i++) {
+            keyed[count++] = (uint32_t)streams[s].rows[i] << 16 | s;
+        }
+        ends[runs] = count;
+        runs += is_wanted[s];
+    }
+    const uint32_t *merged = merge_runs(keyed, keyed + total, ends, runs);
+    ERR_TRY(scan_raw(scan, count, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    ERR_TRY(scan_raw(scan, count, sizeof(uint16_t), &memory, err));
+    uint16_t *slots = memory;
+    ERR_TRY(scan_raw(scan, count, sizeof(int64_t), &memory, err));
+    int64_t *times = memory;
+    ERR_TRY(scan_raw(scan, count, sizeof(uint32_t), &memory, err));
+    uint32_t *subjects = memory;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = merged[i] & 0xffff;
+        uint32_t at = cursors[slot]++;
+        rows[i] = (uint16_t)(merged[i] >> 16);
+        slots[i] = (uint16_t)slot;
+        times[i] = streams[slot].times[at];
+        subjects[i] = streams[slot].subjects[at];
+    }
+    *cand = (struct candidates){
+        .count = count, .rows = rows, .slots = slots, .times = times, .subjects = subjects};
+    return ERR_OK;
+}
+
+/* *ret_found false where some event's rows are not kept with their times. */
+static enum err_code take_streams(struct scan *scan, const bool *is_wanted, uint32_t wanted_count,
+                                  struct candidates *cand, bool *ret_found, struct err *err)
+{
+    struct event_rows *streams = NULL;
+    uint32_t total = 0;
+    uint32_t last = 0;
+    *ret_found = true;
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &streams, err));
+    for (uint32_t s = 1; s <= scan->slot_count && *ret_found; s++) {
+        if (is_wanted[s]) {
+            ERR_TRY(stream_of(scan, s, &streams[s], ret_found, err));
+            total += streams[s].count;
+            last = s;
+        }
+    }
+    if (!*ret_found) {
+        return ERR_OK;
+    }
+    if (wanted_count == 1) {
+        *cand = (struct candidates){
+            .count = total,
+            .rows = streams[last].rows,
+            .slot = (uint16_t)last,
+            .times = streams[last].times,
+            .subjects = streams[last].subjects,
+        };
+        return ERR_OK;
+    }
+    return streams_merge(scan, streams, is_wanted, total, cand, err);
+}
+
 /* What the active alternatives ask for. */
 struct wanted {
     bool with_others; /* any event */
@@ -361,7 +498,42 @@ static enum err_code useful_terms(struct scan *scan, uint32_t *ret_terms, struct
     return ERR_OK;
 }
 
-/* Candidates by one bit a row: of the wanted events, and of every term in `terms`. */
+/* Set the bits [begin, end). */
+static void mark_range(uint64_t *words, uint32_t begin, uint32_t end)
+{
+    for (uint32_t row = begin; row < end;) {
+        uint32_t stop = MIN_OF(end, (row | 63) + 1);
+        uint64_t ones = stop - row == 64 ? UINT64_MAX : (UINT64_C(1) << (stop - row)) - 1;
+        words[row / 64] |= ones << (row % 64);
+        row = stop;
+    }
+}
+
+/* Whether some range of the spec has rows of the block; scan->range is the first that can. */
+static bool has_ranges(struct scan *scan)
+{
+    uint32_t begin = scan->block_now * BLOCK_ROWS;
+    const struct scan_spec *spec = scan->spec;
+    while (scan->range < spec->range_count && spec->ranges[scan->range].end <= begin) {
+        scan->range++;
+    }
+    return scan->range < spec->range_count && spec->ranges[scan->range].begin < begin + BLOCK_ROWS;
+}
+
+static void mark_ranges(const struct scan *scan, uint64_t *words)
+{
+    uint32_t begin = scan->block_now * BLOCK_ROWS;
+    uint32_t end = begin + source_block_rows(scan->source, scan->block_now);
+    for (uint32_t r = scan->range; r < scan->spec->range_count; r++) {
+        struct scan_range range = scan->spec->ranges[r];
+        if (range.begin >= end) {
+            return;
+        }
+        mark_range(words, MAX_OF(range.begin, begin) - begin, MIN_OF(range.end, end) - begin);
+    }
+}
+
+/* Candidates by one bit a row: of the wanted events, and of every term in `terms`, and within the ranges. */
 static enum err_code take_by_bits(struct scan *scan, const struct wanted *wanted, uint32_t terms,
                                   struct candidates *cand, struct err *err)
 {
@@ -372,6 +544,13 @@ static enum err_code take_by_bits(struct scan *scan, const struct wanted *wanted
     ERR_TRY(ARENA_NEW(scan->scratch, BLOCK_WORDS, &more, err));
     if (!is_any) {
         ERR_TRY(mark_wanted(scan, wanted, words, err));
+    }
+    if (scan->spec->ranges != NULL) {
+        mark_ranges(scan, is_any ? words : more);
+        for (uint32_t w = 0; !is_any && w < BLOCK_WORDS; w++) {
+            words[w] &= more[w];
+        }
+        is_any = false;
     }
     for (; terms != 0; terms &= terms - 1) {
         const struct scan_term *term = &scan->terms[__builtin_ctz(terms)];
@@ -421,16 +600,25 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
     uint32_t terms = 0;
     uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
     ERR_TRY(find_wanted(scan, &wanted, err));
-    if (!wanted.with_others && wanted.rows == 0) {
+    bool has_bounds = scan->spec->ranges != NULL;
+    if ((!wanted.with_others && wanted.rows == 0) || (has_bounds && !has_ranges(scan))) {
         return ERR_OK;
     }
     if (scan->term_count > 0 && (wanted.with_others || wanted.rows > block_rows / MANY_PARTS)) {
         ERR_TRY(useful_terms(scan, &terms, err));
     }
     *ret_terms = terms;
+    if (terms == 0 && !has_bounds && !wanted.with_others &&
+        wanted.rows <= block_rows / STREAM_PARTS) {
+        bool is_found = false;
+        ERR_TRY(take_streams(scan, wanted.is_wanted, wanted.count, cand, &is_found, err));
+        if (is_found) {
+            return ERR_OK;
+        }
+    }
     bool is_one = !wanted.with_others && wanted.count == 1;
     cand->slot = is_one ? wanted.slot : SLOT_OTHER;
-    if (terms != 0) {
+    if (terms != 0 || has_bounds) {
         ERR_TRY(take_by_bits(scan, &wanted, terms, cand, err));
     } else if (wanted.with_others) {
         ERR_TRY(take_all_rows(scan, cand, err));
@@ -468,14 +656,22 @@ static enum err_code keep_rows(struct scan *scan, struct candidates *cand, const
     ERR_TRY(scan_raw(scan, (size_t)count + 1, sizeof(uint64_t), &memory, err));
     uint64_t *masks = memory;
     uint16_t *slots = NULL;
+    uint32_t *subjects = NULL;
     if (cand->slots != NULL) {
         ERR_TRY(scan_raw(scan, (size_t)count + 1, sizeof(uint16_t), &memory, err));
         slots = memory;
+    }
+    if (cand->subjects != NULL) {
+        ERR_TRY(scan_raw(scan, (size_t)count + 1, sizeof(uint32_t), &memory, err));
+        subjects = memory;
     }
     for (uint32_t i = 0, k = 0; i < cand->count; i++) {
         rows[k] = cand->rows[i];
         times[k] = cand->times[i];
         masks[k] = cand->masks[i];
+        if (subjects != NULL) {
+            subjects[k] = cand->subjects[i];
+        }
         if (slots != NULL) {
             slots[k] = cand->slots[i];
         }
@@ -486,6 +682,7 @@ static enum err_code keep_rows(struct scan *scan, struct candidates *cand, const
                                 .slots = slots,
                                 .slot = cand->slot,
                                 .times = times,
+                                .subjects = subjects,
                                 .masks = masks};
     return ERR_OK;
 }
@@ -494,6 +691,9 @@ static enum err_code take_times(struct scan *scan, struct candidates *cand, stru
 {
     struct vec times = {0};
     void *memory = NULL;
+    if (cand->times != NULL) {
+        return ERR_OK;
+    }
     ERR_TRY(scan_col(scan, COL_EVENT_TIME, &times, err));
     ASSERT(times.kind == VEC_I64 && times.present == NULL);
     if (cand->count == times.rows) { /* ascending and as many as there are: all of them */
@@ -673,6 +873,10 @@ static enum err_code take_subjects(struct scan *scan, const struct candidates *c
 {
     struct vec subjects = {0};
     void *memory = NULL;
+    if (cand->subjects != NULL) {
+        *ret = cand->subjects;
+        return ERR_OK;
+    }
     ERR_TRY(scan_col(scan, COL_SUBJECT, &subjects, err));
     ASSERT(subjects.kind == VEC_U32 && subjects.present == NULL);
     if (cand->count == subjects.rows) {

@@ -3,6 +3,7 @@
  * of the named events say how many rows are candidates. */
 #include "query/pred_eval.h"
 #include "query/run.h"
+#include "query/saturating.h"
 #include "storage/base/size.h"
 #include "storage/read_ahead.h"
 
@@ -75,6 +76,44 @@ static void explain_columns(struct explain *explain)
     for (uint32_t c = 0; c < query->column_count; c++) {
         explain_column(explain, query->columns[c].name);
     }
+    for (uint32_t k = 0; query->verb == VERB_PATHS && k < query->paths.node_key_count; k++) {
+        explain_column(explain, query->paths.node_keys[k].field.name);
+    }
+    if (query->verb == VERB_SEQUENCE && query->sequence.mode == SEQUENCE_NEXT) {
+        explain_column(explain, query->sequence.next.field.name);
+    }
+    if (query->verb == VERB_ATTRIBUTION && query->attribution.has_value) {
+        explain_column(explain, query->attribution.value.field.name);
+    }
+    if (query->per != NULL) {
+        explain_column(explain, query->per->name);
+    }
+}
+
+/* How far the verbs over journeys look beyond the range's ends. Sessions look further back only where somebody made
+ * no pause in that time. */
+static void explain_beyond(const struct bound_query *query, uint64_t *ret_back_ms,
+                           uint64_t *ret_after_ms)
+{
+    bool is_sessions = query->verb == VERB_SESSIONS;
+    bool is_paths = query->verb == VERB_PATHS && query->paths.is_session;
+    *ret_back_ms = 0;
+    *ret_after_ms = 0;
+    if (is_sessions || is_paths) {
+        const struct session_spec *cut = is_sessions ? &query->sessions.cut : &query->paths.cut;
+        *ret_after_ms = cut->cap_ms;
+        *ret_back_ms = span_add_saturating(cut->cap_ms == UINT64_MAX ? 0 : cut->cap_ms,
+                                           span_add_saturating(cut->idle_ms, 1));
+    } else if (query->verb == VERB_ATTRIBUTION) {
+        *ret_back_ms = query->attribution.lookback_ms;
+    } else if (query->verb == VERB_ABSENCE && query->absence.has_second) {
+        *ret_after_ms = query->absence.span_ms;
+    } else if (query->verb == VERB_INTERVALS) {
+        *ret_back_ms = query->intervals.longest_ms;
+        *ret_after_ms = query->intervals.longest_ms;
+    } else if (query->verb == VERB_FUNNEL && !query->funnel.is_closed) {
+        *ret_after_ms = query->funnel.window_ms;
+    }
 }
 
 /* Funnels look beyond the range's end, rolling measures and first times before its begin. */
@@ -84,6 +123,8 @@ static void explain_range(struct explain *explain)
     explain->begin_ms = query->from_ms;
     explain->end_ms = query->to_ms;
     uint64_t back_ms = 0;
+    uint64_t after_ms = 0;
+    explain_beyond(query, &back_ms, &after_ms);
     for (uint32_t m = 0; m < query->measure_count; m++) {
         back_ms = MAX_OF(back_ms, query->measures[m].rolling_ms);
     }
@@ -94,10 +135,8 @@ static void explain_range(struct explain *explain)
                __builtin_sub_overflow(explain->begin_ms, (int64_t)back_ms, &explain->begin_ms)) {
         explain->begin_ms = INT64_MIN;
     }
-    if (query->verb == VERB_FUNNEL && !query->funnel.is_closed &&
-        (query->funnel.window_ms > INT64_MAX ||
-         __builtin_add_overflow(explain->end_ms, (int64_t)query->funnel.window_ms,
-                                &explain->end_ms))) {
+    if (after_ms > INT64_MAX ||
+        __builtin_add_overflow(explain->end_ms, (int64_t)after_ms, &explain->end_ms)) {
         explain->end_ms = INT64_MAX;
     }
     explain->begin_ms = MAX_OF(explain->begin_ms, explain->run->snapshot->expired_before_ms);

@@ -392,11 +392,13 @@ static void answer_trim(struct trend_answer *answer)
         max_ms = MAX_OF(max_ms, slot->row_max_ms);
         for (uint32_t l = 0; l < plan->lane_count; l++) {
             const struct trend_grid *grid = &plan->grids[plan->lanes[l].grid];
-            const union acc_cell *cells = plan->lanes[l].is_indexed ? slot->cells[l][0] : NULL;
-            for (uint32_t a = 0; cells != NULL && a < grid->atom_count; a++) {
-                if (acc_has_users(&slot->pool, &cells[a])) {
-                    min_ms = MIN_OF(min_ms, grid->edges[a]);
-                    max_ms = MAX_OF(max_ms, grid->edges[a + 1] - 1);
+            for (uint32_t g = 0; plan->lanes[l].is_indexed && g < slot->group_cap; g++) {
+                const union acc_cell *cells = slot->cells[l][g];
+                for (uint32_t a = 0; cells != NULL && a < grid->atom_count; a++) {
+                    if (acc_has_users(&slot->pool, &cells[a])) {
+                        min_ms = MIN_OF(min_ms, grid->edges[a]);
+                        max_ms = MAX_OF(max_ms, grid->edges[a + 1] - 1);
+                    }
                 }
             }
         }

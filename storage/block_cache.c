@@ -381,3 +381,16 @@ void cache_block_unpin(struct cache_block *block)
     /* release: what was read is read before an eviction may free it */
     atomic_fetch_sub_explicit(&block->pins, 1, memory_order_release);
 }
+
+bool block_cache_has_room(struct block_cache *cache, uint64_t uid, uint64_t off, size_t len)
+{
+    if (cache == NULL) {
+        return false;
+    }
+    struct stripe *stripe = &cache->stripes[key_hash(uid, off) % STRIPES];
+    pthread_mutex_lock(&stripe->lock);
+    size_t used = stripe->small.bytes + stripe->main.bytes;
+    pthread_mutex_unlock(&stripe->lock);
+    size_t bytes_max = cache->bytes_max / STRIPES;
+    return used <= bytes_max && len + sizeof(struct cache_block) + BITS_SLACK <= bytes_max - used;
+}

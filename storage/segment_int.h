@@ -137,6 +137,16 @@ static inline uint64_t postings_off(const struct seg_block *said)
     return said->span.off + 1;
 }
 
+/* source_event_rows of a segment (segment_streams.c). */
+enum err_code segment_event_rows(const struct source *source, struct read_ctx *ctx, uint32_t code,
+                                 uint32_t block, struct event_rows *ret, bool *ret_found,
+                                 struct err *err) ERR_MUST_CHECK;
+
+/* source_subject_values of a segment (segment_values.c). */
+enum err_code segment_subject_values(const struct source *source, struct read_ctx *ctx,
+                                     uint32_t col, struct subject_values *ret, bool *ret_found,
+                                     struct err *err) ERR_MUST_CHECK;
+
 /* ---- blocks as they are after decoding (segment_decoded.c) ---- */
 
 /* The vector of a block that is kept decoded, pinned by ctx->held; false where none is kept, or nothing may be
@@ -188,3 +198,5 @@ struct cache_block *block_cache_pin(struct block_cache *cache, uint64_t uid, uin
  * or not. */
 void block_cache_offer(struct block_cache *cache, struct cache_block *block);
 void cache_block_unpin(struct cache_block *block); /* NULL is fine */
+/* Whether a block of that name and length would be kept without anything leaving for it. */
+bool block_cache_has_room(struct block_cache *cache, uint64_t uid, uint64_t off, size_t len);

@@ -5,7 +5,8 @@
 
 #include "storage/num.h"
 
-CPU_CLONES void vec_places(const struct vec *vec, const uint16_t *rows, uint32_t count, uint32_t *out)
+CPU_CLONES void vec_places(const struct vec *vec, const uint16_t *rows, uint32_t count,
+                           uint32_t *out)
 {
     if (vec->kind == VEC_ABSENT) {
         for (uint32_t i = 0; i < count; i++) {
@@ -102,6 +103,25 @@ enum err_code source_code(const struct source *source, struct read_ctx *ctx, uin
         end = order < 0 ? end : mid;
     }
     return ERR_OK;
+}
+
+enum err_code source_event_rows(const struct source *source, struct read_ctx *ctx, uint32_t code,
+                                uint32_t block, struct event_rows *ret, bool *ret_found,
+                                struct err *err)
+{
+    *ret_found = false;
+    return source->ops->event_rows == NULL || ctx->held == NULL
+               ? ERR_OK
+               : source->ops->event_rows(source, ctx, code, block, ret, ret_found, err);
+}
+
+enum err_code source_subject_values(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                    struct subject_values *ret, bool *ret_found, struct err *err)
+{
+    *ret_found = false;
+    return source->ops->subject_values == NULL || ctx->held == NULL
+               ? ERR_OK
+               : source->ops->subject_values(source, ctx, col, ret, ret_found, err);
 }
 
 /* ---- unions of stored sets ---- */

@@ -107,6 +107,25 @@ struct read_item {
     bool is_by_value;
 };
 
+/* The rows of one event in a block, ascending, and of each when and whose it is. */
+struct event_rows {
+    uint32_t count;
+    const uint16_t *rows;
+    const int64_t *times;
+    const uint32_t *subjects;
+};
+
+/* Which values of a column of few values each subject has, over all of its rows in the source: bit c for the value of
+ * code c, bit dict->count for a row without one. Its rows are [rows[i], rows[i + 1]). */
+#define SUBJECT_VALUES_MAX 63u
+struct subject_values {
+    uint32_t count;
+    const uint32_t *subjects; /* ascending: every subject of the source */
+    const uint32_t *rows;     /* count + 1 */
+    const uint64_t *masks;
+    const struct dict *dict;
+};
+
 /* Subjects with at least one event of `event` (a code, or SUBJECT_SET_ANY) in [begin_ms, end_ms). */
 #define SUBJECT_SET_ANY UINT32_MAX
 struct subject_set {
@@ -127,6 +146,13 @@ struct source_ops {
                                 uint32_t code, uint32_t block, uint16_t *out_rows,
                                 uint32_t *ret_count, struct err *err);
     bool (*has_value_rows)(const struct source *source, uint32_t col);
+    /* NULL: they are gathered each time. *ret_found false where they are not kept side by side. */
+    enum err_code (*event_rows)(const struct source *source, struct read_ctx *ctx, uint32_t code,
+                                uint32_t block, struct event_rows *ret, bool *ret_found,
+                                struct err *err);
+    /* NULL: none are kept. */
+    enum err_code (*subject_values)(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                    struct subject_values *ret, bool *ret_found, struct err *err);
     enum err_code (*subject_sets)(const struct source *source, struct read_ctx *ctx, uint32_t event,
                                   const struct subject_set **ret, uint32_t *ret_count,
                                   struct err *err);
@@ -188,6 +214,17 @@ bool source_has_value_rows(const struct source *source, uint32_t col);
 enum err_code source_value_rows(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                 uint32_t code, uint32_t block, uint16_t *out_rows,
                                 uint32_t *ret_count, struct err *err) ERR_MUST_CHECK;
+/* The same for an event (a code of COL_EVENT_NAME), with times and subjects beside the rows, as often as sealed sources
+ * keep them so in the block cache, held by ctx->held. *ret_found false where they do not: gather them. */
+enum err_code source_event_rows(const struct source *source, struct read_ctx *ctx, uint32_t code,
+                                uint32_t block, struct event_rows *ret, bool *ret_found,
+                                struct err *err) ERR_MUST_CHECK;
+/* The values of each subject, made of the column when they are first asked for and kept in the block cache, held by
+ * ctx->held. *ret_found false where the source keeps none (memtables), or the column is not one of at most
+ * SUBJECT_VALUES_MAX strings. */
+enum err_code source_subject_values(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                    struct subject_values *ret, bool *ret_found,
+                                    struct err *err) ERR_MUST_CHECK;
 /* The stored subject sets of an event, by begin_ms, disjoint in time and together covering all of its rows;
  * count 0 where the source keeps none (memtables): then read rows. */
 enum err_code source_subject_sets(const struct source *source, struct read_ctx *ctx, uint32_t event,

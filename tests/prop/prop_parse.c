@@ -20,26 +20,34 @@
 #define TRIALS 20000u
 
 static const char *const tokens[] = {
-    "trend",     "distinct",  "funnel",    "retention",  "events",     "timeline",
-    "show",      "explain",   "where",     "from",       "to",         "last",
-    "today",     "on",        "including", "by",         "each",       "top",
-    "order",     "limit",     "tz",        "week",       "starts",     "monday",
-    "within",    "ties",      "strict",    "closed",     "count",      "users",
-    "at",        "step",      "least",     "for",        "first_ever", "first",
-    "recurring", "unbounded", "columns",   "unfiltered", "with",       "other",
-    "and",       "or",        "not",       "in",         "is",         "between",
-    "of",        "any",       "active",    "set",        "contains",   "matches",
-    "ends",      "as",        "rolling",   "sum",        "unique",     "p95",
-    "median",    "bucket",    "user",      "day",        "now",        "true",
-    "null",      "desc",      "without",   "cohort",     "->",         "(",
-    ")",         "[",         "]",         ",",          "|",          "=",
-    "!=",        "<",         ">=",        "+",          "-",          "*",
-    "/",         "?",         "!",         "\"a b\"",    "'\\n'",      "`x y`",
-    "`a``b`",    "1",         "0",         "12.50",      "1e30",       "30d",
-    "10m",       "2w",        "3mo",       "0s",         "2025-05-01", "2025-05-01T08:00Z",
-    "register",  "amount",    "channel",   "mixed",      "label",      "tags",
-    "vip",       "seen_at",   "profile.x", ":p",         "# c\n",      "\n",
-    "\"",        "`",         "\"UTC\"",   "values",     "properties",
+    "trend",       "distinct",  "funnel",      "retention",  "events",     "timeline",
+    "show",        "explain",   "where",       "from",       "to",         "last",
+    "today",       "on",        "including",   "by",         "each",       "top",
+    "order",       "limit",     "tz",          "week",       "starts",     "monday",
+    "within",      "ties",      "strict",      "closed",     "count",      "users",
+    "at",          "step",      "least",       "for",        "first_ever", "first",
+    "recurring",   "unbounded", "columns",     "unfiltered", "with",       "other",
+    "and",         "or",        "not",         "in",         "is",         "between",
+    "of",          "any",       "active",      "set",        "contains",   "matches",
+    "ends",        "as",        "rolling",     "sum",        "unique",     "p95",
+    "median",      "bucket",    "user",        "day",        "now",        "true",
+    "null",        "desc",      "without",     "cohort",     "->",         "(",
+    ")",           "[",         "]",           ",",          "|",          "=",
+    "!=",          "<",         ">=",          "+",          "-",          "*",
+    "/",           "?",         "!",           "\"a b\"",    "'\\n'",      "`x y`",
+    "`a``b`",      "1",         "0",           "12.50",      "1e30",       "30d",
+    "10m",         "2w",        "3mo",         "0s",         "2025-05-01", "2025-05-01T08:00Z",
+    "register",    "amount",    "channel",     "mixed",      "label",      "tags",
+    "vip",         "seen_at",   "profile.x",   ":p",         "# c\n",      "\n",
+    "\"",          "`",         "\"UTC\"",     "values",     "properties", "sequence",
+    "sessions",    "paths",     "attribution", "absence",    "intervals",  "\"(?1)(?t<5)(?2)\"",
+    "over",        "next",      "anchor",      "edge",       "match",      "list",
+    "per",         "session",   "idle",        "cap",        "none",       "cut",
+    "midnight",    "starting",  "ending",      "depth",      "exactly",    "variants",
+    "ignore",      "trailing",  "slash",       "group",      "gap",        "keep",
+    "repeats",     "times",     "model",       "linear",     "touches",    "lookback",
+    "half_life",   "consume",   "value",       "measure",    "peak",       "longest",
+    "bounce_rate", "shortest",  "loops",
 };
 
 static const char *const seeds_of_mutation[] = {
@@ -55,6 +63,20 @@ static const char *const seeds_of_mutation[] = {
     "2025-05-01",
     "timeline 'u\\u00e9' last 3mo including today limit 100",
     "show properties of \"sign up\" limit 5",
+    "sequence \"(?1).*(?t<=3600)(?2).(?t>5m)(?1)\" over register, (a | b[amount > 1]) next channel "
+    "backward anchor edge list users per task_id last 7d",
+    "sessions count, avg_duration_ms, bounce_rate of any each day idle 30m cap none cut midnight "
+    "by "
+    "channel top 3",
+    "paths between register and any[channel = \"x\"] depth 7 top 20 per session over event_name, "
+    "channel ignore page_view ignore trailing slash group \"/p/*\" as \"p\", \"*\" as \"q\" gap "
+    "10m "
+    "keep repeats times",
+    "paths exactly 3 per user order by users desc",
+    "attribution of pay_success by channel model time_decay half_life 3d touches any lookback 2w "
+    "consume keep repeats value sum(amount of pay_success) top 2 with other",
+    "absence register -> pay_success within 5m per task_id by channel each hour last 1d",
+    "intervals register -> pay_success measure utilisation, peak longest 8h per task_id each hour",
 };
 
 static uint64_t seed_of_run(void)

@@ -66,6 +66,50 @@ static const struct {
     {"show values of channel", NULL},
     {"show segments", NULL},
     {"explain funnel a -> b", NULL},
+    {"paths starting at page_view depth 5 top 20 per session last 7d",
+     "paths starting at page_view depth 5 per session last 7d top 20"},
+    {"paths exactly 3 top 10 last 30d", "paths exactly 3 last 30d top 10"},
+    {"paths variants per user", NULL},
+    {"paths between a and b shortest top 3", NULL},
+    {"paths starting at a times loops", NULL},
+    {"paths", NULL},
+    {"paths between a and (b | c[amount > 1]) per session over event_name, channel ignore any[vip "
+     "= "
+     "true] ignore trailing slash group \"/p/*\" as \"product\", \"/c/*\" as \"category\" gap 30m "
+     "keep "
+     "repeats times per task_id",
+     NULL},
+    {"paths per `session` per user ending at `trailing`",
+     "paths ending at trailing per user per `session`"},
+    {"attribution of pay_success by channel model last_touch lookback 30d value sum(amount of "
+     "pay_success) last 30d",
+     "attribution of pay_success lookback 30d value sum(amount of pay_success) by channel last "
+     "30d"},
+    {"attribution of a touches b[channel is set] model time_decay half_life 2d consume keep "
+     "repeats "
+     "value sum(amount) by channel top 3 with other",
+     "attribution of a model time_decay touches b[channel is set] half_life 2d consume keep "
+     "repeats "
+     "value sum(amount) by channel top 3 with other"},
+    {"sessions count, avg_duration_ms, bounce_rate each day idle 30m last 30d",
+     "sessions count, avg_duration_ms, bounce_rate idle 30m each day last 30d"},
+    {"sessions", NULL},
+    {"sessions count of register cap none cut midnight by channel per task_id top 3", NULL},
+    {"absence payment_success -> billing_confirmed within 5m per payment_id last 1d", NULL},
+    {"absence heartbeat gap 10m per device_id list users",
+     "absence heartbeat gap 10m per device_id list users"},
+    {"sequence \"(?1)(?t<=3600)(?2)\" over page_view, pay_success last 7d", NULL},
+    {"sequence '(?1).*(?2)' over a, b[amount > 1] match list users",
+     "sequence \"(?1).*(?2)\" over a, b[amount > 1] match list users"},
+    {"sequence \"(?1)\" over a next channel forward anchor first_match",
+     "sequence \"(?1)\" over a next channel"},
+    {"sequence \"(?1)\" over a next channel backward anchor edge top 3", NULL},
+    {"sequence \"(?1)\" over a count", "sequence \"(?1)\" over a"},
+    {"intervals session_start -> session_end_request per table_id measure utilisation, peak each "
+     "hour last 7d",
+     "intervals session_start -> session_end_request measure utilisation, peak per table_id each "
+     "hour last 7d"},
+    {"intervals a -> b longest 2h", NULL},
     {"trend count(active)", NULL},
     {"trend count(pay_success[amount >= 100 and channel = \"ad\"])", NULL},
     {"trend count((share | invite[channel = \"wechat\"]))", NULL},
