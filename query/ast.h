@@ -282,7 +282,6 @@ struct ast_funnel {
     struct ast_count at_step; /* of AST_AT_STEP; line 0: the first */
     struct place at_place;
     bool has_times;
-    struct place times_place;
     const struct ast_duration *edges; /* `times (10s, 1m)`; none: found from the data */
     uint32_t edge_count;
     enum ast_correlate correlate;

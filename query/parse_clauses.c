@@ -375,8 +375,8 @@ static const struct clause clauses_known[] = {
     {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE),
      clause_by},
     {"each", NULL, GROUP_EACH,
-     V(AST_TREND) | V(AST_DISTINCT) | V(AST_RETENTION) | V(AST_SESSIONS) | V(AST_ABSENCE) |
-         V(AST_INTERVALS),
+     V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION) | V(AST_SESSIONS) |
+         V(AST_ABSENCE) | V(AST_INTERVALS),
      clause_each},
     {"top", NULL, GROUP_TOP,
      ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) |

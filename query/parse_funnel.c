@@ -315,7 +315,6 @@ enum err_code clause_funnel_times(struct parser *p)
     struct ast_duration *edges = NULL;
     uint32_t cap = 0;
     funnel->has_times = true;
-    funnel->times_place = p->cur.place;
     if (!parse_accept(p, TOK_LPAREN)) {
         return ERR_OK;
     }
@@ -405,6 +404,11 @@ static enum err_code check_tables(struct parser *p)
         return parse_fail(p, p->query->place,
                           "\"times\", \"list users\" and \"correlate\" are answers of their own: "
                           "one at a time");
+    }
+    if (funnel->has_times && funnel->step_count == 1) {
+        return parse_fail(p, p->query->place,
+                          "\"times\" says how long the way to the last step takes: a funnel of two "
+                          "steps or more");
     }
     const char *word = is_list ? "list users" : "correlate";
     if ((is_list || is_correlation) && clauses->key_count > 0) {
