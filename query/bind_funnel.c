@@ -200,13 +200,18 @@ static uint32_t add_columns(struct str *items, uint32_t count, const char *const
 
 uint32_t bind_funnel_columns(const struct bound_query *query, struct str *items)
 {
-    static const char *const steps[] = {"step",          "event",   "users",
-                                        "from_first",    "from_previous", "dropped",
-                                        "median_ms",     "avg_ms",  "p90_ms"};
+    static const char *const steps[] = {"step",       "event",         "users",
+                                        "from_first", "from_previous", "dropped",
+                                        "median_ms",  "avg_ms",        "p90_ms"};
     static const char *const times[] = {"from_ms", "to_ms", "users"};
-    static const char *const correlation[] = {"converted_with", "converted_without", "lost_with",
-                                              "lost_without",   "odds_ratio",        "test",
-                                              "p",              "q"};
+    static const char *const correlation[] = {"converted_with",
+                                              "converted_without",
+                                              "lost_with",
+                                              "lost_without",
+                                              "odds_ratio",
+                                              "test",
+                                              "p",
+                                              "q"};
     uint32_t count = 0;
     if (query->funnel.table == FUNNEL_LIST) {
         items[count++] = query->per != NULL ? query->per->name : STR("user_id");
@@ -223,7 +228,6 @@ uint32_t bind_funnel_columns(const struct bound_query *query, struct str *items)
     for (uint32_t i = 0; i < query->key_count; i++) {
         items[count++] = query->keys[i].name;
     }
-    return query->funnel.table == FUNNEL_TIMES
-               ? add_columns(items, count, times, COUNT_OF(times))
-               : add_columns(items, count, steps, COUNT_OF(steps));
+    return query->funnel.table == FUNNEL_TIMES ? add_columns(items, count, times, COUNT_OF(times))
+                                               : add_columns(items, count, steps, COUNT_OF(steps));
 }

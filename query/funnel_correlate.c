@@ -37,7 +37,8 @@ static enum err_code counts_fit(struct funnel_correlation *c, uint32_t number, s
 }
 
 enum err_code funnel_correlation_add(struct funnel_correlation *correlation,
-                                     const struct bound_query *query, const struct funnel_desk *desk,
+                                     const struct bound_query *query,
+                                     const struct funnel_desk *desk,
                                      const struct funnel_shown *shown, struct arena *arena,
                                      struct err *err)
 {
@@ -52,9 +53,9 @@ enum err_code funnel_correlation_add(struct funnel_correlation *correlation,
     c->subjects[is_converted]++;
     uint64_t subject = c->subjects[0] + c->subjects[1];
     for (size_t i = funnel_view_at(&view, shown->times[0]); i < desk->count; i++) {
-        bool is_over = is_converted
-                           ? desk->times[i] > shown->times[funnel->step_count - 1]
-                           : (uint64_t)desk->times[i] - (uint64_t)shown->times[0] > funnel->window_ms;
+        bool is_over =
+            is_converted ? desk->times[i] > shown->times[funnel->step_count - 1]
+                         : (uint64_t)desk->times[i] - (uint64_t)shown->times[0] > funnel->window_ms;
         if (is_over) {
             break;
         }
@@ -255,10 +256,14 @@ enum err_code funnel_correlation_table(struct query_run_ctx *run, const struct r
                                        struct err *err)
 {
     static const struct result_col fixed[ODDS_COLS] = {
-        {STR("converted_with"), RESULT_INT64}, {STR("converted_without"), RESULT_INT64},
-        {STR("lost_with"), RESULT_INT64},      {STR("lost_without"), RESULT_INT64},
-        {STR("odds_ratio"), RESULT_NUMBER},    {STR("test"), RESULT_STRING},
-        {STR("p"), RESULT_NUMBER},             {STR("q"), RESULT_NUMBER},
+        {STR("converted_with"), RESULT_INT64},
+        {STR("converted_without"), RESULT_INT64},
+        {STR("lost_with"), RESULT_INT64},
+        {STR("lost_without"), RESULT_INT64},
+        {STR("odds_ratio"), RESULT_NUMBER},
+        {STR("test"), RESULT_STRING},
+        {STR("p"), RESULT_NUMBER},
+        {STR("q"), RESULT_NUMBER},
     };
     struct correlating c = {.run = run, .query = *run->query};
     struct result_col *cols = NULL;

@@ -21,7 +21,8 @@ struct funnel_correlation {
 
 /* `shown` is the attempt of the subject at the desk. */
 enum err_code funnel_correlation_add(struct funnel_correlation *correlation,
-                                     const struct bound_query *query, const struct funnel_desk *desk,
+                                     const struct bound_query *query,
+                                     const struct funnel_desk *desk,
                                      const struct funnel_shown *shown, struct arena *arena,
                                      struct err *err) ERR_MUST_CHECK;
 /* The columns of LANGUAGE.md; p by Fisher's exact test (two-sided) where a count of less than 5 is expected, by

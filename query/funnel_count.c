@@ -113,9 +113,9 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
         if (part->all_users != NULL) {
             users_count(part->all_users, attempt);
         }
-        bool is_mature = query->now_ms > attempt->times[0] &&
-                         (uint64_t)query->now_ms - (uint64_t)attempt->times[0] >
-                             query->funnel.window_ms;
+        bool is_mature =
+            query->now_ms > attempt->times[0] &&
+            (uint64_t)query->now_ms - (uint64_t)attempt->times[0] > query->funnel.window_ms;
         part->mature += is_mature ? 1 : 0;
     }
     return attempt->level == 1 ? ERR_OK : log_append(part, arena, cell, counts, attempt, err);
@@ -128,12 +128,12 @@ struct merging {
     const struct run_tasks *tasks;
     size_t part_off;
     struct funnel_merge *m;
-    struct interns places;    /* (bucket, group) of all tasks */
-    uint64_t *users;          /* [place * step_count + step] */
+    struct interns places; /* (bucket, group) of all tasks */
+    uint64_t *users;       /* [place * step_count + step] */
     uint32_t place_cap;
-    uint32_t **place_of;      /* [task][its cell]; NONE where nobody entered */
-    uint32_t *line_of;        /* of a group: its place among those shown, or NONE */
-    uint32_t lines_each;      /* lines of one bucket */
+    uint32_t **place_of; /* [task][its cell]; NONE where nobody entered */
+    uint32_t *line_of;   /* of a group: its place among those shown, or NONE */
+    uint32_t lines_each; /* lines of one bucket */
     uint32_t bucket_begin, bucket_end;
 };
 

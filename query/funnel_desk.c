@@ -256,7 +256,8 @@ bool funnel_parts_next(struct funnel_desk *desk, struct funnel_parts *parts,
     }
     size_t from = parts->next;
     size_t to = from + 1;
-    while (to < parts->count && is_same_part(desk, parts, desk->by_value[from], desk->by_value[to])) {
+    while (to < parts->count &&
+           is_same_part(desk, parts, desk->by_value[from], desk->by_value[to])) {
         to++;
     }
     parts->next = to;

@@ -73,8 +73,8 @@ static enum err_code check_once_in_a_while(struct funnel_follower *f, uint32_t *
 /* The earliest start from which `level` is reached: with entries up to some time it is, up to an
  * earlier one it is not. */
 static struct funnel_way earliest_way(const struct funnel_follower *f,
-                                      const struct funnel_view *view,
-                                      struct funnel_entries entries, struct funnel_way found)
+                                      const struct funnel_view *view, struct funnel_entries entries,
+                                      struct funnel_way found)
 {
     size_t low = 0;
     size_t high = view->count; /* entries up to the time of event `high` - 1 are enough */
@@ -82,10 +82,8 @@ static struct funnel_way earliest_way(const struct funnel_follower *f,
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        struct funnel_entries upto = {entries.first_ms,
-                                      MIN_OF(entries.last_ms, view->times[mid])};
-        struct funnel_way tried =
-            kernel_funnel_modes(&f->rules, view, upto, FUNNEL_GOAL_FIRST, 0);
+        struct funnel_entries upto = {entries.first_ms, MIN_OF(entries.last_ms, view->times[mid])};
+        struct funnel_way tried = kernel_funnel_modes(&f->rules, view, upto, FUNNEL_GOAL_FIRST, 0);
         if (tried.reach.level == found.reach.level) {
             way = tried;
             high = mid;
@@ -115,8 +113,8 @@ static enum err_code follow_clean(struct funnel_follower *f, const struct funnel
         }
         struct funnel_way way = kernel_funnel_modes(&f->rules, view, (struct funnel_entries){t, t},
                                                     FUNNEL_GOAL_CLEAN, level);
-        if (way.is_clean && (!best.is_clean || is_shown_rather(f->show, way.reach.end_ms,
-                                                               best.reach.end_ms))) {
+        if (way.is_clean &&
+            (!best.is_clean || is_shown_rather(f->show, way.reach.end_ms, best.reach.end_ms))) {
             best = way;
         }
     }
@@ -236,8 +234,7 @@ static enum err_code follow_any(struct funnel_follower *f, const struct funnel_v
         kernel_funnel_any(&f->rules, view, i, &tried, &over_ms);
         if (tried.level > best.level ||
             (tries_all && tried.level == best.level && tried.level > 0 &&
-             is_shown_rather(f->show, tried.times[tried.level - 1],
-                             best.times[best.level - 1]))) {
+             is_shown_rather(f->show, tried.times[tried.level - 1], best.times[best.level - 1]))) {
             best = tried;
             best_begin = i;
         }
@@ -298,8 +295,7 @@ enum err_code funnel_follow_first(struct funnel_follower *follower, const struct
     if (f->is_any) {
         kernel_funnel_any(&f->rules, &window, i, ret, ret_over_ms);
     } else {
-        *ret_over_ms =
-            kernel_funnel_modes(&f->rules, &window, only, FUNNEL_GOAL_FIRST, 0).over_ms;
+        *ret_over_ms = kernel_funnel_modes(&f->rules, &window, only, FUNNEL_GOAL_FIRST, 0).over_ms;
         ERR_TRY(follow(f, &window, only, ret, err));
     }
     *ret_over_ms = *ret_over_ms == INT64_MAX ? behind_ms : *ret_over_ms;

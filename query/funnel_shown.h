@@ -12,8 +12,9 @@
 #include "query/kernel_funnel_modes.h"
 
 struct funnel_shown {
-    uint32_t level;  /* in any order: how many steps were done */
-    uint64_t filled; /* bit i: the attempt has an event at step i + 1 (in any order: an i-th event) */
+    uint32_t level; /* in any order: how many steps were done */
+    uint64_t
+        filled; /* bit i: the attempt has an event at step i + 1 (in any order: an i-th event) */
     int64_t times[QUERY_STEPS_MAX];
     size_t events[QUERY_STEPS_MAX]; /* of the view */
 };

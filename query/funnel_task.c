@@ -96,8 +96,8 @@ static void plan_lanes(const struct bound_query *query, struct rules_plan *plan)
     struct walk_lane none = {0};
     plan->by_lane =
         add_lane(plan, (struct walk_lane){.keys = query->keys, .key_count = query->key_count});
-    plan->hold_lane = add_lane(plan, (struct walk_lane){.keys = funnel->holding,
-                                                        .key_count = funnel->holding_count});
+    plan->hold_lane = add_lane(
+        plan, (struct walk_lane){.keys = funnel->holding, .key_count = funnel->holding_count});
     struct walk_lane key = none;
     if (funnel->table == FUNNEL_LIST) {
         key = answer_subject_lane(query, plan->subject_keys);
@@ -120,8 +120,7 @@ static enum err_code plan_rules(const struct funnel *funnel, struct rules_plan *
         .is_strict = funnel->order == FUNNEL_STRICT,
         .stops_on_repeat = funnel->stops_on_repeat,
         .stops_on_foreign = funnel->stops_on_foreign,
-        .considered =
-            funnel->considering == SELECTOR_NONE ? 0 : UINT64_C(1) << funnel->considering,
+        .considered = funnel->considering == SELECTOR_NONE ? 0 : UINT64_C(1) << funnel->considering,
         .bans = funnel->bans,
         .ban_count = funnel->ban_count,
     };
@@ -154,8 +153,7 @@ static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **re
     struct rules_plan *plan = NULL;
 
     ERR_TRY(ARENA_NEW(run->arena, 1, &plan, err));
-    plan->walk = (struct walk_spec){
-        .query = query, .wants = plan->wants, .subject = query->per};
+    plan->walk = (struct walk_spec){.query = query, .wants = plan->wants, .subject = query->per};
     plan_wants(query, plan);
     plan_lanes(query, plan);
     ERR_TRY(plan_rules(&query->funnel, plan, run->arena, err));
@@ -184,8 +182,8 @@ struct rules_task {
 
 /* An attempt, and whose. */
 struct found {
-    struct funnel_shown shown;         /* events: of the desk */
-    uint32_t by;                       /* with `at all steps` */
+    struct funnel_shown shown; /* events: of the desk */
+    uint32_t by;               /* with `at all steps` */
 };
 
 /* Events of the view that can be of attempts that start in `entries`. */
@@ -193,8 +191,8 @@ static struct funnel_view view_within(const struct funnel_view *view, struct fun
                                       uint64_t window_ms, size_t *ret_begin)
 {
     uint64_t room = (uint64_t)INT64_MAX - (uint64_t)entries.last_ms;
-    int64_t last_ms = window_ms >= room ? INT64_MAX
-                                        : (int64_t)((uint64_t)entries.last_ms + window_ms);
+    int64_t last_ms =
+        window_ms >= room ? INT64_MAX : (int64_t)((uint64_t)entries.last_ms + window_ms);
     size_t begin = funnel_view_at(view, entries.first_ms);
     size_t end = last_ms == INT64_MAX ? view->count : funnel_view_at(view, last_ms + 1);
     *ret_begin = begin;
@@ -293,8 +291,8 @@ static enum err_code count_found(struct rules_task *task, uint32_t bucket, uint3
     if ((counts & FUNNEL_COUNTS_LINE) != 0) {
         ERR_TRY(funnel_part_cell(&slot->part, bucket, group_of(task, found), &cell, err));
     }
-    struct funnel_counted counted = {
-        64 - (uint32_t)__builtin_clzll(shown->filled), shown->filled, shown->times};
+    struct funnel_counted counted = {64 - (uint32_t)__builtin_clzll(shown->filled), shown->filled,
+                                     shown->times};
     return funnel_part_count(&slot->part, task->query, task->arena, cell, counts, &counted, err);
 }
 
@@ -414,9 +412,8 @@ static enum err_code count_subject(struct rules_task *task, const struct journey
     ERR_TRY(funnel_desk_load(&task->desk, journey, err));
     task->follower.scratch = task->desk.scratch; /* it may have grown */
     for (size_t begin = 0; begin < journey->count;) {
-        size_t end = has_sessions
-                         ? session_end(&rule, task->desk.times, journey->count, begin)
-                         : journey->count;
+        size_t end = has_sessions ? session_end(&rule, task->desk.times, journey->count, begin)
+                                  : journey->count;
         ERR_TRY(count_stretch(task, begin, end, err));
         begin = end;
     }
@@ -496,7 +493,7 @@ enum err_code funnel_with_rules(struct query_run_ctx *run, struct result *result
     case FUNNEL_STEPS:
     case FUNNEL_TIMES: break;
     }
-    ERR_TRY(funnel_merge(run, &tasks, offsetof(struct rules_slot, part), &plan->buckets, &merge,
-                         err));
+    ERR_TRY(
+        funnel_merge(run, &tasks, offsetof(struct rules_slot, part), &plan->buckets, &merge, err));
     return funnel_table(run, &merge, result, err);
 }

@@ -11,10 +11,10 @@
 #define NOBODY UINT8_MAX
 
 struct sharing {
-    uint32_t count;                   /* events taken */
-    uint64_t may[QUERY_STEPS_MAX];    /* steps that each of them may fill */
-    uint8_t holder[QUERY_STEPS_MAX];  /* of a step: which of them; NOBODY = free */
-    size_t instant[QUERY_STEPS_MAX];  /* where its instant begins */
+    uint32_t count;                  /* events taken */
+    uint64_t may[QUERY_STEPS_MAX];   /* steps that each of them may fill */
+    uint8_t holder[QUERY_STEPS_MAX]; /* of a step: which of them; NOBODY = free */
+    size_t instant[QUERY_STEPS_MAX]; /* where its instant begins */
     uint64_t filled;
 };
 
@@ -142,9 +142,8 @@ static void order_blocks(const struct funnel_rules *rules, const struct sharing 
         }
     }
     for (uint32_t i = 1; i < s->count; i++) {
-        for (uint32_t k = i; k > 0 && shown->times[k - 1] == shown->times[k] &&
-                             place[k - 1] > place[k];
-             k--) {
+        for (uint32_t k = i;
+             k > 0 && shown->times[k - 1] == shown->times[k] && place[k - 1] > place[k]; k--) {
             size_t event = shown->events[k];
             uint8_t number_k = place[k];
             shown->events[k] = shown->events[k - 1];

@@ -104,8 +104,8 @@ static bool takes_all(const struct funnel_rules *rules, const struct funnel_inst
 bool funnel_leads(const struct funnel_rules *rules, const struct funnel_instant *in, uint32_t from,
                   uint32_t first, uint32_t to, uint64_t keep, enum funnel_lead lead)
 {
-    uint64_t must = keep | bit_of(first) | (steps_from_to(first, to) & ~rules->optional) |
-                    bit_of(to);
+    uint64_t must =
+        keep | bit_of(first) | (steps_from_to(first, to) & ~rules->optional) | bit_of(to);
     bool is_one = (must & (must - 1)) == 0;
 
     if ((must & ~in->steps) != 0 || (rules->is_strict_ties && !is_one) ||
@@ -250,8 +250,8 @@ static void note_reach(const struct funnel_instant *in, const struct outcome *ou
     }
     uint32_t top = 64 - (uint32_t)__builtin_clzll(levels);
     int64_t start = out->start[FUNNEL_LEAD_REACH][top];
-    if (top > way->reach.level || (top == way->reach.level && goal == FUNNEL_GOAL_LATEST &&
-                                   start > way->reach.start_ms)) {
+    if (top > way->reach.level ||
+        (top == way->reach.level && goal == FUNNEL_GOAL_LATEST && start > way->reach.start_ms)) {
         way->reach = (struct funnel_reach){top, start, in->t};
         way->end_steps = in->steps;
     }
@@ -266,8 +266,7 @@ static void note_clean(const struct funnel_rules *rules, const struct funnel_ins
     }
     if (!way->is_clean && (out->levels[FUNNEL_LEAD_CLEAN] & bit_of(level)) != 0) {
         way->is_clean = true;
-        way->reach =
-            (struct funnel_reach){level, out->start[FUNNEL_LEAD_CLEAN][level], in->t};
+        way->reach = (struct funnel_reach){level, out->start[FUNNEL_LEAD_CLEAN][level], in->t};
         way->end_steps = in->steps;
     }
 }
@@ -300,9 +299,8 @@ static bool is_over(const struct funnel_rules *rules, struct funnel_entries entr
 }
 
 struct funnel_way kernel_funnel_modes(const struct funnel_rules *rules,
-                                      const struct funnel_view *view,
-                                      struct funnel_entries entries, enum funnel_goal goal,
-                                      uint32_t level)
+                                      const struct funnel_view *view, struct funnel_entries entries,
+                                      enum funnel_goal goal, uint32_t level)
 {
     struct funnel_way way = {.over_ms = INT64_MAX};
     struct progress p;

@@ -26,7 +26,7 @@ struct funnel_rules {
     bool has_reuse;
     bool is_strict;                         /* matched events are neighbours */
     bool stops_on_repeat, stops_on_foreign; /* the search ends there */
-    uint64_t considered; /* the bit of what strict order and stops_on_foreign look at */
+    uint64_t considered;           /* the bit of what strict order and stops_on_foreign look at */
     const struct funnel_ban *bans; /* selector: the bit's number */
     uint32_t ban_count;
     uint64_t ban_bits;  /* of them all */
@@ -64,22 +64,22 @@ struct funnel_way {
     struct funnel_reach reach;
     uint64_t end_steps; /* that the last instant may fill: fewer where the search ended in it */
     bool is_clean;      /* of FUNNEL_GOAL_CLEAN: there is such an attempt */
-    int64_t over_ms;    /* when the last of the attempts ended: by completion, by exclusion, or (INT64_MAX)
+    int64_t
+        over_ms; /* when the last of the attempts ended: by completion, by exclusion, or (INT64_MAX)
                            with the window */
 };
 
 enum funnel_goal {
-    FUNNEL_GOAL_FIRST,  /* the first attempt to reach the highest level, of those the latest start */
+    FUNNEL_GOAL_FIRST, /* the first attempt to reach the highest level, of those the latest start */
     FUNNEL_GOAL_LATEST, /* the latest start that reaches it, and when it does first */
-    FUNNEL_GOAL_CLEAN,  /* of one instant's starts the first to reach `level`, if nothing drops the subject for
+    FUNNEL_GOAL_CLEAN, /* of one instant's starts the first to reach `level`, if nothing drops the subject for
                            it before its window's end */
 };
 
 /* Cost: one pass, O(levels) per event; instants of several events cost matchings. */
 struct funnel_way kernel_funnel_modes(const struct funnel_rules *rules,
-                                      const struct funnel_view *view,
-                                      struct funnel_entries entries, enum funnel_goal goal,
-                                      uint32_t level);
+                                      const struct funnel_view *view, struct funnel_entries entries,
+                                      enum funnel_goal goal, uint32_t level);
 
 /* ---- what its second look shares ---- */
 

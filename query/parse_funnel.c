@@ -218,8 +218,8 @@ static enum err_code parse_mode_word(struct parser *p, struct str word)
 enum err_code clause_mode(struct parser *p)
 {
     struct ast_funnel *funnel = &p->query->funnel;
-    ERR_TRY(parse_string(p, "a mode in quotes, such as \"clickhouse:strict_order\"",
-                         &funnel->mode));
+    ERR_TRY(
+        parse_string(p, "a mode in quotes, such as \"clickhouse:strict_order\"", &funnel->mode));
     struct str rest = funnel->mode.text;
     if (!str_starts(rest, STR("clickhouse:"))) {
         return parse_fail(p, funnel->mode.place,
@@ -285,8 +285,8 @@ enum err_code clause_count(struct parser *p)
     static const char *const words[] = {"users", "totals", "sessions"};
     uint32_t what = 0;
     p->query->funnel.count_place = p->cur.place;
-    ERR_TRY(parse_one_of(p, "\"users\", \"totals\" or \"sessions\"", words, COUNT_OF(words),
-                         &what));
+    ERR_TRY(
+        parse_one_of(p, "\"users\", \"totals\" or \"sessions\"", words, COUNT_OF(words), &what));
     p->query->funnel.count = (enum ast_count_what)what;
     return ERR_OK;
 }

@@ -219,8 +219,8 @@ static void check_events(const struct trial *t, const struct funnel_shown *got,
     if (!want->can_enter[got->events[0]]) {
         fail_msg("seed %" PRIu64 ": event %zu is no entry", t->seed, got->events[0]);
     }
-    bool is_first_taken = t->query.order != REF_ANY ||
-                          (t->follower.rules.anchored == 0 && !t->query.is_strict_ties);
+    bool is_first_taken =
+        t->query.order != REF_ANY || (t->follower.rules.anchored == 0 && !t->query.is_strict_ties);
     if (is_first_taken) {
         for (size_t e = 0; e < got->events[0]; e++) { /* the first that can be it */
             if (want->can_enter[e]) {
@@ -435,7 +435,8 @@ static void answer(const struct world *w, const char *text, uint64_t seed, struc
         (void)verb_run(snap, text, 0, VERB_RUN_INDEXED, sources == 1 ? out : &again);
         (void)verb_run(snap, text, 0, VERB_RUN_REFERENCE, &again);
         if (strcmp((const char *)again.ptr, (const char *)out->ptr) != 0) {
-            fail_msg("seed %" PRIu64 ": \"%s\": \"%s\" and \"%s\"", seed, text, again.ptr, out->ptr);
+            fail_msg("seed %" PRIu64 ": \"%s\": \"%s\" and \"%s\"", seed, text, again.ptr,
+                     out->ptr);
         }
     }
 }
@@ -572,8 +573,7 @@ static void check_totals(const struct world *w, struct asked *asked, uint64_t se
             for (int s = 0; s < a.level; s++) {
                 attempts[s]++;
             }
-            over_ms = a.level == 3 ? a.times[2] + 1
-                                   : events[e].time_ms + (int64_t)q.window_ms + 1;
+            over_ms = a.level == 3 ? a.times[2] + 1 : events[e].time_ms + (int64_t)q.window_ms + 1;
         }
     }
     for (uint32_t step = 0; step < 3; step++) {
@@ -609,11 +609,19 @@ static void answers_do_not_depend_on_layout_or_indexes(void **state)
 {
     (void)state;
     static const char *const words[] = {
-        "holding channel",        "by channel at all steps", "holding channel by channel",
-        "count totals by channel", "count sessions",          "per channel",
-        "correlate events",       "correlate channel",       "times by channel",
-        "order any by channel",   "order strict by channel at last set",
-        "holding channel count totals each 5ms", "by channel at all steps each 5ms top 1 with other",
+        "holding channel",
+        "by channel at all steps",
+        "holding channel by channel",
+        "count totals by channel",
+        "count sessions",
+        "per channel",
+        "correlate events",
+        "correlate channel",
+        "times by channel",
+        "order any by channel",
+        "order strict by channel at last set",
+        "holding channel count totals each 5ms",
+        "by channel at all steps each 5ms top 1 with other",
     };
     uint64_t seed = seed_of_run() + 6000000;
 

@@ -11,8 +11,8 @@ struct search {
     const struct ref_modes_event *events;
     int event_count;
     bool may[REF_MODES_EVENTS_MAX][REF_MODES_STEPS_MAX]; /* as far as the search has got */
-    int chosen[REF_MODES_STEPS_MAX]; /* the event of each step, or SKIPPED */
-    int depth;                       /* steps decided on */
+    int chosen[REF_MODES_STEPS_MAX];                     /* the event of each step, or SKIPPED */
+    int depth;                                           /* steps decided on */
     bool ignores_drops;
     int furthest; /* with ignores_drops: the level to hold attempts against */
     bool reached[REF_MODES_STEPS_MAX];

@@ -47,8 +47,10 @@ struct ref_modes_query {
 struct ref_modes_answer {
     int level; /* the furthest step, from 1; in any order: how many; 0 = no attempt */
     bool is_filled[REF_MODES_STEPS_MAX];
-    int64_t times[REF_MODES_STEPS_MAX];    /* of the shown attempt; in any order ascending, level of them */
-    bool can_enter[REF_MODES_EVENTS_MAX]; /* events that an attempt with these times may start with */
+    int64_t times
+        [REF_MODES_STEPS_MAX]; /* of the shown attempt; in any order ascending, level of them */
+    bool can_enter
+        [REF_MODES_EVENTS_MAX]; /* events that an attempt with these times may start with */
 };
 
 struct ref_modes_answer ref_funnel_modes(const struct ref_modes_query *query,

@@ -74,24 +74,23 @@ static void optional_steps_never_block_and_limits_count_from_the_last_step_done(
 {
     (void)state;
     static const struct snap_event events[] = {
-        {"1", "a", "ann", 0, PLAIN},  {"2", "b", "ann", 10, PLAIN}, {"3", "c", "ann", 15, PLAIN},
-        {"4", "a", "bob", 0, PLAIN},  {"5", "c", "bob", 15, PLAIN}, {"6", "a", "cat", 0, PLAIN},
-        {"7", "c", "cat", 5, PLAIN},  {"8", "a", "dan", 0, PLAIN},  {"9", "b", "dan", 1, PLAIN},
+        {"1", "a", "ann", 0, PLAIN}, {"2", "b", "ann", 10, PLAIN}, {"3", "c", "ann", 15, PLAIN},
+        {"4", "a", "bob", 0, PLAIN}, {"5", "c", "bob", 15, PLAIN}, {"6", "a", "cat", 0, PLAIN},
+        {"7", "c", "cat", 5, PLAIN}, {"8", "a", "dan", 0, PLAIN},  {"9", "b", "dan", 1, PLAIN},
     };
     EXPECT(events, "funnel a -> b? -> c (5ms)",
            "1|a|4|1|-|0|-|-|-\n2|b|2|0.5|0.5|2|5.5|5.5|9.0999999999999996\n"
            "3|c|2|0.5|0.5|2|10|10|14\n= -|-|2|0.5|-|2|10|10|14\n");
-    EXPECT(events, "funnel a -> b? -> c (5ms) list users",
-           "ann|3\nbob|1\ncat|3\ndan|2\n= -|-\n");
+    EXPECT(events, "funnel a -> b? -> c (5ms) list users", "ann|3\nbob|1\ncat|3\ndan|2\n= -|-\n");
 }
 
 static void exclusions_end_the_attempt_or_drop_the_user(void **state)
 {
     (void)state;
     static const struct snap_event events[] = {
-        {"1", "a", "ann", 0, PLAIN}, {"2", "x", "ann", 1, PLAIN}, {"3", "b", "ann", 2, PLAIN},
-        {"4", "a", "bob", 0, PLAIN}, {"5", "x", "bob", 1, PLAIN}, {"6", "a", "bob", 2, PLAIN},
-        {"7", "b", "bob", 3, PLAIN}, {"8", "a", "cat", 0, PLAIN}, {"9", "x", "cat", 0, PLAIN},
+        {"1", "a", "ann", 0, PLAIN},  {"2", "x", "ann", 1, PLAIN}, {"3", "b", "ann", 2, PLAIN},
+        {"4", "a", "bob", 0, PLAIN},  {"5", "x", "bob", 1, PLAIN}, {"6", "a", "bob", 2, PLAIN},
+        {"7", "b", "bob", 3, PLAIN},  {"8", "a", "cat", 0, PLAIN}, {"9", "x", "cat", 0, PLAIN},
         {"10", "b", "cat", 5, PLAIN},
     };
     EXPECT(events, "funnel a -> b without x between 1 and 2 list users",
@@ -143,12 +142,12 @@ static void reuse_and_the_modes_of_clickhouse(void **state)
     };
     EXPECT(events, "funnel a -> a -> a list users", "ann|1\nbob|2\n= -|-\n");
     EXPECT(events, "funnel a -> a -> a reuse list users", "ann|3\nbob|3\n= -|-\n");
-    EXPECT(events,
-           "funnel a -> b -> c reuse mode \"clickhouse:strict_deduplication\" list users",
+    EXPECT(events, "funnel a -> b -> c reuse mode \"clickhouse:strict_deduplication\" list users",
            "ann|2\nbob|2\n= -|-\n");
     EXPECT(events, "funnel a -> b -> c reuse mode \"clickhouse:strict_order\" list users",
            "ann|3\nbob|1\n= -|-\n");
-    EXPECT(events, "funnel a -> b -> c mode \"clickhouse:strict_order,strict_deduplication\" list users",
+    EXPECT(events,
+           "funnel a -> b -> c mode \"clickhouse:strict_order,strict_deduplication\" list users",
            "ann|2\nbob|1\n= -|-\n");
 }
 
@@ -237,10 +236,11 @@ static const struct snap_event touched[] = {
 static void breakdowns_are_read_where_it_is_said(void **state)
 {
     (void)state;
-    EXPECT(touched, "funnel a -> b by channel at step 2",
-           "-|1|a|1|1|-|0|-|-|-\n-|2|b|0|0|0|1|-|-|-\n"
-           "ad|1|a|1|1|-|0|-|-|-\nad|2|b|1|1|1|0|1|1|1\n"
-           "web|1|a|1|1|-|0|-|-|-\nweb|2|b|1|1|1|0|1|1|1\n= -|-|-|2|0.66666666666666663|-|1|1|1|1\n");
+    EXPECT(
+        touched, "funnel a -> b by channel at step 2",
+        "-|1|a|1|1|-|0|-|-|-\n-|2|b|0|0|0|1|-|-|-\n"
+        "ad|1|a|1|1|-|0|-|-|-\nad|2|b|1|1|1|0|1|1|1\n"
+        "web|1|a|1|1|-|0|-|-|-\nweb|2|b|1|1|1|0|1|1|1\n= -|-|-|2|0.66666666666666663|-|1|1|1|1\n");
     EXPECT(touched, "funnel a -> b -> c by channel at first set where user_id = \"ann\"",
            "ad|1|a|1|1|-|0|-|-|-\nad|2|b|1|1|1|0|1|1|1\nad|3|c|1|1|1|0|2|2|2\n"
            "= -|-|-|1|1|-|0|2|2|2\n");
@@ -258,18 +258,18 @@ static void times_are_a_histogram_of_the_whole_way(void **state)
 {
     (void)state;
     static const struct snap_event events[] = {
-        {"1", "a", "ann", 0, AD}, {"2", "b", "ann", 5, PLAIN},  {"3", "a", "bob", 0, WEB},
-        {"4", "b", "bob", 7, PLAIN}, {"5", "a", "cat", 0, AD}, {"6", "b", "cat", 40, PLAIN},
+        {"1", "a", "ann", 0, AD},    {"2", "b", "ann", 5, PLAIN}, {"3", "a", "bob", 0, WEB},
+        {"4", "b", "bob", 7, PLAIN}, {"5", "a", "cat", 0, AD},    {"6", "b", "cat", 40, PLAIN},
     };
-    EXPECT(events, "funnel a -> b times (6ms, 10ms)",
-           "0|6|1\n6|10|1\n10|-|1\n= -|-|3\n");
+    EXPECT(events, "funnel a -> b times (6ms, 10ms)", "0|6|1\n6|10|1\n10|-|1\n= -|-|3\n");
     EXPECT(events, "funnel a -> b times (7ms) by channel",
            "ad|0|7|1\nad|7|-|1\nweb|0|7|0\nweb|7|-|1\n= -|-|-|3\n");
     EXPECT(events, "funnel a -> b times where user_id != \"cat\"",
            "5|6|1\n6|7|0\n7|8|1\n= -|-|2\n");
-    EXPECT(events, "funnel a -> b times", "4|6|1\n6|8|1\n8|10|0\n10|12|0\n12|14|0\n14|16|0\n16|18|0\n18|20|0\n"
-                                          "20|22|0\n22|24|0\n24|26|0\n26|28|0\n28|30|0\n30|32|0\n32|34|0\n"
-                                          "34|36|0\n36|38|0\n38|40|0\n40|42|1\n= -|-|3\n");
+    EXPECT(events, "funnel a -> b times",
+           "4|6|1\n6|8|1\n8|10|0\n10|12|0\n12|14|0\n14|16|0\n16|18|0\n18|20|0\n"
+           "20|22|0\n22|24|0\n24|26|0\n26|28|0\n28|30|0\n30|32|0\n32|34|0\n"
+           "34|36|0\n36|38|0\n38|40|0\n40|42|1\n= -|-|3\n");
     EXPECT(events, "funnel b -> a times", "= -|-|0\n");
 }
 
@@ -277,8 +277,8 @@ static void correlation_counts_events_between_entry_and_conversion(void **state)
 {
     (void)state;
     static const struct snap_event events[] = {
-        {"1", "a", "ann", 0, AD},    {"2", "x", "ann", 1, PLAIN}, {"3", "x", "ann", 2, PLAIN},
-        {"4", "b", "ann", 3, PLAIN}, {"5", "y", "ann", 4, PLAIN}, {"6", "a", "bob", 0, WEB},
+        {"1", "a", "ann", 0, AD},    {"2", "x", "ann", 1, PLAIN},  {"3", "x", "ann", 2, PLAIN},
+        {"4", "b", "ann", 3, PLAIN}, {"5", "y", "ann", 4, PLAIN},  {"6", "a", "bob", 0, WEB},
         {"7", "y", "bob", 5, PLAIN}, {"8", "x", "bob", 99, PLAIN},
     };
     EXPECT(events, "funnel a -> b within 10ms correlate events",
@@ -291,7 +291,7 @@ static void subjects_may_be_values_of_a_property(void **state)
 {
     (void)state;
     static const struct snap_event events[] = {
-        {"1", "a", "ann", 0, ONE}, {"2", "b", "bob", 1, ONE}, {"3", "a", "ann", 2, TWO},
+        {"1", "a", "ann", 0, ONE}, {"2", "b", "bob", 1, ONE},   {"3", "a", "ann", 2, TWO},
         {"4", "b", "cat", 1, TWO}, {"5", "a", "dan", 0, PLAIN},
     };
     EXPECT(events, "funnel a -> b per item",
