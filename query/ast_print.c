@@ -63,10 +63,11 @@ void ast_print_field(struct str name, struct buf *out)
     }
 }
 
-/* An event. `first` in front of another word would read as the step's modifier. */
+/* An event. `first` in front of another word would read as the step's modifier, and `matching`
+ * behind it as part of that. */
 static void print_event(struct str name, struct buf *out)
 {
-    if (is_plain(name) && !str_eq(name, STR("first"))) {
+    if (is_plain(name) && !str_eq(name, STR("first")) && !str_eq(name, STR("matching"))) {
         buf_str(out, name);
     } else {
         ast_print_string(name, out);
@@ -391,26 +392,6 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
 
 /* ---- verbs ---- */
 
-static void print_funnel(const struct ast_funnel *funnel, struct buf *out)
-{
-    for (uint32_t i = 0; i < funnel->step_count; i++) {
-        const struct ast_step *step = &funnel->steps[i];
-        buf_z(out, i == 0 ? " " : " -> ");
-        ast_print_selector(&step->selector, out);
-        if (step->limit.place.line != 0) {
-            buf_z(out, " (");
-            ast_print_duration(step->limit.duration, out);
-            buf_u8(out, ')');
-        }
-    }
-    if (funnel->within.place.line != 0) {
-        buf_z(out, " within ");
-        ast_print_duration(funnel->within.duration, out);
-    }
-    buf_z(out, funnel->is_strict_ties ? " ties strict" : "");
-    buf_z(out, funnel->is_closed ? " closed" : "");
-}
-
 static void print_retention(const struct ast_retention *retention,
                             const struct ast_clauses *clauses, struct buf *out)
 {
@@ -477,7 +458,7 @@ void ast_print(const struct ast_query *query, struct buf *out)
         buf_z(out, " of ");
         ast_print_selector(&query->distinct.selector, out);
         break;
-    case AST_FUNNEL: print_funnel(&query->funnel, out); break;
+    case AST_FUNNEL: ast_print_funnel(&query->funnel, clauses.key_count > 0, out); break;
     case AST_RETENTION:
         print_retention(&query->retention, &clauses, out);
         clauses.each = (struct ast_each){0}; /* stands with the verb */

@@ -295,28 +295,6 @@ static enum err_code bind_keys(struct binder *b)
 
 /* ---- verbs ---- */
 
-static enum err_code bind_funnel(struct binder *b)
-{
-    const struct ast_funnel *ast = &b->ast->funnel;
-    struct funnel_step *steps = NULL;
-    ERR_TRY(ARENA_NEW(b->arena, ast->step_count, &steps, b->err));
-    for (uint32_t i = 0; i < ast->step_count; i++) {
-        struct funnel_step *step = &steps[i];
-        ERR_TRY(bind_selector(b, &ast->steps[i].selector, false, &step->selector));
-        step->label = b->selectors[step->selector].text;
-        step->has_limit = ast->steps[i].limit.place.line != 0;
-        step->limit_ms = step->has_limit ? duration_ms(ast->steps[i].limit.duration) : 0;
-    }
-    b->query->funnel = (struct funnel){
-        .steps = steps,
-        .step_count = ast->step_count,
-        .window_ms = ast->within.place.line != 0 ? duration_ms(ast->within.duration) : UINT64_MAX,
-        .is_strict_ties = ast->is_strict_ties,
-        .is_closed = ast->is_closed,
-    };
-    return ERR_OK;
-}
-
 /* `for N`, or as far as the brackets go. */
 static enum err_code bind_periods(struct binder *b)
 {
@@ -468,9 +446,6 @@ static void add_keys(struct column_names *names, const struct bound_query *query
 /* The columns of the answer, in order, as LANGUAGE.md lists them by verb. */
 static enum err_code column_names(struct binder *b, struct column_names *ret)
 {
-    static const char *const funnel[] = {"step",       "event",         "users",
-                                         "from_first", "from_previous", "dropped",
-                                         "median_ms",  "avg_ms",        "p90_ms"};
     static const char *const retention[] = {"period", "size", "users", "rate", "complete"};
     const struct bound_query *query = b->query;
     ret->count = 0;
@@ -487,10 +462,7 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
             ret->items[ret->count++] = query->measures[i].name;
         }
         break;
-    case VERB_FUNNEL:
-        add_keys(ret, query);
-        add_words(ret, funnel, COUNT_OF(funnel));
-        break;
+    case VERB_FUNNEL: ret->count = bind_funnel_columns(query, ret->items); break;
     case VERB_RETENTION:
         ret->items[ret->count++] = STR("cohort");
         add_keys(ret, query);
@@ -615,6 +587,7 @@ static enum err_code bind_all(struct binder *b)
     ERR_TRY(bind_keys(b));
     ERR_TRY(bind_each(b));
     ERR_TRY(bind_per(b));
+    bind_funnel_end(b);
     ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));
     bind_limits(b);

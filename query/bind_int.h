@@ -93,7 +93,17 @@ enum err_code bind_plain_selector(struct binder *b, struct ast_name event,
 enum err_code bind_trend(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_distinct(struct binder *b) ERR_MUST_CHECK;
 
+/* ---- bind_funnel.c ---- */
+enum err_code bind_funnel(struct binder *b) ERR_MUST_CHECK;
+/* What can be told when the clauses of all verbs are bound. */
+void bind_funnel_end(struct binder *b);
+/* The columns of its answer; `items` has room for all keys and 16 more. */
+uint32_t bind_funnel_columns(const struct bound_query *query, struct str *items);
+
 /* ---- bind_journeys.c ---- */
+/* A property whose values are carried along with events; `what` needs it. */
+enum err_code bind_carried(struct binder *b, struct ast_name name, const char *what,
+                           struct by_key *ret) ERR_MUST_CHECK;
 enum err_code bind_sequence(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_sessions(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_conditions(struct binder *b) ERR_MUST_CHECK;

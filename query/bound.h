@@ -115,18 +115,53 @@ enum verb {
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
     VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS, VERB_LIFECYCLE, VERB_STICKINESS, VERB_CONDITIONS,
 };
+#define SELECTOR_NONE UINT32_MAX
 struct funnel_step {
-    uint32_t selector;
+    uint32_t selector; /* the step's number, so that bit i of a mask is step i + 1 */
     bool has_limit;
     uint64_t limit_ms; /* since the step before; inclusive */
     struct str label;  /* column `event` */
+    bool is_optional;
+    bool is_anchored;        /* FUNNEL_ANY: keeps its place */
+    uint32_t first_selector; /* the event must be the subject's first ever of these; or SELECTOR_NONE */
 };
+/* `without`, `dropping`: no such event strictly between the steps `begin` and `end`, counted from 1. */
+struct funnel_ban {
+    uint32_t selector;
+    uint32_t begin, end;
+    bool is_dropping;
+};
+enum funnel_order { FUNNEL_ORDERED, FUNNEL_STRICT, FUNNEL_ANY };
+enum funnel_show { FUNNEL_SHOW_FIRST, FUNNEL_SHOW_EARLIEST, FUNNEL_SHOW_LATEST }; /* which attempt */
+enum funnel_count { FUNNEL_USERS, FUNNEL_TOTALS, FUNNEL_SESSIONS };
+enum funnel_at { FUNNEL_AT_STEP, FUNNEL_AT_FIRST_SET, FUNNEL_AT_LAST_SET, FUNNEL_AT_ALL_STEPS };
+enum funnel_table { FUNNEL_STEPS, FUNNEL_TIMES, FUNNEL_LIST, FUNNEL_CORRELATION };
 struct funnel {
     const struct funnel_step *steps;
     uint32_t step_count;
     uint64_t window_ms; /* inclusive, from the first step; UINT64_MAX where the query gives none */
     bool is_strict_ties;
     bool is_closed; /* only events before the range's end fill steps */
+    bool has_reuse; /* one event may fill several steps */
+    bool stops_on_repeat, stops_on_foreign; /* the modes of ClickHouse */
+    bool is_entry_first;
+    enum funnel_order order;
+    uint32_t considering; /* what strict order looks at; SELECTOR_NONE where nothing asks */
+    uint32_t session;     /* FUNNEL_SESSIONS: every event; else SELECTOR_NONE */
+    const struct funnel_ban *bans;
+    uint32_t ban_count;
+    const struct by_key *holding;
+    uint32_t holding_count;
+    enum funnel_show show;
+    enum funnel_count count;
+    enum funnel_at at;
+    uint32_t at_step; /* of FUNNEL_AT_STEP, from 0 */
+    enum funnel_table table;
+    const uint64_t *edges_ms; /* of FUNNEL_TIMES; none: found from the data */
+    uint32_t edge_count;
+    uint32_t correlate_any;         /* FUNNEL_CORRELATION: every event */
+    const struct by_key *correlate; /* of it: one key */
+    bool is_plain;                  /* nothing but limits, ties and keys of step 1: the fast path */
 };
 enum retention_start { RETENTION_FIRST_EVER, RETENTION_FIRST_EVER_UNFILTERED, RETENTION_FIRST, RETENTION_RECURRING };
 enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED, RETENTION_STREAK, RETENTION_BRACKET };

@@ -5,6 +5,7 @@
  *     parse_expr.c     measures
  *     parse_clauses.c  the clauses, by one table
  *     parse_verbs.c    the verbs, by one table
+ *     parse_funnel.c   the funnel, with its own clauses
  *     parse_sequence.c, parse_sessions.c, parse_paths.c, parse_attribution.c, parse_absence.c
  *                      verbs with their own clauses
  *
@@ -29,7 +30,6 @@ struct parser {
     uint32_t operator_count; /* of the current measure */
     struct ast_query *query;
     uint64_t clauses_seen; /* a bit for each group of clauses */
-    struct place at_step;  /* of `at step 1` */
 };
 
 /* ---- parse.c ---- */
@@ -84,6 +84,26 @@ enum err_code parse_measures(struct parser *p, struct ast_trend *ret) ERR_MUST_C
 /* ---- parse_clauses.c ---- */
 bool parse_is_clause_word(const struct token *token);
 enum err_code parse_clauses(struct parser *p) ERR_MUST_CHECK;
+
+/* ---- parse_funnel.c ---- */
+enum err_code verb_funnel_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_order(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_considering(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_within(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_ties(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_closed(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_reuse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_entry(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_attempt(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_holding(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_mode(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_without(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_dropping(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_count(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_at_step(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_funnel_times(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_correlate(struct parser *p) ERR_MUST_CHECK;
+enum err_code parse_check_funnel(struct parser *p) ERR_MUST_CHECK; /* what the clauses say together */
 
 /* ---- parse_sequence.c ---- */
 enum err_code verb_sequence_parse(struct parser *p) ERR_MUST_CHECK;
