@@ -104,6 +104,7 @@ static enum err_code follow_clean(struct funnel_follower *f, const struct funnel
     uint32_t level =
         kernel_funnel_modes(&f->undropped, view, entries, FUNNEL_GOAL_FIRST, 0).reach.level;
 
+    f->furthest = level;
     for (size_t i = next_entry(f, view, entries, 0); level > 0 && i < view->count;
          i = next_entry(f, view, entries, instant_end(view, i))) {
         int64_t t = view->times[i];
@@ -129,7 +130,7 @@ static enum err_code follow_in_order(struct funnel_follower *f, const struct fun
     bool is_dropping = has_bits(view, f->rules.drop_bits);
     struct funnel_way way = {0};
 
-    if (is_dropping) {
+    if (is_dropping) { /* it says how far attempts get that are dropped */
         ERR_TRY(follow_clean(f, view, entries, &way, err));
     } else {
         enum funnel_goal goal =
@@ -138,6 +139,7 @@ static enum err_code follow_in_order(struct funnel_follower *f, const struct fun
         if (f->show == FUNNEL_SHOW_EARLIEST && way.reach.level > 0) {
             way = earliest_way(f, view, entries, way);
         }
+        f->furthest = way.reach.level;
     }
     ret->level = way.reach.level;
     if (way.reach.level > 0) {
@@ -242,6 +244,7 @@ static enum err_code follow_any(struct funnel_follower *f, const struct funnel_v
     if (!tries_all && best.level > 0 && f->show == FUNNEL_SHOW_FIRST) {
         latest_of_same_end(f, view, entries, best_begin, &best);
     }
+    f->furthest = best.level;
     *ret = best;
     return ERR_OK;
 }
@@ -261,6 +264,7 @@ enum err_code funnel_follow(struct funnel_follower *follower, const struct funne
                             struct err *err)
 {
     ret->level = 0;
+    follower->furthest = 0;
     if (follower->is_entry_first) {
         size_t i = next_entry(follower, view, entries, 0);
         if (i == view->count) {

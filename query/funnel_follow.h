@@ -18,6 +18,7 @@ struct funnel_follower {
     bool is_entry_first;
     enum funnel_show show;
     struct funnel_scratch scratch;
+    uint32_t furthest; /* of the view looked at last: the level that attempts reach, dropped or not */
 };
 
 /* *ret->level 0: there is no attempt. */

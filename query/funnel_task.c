@@ -334,6 +334,23 @@ static enum err_code count_totals(struct rules_task *task, const struct funnel_p
     return ERR_OK;
 }
 
+/* The best attempt so far of the parts that compete: a subject that got furthest only by attempts that were dropped
+ * has none. */
+struct contest {
+    struct found best;
+    uint32_t furthest;
+};
+
+static enum err_code contest_end(struct rules_task *task, struct contest *contest, uint32_t bucket,
+                                 uint32_t counts, struct err *err)
+{
+    struct contest done = *contest;
+    *contest = (struct contest){0};
+    return done.best.shown.level < done.furthest
+               ? ERR_OK
+               : count_found(task, bucket, counts, &done.best, err);
+}
+
 /* The attempts that start in `entries`, among events [begin, end) of the desk. */
 static enum err_code count_entries(struct rules_task *task, size_t begin, size_t end,
                                    struct funnel_entries entries, uint32_t bucket, uint32_t counts,
@@ -343,7 +360,8 @@ static enum err_code count_entries(struct rules_task *task, size_t begin, size_t
     bool has_lines = (counts & FUNNEL_COUNTS_LINE) != 0;
     struct funnel_parts parts;
     struct funnel_part_view part;
-    struct found best = {0};
+    struct contest contest = {0};
+    uint32_t by = 0; /* of the contest at hand */
 
     funnel_parts_open(&task->desk, begin, end, splits_by, &parts);
     while (funnel_parts_next(&task->desk, &parts, &part)) {
@@ -358,13 +376,14 @@ static enum err_code count_entries(struct rules_task *task, size_t begin, size_t
             view_within(&part.view, entries, task->plan->rules.window_ms, &view_begin);
         ERR_TRY(funnel_follow(&task->follower, &view, entries, &found.shown, err));
         shown_events(&part, view_begin, &found.shown);
-        if (has_lines && splits_by && best.shown.level > 0 && best.by != found.by) {
-            ERR_TRY(count_found(task, bucket, FUNNEL_COUNTS_LINE, &best, err));
-            best.shown.level = 0;
+        if (has_lines && splits_by && by != part.by) { /* each value is a contest of its own */
+            ERR_TRY(contest_end(task, &contest, bucket, counts, err));
+            by = part.by;
         }
-        best = is_rather(task, &found.shown, &best.shown) ? found : best;
+        contest.furthest = MAX_OF(contest.furthest, task->follower.furthest);
+        contest.best = is_rather(task, &found.shown, &contest.best.shown) ? found : contest.best;
     }
-    return count_found(task, bucket, counts, &best, err);
+    return contest_end(task, &contest, bucket, counts, err);
 }
 
 /* The attempts of events [begin, end) of the desk: of each bucket of entries apart, and of all. */

@@ -101,27 +101,52 @@ static bool takes_all(const struct funnel_rules *rules, const struct funnel_inst
            funnel_match_all_events(in->masks, in->count, rules->considered, steps);
 }
 
-bool funnel_leads(const struct funnel_rules *rules, const struct funnel_instant *in, uint32_t from,
-                  uint32_t first, uint32_t to, uint64_t keep, enum funnel_lead lead)
+/* Can distinct events of the instant fill `first`, `to`, `keep` and all that cannot be skipped between them? */
+static bool fills(const struct funnel_rules *rules, const struct funnel_instant *in, uint32_t first,
+                  uint32_t to, uint64_t keep)
 {
     uint64_t must =
         keep | bit_of(first) | (steps_from_to(first, to) & ~rules->optional) | bit_of(to);
     bool is_one = (must & (must - 1)) == 0;
 
-    if ((must & ~in->steps) != 0 || (rules->is_strict_ties && !is_one) ||
-        (lead == FUNNEL_LEAD_CLEAN && is_banned(rules, in->bans & rules->drop_bits, from, to)) ||
-        (lead == FUNNEL_LEAD_ON && is_banned(rules, in->bans, from, to))) {
+    if ((must & ~in->steps) != 0 || (rules->is_strict_ties && !is_one)) {
         return false;
     }
-    if (!is_one && !rules->has_reuse &&
-        (in->count == 1 || !funnel_match(in->masks, in->count, SIZE_MAX, must))) {
-        return false;
+    return is_one || rules->has_reuse ||
+           (in->count > 1 && funnel_match(in->masks, in->count, SIZE_MAX, must));
+}
+
+/* What else the lead asks for. */
+static bool allows(const struct funnel_rules *rules, const struct funnel_instant *in, uint32_t from,
+                   uint32_t first, uint32_t to, enum funnel_lead lead)
+{
+    switch (lead) {
+    case FUNNEL_LEAD_REACH: return true;
+    case FUNNEL_LEAD_CLEAN: return !is_banned(rules, in->bans & rules->drop_bits, from, to);
+    case FUNNEL_LEAD_ON: break;
     }
-    return lead < FUNNEL_LEAD_ON || !rules->is_strict || from == 0 || in->considered == 0 ||
-           takes_all(rules, in, first, to);
+    return !is_banned(rules, in->bans, from, to) &&
+           (!rules->is_strict || from == 0 || in->considered == 0 ||
+            takes_all(rules, in, first, to));
+}
+
+bool funnel_leads(const struct funnel_rules *rules, const struct funnel_instant *in, uint32_t from,
+                  uint32_t first, uint32_t to, uint64_t keep, enum funnel_lead lead)
+{
+    return fills(rules, in, first, to, keep) && allows(rules, in, from, first, to, lead);
 }
 
 /* ---- one instant ---- */
+
+static bool is_improved(const struct outcome *out, uint32_t to, int64_t start)
+{
+    bool is_improved = false;
+    for (uint32_t lead = FUNNEL_LEAD_REACH; lead <= FUNNEL_LEAD_ON; lead++) {
+        is_improved =
+            is_improved || (out->levels[lead] & bit_of(to)) == 0 || out->start[lead][to] < start;
+    }
+    return is_improved;
+}
 
 /* From level `from` with `first` as the next step: everything that it leads to. */
 static void take_from(const struct funnel_rules *rules, const struct funnel_instant *in,
@@ -129,15 +154,21 @@ static void take_from(const struct funnel_rules *rules, const struct funnel_inst
 {
     for (uint64_t bits = in->steps & ~(bit_of(first) - 1); bits != 0; bits &= bits - 1) {
         uint32_t to = (uint32_t)__builtin_ctzll(bits) + 1;
+        if (!is_improved(out, to, start)) {
+            continue;
+        }
+        if (!fills(rules, in, first, to, 0)) {
+            if ((rules->optional & bit_of(to)) == 0) {
+                break; /* what lies further has to fill it as well */
+            }
+            continue;
+        }
         for (uint32_t lead = FUNNEL_LEAD_REACH; lead <= FUNNEL_LEAD_ON; lead++) {
-            if ((out->levels[lead] & bit_of(to)) != 0 && out->start[lead][to] >= start) {
-                continue;
+            bool is_new = (out->levels[lead] & bit_of(to)) == 0 || out->start[lead][to] < start;
+            if (is_new && allows(rules, in, from, first, to, (enum funnel_lead)lead)) {
+                out->levels[lead] |= bit_of(to);
+                out->start[lead][to] = start;
             }
-            if (!funnel_leads(rules, in, from, first, to, 0, (enum funnel_lead)lead)) {
-                break; /* nor do the leads that ask for more */
-            }
-            out->levels[lead] |= bit_of(to);
-            out->start[lead][to] = start;
         }
     }
 }

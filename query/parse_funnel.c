@@ -439,6 +439,10 @@ enum err_code parse_check_funnel(struct parser *p)
         return parse_fail(p, funnel->mode.place,
                           "the modes of ClickHouse do not go with \"without\" and \"dropping\"");
     }
+    if (funnel->is_entry_first && funnel->count == AST_COUNT_TOTALS) {
+        return parse_fail(p, funnel->count_place,
+                          "\"entry first\" follows one attempt, \"count totals\" all of them");
+    }
     if (funnel->is_once && funnel->has_reuse) {
         return parse_fail(p, funnel->mode.place,
                           "\"clickhouse:strict_once\" is the opposite of \"reuse\"");

@@ -64,7 +64,7 @@ static const char *const seeds_of_mutation[] = {
     "channel matches \"^(a|b)+$\" each 5m last 6h limit 7",
     "funnel first a -> first matching (b | c[x = 1])? (5m) -> d within 1d order strict considering any "
     "without x between 1 and 2 dropping users with y holding amount, label ties strict closed reuse "
-    "mode \"clickhouse:strict_increase\" entry first attempt latest count totals by channel at step 2 "
+    "mode \"clickhouse:strict_increase\" entry first attempt latest count sessions by channel at step 2 "
     "times (1s, 2m) each week",
     "funnel a! -> b order any list users correlate events at first set at last set at all steps",
     "events (a | b[x not in (1, 2.5)]) columns (event_time, `x y`, amount) order by amount on "

@@ -200,6 +200,8 @@ static const struct {
      "invalid 1:20: the modes of ClickHouse go in order"},
     {"funnel a -> b? mode \"clickhouse:strict_order\"",
      "invalid 1:14: no step is optional in the modes of ClickHouse"},
+    {"funnel a -> b entry first count totals",
+     "invalid 1:33: \"entry first\" follows one attempt, \"count totals\" all of them"},
     {"funnel a -> b entry last", "invalid 1:21: expected \"first\", found \"last\""},
     {"funnel a -> b attempt best",
      "invalid 1:23: expected \"earliest\" or \"latest\", found \"best\""},

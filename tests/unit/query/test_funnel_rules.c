@@ -118,6 +118,20 @@ static void holding_keeps_the_items_apart(void **state)
            "= -|-|-|1|0.5|-|1|4|4|4\n");
 }
 
+static void an_item_that_got_furthest_drops_the_user_with_the_others(void **state)
+{
+    (void)state;
+    static const struct snap_event events[] = {
+        {"1", "a", "ann", 0, ONE},   {"2", "x", "ann", 1, PLAIN}, {"3", "b", "ann", 2, ONE},
+        {"4", "a", "ann", 5, TWO},   {"5", "a", "bob", 0, ONE},   {"6", "b", "bob", 1, ONE},
+        {"7", "x", "bob", 2, PLAIN}, {"8", "a", "bob", 3, TWO},
+    };
+    EXPECT(events, "funnel a -> b holding item dropping users with x list users", "bob|2\n= -|-\n");
+    EXPECT(events, "funnel a -> b dropping users with x by item at all steps",
+           "1|1|a|1|1|-|0|-|-|-\n1|2|b|1|1|1|0|1|1|1\n2|1|a|2|1|-|0|-|-|-\n2|2|b|0|0|0|2|-|-|-\n"
+           "= -|-|-|1|1|-|0|1|1|1\n");
+}
+
 static void first_asks_for_the_first_event_ever(void **state)
 {
     (void)state;
@@ -307,6 +321,7 @@ int main(void)
         cmocka_unit_test(optional_steps_never_block_and_limits_count_from_the_last_step_done),
         cmocka_unit_test(exclusions_end_the_attempt_or_drop_the_user),
         cmocka_unit_test(holding_keeps_the_items_apart),
+        cmocka_unit_test(an_item_that_got_furthest_drops_the_user_with_the_others),
         cmocka_unit_test(first_asks_for_the_first_event_ever),
         cmocka_unit_test(reuse_and_the_modes_of_clickhouse),
         cmocka_unit_test(entry_and_attempt_choose_among_the_entries),
