@@ -327,6 +327,9 @@ struct bound_query {
     struct str subject_id;  /* of timeline */
     struct field show_field; /* of show values */
 
+    bool is_now_read;        /* a condition compares with `now`: the answer depends on it to the millisecond */
+    bool is_beyond_snapshot; /* the answer stands on more than text, now and snapshot, or asking does something: not kept */
+
     const struct str *warnings; /* "line 1, column 8: no event \"pay_sucess\" ...; did you mean \"pay_success\"?" */
     uint32_t warning_count;
 };
