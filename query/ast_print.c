@@ -9,7 +9,8 @@ const char *ast_verb_name(enum ast_verb verb)
 {
     static const char *const names[] = {
         "trend",    "distinct", "funnel", "retention",   "events",  "timeline", "show",
-        "sequence", "sessions", "paths",  "attribution", "absence", "intervals"};
+        "sequence", "sessions", "paths",  "attribution", "absence", "intervals",
+        "segment"};
     return names[verb];
 }
 
@@ -127,6 +128,11 @@ static void print_test(const struct ast_pred *pred, struct buf *out)
         [AST_IS_SET] = "is set",
         [AST_IS_NOT_SET] = "is not set",
     };
+    if (pred->kind == AST_IN_COHORT) {
+        buf_z(out, "in cohort ");
+        ast_print_string(pred->field.text, out);
+        return;
+    }
     ast_print_field(pred->field.text, out);
     buf_printf(out, " %s", words[pred->kind]);
     if (pred->kind == AST_IN || pred->kind == AST_NOT_IN) {
@@ -283,12 +289,16 @@ static void print_each(const struct ast_each *each, struct buf *out)
     }
 }
 
-static void print_range(const struct ast_range *range, struct buf *out)
+void ast_print_range(const struct ast_range *range, struct buf *out)
 {
     switch (range->kind) {
     case AST_RANGE_NONE: return;
     case AST_RANGE_LAST:
         buf_z(out, " last ");
+        ast_print_duration(range->last.duration, out);
+        break;
+    case AST_RANGE_ROLLING:
+        buf_z(out, " rolling ");
         ast_print_duration(range->last.duration, out);
         break;
     case AST_RANGE_TODAY: buf_z(out, " today"); break;
@@ -369,7 +379,7 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
         print_per(clauses->per.text, out);
     }
     print_each(&clauses->each, out);
-    print_range(&clauses->range, out);
+    ast_print_range(&clauses->range, out);
     ast_print_count("top", clauses->top, out);
     buf_z(out, clauses->has_other ? " with other" : "");
     if (clauses->order.column.place.line != 0) {
@@ -386,6 +396,7 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
         buf_printf(out, " week starts %s", weekdays[clauses->week_start]);
     }
     buf_z(out, clauses->is_list ? " list users" : "");
+    ast_print_people(clauses, out);
 }
 
 /* ---- verbs ---- */
@@ -483,6 +494,7 @@ void ast_print(const struct ast_query *query, struct buf *out)
     case AST_ATTRIBUTION: ast_print_attribution(&query->attribution, out); break;
     case AST_ABSENCE: ast_print_absence(&query->absence, out); break;
     case AST_INTERVALS: ast_print_intervals(&query->intervals, out); break;
+    case AST_SEGMENT: ast_print_segment(&query->segment, out); break;
     }
     print_clauses(&clauses, out);
 }

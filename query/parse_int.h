@@ -5,6 +5,7 @@
  *     parse_expr.c     measures
  *     parse_clauses.c  the clauses, by one table
  *     parse_verbs.c    the verbs, by one table
+ *     parse_segment.c  conditions on people
  *     parse_sequence.c, parse_sessions.c, parse_paths.c, parse_attribution.c, parse_absence.c
  *                      verbs with their own clauses
  *
@@ -30,6 +31,8 @@ struct parser {
     struct ast_query *query;
     uint64_t clauses_seen; /* a bit for each group of clauses */
     struct place at_step;  /* of `at step 1` */
+    struct ast_query *range_query; /* of parse_range */
+    uint32_t nesting;      /* above 0: a query inside of another ends at "," or ")" */
 };
 
 /* ---- parse.c ---- */
@@ -84,6 +87,8 @@ enum err_code parse_measures(struct parser *p, struct ast_trend *ret) ERR_MUST_C
 /* ---- parse_clauses.c ---- */
 bool parse_is_clause_word(const struct token *token);
 enum err_code parse_clauses(struct parser *p) ERR_MUST_CHECK;
+/* A range inside of something else than a query; kind NONE where none stands there. */
+enum err_code parse_range(struct parser *p, struct ast_range *ret) ERR_MUST_CHECK;
 
 /* ---- parse_sequence.c ---- */
 enum err_code verb_sequence_parse(struct parser *p) ERR_MUST_CHECK;
@@ -141,6 +146,13 @@ enum err_code clause_absence_within(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_measure(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_longest(struct parser *p) ERR_MUST_CHECK;
 enum err_code parse_check_absence(struct parser *p) ERR_MUST_CHECK;
+
+/* ---- parse_segment.c ---- */
+enum err_code verb_segment_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_save(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_exclude(struct parser *p) ERR_MUST_CHECK;
+/* `cohort "NAME"`, the word `cohort` being current. */
+enum err_code parse_cohort(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK;
 
 /* ---- parse_verbs.c ---- */
 enum err_code parse_verb(struct parser *p) ERR_MUST_CHECK;

@@ -136,10 +136,11 @@ static enum err_code (*const verbs[])(struct parser *p) = {
     [AST_ATTRIBUTION] = verb_attribution_parse,
     [AST_ABSENCE] = verb_absence_parse,
     [AST_INTERVALS] = verb_intervals_parse,
+    [AST_SEGMENT] = verb_segment_parse,
 };
 
 static const char *const verbs_later[] = {
-    "lifecycle", "stickiness", "segment", "churn", "ltv", "profile", "why", "users", "diff",
+    "lifecycle", "stickiness", "churn", "ltv", "profile", "why", "users", "diff",
 };
 
 enum err_code parse_verb(struct parser *p)

@@ -51,6 +51,7 @@ enum err_code store_close(struct store *store, struct err *err) ERR_MUST_CHECK;
 /* Close without flushing, as a crash would (tests). */
 void store_abandon(struct store *store);
 
+#define COHORT_NAME_BYTES_MAX  200u
 #define DATASET_NAME_BYTES_MAX 64u /* [A-Za-z0-9][A-Za-z0-9._-]* */
 bool dataset_name_is_valid(struct str name);
 /* A data set that is damaged does not keep the others from opening: asking for it gives the error that opening
@@ -122,6 +123,12 @@ static inline void snapshot_unpinp(struct snapshot **snapshot)
 /* The subject of an id as events carry it: user ids and anonymous ids are separate name spaces. */
 bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
                           uint32_t *ret_shard, uint32_t *ret_subject);
+/* The ids of subjects, each once, in no particular order: a user's id, or of who never had one a device's. Of
+ * subjects that are in `sets` (by shard; NULL: nobody). An id is readable as long as the data set. */
+typedef enum err_code (*dataset_id_fn)(void *arg, struct str id, struct err *err);
+enum err_code dataset_ids_of(struct dataset *dataset,
+                             const roaring_bitmap_t *const sets[SHARD_COUNT], dataset_id_fn fn,
+                             void *arg, struct err *err) ERR_MUST_CHECK;
 /* Take a subject out of every answer (a catalog transaction; rows go at the next compaction). */
 enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, uint32_t subject,
                                      struct err *err) ERR_MUST_CHECK;

@@ -47,10 +47,14 @@ static const char *const tokens[] = {
     "ignore",      "trailing",  "slash",       "group",      "gap",        "keep",
     "repeats",     "times",     "model",       "linear",     "touches",    "lookback",
     "half_life",   "consume",   "value",       "measure",    "peak",       "longest",
-    "bounce_rate", "shortest",  "loops",
+    "bounce_rate", "shortest",  "loops",       "segment",    "did",        "reached",
+    "save",        "static",    "exclude",
 };
 
 static const char *const seeds_of_mutation[] = {
+    "segment (did(register last 7d) or not first(any[vip = true] rolling 2d)) and count(pay_success "
+    "from 2025-01-01 to now) >= 2 and sum(amount of any last 6h) between -1 and 2.5 and user in "
+    "(\"a\", \"b\") where channel = \"x\" last 30d list users limit 10",
     "funnel page_view -> (register[channel = \"x\"] | `a b`) (10m) -> \"sign up\" within 7d where "
     "country in (\"CN\", \"US\") by channel at step 1 last 30d tz \"Asia/Shanghai\"",
     "trend rolling 7d users(any) as wau, (sum(amount of pay_success) + 1) / -users(any) as arpu "
