@@ -232,6 +232,7 @@ enum ast_verb {
     AST_ABSENCE,
     AST_INTERVALS,
     AST_SEGMENT,
+    AST_DROP,
 };
 const char *ast_verb_name(enum ast_verb verb);
 
@@ -271,7 +272,13 @@ struct ast_events {
 struct ast_timeline {
     struct ast_name subject;
 };
-enum ast_show { AST_SHOW_EVENTS, AST_SHOW_PROPERTIES, AST_SHOW_VALUES, AST_SHOW_SEGMENTS };
+enum ast_show {
+    AST_SHOW_EVENTS,
+    AST_SHOW_PROPERTIES,
+    AST_SHOW_VALUES,
+    AST_SHOW_SEGMENTS,
+    AST_SHOW_COHORTS,
+};
 struct ast_show_what {
     enum ast_show kind;
     struct ast_name name; /* PROPERTIES: the event, or line 0; VALUES: the key */
@@ -410,6 +417,9 @@ struct ast_cond {
 struct ast_segment {
     const struct ast_cond *cond;
 };
+struct ast_drop {
+    struct ast_name cohort;
+};
 
 struct ast_query {
     struct str text; /* as it was given */
@@ -431,6 +441,7 @@ struct ast_query {
     struct ast_absence absence;
     struct ast_intervals intervals;
     struct ast_segment segment;
+    struct ast_drop drop;
 };
 
 /* Append the query's canonical text: one line, defaults left out, clauses in one order, as few

@@ -10,7 +10,7 @@ const char *ast_verb_name(enum ast_verb verb)
     static const char *const names[] = {
         "trend",    "distinct", "funnel", "retention",   "events",  "timeline", "show",
         "sequence", "sessions", "paths",  "attribution", "absence", "intervals",
-        "segment"};
+        "segment",  "drop"};
     return names[verb];
 }
 
@@ -449,7 +449,8 @@ static void print_events(const struct ast_events *events, struct buf *out)
 
 static void print_show(const struct ast_show_what *show, struct buf *out)
 {
-    static const char *const words[] = {" events", " properties", " values of ", " segments"};
+    static const char *const words[] = {" events", " properties", " values of ", " segments",
+                                        " cohorts"};
     buf_z(out, words[show->kind]);
     if (show->kind == AST_SHOW_VALUES) {
         ast_print_field(show->name.text, out);
@@ -495,6 +496,10 @@ void ast_print(const struct ast_query *query, struct buf *out)
     case AST_ABSENCE: ast_print_absence(&query->absence, out); break;
     case AST_INTERVALS: ast_print_intervals(&query->intervals, out); break;
     case AST_SEGMENT: ast_print_segment(&query->segment, out); break;
+    case AST_DROP:
+        buf_z(out, " cohort ");
+        ast_print_string(query->drop.cohort.text, out);
+        break;
     }
     print_clauses(&clauses, out);
 }

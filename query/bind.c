@@ -387,6 +387,7 @@ static enum err_code bind_verb(struct binder *b)
     case AST_ABSENCE: return bind_absence(b);
     case AST_INTERVALS: return bind_intervals(b);
     case AST_SEGMENT: return bind_segment(b);
+    case AST_DROP: return bind_drop(b);
     }
     return ERR_OK;
 }
@@ -400,13 +401,14 @@ static enum verb verb_of(const struct ast_query *ast)
         [AST_SEQUENCE] = VERB_SEQUENCE, [AST_SESSIONS] = VERB_SESSIONS,
         [AST_PATHS] = VERB_PATHS,       [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
         [AST_ABSENCE] = VERB_ABSENCE,   [AST_INTERVALS] = VERB_INTERVALS,
-        [AST_SEGMENT] = VERB_SEGMENT,
+        [AST_SEGMENT] = VERB_SEGMENT,   [AST_DROP] = VERB_DROP_COHORT,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
         [AST_SHOW_PROPERTIES] = VERB_SHOW_PROPERTIES,
         [AST_SHOW_VALUES] = VERB_SHOW_VALUES,
         [AST_SHOW_SEGMENTS] = VERB_SHOW_SEGMENTS,
+        [AST_SHOW_COHORTS] = VERB_SHOW_COHORTS,
     };
     return ast->verb == AST_SHOW ? shows[ast->show.kind] : verbs[ast->verb];
 }
@@ -562,6 +564,10 @@ static enum err_code bind_all(struct binder *b)
         return err_set(b->err, ERR_INVALID, "now = %" PRId64 " ms lies outside of the calendar",
                        query->now_ms);
     }
+    struct bind_cohort_link own = {b->ast->clauses.save.text, b->cohorts};
+    if (own.name.len > 0 && !b->ast->clauses.is_static) {
+        b->cohorts = &own; /* what it will be made of cannot be made of it */
+    }
     ERR_TRY(bind_zone(b)); /* first: all other times are read in it */
     ERR_TRY(bind_range(b, &b->ast->clauses.range));
     ERR_TRY(bind_verb(b));
@@ -587,13 +593,18 @@ static enum err_code bind_all(struct binder *b)
 }
 
 /* Whether the inner query is bound or not: what the arena cannot free is the outer one's to free. */
-static void take_regexes(struct binder *b, struct bound_owner *inner)
+static void take_owned(struct binder *b, struct bound_owner *inner)
 {
-    struct bound_regex **end = &b->owner->regexes;
-    while (*end != NULL) {
-        end = &(*end)->next;
+    struct bound_regex **regex = &b->owner->regexes;
+    struct bound_people **people = &b->owner->people;
+    while (*regex != NULL) {
+        regex = &(*regex)->next;
     }
-    *end = TAKE(inner->regexes);
+    while (*people != NULL) {
+        people = &(*people)->next;
+    }
+    *regex = TAKE(inner->regexes);
+    *people = TAKE(inner->people);
 }
 
 enum err_code bind_inner(struct binder *b, const struct query_request *request,
@@ -609,7 +620,7 @@ enum err_code bind_inner(struct binder *b, const struct query_request *request,
     ERR_TRY(ARENA_NEW(b->arena, 1, &inner.owner, b->err));
     inner.query = &inner.owner->query;
     enum err_code code = bind_all(&inner);
-    take_regexes(b, inner.owner);
+    take_owned(b, inner.owner);
     ERR_TRY(code);
     for (uint32_t i = 0; i < inner.warning_count && b->warning_count < BIND_WARNINGS_MAX; i++) {
         ERR_TRY(GROW(b->arena, &b->warnings, b->warning_count, &b->warning_cap, b->err));
@@ -645,5 +656,8 @@ void query_unbind(const struct bound_query *query)
     const struct bound_owner *owner = (const struct bound_owner *)query;
     for (struct bound_regex *node = owner->regexes; node != NULL; node = node->next) {
         regfree(&node->regex);
+    }
+    for (struct bound_people *node = owner->people; node != NULL; node = node->next) {
+        people_done(&node->people);
     }
 }

@@ -11,20 +11,27 @@
 #include "query/bind.h"
 #include "query/grow.h"
 #include "query/names.h"
+#include "query/people.h"
 #include "query/parse.h"
 
 #include <regex.h>
 
 #define BIND_WARNINGS_MAX 32u
+#define BIND_COHORTS_MAX  16u /* a cohort may be made of others, so deep */
 
 struct bound_regex {
     regex_t regex;
     struct bound_regex *next;
 };
+struct bound_people { /* of a static cohort */
+    struct people people;
+    struct bound_people *next;
+};
 /* What query_bind hands out: the query, and behind it what the arena cannot free. */
 struct bound_owner {
     struct bound_query query;
     struct bound_regex *regexes;
+    struct bound_people *people;
 };
 
 /* A cohort that is being bound because the one behind it says `in cohort`. */
@@ -124,6 +131,7 @@ enum err_code bind_use(struct binder *b, struct people_use use,
 /* The people of a saved cohort. */
 enum err_code bind_cohort(struct binder *b, struct ast_name name,
                           const struct people_use **ret) ERR_MUST_CHECK;
+enum err_code bind_drop(struct binder *b) ERR_MUST_CHECK;
 /* `exclude`, `save`. */
 enum err_code bind_people_clauses(struct binder *b) ERR_MUST_CHECK;
 

@@ -129,7 +129,7 @@ enum verb {
     VERB_TREND, VERB_DISTINCT, VERB_FUNNEL, VERB_RETENTION, VERB_EVENTS, VERB_TIMELINE,
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
     VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS,
-    VERB_SEGMENT,
+    VERB_SEGMENT, VERB_SHOW_COHORTS, VERB_DROP_COHORT,
 };
 struct funnel_step {
     uint32_t selector;
@@ -336,6 +336,7 @@ struct bound_query {
     uint32_t column_count;
     struct str subject_id;  /* of timeline */
     struct field show_field; /* of show values */
+    struct str drop;         /* of drop cohort */
 
     const struct str *warnings; /* "line 1, column 8: no event \"pay_sucess\" ...; did you mean \"pay_success\"?" */
     uint32_t warning_count;

@@ -148,6 +148,7 @@ enum err_code clause_longest(struct parser *p) ERR_MUST_CHECK;
 enum err_code parse_check_absence(struct parser *p) ERR_MUST_CHECK;
 
 /* ---- parse_segment.c ---- */
+enum err_code verb_drop_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code verb_segment_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_save(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_exclude(struct parser *p) ERR_MUST_CHECK;

@@ -277,6 +277,11 @@ enum err_code verb_segment_parse(struct parser *p)
     return parse_cond(p, &p->query->segment.cond);
 }
 
+enum err_code verb_drop_parse(struct parser *p)
+{
+    return parse_cohort(p, &p->query->drop.cohort);
+}
+
 /* ---- clauses ---- */
 
 /* `save cohort "vip"`, and `static`: the people as they are now instead of the question. */

@@ -77,6 +77,21 @@ enum err_code people_or(struct people *people, uint32_t shard, const roaring_bit
     return people_charge(&people->pool, people->of[shard], err);
 }
 
+enum err_code people_adopt(struct people *people, uint32_t shard, roaring_bitmap_t *bits,
+                           struct err *err)
+{
+    struct people_set *set = NULL;
+    ASSERT(people->of[shard] == NULL);
+    if (ARENA_NEW(people->pool.arena, 1, &set, err) != ERR_OK) {
+        roaring_bitmap_free(bits);
+        return err->code;
+    }
+    *set = (struct people_set){.next = people->pool.sets, .bits = bits};
+    people->pool.sets = set;
+    people->of[shard] = set;
+    return people_charge(&people->pool, set, err);
+}
+
 uint64_t people_count(const struct people *people)
 {
     uint64_t count = 0;

@@ -39,6 +39,9 @@ enum err_code people_add(struct people *people, uint32_t shard, uint32_t subject
 /* Put more people of a shard in; `more` may be NULL. */
 enum err_code people_or(struct people *people, uint32_t shard, const roaring_bitmap_t *more,
                         struct err *err) ERR_MUST_CHECK;
+/* Put `bits`, which become the pool's, in the place of the shard's set, of which there is none yet. */
+enum err_code people_adopt(struct people *people, uint32_t shard, roaring_bitmap_t *bits,
+                           struct err *err) ERR_MUST_CHECK;
 uint64_t people_count(const struct people *people);
 /* The set of a shard, or NULL where nobody is in it. */
 const roaring_bitmap_t *people_of(const struct people *people, uint32_t shard);

@@ -24,6 +24,7 @@ struct query_request {
     uint64_t deadline_us;      /* of clock_mono_us; 0 = none -> ERR_TIMEOUT */
     const _Atomic bool *cancel; /* may be NULL -> ERR_CANCELLED */
     bool is_cache_off;         /* no result cache is asked or filled (there is none yet) */
+    bool is_read_only;         /* what would change the data set is ERR_INVALID: the request was a GET */
     bool is_reference_path;    /* never use indexes: tests compare both paths */
 };
 #define QUERY_TEXT_BYTES_MAX (1u << 20)

@@ -192,6 +192,9 @@ enum err_code verb_people(struct query_run_ctx *run, struct result *result, stru
     CLEANUP(people_donep) struct people people;
     people_init(&people, run->arena);
     ERR_TRY(run_people(run, &people, err));
+    if (run->query->save.len > 0) {
+        ERR_TRY(cohort_save(run, &people, err));
+    }
     return run->query->is_list ? answer_list(run, &people, result, err)
                                : answer_count(run, &people, result, err);
 }

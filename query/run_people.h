@@ -32,6 +32,12 @@ enum err_code verb_people(struct query_run_ctx *run, struct result *result,
 bool run_find_subject(const struct query_run_ctx *run, struct str id, uint32_t *ret_shard,
                       uint32_t *ret_subject);
 
+/* ---- verb_cohorts.c ---- */
+/* The people become a cohort, as the query says. */
+enum err_code cohort_save(struct query_run_ctx *run, const struct people *people, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_show_cohorts(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_drop_cohort(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+
 /* ---- verb_segment.c ---- */
 enum err_code segment_people(struct query_run_ctx *run, struct people *ret,
                              struct err *err) ERR_MUST_CHECK;

@@ -402,6 +402,8 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_ABSENCE] = "absence",
         [VERB_INTERVALS] = "intervals",
         [VERB_SEGMENT] = "segment",
+        [VERB_SHOW_COHORTS] = "show cohorts",
+        [VERB_DROP_COHORT] = "drop cohort",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
     bool is_index_only = explain_is_index_only(explain) && explain->with_sets == explain->to_scan;

@@ -133,6 +133,34 @@ enum err_code dataset_ids_of(struct dataset *dataset,
 enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, uint32_t subject,
                                      struct err *err) ERR_MUST_CHECK;
 
+/* Saved sets of people. A live one is its question, asked anew whenever it is used; a static one is also who they were. */
+#define COHORTS_MAX 10000u /* of a data set */
+struct saved_cohort {
+    struct str name;
+    struct str definition; /* a query in canonical words */
+    bool is_static;
+    uint64_t epoch; /* of the snapshot that it was saved from */
+    int64_t saved_ms;
+    uint64_t users; /* then */
+};
+/* By name, in the arena. */
+enum err_code dataset_cohorts(struct dataset *dataset, struct arena *arena,
+                              struct saved_cohort **ret, uint32_t *ret_count,
+                              struct err *err) ERR_MUST_CHECK;
+/* ERR_NOT_FOUND. Of a static one out_sets (by shard, NULL at first) gets bitmaps, also after an error: the caller's to
+ * free. */
+enum err_code dataset_cohort(struct dataset *dataset, struct str name, struct arena *arena,
+                             struct saved_cohort *ret, roaring_bitmap_t *out_sets[SHARD_COUNT],
+                             struct err *err) ERR_MUST_CHECK;
+/* One catalog transaction; takes the place of a cohort of the same name. `sets`: of a static one. */
+enum err_code dataset_save_cohort(struct dataset *dataset, const struct saved_cohort *cohort,
+                                  const roaring_bitmap_t *const sets[SHARD_COUNT],
+                                  struct err *err) ERR_MUST_CHECK;
+enum err_code dataset_drop_cohort(struct dataset *dataset, struct str name,
+                                  struct err *err) ERR_MUST_CHECK;
+/* Grows with every change of the cohorts: answers that hang on some may differ between two numbers. */
+uint64_t dataset_cohorts_version(const struct dataset *dataset);
+
 /* Write all memtable rows to segments now, and wait. */
 enum err_code dataset_flush(struct dataset *dataset, struct err *err) ERR_MUST_CHECK;
 /* Merge all there is to merge (flushing first), take what is expired from the disk, move what is cold, and wait; `cancel` may be NULL. */

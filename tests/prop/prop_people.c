@@ -60,7 +60,9 @@ struct ask {
     const struct ref_cond *root;
     int64_t begin_ms, end_ms; /* of the query */
     char text[TEXT_BYTES];
+    const struct ref_cond *cohorts[2]; /* saved ones: REF_COHORT, REF_LISTED; NULL = none yet */
 };
+static const char *const cohort_names[2] = {"live one", "fixed one"};
 
 static void put(struct ask *ask, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void put(struct ask *ask, const char *format, ...)
@@ -166,6 +168,12 @@ static const struct ref_cond *random_cond(struct ask *ask, struct rng *rng, uint
         [REF_MIN] = "min",     [REF_MAX] = "max",     [REF_UNIQUE] = "unique"};
     assert_true(ask->cond_count < CONDS_MAX);
     struct ref_cond *cond = &ask->conds[ask->cond_count++];
+    if (ask->cohorts[0] != NULL && rng_below(rng, 8) == 0) {
+        uint64_t which = rng_below(rng, 2);
+        put(ask, "in cohort \"%s\"", cohort_names[which]);
+        *cond = *ask->cohorts[which];
+        return cond;
+    }
     uint64_t kind = rng_below(rng, depth == 0 ? 10 : 20);
     *cond = (struct ref_cond){.begin_ms = ask->begin_ms, .end_ms = ask->end_ms};
     if (kind >= 10) { /* and, or, not */
@@ -287,6 +295,43 @@ static void check(struct dataset *dataset, const struct world *w, const struct a
     }
 }
 
+static void ask_one(struct dataset *dataset, const char *text, struct io *io)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(buf_freep) struct buf got = {0};
+    assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
+    const char *answer = shop_ask(snapshot, text, NOW_MS, false, NULL, io, &got);
+    if (strncmp(answer, "error", 5) == 0) {
+        fail_msg("%s\n%s", text, answer);
+    }
+}
+
+/* A live cohort and a static one, of what is there now. The static one stays what it is whatever comes. */
+static void save_cohorts(struct dataset *dataset, const struct world *w, uint32_t count,
+                         struct rng *rng, struct ref_cond out[2], struct ask asks[2], struct io *io)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        struct ask *ask = &asks[i];
+        char text[TEXT_BYTES + 64];
+        ask->cohorts[0] = NULL;
+        ask_random(ask, rng);
+        (void)snprintf(text, sizeof(text), "%s save cohort \"%s\"%s", ask->text, cohort_names[i],
+                       i == 1 ? " static" : "");
+        ask_one(dataset, text, io);
+        out[i] = (struct ref_cond){.kind = REF_COHORT,
+                                   .kids = {ask->root},
+                                   .kid_count = 1,
+                                   .begin_ms = ask->begin_ms,
+                                   .end_ms = ask->end_ms};
+    }
+    struct ref_cond fixed = {.kind = REF_LISTED};
+    for (uint32_t u = 0; u < USERS; u++) {
+        fixed.users |= ref_people_meets(&out[1], w->events, count, u) ? 1u << u : 0;
+    }
+    out[1] = fixed;
+}
+
 static void segments_are_those_people(void **state)
 {
     (void)state;
@@ -306,6 +351,8 @@ static void segments_are_those_people(void **state)
         struct rng rng = rng_init(seed + trial);
         static struct world w;
         static struct ask ask;
+        static struct ask asks[2];
+        struct ref_cond cohorts[2];
         struct dataset *dataset = NULL;
         char name[16];
         (void)snprintf(name, sizeof(name), "d%u", (unsigned)(trial % 1000));
@@ -318,6 +365,9 @@ static void segments_are_those_people(void **state)
         if (trial % 3 != 0) {
             assert_int_equal(dataset_flush(dataset, &err), ERR_OK);
         }
+        save_cohorts(dataset, &w, half, &rng, cohorts, asks, io);
+        ask.cohorts[0] = &cohorts[0];
+        ask.cohorts[1] = &cohorts[1];
         if (half < w.count) {
             assert_int_equal(shop_put(dataset, w.shop + half, w.count - half, NOW_MS, io, &err),
                              ERR_OK);
@@ -325,7 +375,7 @@ static void segments_are_those_people(void **state)
         if (trial % 3 == 2) {
             assert_int_equal(dataset_compact(dataset, NULL, &err), ERR_OK);
         }
-        for (uint32_t i = 0; i < 25; i++) {
+        for (uint32_t i = 0; i < 40; i++) {
             ask_random(&ask, &rng);
             check(dataset, &w, &ask, io, seed + trial);
         }

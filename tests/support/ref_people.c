@@ -95,6 +95,14 @@ bool ref_people_meets(const struct ref_cond *cond, const struct ref_people_event
         return false;
     case REF_FIRST:
     case REF_LAST: return edge_holds(cond, events, count, user);
+    case REF_COHORT: {
+        const struct ref_cond active = {.kind = REF_DID,
+                                        .select = {.names = UINT32_MAX},
+                                        .begin_ms = cond->begin_ms,
+                                        .end_ms = cond->end_ms};
+        return ref_people_meets(&active, events, count, user) &&
+               ref_people_meets(cond->kids[0], events, count, user);
+    }
     case REF_LISTED: return (cond->users >> user & 1) != 0;
     default: return number_holds(cond, events, count, user);
     }

@@ -34,6 +34,7 @@ enum ref_cond_kind {
     REF_MAX,
     REF_UNIQUE, /* channels */
     REF_LISTED, /* bit u of `users` */
+    REF_COHORT, /* kids[0], of who has an event in [begin, end) */
 };
 enum ref_op { REF_EQ, REF_NE, REF_LT, REF_LE, REF_GT, REF_GE, REF_BETWEEN };
 struct ref_cond {

@@ -436,11 +436,11 @@ static const struct {
     {"timeline \"\"", "invalid 1:10: the id of a user is not empty"},
     {"timeline \"u\" columns (a)", "invalid 1:14: \"columns\" is no clause of timeline"},
     {"show",
-     "invalid 1:5: expected events, properties, values or segments, found the end of the query"},
-    {"show evnts", "invalid 1:6: expected events, properties, values or segments, found \"evnts\"; "
+     "invalid 1:5: expected events, properties, values, segments or cohorts, found the end of the query"},
+    {"show evnts", "invalid 1:6: expected events, properties, values, segments or cohorts, found \"evnts\"; "
                    "did you mean \"events\"?"},
-    {"show cohorts",
-     "unsupported 1:6: the word \"cohorts\" of the language is not in this version"},
+    {"show cohorts", ""},
+    {"drop \"a\"", "invalid 1:6: expected \"cohort\", found \"a\""},
     {"show metrics",
      "unsupported 1:6: the word \"metrics\" of the language is not in this version"},
     {"show values", "invalid 1:12: expected \"of\", found the end of the query"},

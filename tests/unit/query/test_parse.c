@@ -75,8 +75,13 @@ static const struct {
     {"segment first(register last 7d) or last(any on 2025-05-01) or user in (\"u1\", 'u2')",
      "segment first(register last 7d) or last(any on 2025-05-01) or user in (\"u1\", \"u2\")"},
     {"segment did(a) where channel = \"x\" rolling 12h tz \"UTC\"", NULL},
-    {"segment did(a) last 30d",
-     NULL},
+    {"segment in cohort \"vip\" and not in cohort 'b\"c' exclude cohort \"bots\", 'staff' last 30d save "
+     "cohort \"warm\" static",
+     "segment in cohort \"vip\" and not in cohort \"b\\\"c\" last 30d exclude cohort \"bots\", "
+     "\"staff\" save cohort \"warm\" static"},
+    {"trend count(any[in cohort \"vip\" or vip = true]) where not in cohort \"x\" each day", NULL},
+    {"show cohorts limit 5", NULL},
+    {"drop cohort 'a b'", "drop cohort \"a b\""},
     {"show events", NULL},
     {"show properties", NULL},
     {"show properties of pay_success", NULL},
