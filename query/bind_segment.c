@@ -4,7 +4,7 @@
  * >= 1` is did(a), `count(a) = 0` is not did(a), and the first ever event lies in a range where there is one in the range
  * and none before it. */
 #include "query/bind_int.h"
-#include "query/segment_int.h"
+#include "query/segment_cond.h"
 
 /* What is known of the segment while its tests are bound. */
 struct segment_binder {

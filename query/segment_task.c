@@ -14,7 +14,7 @@
 #include "query/agg_expr.h"
 #include "query/index_sets.h"
 #include "query/pred_eval.h"
-#include "query/segment_int.h"
+#include "query/segment_cond.h"
 #include "query/trend_int.h"
 #include "storage/base/size.h"
 

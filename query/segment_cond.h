@@ -1,4 +1,4 @@
-/* query/segment_int.h - what the binder and the verb agree on about tests of numbers. */
+/* query/segment_cond.h - what the binder and the verb agree on about tests of numbers. */
 #pragma once
 
 #include "query/bound.h"
