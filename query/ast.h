@@ -231,6 +231,9 @@ enum ast_verb {
     AST_ATTRIBUTION,
     AST_ABSENCE,
     AST_INTERVALS,
+    AST_LIFECYCLE,
+    AST_STICKINESS,
+    AST_CONDITIONS,
     AST_SEGMENT,
     AST_DROP,
 };
@@ -245,23 +248,69 @@ struct ast_distinct {
     struct ast_name key;
     struct ast_selector selector;
 };
+enum ast_first { AST_FIRST_NONE, AST_FIRST_OF_NAME, AST_FIRST_MATCHING };
 struct ast_step {
     struct ast_selector selector;
+    enum ast_first first;      /* `first a`, `first matching a` */
     struct ast_duration limit; /* since the step before */
+    bool is_optional;          /* `a?` */
+    bool is_anchored;          /* `a!` */
+    struct place mark;         /* of `?` or `!` */
 };
+struct ast_ban { /* `without SEL between i and j`, `dropping users with SEL between i and j` */
+    bool is_dropping;
+    struct place place;
+    struct ast_selector selector;
+    struct ast_count begin, end; /* line 0: the whole funnel */
+};
+enum ast_order_mode { AST_ORDERED, AST_ORDER_STRICT, AST_ORDER_ANY };
+enum ast_attempt { AST_ATTEMPT_DEFAULT, AST_ATTEMPT_EARLIEST, AST_ATTEMPT_LATEST };
+enum ast_count_what { AST_COUNT_USERS, AST_COUNT_TOTALS, AST_COUNT_SESSIONS };
+enum ast_at { AST_AT_STEP, AST_AT_FIRST_SET, AST_AT_LAST_SET, AST_AT_ALL_STEPS };
+enum ast_correlate { AST_CORRELATE_NONE, AST_CORRELATE_EVENTS, AST_CORRELATE_KEY };
 struct ast_funnel {
     const struct ast_step *steps;
     uint32_t step_count;
     struct ast_duration within;
     bool is_strict_ties;
     bool is_closed;
+    bool has_reuse;
+    bool is_entry_first;
+    enum ast_order_mode order;
+    struct ast_selector considering; /* place.line 0: absent */
+    struct ast_ban *bans;
+    uint32_t ban_count, ban_cap;
+    const struct ast_name *holding;
+    uint32_t holding_count;
+    bool stops_on_repeat;  /* mode "clickhouse:strict_deduplication" */
+    bool stops_on_foreign; /* mode "clickhouse:strict_order" */
+    bool is_once;          /* mode "clickhouse:strict_once": no reuse, as without it */
+    struct ast_name mode;  /* as given; strict_increase is is_strict_ties */
+    enum ast_attempt attempt;
+    enum ast_count_what count;
+    struct place count_place;
+    enum ast_at at;
+    struct ast_count at_step; /* of AST_AT_STEP; line 0: the first */
+    struct place at_place;
+    bool has_times;
+    const struct ast_duration *edges; /* `times (10s, 1m)`; none: found from the data */
+    uint32_t edge_count;
+    enum ast_correlate correlate;
+    struct ast_name correlate_key; /* place: of the word behind `correlate`, for events too */
 };
 enum ast_start { AST_FIRST_EVER, AST_FIRST_EVER_UNFILTERED, AST_FIRST, AST_RECURRING };
+enum ast_return_mode { AST_RETURN_EXACT, AST_RETURN_UNBOUNDED, AST_RETURN_STREAK, AST_RETURN_BRACKET };
+struct ast_bracket { /* `2-7`: both included */
+    uint64_t first, last;
+};
 struct ast_retention {
     struct ast_selector start, back;
     struct ast_count periods; /* `for N` */
     enum ast_start from;
-    bool is_unbounded;
+    enum ast_return_mode mode;
+    const struct ast_bracket *brackets;
+    uint32_t bracket_count;
+    bool is_rolling;
     struct ast_count at_least;
 };
 struct ast_events {
@@ -319,6 +368,18 @@ struct ast_sessions {
     struct ast_selector selector;
     struct ast_duration idle, cap;
     bool is_uncapped, is_cut_at_midnight;
+};
+
+struct ast_habits { /* lifecycle, stickiness */
+    struct ast_selector selector;
+    struct ast_each over; /* line 0: the whole range is one */
+    bool is_cumulative;
+    struct ast_count at_least;
+};
+
+struct ast_conditions {
+    const struct ast_selector *items;
+    uint32_t count;
 };
 
 enum ast_paths_from { AST_PATHS_ALL, AST_PATHS_STARTING, AST_PATHS_ENDING, AST_PATHS_BETWEEN };
@@ -436,6 +497,8 @@ struct ast_query {
     struct ast_show_what show;
     struct ast_sequence sequence;
     struct ast_sessions sessions;
+    struct ast_habits habits;
+    struct ast_conditions conditions;
     struct ast_paths paths;
     struct ast_attribution attribution;
     struct ast_absence absence;

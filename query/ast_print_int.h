@@ -13,7 +13,14 @@ void ast_print_duration_clause(const char *word, const struct ast_duration *dura
 void ast_print_range(const struct ast_range *range, struct buf *out);
 void ast_print_count(const char *word, struct ast_count count, struct buf *out);
 
+void ast_print_each(const char *word, const struct ast_each *each, struct buf *out);
+
+/* ---- ast_print_funnel.c ---- */
+void ast_print_funnel(const struct ast_funnel *funnel, bool has_keys, struct buf *out);
+
 /* ---- ast_print_journeys.c ---- */
+void ast_print_conditions(const struct ast_conditions *conditions, struct buf *out);
+void ast_print_habits(const struct ast_habits *habits, struct buf *out);
 void ast_print_sequence(const struct ast_sequence *sequence, struct buf *out);
 void ast_print_sessions(const struct ast_sessions *sessions, struct buf *out);
 void ast_print_paths(const struct ast_paths *paths, struct buf *out);

@@ -138,3 +138,18 @@ void ast_print_intervals(const struct ast_intervals *intervals, struct buf *out)
     print_names(" measure", intervals->measures, intervals->measure_count, out);
     ast_print_duration_clause("longest", &intervals->longest, out);
 }
+
+void ast_print_habits(const struct ast_habits *habits, struct buf *out)
+{
+    print_selector(" of", &habits->selector, out);
+    ast_print_each("over", &habits->over, out);
+    buf_z(out, habits->is_cumulative ? " cumulative" : "");
+    ast_print_count("at least", habits->at_least, out);
+}
+
+void ast_print_conditions(const struct ast_conditions *conditions, struct buf *out)
+{
+    for (uint32_t i = 0; i < conditions->count; i++) {
+        print_selector(i == 0 ? "" : ",", &conditions->items[i], out);
+    }
+}

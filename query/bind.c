@@ -200,7 +200,8 @@ static uint64_t buckets_about(enum civil_unit unit, uint64_t n, uint64_t span_ms
     return span_ms / bucket_ms + (span_ms % bucket_ms != 0 ? 1 : 0);
 }
 
-static enum err_code bind_each(struct binder *b)
+enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civil_unit *ret_unit,
+                        uint32_t *ret_count)
 {
     static const enum civil_unit words[] = {
         [AST_EACH_SECOND] = CIVIL_SECOND,   [AST_EACH_MINUTE] = CIVIL_MINUTE,
@@ -208,11 +209,7 @@ static enum err_code bind_each(struct binder *b)
         [AST_EACH_WEEK] = CIVIL_WEEK,       [AST_EACH_MONTH] = CIVIL_MONTH,
         [AST_EACH_QUARTER] = CIVIL_QUARTER, [AST_EACH_YEAR] = CIVIL_YEAR,
     };
-    const struct ast_each *each = &b->ast->clauses.each;
-    struct bound_query *query = b->query;
-    if (each->place.line == 0) {
-        return ERR_OK;
-    }
+    const struct bound_query *query = b->query;
     bool is_word = each->unit != AST_EACH_DURATION;
     enum civil_unit unit = is_word ? words[each->unit] : unit_civil(each->duration.unit);
     uint64_t n = is_word ? 1 : each->duration.count;
@@ -226,6 +223,31 @@ static enum err_code bind_each(struct binder *b)
         return err_set_at(b->err, b->err->code, each->place.line, each->place.column, "%s",
                           b->err->message);
     }
+    *ret_unit = unit;
+    *ret_count = (uint32_t)n;
+    return ERR_OK;
+}
+
+/* Elapsed time: a day is 24 hours, a week 7 days, a month 30, a quarter 90, a year 365. */
+static uint64_t unit_ms(enum civil_unit unit)
+{
+    static const uint64_t hours[] = {
+        [CIVIL_HOUR] = 1,        [CIVIL_DAY] = 24,          [CIVIL_WEEK] = 7 * 24,
+        [CIVIL_MONTH] = 30 * 24, [CIVIL_QUARTER] = 90 * 24, [CIVIL_YEAR] = 365 * 24,
+    };
+    return hours[unit] * 3600000;
+}
+
+static enum err_code bind_each(struct binder *b)
+{
+    const struct ast_each *each = &b->ast->clauses.each;
+    struct bound_query *query = b->query;
+    enum civil_unit unit = CIVIL_DAY;
+    uint32_t n = 1;
+    if (each->place.line == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(bind_unit(b, each, &unit, &n));
     if (query->has_range && query->from_ms != INT64_MIN && query->to_ms != INT64_MAX) {
         uint64_t count = buckets_about(unit, n, (uint64_t)(query->to_ms - query->from_ms));
         if (count > QUERY_BUCKETS_MAX) {
@@ -237,14 +259,17 @@ static enum err_code bind_each(struct binder *b)
     if (query->verb != VERB_RETENTION) {
         query->has_each = true;
         query->each_unit = unit;
-        query->each_count = (uint32_t)n;
+        query->each_count = n;
         return ERR_OK;
     }
     if (unit < CIVIL_HOUR) {
         return bind_fail(b, each->place, "a period of retention is an hour or longer");
     }
     query->retention.unit = unit;
-    query->retention.unit_count = (uint32_t)n;
+    query->retention.unit_count = n;
+    if (b->ast->retention.is_rolling) {
+        query->retention.rolling_ms = unit_ms(unit) * n;
+    }
     return ERR_OK;
 }
 
@@ -290,25 +315,22 @@ static enum err_code bind_keys(struct binder *b)
 
 /* ---- verbs ---- */
 
-static enum err_code bind_funnel(struct binder *b)
+/* `for N`, or as far as the brackets go. */
+static enum err_code bind_periods(struct binder *b)
 {
-    const struct ast_funnel *ast = &b->ast->funnel;
-    struct funnel_step *steps = NULL;
-    ERR_TRY(ARENA_NEW(b->arena, ast->step_count, &steps, b->err));
-    for (uint32_t i = 0; i < ast->step_count; i++) {
-        struct funnel_step *step = &steps[i];
-        ERR_TRY(bind_selector(b, &ast->steps[i].selector, false, &step->selector));
-        step->label = b->selectors[step->selector].text;
-        step->has_limit = ast->steps[i].limit.place.line != 0;
-        step->limit_ms = step->has_limit ? duration_ms(ast->steps[i].limit.duration) : 0;
+    const struct ast_retention *ast = &b->ast->retention;
+    struct retention *retention = &b->query->retention;
+    struct retention_bracket *brackets = NULL;
+    uint64_t last = ast->periods.value;
+    ERR_TRY(ARENA_NEW(b->arena, ast->bracket_count, &brackets, b->err));
+    for (uint32_t i = 0; i < ast->bracket_count; i++) {
+        brackets[i] = (struct retention_bracket){(uint32_t)ast->brackets[i].first,
+                                                 (uint32_t)ast->brackets[i].last};
+        last = ast->brackets[i].last > last ? ast->brackets[i].last : last;
     }
-    b->query->funnel = (struct funnel){
-        .steps = steps,
-        .step_count = ast->step_count,
-        .window_ms = ast->within.place.line != 0 ? duration_ms(ast->within.duration) : UINT64_MAX,
-        .is_strict_ties = ast->is_strict_ties,
-        .is_closed = ast->is_closed,
-    };
+    retention->brackets = brackets;
+    retention->bracket_count = ast->bracket_count;
+    retention->period_count = (uint32_t)last + 1;
     return ERR_OK;
 }
 
@@ -320,13 +342,19 @@ static enum err_code bind_retention(struct binder *b)
         [AST_FIRST] = RETENTION_FIRST,
         [AST_RECURRING] = RETENTION_RECURRING,
     };
+    static const enum retention_mode modes[] = {
+        [AST_RETURN_EXACT] = RETENTION_EXACT,
+        [AST_RETURN_UNBOUNDED] = RETENTION_UNBOUNDED,
+        [AST_RETURN_STREAK] = RETENTION_STREAK,
+        [AST_RETURN_BRACKET] = RETENTION_BRACKET,
+    };
     const struct ast_retention *ast = &b->ast->retention;
     struct retention *retention = &b->query->retention;
     ERR_TRY(bind_selector(b, &ast->start, false, &retention->start_selector));
     ERR_TRY(bind_selector(b, &ast->back, false, &retention->return_selector));
     retention->start = starts[ast->from];
-    retention->mode = ast->is_unbounded ? RETENTION_UNBOUNDED : RETENTION_EXACT;
-    retention->period_count = (uint32_t)ast->periods.value + 1;
+    retention->mode = modes[ast->mode];
+    ERR_TRY(bind_periods(b));
     retention->at_least = ast->at_least.place.line != 0 ? (uint32_t)ast->at_least.value : 1;
     return ERR_OK;
 }
@@ -386,6 +414,9 @@ static enum err_code bind_verb(struct binder *b)
     case AST_ATTRIBUTION: return bind_attribution(b);
     case AST_ABSENCE: return bind_absence(b);
     case AST_INTERVALS: return bind_intervals(b);
+    case AST_CONDITIONS: return bind_conditions(b);
+    case AST_LIFECYCLE:
+    case AST_STICKINESS: return bind_habits(b);
     case AST_SEGMENT: return bind_segment(b);
     case AST_DROP: return bind_drop(b);
     }
@@ -395,13 +426,15 @@ static enum err_code bind_verb(struct binder *b)
 static enum verb verb_of(const struct ast_query *ast)
 {
     static const enum verb verbs[] = {
-        [AST_TREND] = VERB_TREND,       [AST_DISTINCT] = VERB_DISTINCT,
-        [AST_FUNNEL] = VERB_FUNNEL,     [AST_RETENTION] = VERB_RETENTION,
-        [AST_EVENTS] = VERB_EVENTS,     [AST_TIMELINE] = VERB_TIMELINE,
-        [AST_SEQUENCE] = VERB_SEQUENCE, [AST_SESSIONS] = VERB_SESSIONS,
-        [AST_PATHS] = VERB_PATHS,       [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
-        [AST_ABSENCE] = VERB_ABSENCE,   [AST_INTERVALS] = VERB_INTERVALS,
-        [AST_SEGMENT] = VERB_SEGMENT,   [AST_DROP] = VERB_DROP_COHORT,
+        [AST_TREND] = VERB_TREND,           [AST_DISTINCT] = VERB_DISTINCT,
+        [AST_FUNNEL] = VERB_FUNNEL,         [AST_RETENTION] = VERB_RETENTION,
+        [AST_EVENTS] = VERB_EVENTS,         [AST_TIMELINE] = VERB_TIMELINE,
+        [AST_SEQUENCE] = VERB_SEQUENCE,     [AST_SESSIONS] = VERB_SESSIONS,
+        [AST_PATHS] = VERB_PATHS,           [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
+        [AST_ABSENCE] = VERB_ABSENCE,       [AST_INTERVALS] = VERB_INTERVALS,
+        [AST_LIFECYCLE] = VERB_LIFECYCLE,   [AST_STICKINESS] = VERB_STICKINESS,
+        [AST_CONDITIONS] = VERB_CONDITIONS,
+        [AST_SEGMENT] = VERB_SEGMENT,       [AST_DROP] = VERB_DROP_COHORT,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
@@ -437,9 +470,6 @@ static void add_keys(struct column_names *names, const struct bound_query *query
 /* The columns of the answer, in order, as LANGUAGE.md lists them by verb. */
 static enum err_code column_names(struct binder *b, struct column_names *ret)
 {
-    static const char *const funnel[] = {"step",       "event",         "users",
-                                         "from_first", "from_previous", "dropped",
-                                         "median_ms",  "avg_ms",        "p90_ms"};
     static const char *const retention[] = {"period", "size", "users", "rate", "complete"};
     const struct bound_query *query = b->query;
     ret->count = 0;
@@ -456,10 +486,7 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
             ret->items[ret->count++] = query->measures[i].name;
         }
         break;
-    case VERB_FUNNEL:
-        add_keys(ret, query);
-        add_words(ret, funnel, COUNT_OF(funnel));
-        break;
+    case VERB_FUNNEL: ret->count = bind_funnel_columns(query, ret->items); break;
     case VERB_RETENTION:
         ret->items[ret->count++] = STR("cohort");
         add_keys(ret, query);
@@ -471,6 +498,17 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
     case VERB_ATTRIBUTION:
     case VERB_ABSENCE:
     case VERB_INTERVALS: ret->count = bind_journey_columns(query, ret->items); break;
+    case VERB_CONDITIONS:
+        if (query->is_list) {
+            static const char *const listed[] = {"user_id", "met"};
+            add_words(ret, listed, COUNT_OF(listed));
+        } else {
+            static const char *const counted[] = {"condition", "event", "users", "rate"};
+            add_words(ret, counted, COUNT_OF(counted));
+        }
+        break;
+    case VERB_LIFECYCLE:
+    case VERB_STICKINESS: ret->count = bind_habits_columns(query, ret->items); break;
     default: break;
     }
     return ERR_OK;
@@ -578,6 +616,7 @@ static enum err_code bind_all(struct binder *b)
     ERR_TRY(bind_keys(b));
     ERR_TRY(bind_each(b));
     ERR_TRY(bind_per(b));
+    bind_funnel_end(b);
     ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));
     bind_limits(b);

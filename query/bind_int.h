@@ -109,9 +109,26 @@ enum err_code bind_plain_selector(struct binder *b, struct ast_name event,
 enum err_code bind_trend(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_distinct(struct binder *b) ERR_MUST_CHECK;
 
+/* ---- bind_funnel.c ---- */
+enum err_code bind_funnel(struct binder *b) ERR_MUST_CHECK;
+/* What can be told when the clauses of all verbs are bound. */
+void bind_funnel_end(struct binder *b);
+/* The columns of its answer; `items` has room for all keys and 16 more. */
+uint32_t bind_funnel_columns(const struct bound_query *query, struct str *items);
+
 /* ---- bind_journeys.c ---- */
+/* A property whose values are carried along with events; `what` needs it. */
+enum err_code bind_carried(struct binder *b, struct ast_name name, const char *what,
+                           struct by_key *ret) ERR_MUST_CHECK;
 enum err_code bind_sequence(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_sessions(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_conditions(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_habits(struct binder *b) ERR_MUST_CHECK;
+/* `each week`, `over month` as a unit and how many of them. */
+enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civil_unit *ret_unit,
+                        uint32_t *ret_count) ERR_MUST_CHECK;
+/* Names of the answer's columns; returns how many. */
+uint32_t bind_habits_columns(const struct bound_query *query, struct str *items);
 enum err_code bind_paths(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_attribution(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_absence(struct binder *b) ERR_MUST_CHECK;

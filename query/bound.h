@@ -128,24 +128,62 @@ struct by_key {
 enum verb {
     VERB_TREND, VERB_DISTINCT, VERB_FUNNEL, VERB_RETENTION, VERB_EVENTS, VERB_TIMELINE,
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
-    VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS,
+    VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS, VERB_LIFECYCLE, VERB_STICKINESS, VERB_CONDITIONS,
     VERB_SEGMENT, VERB_SHOW_COHORTS, VERB_DROP_COHORT,
 };
+#define SELECTOR_NONE UINT32_MAX
 struct funnel_step {
-    uint32_t selector;
+    uint32_t selector; /* the step's number, so that bit i of a mask is step i + 1 */
     bool has_limit;
     uint64_t limit_ms; /* since the step before; inclusive */
     struct str label;  /* column `event` */
+    bool is_optional;
+    bool is_anchored;        /* FUNNEL_ANY: keeps its place */
+    uint32_t first_selector; /* the event must be the subject's first ever of these; or SELECTOR_NONE */
 };
+/* `without`, `dropping`: no such event strictly between the steps `begin` and `end`, counted from 1. */
+struct funnel_ban {
+    uint32_t selector;
+    uint32_t begin, end;
+    bool is_dropping;
+};
+enum funnel_order { FUNNEL_ORDERED, FUNNEL_STRICT, FUNNEL_ANY };
+enum funnel_show { FUNNEL_SHOW_FIRST, FUNNEL_SHOW_EARLIEST, FUNNEL_SHOW_LATEST }; /* which attempt */
+enum funnel_count { FUNNEL_USERS, FUNNEL_TOTALS, FUNNEL_SESSIONS };
+enum funnel_at { FUNNEL_AT_STEP, FUNNEL_AT_FIRST_SET, FUNNEL_AT_LAST_SET, FUNNEL_AT_ALL_STEPS };
+enum funnel_table { FUNNEL_STEPS, FUNNEL_TIMES, FUNNEL_LIST, FUNNEL_CORRELATION };
 struct funnel {
     const struct funnel_step *steps;
     uint32_t step_count;
     uint64_t window_ms; /* inclusive, from the first step; UINT64_MAX where the query gives none */
     bool is_strict_ties;
     bool is_closed; /* only events before the range's end fill steps */
+    bool has_reuse; /* one event may fill several steps */
+    bool stops_on_repeat, stops_on_foreign; /* the modes of ClickHouse */
+    bool is_entry_first;
+    enum funnel_order order;
+    uint32_t considering; /* what strict order looks at; SELECTOR_NONE where nothing asks */
+    uint32_t session;     /* FUNNEL_SESSIONS: every event; else SELECTOR_NONE */
+    const struct funnel_ban *bans;
+    uint32_t ban_count;
+    const struct by_key *holding;
+    uint32_t holding_count;
+    enum funnel_show show;
+    enum funnel_count count;
+    enum funnel_at at;
+    uint32_t at_step; /* of FUNNEL_AT_STEP, from 0 */
+    enum funnel_table table;
+    const uint64_t *edges_ms; /* of FUNNEL_TIMES; none: found from the data */
+    uint32_t edge_count;
+    uint32_t correlate_any;         /* FUNNEL_CORRELATION: every event */
+    const struct by_key *correlate; /* of it: one key */
+    bool is_plain;                  /* nothing but limits, ties and keys of step 1: the fast path */
 };
 enum retention_start { RETENTION_FIRST_EVER, RETENTION_FIRST_EVER_UNFILTERED, RETENTION_FIRST, RETENTION_RECURRING };
-enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED };
+enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED, RETENTION_STREAK, RETENTION_BRACKET };
+struct retention_bracket { /* periods, both included */
+    uint32_t first, last;
+};
 struct retention {
     uint32_t start_selector, return_selector;
     enum retention_start start;
@@ -154,6 +192,9 @@ struct retention {
     uint32_t unit_count;
     uint32_t period_count; /* `for N`: periods 0 .. N, so N + 1 of them */
     uint32_t at_least;     /* events in a period that make it count; 1 unless `at least n` */
+    uint64_t rolling_ms;   /* periods of so long from the subject's own start; 0 = civil periods */
+    const struct retention_bracket *brackets; /* of BRACKET */
+    uint32_t bracket_count;
 };
 
 /* ---- verbs over journeys: selector numbers are bits of the rows' masks ---- */
@@ -183,6 +224,15 @@ struct session_spec {
     uint64_t idle_ms;
     uint64_t cap_ms;
     bool is_cut_at_midnight;
+};
+/* lifecycle and stickiness: in which buckets of `each` somebody was active. */
+struct habits {
+    uint32_t selector;
+    uint32_t at_least; /* events that make a bucket active */
+    bool has_over;     /* of stickiness: counted within these; else within the whole range */
+    enum civil_unit over_unit;
+    uint32_t over_count;
+    bool is_cumulative;
 };
 struct sessions {
     struct session_spec cut;
@@ -317,6 +367,7 @@ struct bound_query {
     struct retention retention;
     struct sequence sequence;
     struct sessions sessions;
+    struct habits habits;
     struct paths paths;
     struct attribution attribution;
     struct absence absence;

@@ -23,6 +23,9 @@ static struct str verb_name(const struct bound_query *query)
     case VERB_SHOW_SEGMENTS: return STR("show");
     case VERB_SEQUENCE: return STR("sequence");
     case VERB_SESSIONS: return STR("sessions");
+    case VERB_LIFECYCLE: return STR("lifecycle");
+    case VERB_CONDITIONS: return STR("conditions");
+    case VERB_STICKINESS: return STR("stickiness");
     case VERB_PATHS: return STR("paths");
     case VERB_ATTRIBUTION: return STR("attribution");
     case VERB_ABSENCE: return STR("absence");
@@ -49,6 +52,9 @@ enum err_code run_table(struct query_run_ctx *run, struct result *result, struct
     case VERB_SHOW_SEGMENTS: return verb_show(run, result, err);
     case VERB_SEQUENCE: return verb_sequence(run, result, err);
     case VERB_SESSIONS: return verb_sessions(run, result, err);
+    case VERB_LIFECYCLE: return verb_lifecycle(run, result, err);
+    case VERB_CONDITIONS: return verb_conditions(run, result, err);
+    case VERB_STICKINESS: return verb_stickiness(run, result, err);
     case VERB_PATHS: return verb_paths(run, result, err);
     case VERB_ATTRIBUTION: return verb_attribution(run, result, err);
     case VERB_ABSENCE: return verb_absence(run, result, err);

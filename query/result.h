@@ -50,6 +50,8 @@ struct result_meta {
     uint64_t elapsed_us, rows_read, bytes_read, blocks_loaded, segments, segments_pruned, cached;
     uint64_t rows_total;   /* before top/limit cut */
     uint64_t rows_left_out;
+    bool has_entries;         /* of a funnel with a window: */
+    uint64_t entered, mature; /* attempts that began; those whose window was over at `now` */
     const struct str *warnings;
     uint32_t warning_count;
 };

@@ -86,6 +86,9 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
 enum err_code verb_events(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK; /* and timeline */
 enum err_code verb_show(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_sequence(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_conditions(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_stickiness(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_sessions(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_paths(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_attribution(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

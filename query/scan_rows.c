@@ -604,7 +604,8 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
     if ((!wanted.with_others && wanted.rows == 0) || (has_bounds && !has_ranges(scan))) {
         return ERR_OK;
     }
-    if (scan->term_count > 0 && (wanted.with_others || wanted.rows > block_rows / MANY_PARTS)) {
+    if (scan->term_count > 0 && !has_bounds &&
+        (wanted.with_others || wanted.rows > block_rows / MANY_PARTS)) {
         ERR_TRY(useful_terms(scan, &terms, err));
     }
     *ret_terms = terms;

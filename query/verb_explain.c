@@ -97,6 +97,12 @@ static void explain_columns(struct explain *explain)
     for (uint32_t c = 0; c < query->column_count; c++) {
         explain_column(explain, query->columns[c].name);
     }
+    for (uint32_t h = 0; h < query->funnel.holding_count; h++) {
+        explain_column(explain, query->funnel.holding[h].field.name);
+    }
+    if (query->funnel.correlate != NULL) {
+        explain_column(explain, query->funnel.correlate->field.name);
+    }
     for (uint32_t k = 0; query->verb == VERB_PATHS && k < query->paths.node_key_count; k++) {
         explain_column(explain, query->paths.node_keys[k].field.name);
     }
@@ -140,6 +146,17 @@ static void explain_beyond(const struct bound_query *query, uint64_t *ret_back_m
     }
 }
 
+/* First events, and where sessions begin, are told by all that was before. */
+static bool explain_needs_history(const struct funnel *funnel)
+{
+    for (uint32_t i = 0; i < funnel->step_count; i++) {
+        if (funnel->steps[i].first_selector != SELECTOR_NONE) {
+            return true;
+        }
+    }
+    return funnel->session != SELECTOR_NONE;
+}
+
 /* Funnels look beyond the range's end, rolling measures and first times before its begin. */
 static void explain_range(struct explain *explain)
 {
@@ -156,7 +173,10 @@ static void explain_range(struct explain *explain)
     for (uint32_t m = 0; m < query->measure_count; m++) {
         back_ms = MAX_OF(back_ms, query->measures[m].rolling_ms);
     }
-    if (query->verb == VERB_RETENTION) {
+    if (query->verb == VERB_LIFECYCLE ||
+        (query->verb == VERB_FUNNEL && explain_needs_history(&query->funnel))) {
+        explain->begin_ms = INT64_MIN;
+    } else if (query->verb == VERB_RETENTION) {
         explain->begin_ms = INT64_MIN;
         explain->end_ms = INT64_MAX;
     } else if (back_ms > INT64_MAX ||
@@ -401,6 +421,9 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_ATTRIBUTION] = "attribution",
         [VERB_ABSENCE] = "absence",
         [VERB_INTERVALS] = "intervals",
+        [VERB_LIFECYCLE] = "lifecycle",
+        [VERB_STICKINESS] = "stickiness",
+        [VERB_CONDITIONS] = "conditions",
         [VERB_SEGMENT] = "segment",
         [VERB_SHOW_COHORTS] = "show cohorts",
         [VERB_DROP_COHORT] = "drop cohort",

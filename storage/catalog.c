@@ -292,23 +292,52 @@ struct each_arg {
     void *arg;
 };
 
+/* The numbers of a data set's row, in one order for every statement and for the values. */
+#define DATASET_NUMBERS                                                                            \
+    "seed, identity_version, ids_count, ids_bytes, epoch, wal_floor, next_segment, watermark_ms,"  \
+    " dedup_window_ms, expire_after_ms, cold_after_ms, gone_before_ms"
+#define COLD_OWNER_KEY       "cold owner "
+#define DATASET_MARKS        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12"
+#define DATASET_NUMBER_COUNT 12
+
+static void dataset_numbers(const struct catalog_dataset *dataset,
+                            int64_t out[DATASET_NUMBER_COUNT])
+{
+    const int64_t numbers[DATASET_NUMBER_COUNT] = {
+        (int64_t)dataset->seed,
+        (int64_t)dataset->identity_version,
+        (int64_t)dataset->ids.count,
+        (int64_t)dataset->ids.bytes,
+        (int64_t)dataset->epoch,
+        (int64_t)dataset->wal_floor,
+        (int64_t)dataset->next_segment,
+        dataset->watermark_ms,
+        (int64_t)dataset->settings.dedup_window_ms,
+        (int64_t)dataset->settings.expire_after_ms,
+        (int64_t)dataset->settings.cold_after_ms,
+        dataset->gone_before_ms,
+    };
+    memcpy(out, numbers, sizeof(numbers));
+}
+
 static enum err_code each_dataset(sqlite3_stmt *stmt, void *arg, struct err *err)
 {
     const struct each_arg *each = arg;
     struct catalog_dataset dataset = {
-        .id = sqlite3_column_int64(stmt, 0),
-        .seed = col_u64(stmt, 3),
-        .identity_version = col_u64(stmt, 4),
-        .ids = {col_u64(stmt, 5), col_u64(stmt, 6)},
-        .epoch = col_u64(stmt, 7),
-        .wal_floor = col_u64(stmt, 8),
-        .next_segment = col_u64(stmt, 9),
-        .watermark_ms = sqlite3_column_int64(stmt, 10),
-        .settings = {col_u64(stmt, 11), col_u64(stmt, 12), col_u64(stmt, 13)},
-        .gone_before_ms = sqlite3_column_int64(stmt, 14),
+        .seed = col_u64(stmt, 0),
+        .identity_version = col_u64(stmt, 1),
+        .ids = {col_u64(stmt, 2), col_u64(stmt, 3)},
+        .epoch = col_u64(stmt, 4),
+        .wal_floor = col_u64(stmt, 5),
+        .next_segment = col_u64(stmt, 6),
+        .watermark_ms = sqlite3_column_int64(stmt, 7),
+        .settings = {col_u64(stmt, 8), col_u64(stmt, 9), col_u64(stmt, 10)},
+        .gone_before_ms = sqlite3_column_int64(stmt, 11),
+        .id = sqlite3_column_int64(stmt, DATASET_NUMBER_COUNT),
+        .cold_owner_id = col_u64(stmt, DATASET_NUMBER_COUNT + 3),
     };
-    ERR_TRY(col_text(stmt, 1, dataset.name, sizeof(dataset.name), err));
-    ERR_TRY(col_text(stmt, 2, dataset.zone, sizeof(dataset.zone), err));
+    ERR_TRY(col_text(stmt, DATASET_NUMBER_COUNT + 1, dataset.name, sizeof(dataset.name), err));
+    ERR_TRY(col_text(stmt, DATASET_NUMBER_COUNT + 2, dataset.zone, sizeof(dataset.zone), err));
     if (dataset.wal_floor == 0 || dataset.next_segment == 0) {
         return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\": log file or segment 0",
                        dataset.name);
@@ -326,9 +355,8 @@ enum err_code catalog_datasets(struct catalog *catalog, catalog_dataset_fn fn, v
 {
     struct each_arg each = {.dataset = fn, .arg = arg};
     return list(catalog,
-                "SELECT id, name, zone, seed, identity_version, ids_count, ids_bytes, epoch,"
-                " wal_floor, next_segment, watermark_ms, dedup_window_ms, expire_after_ms,"
-                " cold_after_ms, gone_before_ms FROM dataset ORDER BY name",
+                "SELECT " DATASET_NUMBERS ", id, name, zone, COALESCE((SELECT value FROM meta"
+                " WHERE key = '" COLD_OWNER_KEY "' || dataset.id), 0) FROM dataset ORDER BY name",
                 NULL, each_dataset, &each, err);
 }
 
@@ -545,36 +573,41 @@ static enum err_code end(struct catalog *catalog, enum err_code code, struct err
     return code;
 }
 
+/* Few have one: a row of `meta` beside the data set's. */
+static enum err_code put_cold_owner(struct catalog *catalog, const struct catalog_dataset *dataset,
+                                    struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    const int64_t values[2] = {dataset->id, (int64_t)dataset->cold_owner_id};
+    if (dataset->cold_owner_id == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(prepare(catalog, "INSERT OR REPLACE INTO meta VALUES('" COLD_OWNER_KEY "' || ?, ?)",
+                    &stmt, err));
+    ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+    return run(catalog, stmt, err);
+}
+
 static enum err_code insert_dataset(struct catalog *catalog, struct catalog_dataset *dataset,
                                     struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    int64_t values[DATASET_NUMBER_COUNT];
     ERR_TRY(prepare(catalog,
-                    "INSERT INTO dataset(seed, identity_version, ids_count, ids_bytes, epoch,"
-                    " wal_floor, next_segment, watermark_ms, dedup_window_ms, expire_after_ms,"
-                    " cold_after_ms, gone_before_ms, name, zone)"
-                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO dataset(" DATASET_NUMBERS ", name, zone)"
+                    " VALUES(" DATASET_MARKS ", ?13, ?14)",
                     &stmt, err));
-    int64_t values[12] = {(int64_t)dataset->seed,
-                          (int64_t)dataset->identity_version,
-                          (int64_t)dataset->ids.count,
-                          (int64_t)dataset->ids.bytes,
-                          (int64_t)dataset->epoch,
-                          (int64_t)dataset->wal_floor,
-                          (int64_t)dataset->next_segment,
-                          dataset->watermark_ms,
-                          (int64_t)dataset->settings.dedup_window_ms,
-                          (int64_t)dataset->settings.expire_after_ms,
-                          (int64_t)dataset->settings.cold_after_ms,
-                          dataset->gone_before_ms};
+    dataset_numbers(dataset, values);
     ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
-    if (sqlite3_bind_text(stmt, 13, dataset->name, -1, SQLITE_STATIC) != SQLITE_OK ||
-        sqlite3_bind_text(stmt, 14, dataset->zone, -1, SQLITE_STATIC) != SQLITE_OK) {
+    if (sqlite3_bind_text(stmt, DATASET_NUMBER_COUNT + 1, dataset->name, -1, SQLITE_STATIC) !=
+            SQLITE_OK ||
+        sqlite3_bind_text(stmt, DATASET_NUMBER_COUNT + 2, dataset->zone, -1, SQLITE_STATIC) !=
+            SQLITE_OK) {
         return fail(catalog, SQLITE_NOMEM, err);
     }
     ERR_TRY(run(catalog, stmt, err));
     dataset->id = sqlite3_last_insert_rowid(catalog->db);
-    return ERR_OK;
+    return put_cold_owner(catalog, dataset, err);
 }
 
 enum err_code catalog_add_dataset(struct catalog *catalog, struct catalog_dataset *dataset,
@@ -593,30 +626,18 @@ static enum err_code update_dataset(struct catalog *catalog, const struct catalo
                                     struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    int64_t values[DATASET_NUMBER_COUNT + 1];
     ERR_TRY(prepare(catalog,
-                    "UPDATE dataset SET identity_version = ?, ids_count = ?, ids_bytes = ?,"
-                    " epoch = ?, wal_floor = ?, next_segment = ?, watermark_ms = ?,"
-                    " dedup_window_ms = ?, expire_after_ms = ?, cold_after_ms = ?,"
-                    " gone_before_ms = ? WHERE id = ?",
+                    "UPDATE dataset SET (" DATASET_NUMBERS ") = (" DATASET_MARKS ") WHERE id = ?13",
                     &stmt, err));
-    int64_t values[12] = {(int64_t)dataset->identity_version,
-                          (int64_t)dataset->ids.count,
-                          (int64_t)dataset->ids.bytes,
-                          (int64_t)dataset->epoch,
-                          (int64_t)dataset->wal_floor,
-                          (int64_t)dataset->next_segment,
-                          dataset->watermark_ms,
-                          (int64_t)dataset->settings.dedup_window_ms,
-                          (int64_t)dataset->settings.expire_after_ms,
-                          (int64_t)dataset->settings.cold_after_ms,
-                          dataset->gone_before_ms,
-                          dataset->id};
+    dataset_numbers(dataset, values);
+    values[DATASET_NUMBER_COUNT] = dataset->id;
     ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
     ERR_TRY(run(catalog, stmt, err));
     if (sqlite3_changes(catalog->db) != 1) {
         return err_set(err, ERR_CORRUPT, "catalog: data set \"%s\" is not in it", dataset->name);
     }
-    return ERR_OK;
+    return put_cold_owner(catalog, dataset, err);
 }
 
 /* `what` and `sql` are of segments or of runs: their numbers are given alike. */

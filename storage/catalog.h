@@ -51,8 +51,14 @@ struct catalog_dataset {
     uint64_t next_segment; /* numbers below it were given */
     int64_t watermark_ms;  /* largest event_time seen, at most its arrival; INT64_MIN when none */
     struct dataset_settings settings;
-    int64_t gone_before_ms; /* older events may have left the disk by expiry; INT64_MIN: none have */
+    int64_t
+        gone_before_ms; /* older events may have left the disk by expiry; INT64_MIN: none have */
+    uint64_t cold_owner_id; /* as whom it owns its place in a cold directory; 0: by its seed */
 };
+static inline uint64_t catalog_cold_owner(const struct catalog_dataset *dataset)
+{
+    return dataset->cold_owner_id != 0 ? dataset->cold_owner_id : dataset->seed;
+}
 
 /* ERR_UNSUPPORTED for a newer version, ERR_CORRUPT where SQLite finds the file damaged. */
 enum err_code catalog_open(const char *path, bool is_read_only, struct catalog **ret,

@@ -40,6 +40,8 @@ void store_opts_default(struct store_opts *opts);
 struct recovery_report { /* what opening found, for the log; sums over data sets */
     uint32_t datasets;
     uint64_t segments, wal_records, wal_events, torn_bytes, ids_cut, orphan_files;
+    uint32_t cold_anothers; /* data sets whose place in the cold directory another data set owns, or they
+                               themselves did before their catalog was lost: nothing there is touched */
     uint32_t refused;       /* data sets that could not be opened: damaged, or of a newer version */
     struct err refused_err; /* of the first of them */
 };

@@ -40,6 +40,9 @@ static const char *const tokens[] = {
     "register",    "amount",    "channel",     "mixed",      "label",      "tags",
     "vip",         "seen_at",   "profile.x",   ":p",         "# c\n",      "\n",
     "\"",          "`",         "\"UTC\"",     "values",     "properties", "sequence",
+    "matching",   "considering", "dropping", "holding",    "reuse",      "mode",
+    "entry",      "attempt",   "latest",     "totals",     "steps",      "correlate",
+    "\"clickhouse:strict_order\"",
     "sessions",    "paths",     "attribution", "absence",    "intervals",  "\"(?1)(?t<5)(?2)\"",
     "over",        "next",      "anchor",      "edge",       "match",      "list",
     "per",         "session",   "idle",        "cap",        "none",       "cut",
@@ -65,6 +68,11 @@ static const char *const seeds_of_mutation[] = {
     "unbounded at least 3 from 2025-01-01 to now - 2w week starts sunday",
     "explain distinct task_id of any where event_time between 2025-05-01 and \"2025-05-02\" and "
     "channel matches \"^(a|b)+$\" each 5m last 6h limit 7",
+    "funnel first a -> first matching (b | c[x = 1])? (5m) -> d within 1d order strict considering any "
+    "without x between 1 and 2 dropping users with y holding amount, label ties strict closed reuse "
+    "mode \"clickhouse:strict_increase\" entry first attempt latest count sessions by channel at step 2 "
+    "times (1s, 2m) each week",
+    "funnel a! -> b order any list users correlate events at first set at last set at all steps",
     "events (a | b[x not in (1, 2.5)]) columns (event_time, `x y`, amount) order by amount on "
     "2025-05-01",
     "timeline 'u\\u00e9' last 3mo including today limit 100",
