@@ -11,6 +11,11 @@ bool answer_has_key(const struct query_run_ctx *run)
         run->snapshot->dataset == NULL) {
         return false;
     }
+    /* Saved people change without the data, and saving them is more than an answer. */
+    if (query->use_count > 0 || query->excluded_count > 0 || query->cell != NULL ||
+        query->save.len > 0) {
+        return false;
+    }
     switch (query->verb) {
     case VERB_TREND:
     case VERB_DISTINCT:
@@ -26,6 +31,9 @@ bool answer_has_key(const struct query_run_ctx *run)
     case VERB_LIFECYCLE:
     case VERB_STICKINESS:
     case VERB_CONDITIONS: return true;
+    case VERB_SEGMENT:
+    case VERB_SHOW_COHORTS:
+    case VERB_DROP_COHORT:
     case VERB_TIMELINE:
     case VERB_SHOW_EVENTS:
     case VERB_SHOW_PROPERTIES:

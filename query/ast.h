@@ -77,6 +77,7 @@ enum ast_pred_kind {
     AST_MATCHES,
     AST_IS_SET,
     AST_IS_NOT_SET,
+    AST_IN_COHORT, /* said of the subject: cohort `field.text`, no values */
 };
 struct ast_pred {
     enum ast_pred_kind kind;
@@ -151,7 +152,8 @@ enum ast_range_kind {
     AST_RANGE_LAST,
     AST_RANGE_TODAY,
     AST_RANGE_ON,
-    AST_RANGE_FROM_TO
+    AST_RANGE_FROM_TO,
+    AST_RANGE_ROLLING, /* `last`: elapsed time up to now */
 };
 struct ast_range {
     enum ast_range_kind kind;
@@ -208,6 +210,10 @@ struct ast_clauses {
     uint32_t week_start; /* 0 = Monday */
     struct ast_name per; /* the subject's key; line 0: the user */
     bool is_list;        /* `list users` */
+    const struct ast_name *excluded; /* cohorts left out */
+    uint32_t excluded_count;
+    struct ast_name save; /* the cohort that a set of people becomes; line 0: absent */
+    bool is_static;       /* of `save` */
 };
 
 /* ---- verbs ---- */
@@ -228,6 +234,8 @@ enum ast_verb {
     AST_LIFECYCLE,
     AST_STICKINESS,
     AST_CONDITIONS,
+    AST_SEGMENT,
+    AST_DROP,
 };
 const char *ast_verb_name(enum ast_verb verb);
 
@@ -313,7 +321,13 @@ struct ast_events {
 struct ast_timeline {
     struct ast_name subject;
 };
-enum ast_show { AST_SHOW_EVENTS, AST_SHOW_PROPERTIES, AST_SHOW_VALUES, AST_SHOW_SEGMENTS };
+enum ast_show {
+    AST_SHOW_EVENTS,
+    AST_SHOW_PROPERTIES,
+    AST_SHOW_VALUES,
+    AST_SHOW_SEGMENTS,
+    AST_SHOW_COHORTS,
+};
 struct ast_show_what {
     enum ast_show kind;
     struct ast_name name; /* PROPERTIES: the event, or line 0; VALUES: the key */
@@ -429,6 +443,45 @@ struct ast_intervals {
     struct ast_duration longest;
 };
 
+/* ---- conditions on people ---- */
+struct ast_query;
+enum ast_cond_kind {
+    AST_COND_AND, /* kids: two or more, none of them AND */
+    AST_COND_OR,  /* kids: two or more, none of them OR */
+    AST_COND_NOT, /* one kid */
+    AST_COND_DID,
+    AST_COND_FIRST, /* the first event of all that the selector takes lies in the range */
+    AST_COND_LAST,
+    AST_COND_MEASURE, /* a number made of the subject's own events, compared */
+    AST_COND_REACHED, /* got to a step of a funnel */
+    AST_COND_COHORT,
+    AST_COND_IDS,
+};
+struct ast_cond {
+    enum ast_cond_kind kind;
+    struct place place;
+    const struct ast_cond *const *kids;
+    uint32_t kid_count;
+    struct ast_selector selector; /* DID, FIRST, LAST, MEASURE */
+    struct ast_range range;       /* of these; NONE: that of the query */
+    enum ast_agg agg;             /* MEASURE: COUNT, UNIQUE, SUM, AVG, MIN or MAX */
+    struct ast_name key;          /* what is unique, or the number; of COUNT: line 0 */
+    bool has_selector;            /* `sum(amount)` has none: of any */
+    enum ast_pred_kind op;        /* EQ .. GE, BETWEEN */
+    struct ast_value values[2];   /* BETWEEN: both */
+    const struct ast_query *funnel; /* REACHED */
+    struct ast_count step;
+    struct ast_name cohort;
+    const struct ast_name *ids;
+    uint32_t id_count;
+};
+struct ast_segment {
+    const struct ast_cond *cond;
+};
+struct ast_drop {
+    struct ast_name cohort;
+};
+
 struct ast_query {
     struct str text; /* as it was given */
     bool is_explain;
@@ -450,6 +503,8 @@ struct ast_query {
     struct ast_attribution attribution;
     struct ast_absence absence;
     struct ast_intervals intervals;
+    struct ast_segment segment;
+    struct ast_drop drop;
 };
 
 /* Append the query's canonical text: one line, defaults left out, clauses in one order, as few

@@ -136,9 +136,8 @@ static enum err_code bind_from_to(struct binder *b, const struct ast_range *rang
     return ERR_OK;
 }
 
-static enum err_code bind_range(struct binder *b)
+static enum err_code bind_range(struct binder *b, const struct ast_range *range)
 {
-    const struct ast_range *range = &b->ast->clauses.range;
     struct bound_query *query = b->query;
     struct civil_grid day;
     query->from_ms = INT64_MIN;
@@ -149,6 +148,13 @@ static enum err_code bind_range(struct binder *b)
     case AST_RANGE_LAST: return bind_last(b, range);
     case AST_RANGE_ON: return bind_on(b, &range->from);
     case AST_RANGE_FROM_TO: return bind_from_to(b, range);
+    case AST_RANGE_ROLLING:
+        query->to_ms = query->now_ms;
+        if (duration_ms(range->last.duration) > (uint64_t)(query->now_ms - CIVIL_TS_MIN)) {
+            return fail_too_far(b, &range->last);
+        }
+        query->from_ms = query->now_ms - (int64_t)duration_ms(range->last.duration);
+        return ERR_OK;
     case AST_RANGE_TODAY: break;
     }
     ERR_TRY(grid_of(b, CIVIL_DAY, &day));
@@ -156,6 +162,20 @@ static enum err_code bind_range(struct binder *b)
     query->to_ms = civil_next(&day, query->now_ms);
     query->has_partial = true;
     return ERR_OK;
+}
+
+enum err_code bind_span(struct binder *b, const struct ast_range *range, int64_t *ret_begin,
+                        int64_t *ret_end)
+{
+    struct bound_query own = *b->query;
+    enum err_code code = bind_range(b, range);
+    *ret_begin = b->query->from_ms;
+    *ret_end = b->query->to_ms;
+    b->query->from_ms = own.from_ms;
+    b->query->to_ms = own.to_ms;
+    b->query->has_range = own.has_range;
+    b->query->has_partial = own.has_partial;
+    return code;
 }
 
 /* ---- each ---- */
@@ -398,6 +418,8 @@ static enum err_code bind_verb(struct binder *b)
     case AST_CONDITIONS: return bind_conditions(b);
     case AST_LIFECYCLE:
     case AST_STICKINESS: return bind_habits(b);
+    case AST_SEGMENT: return bind_segment(b);
+    case AST_DROP: return bind_drop(b);
     }
     return ERR_OK;
 }
@@ -413,12 +435,14 @@ static enum verb verb_of(const struct ast_query *ast)
         [AST_ABSENCE] = VERB_ABSENCE,       [AST_INTERVALS] = VERB_INTERVALS,
         [AST_LIFECYCLE] = VERB_LIFECYCLE,   [AST_STICKINESS] = VERB_STICKINESS,
         [AST_CONDITIONS] = VERB_CONDITIONS,
+        [AST_SEGMENT] = VERB_SEGMENT,       [AST_DROP] = VERB_DROP_COHORT,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
         [AST_SHOW_PROPERTIES] = VERB_SHOW_PROPERTIES,
         [AST_SHOW_VALUES] = VERB_SHOW_VALUES,
         [AST_SHOW_SEGMENTS] = VERB_SHOW_SEGMENTS,
+        [AST_SHOW_COHORTS] = VERB_SHOW_COHORTS,
     };
     return ast->verb == AST_SHOW ? shows[ast->show.kind] : verbs[ast->verb];
 }
@@ -579,12 +603,17 @@ static enum err_code bind_all(struct binder *b)
         return err_set(b->err, ERR_INVALID, "now = %" PRId64 " ms lies outside of the calendar",
                        query->now_ms);
     }
+    struct bind_cohort_link own = {b->ast->clauses.save.text, b->cohorts};
+    if (own.name.len > 0 && !b->ast->clauses.is_static) {
+        b->cohorts = &own; /* what it will be made of cannot be made of it */
+    }
     ERR_TRY(bind_zone(b)); /* first: all other times are read in it */
-    ERR_TRY(bind_range(b));
+    ERR_TRY(bind_range(b, &b->ast->clauses.range));
     ERR_TRY(bind_verb(b));
     if (b->ast->clauses.where != NULL) {
         ERR_TRY(bind_pred(b, b->ast->clauses.where, &query->where));
     }
+    ERR_TRY(bind_people_clauses(b));
     ERR_TRY(bind_keys(b));
     ERR_TRY(bind_each(b));
     ERR_TRY(bind_per(b));
@@ -598,6 +627,46 @@ static enum err_code bind_all(struct binder *b)
     query->agg_count = b->agg_count;
     query->warnings = b->warnings;
     query->warning_count = b->warning_count;
+    query->uses = b->uses;
+    query->use_count = b->use_count;
+    return ERR_OK;
+}
+
+/* Whether the inner query is bound or not: what the arena cannot free is the outer one's to free. */
+static void take_owned(struct binder *b, struct bound_owner *inner)
+{
+    struct bound_regex **regex = &b->owner->regexes;
+    struct bound_people **people = &b->owner->people;
+    while (*regex != NULL) {
+        regex = &(*regex)->next;
+    }
+    while (*people != NULL) {
+        people = &(*people)->next;
+    }
+    *regex = TAKE(inner->regexes);
+    *people = TAKE(inner->people);
+}
+
+enum err_code bind_inner(struct binder *b, const struct query_request *request,
+                         const struct ast_query *ast, struct bound_query **ret)
+{
+    struct binder inner = {.request = request,
+                           .ast = ast,
+                           .snapshot = b->snapshot,
+                           .io = b->io,
+                           .arena = b->arena,
+                           .err = b->err,
+                           .cohorts = b->cohorts};
+    ERR_TRY(ARENA_NEW(b->arena, 1, &inner.owner, b->err));
+    inner.query = &inner.owner->query;
+    enum err_code code = bind_all(&inner);
+    take_owned(b, inner.owner);
+    ERR_TRY(code);
+    for (uint32_t i = 0; i < inner.warning_count && b->warning_count < BIND_WARNINGS_MAX; i++) {
+        ERR_TRY(GROW(b->arena, &b->warnings, b->warning_count, &b->warning_cap, b->err));
+        b->warnings[b->warning_count++] = inner.warnings[i];
+    }
+    *ret = inner.query;
     return ERR_OK;
 }
 
@@ -627,5 +696,8 @@ void query_unbind(const struct bound_query *query)
     const struct bound_owner *owner = (const struct bound_owner *)query;
     for (struct bound_regex *node = owner->regexes; node != NULL; node = node->next) {
         regfree(&node->regex);
+    }
+    for (struct bound_people *node = owner->people; node != NULL; node = node->next) {
+        people_done(&node->people);
     }
 }

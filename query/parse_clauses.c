@@ -14,7 +14,8 @@
 #define JOURNEYS                                                                                   \
     (V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) |      \
      V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CONDITIONS))
-#define ROWS (V(AST_EVENTS) | V(AST_TIMELINE))
+#define PEOPLE V(AST_SEGMENT)
+#define ROWS (V(AST_EVENTS) | V(AST_TIMELINE) | PEOPLE) /* what has a range and no table to shape */
 #define ALL  (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
 
 enum group {
@@ -69,6 +70,8 @@ enum group {
     GROUP_ENTRY,
     GROUP_ATTEMPT,
     GROUP_CORRELATE,
+    GROUP_SAVE,
+    GROUP_EXCLUDE,
 };
 
 /* ---- where, range ---- */
@@ -86,6 +89,18 @@ static enum err_code clause_last(struct parser *p)
     if (range->last.duration.count == 0) {
         return parse_fail(p, range->last.place, "\"last\" reaches back at least 1%s",
                           duration_unit_name(range->last.duration.unit));
+    }
+    return ERR_OK;
+}
+
+/* `rolling 7d`: 7 x 24 hours up to now, wherever midnight lies. */
+static enum err_code clause_rolling_range(struct parser *p)
+{
+    struct ast_range *range = &p->query->clauses.range;
+    range->kind = AST_RANGE_ROLLING;
+    ERR_TRY(parse_window(p, "\"rolling\"", &range->last));
+    if (range->last.duration.count == 0) {
+        return parse_fail(p, range->last.place, "a rolling range is longer than 0");
     }
     return ERR_OK;
 }
@@ -475,7 +490,8 @@ static const struct clause clauses_known[] = {
     {"per", "user", GROUP_UNIT, V(AST_PATHS), clause_per_subject},
     {"per", "user", GROUP_PER, JOURNEYS | V(AST_FUNNEL), clause_per_user},
     {"per", NULL, GROUP_PER, JOURNEYS | V(AST_FUNNEL), clause_per},
-    {"list", NULL, GROUP_LIST, V(AST_FUNNEL) | V(AST_SEQUENCE) | V(AST_ABSENCE) | V(AST_CONDITIONS),
+    {"list", NULL, GROUP_LIST, V(AST_FUNNEL) | V(AST_SEQUENCE) | V(AST_ABSENCE) | V(AST_CONDITIONS) |
+         PEOPLE,
      clause_list},
     {"count", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_sequence_count},
     {"match", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_match},
@@ -508,10 +524,13 @@ static const struct clause clauses_known[] = {
     {"within", NULL, GROUP_WITHIN, V(AST_ABSENCE), clause_absence_within},
     {"measure", NULL, GROUP_MEASURE, V(AST_INTERVALS), clause_measure},
     {"longest", NULL, GROUP_CAP, V(AST_INTERVALS), clause_longest},
+    {"rolling", NULL, GROUP_RANGE, PEOPLE, clause_rolling_range},
+    {"save", NULL, GROUP_SAVE, PEOPLE, clause_save},
+    {"exclude", NULL, GROUP_EXCLUDE, ANALYSES | JOURNEYS | ROWS | V(AST_SHOW), clause_exclude},
 };
 
 static const char *const words_later[] = {
-    "per", "compare", "exclude", "list", "value", "save", "discount",
+    "per", "compare", "list", "value", "discount",
 };
 
 /* Some are words of one verb already, and are still to come for others. */
@@ -602,16 +621,23 @@ static enum err_code check_use(struct parser *p, const struct clause *clause)
     return ERR_OK;
 }
 
+static enum err_code check_including(struct parser *p, struct place including)
+{
+    const struct ast_range *range = &p->query->clauses.range;
+    if (including.line != 0 &&
+        (range->kind != AST_RANGE_LAST || range->last.duration.unit < UNIT_D)) {
+        return parse_fail(p, including,
+                          "\"including today\" goes with \"last\" and whole days, weeks or months");
+    }
+    return ERR_OK;
+}
+
 /* What only the clauses together can tell. */
 static enum err_code check_together(struct parser *p, struct place including)
 {
     const struct ast_query *query = p->query;
     const struct ast_clauses *clauses = &query->clauses;
-    enum duration_unit unit = clauses->range.last.duration.unit;
-    if (including.line != 0 && (clauses->range.kind != AST_RANGE_LAST || unit < UNIT_D)) {
-        return parse_fail(p, including,
-                          "\"including today\" goes with \"last\" and whole days, weeks or months");
-    }
+    ERR_TRY(check_including(p, including));
     bool has_own_top = query->verb == AST_PATHS || query->verb == AST_SEQUENCE;
     if (clauses->top.place.line != 0 && clauses->key_count == 0 && !has_own_top) {
         return parse_fail(p, clauses->top.place, "\"top\" needs a breakdown: \"by KEY\"");
@@ -636,10 +662,54 @@ static enum err_code check_together(struct parser *p, struct place including)
     return ERR_OK;
 }
 
+/* The range clauses of a segment, put where those of the query at hand would be, and taken from there. */
+enum err_code parse_range(struct parser *p, struct ast_range *ret)
+{
+    struct ast_query *outer = p->query;
+    uint64_t outer_seen = p->clauses_seen;
+    struct place including = {0};
+    if (p->range_query == NULL) {
+        ERR_TRY(ARENA_NEW(p->arena, 1, &p->range_query, p->err));
+        p->range_query->verb = AST_SEGMENT;
+    }
+    struct ast_query *inner = p->range_query;
+    inner->clauses.range = (struct ast_range){0};
+    p->query = inner;
+    p->clauses_seen = 0;
+    while (p->cur.kind == TOK_NAME) {
+        const struct clause *clause = find_clause(p);
+        struct place place = p->cur.place;
+        if (clause == NULL || (clause->group != GROUP_RANGE && clause->group != GROUP_TO &&
+                               clause->group != GROUP_INCLUDING)) {
+            break;
+        }
+        ERR_TRY(check_use(p, clause));
+        parse_advance(p);
+        ERR_TRY(clause->parse(p));
+        if (clause->group == GROUP_INCLUDING) {
+            including = place;
+        } else {
+            inner->clauses.range.place = place;
+        }
+    }
+    ERR_TRY(check_including(p, including));
+    *ret = inner->clauses.range;
+    p->query = outer;
+    p->clauses_seen = outer_seen;
+    return ERR_OK;
+}
+
+/* The query ends here: with the text, or where what it stands in goes on. */
+static bool is_query_end(const struct parser *p)
+{
+    bool is_inner_end = p->cur.kind == TOK_COMMA || p->cur.kind == TOK_RPAREN;
+    return p->cur.kind == TOK_END || (p->nesting > 0 && is_inner_end);
+}
+
 enum err_code parse_clauses(struct parser *p)
 {
     struct place including = {0};
-    while (p->cur.kind != TOK_END) {
+    while (!is_query_end(p)) {
         const struct clause *clause = find_clause(p);
         if (clause == NULL) {
             return no_clause(p);

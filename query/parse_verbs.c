@@ -37,18 +37,18 @@ static enum err_code verb_timeline_parse(struct parser *p)
 
 static enum err_code verb_show_parse(struct parser *p)
 {
-    static const char *const words[] = {"events", "properties", "values", "segments"};
+    static const char *const words[] = {"events", "properties", "values", "segments",
+                                        "cohorts"};
     struct ast_show_what *show = &p->query->show;
-    if (parse_is_word(&p->cur, "cohorts") || parse_is_word(&p->cur, "metrics")) {
-        return parse_unsupported(p, p->cur.place,
-                                 parse_is_word(&p->cur, "cohorts") ? "cohorts" : "metrics");
+    if (parse_is_word(&p->cur, "metrics")) {
+        return parse_unsupported(p, p->cur.place, "metrics");
     }
     uint32_t kind = 0;
     while (kind < COUNT_OF(words) && !parse_accept_word(p, words[kind])) {
         kind++;
     }
     if (kind == COUNT_OF(words)) {
-        return parse_expected_of(p, "events, properties, values or segments", words,
+        return parse_expected_of(p, "events, properties, values, segments or cohorts", words,
                                  COUNT_OF(words));
     }
     show->kind = (enum ast_show)kind;
@@ -81,10 +81,12 @@ static enum err_code (*const verbs[])(struct parser *p) = {
     [AST_LIFECYCLE] = verb_habits_parse,
     [AST_STICKINESS] = verb_habits_parse,
     [AST_CONDITIONS] = verb_conditions_parse,
+    [AST_SEGMENT] = verb_segment_parse,
+    [AST_DROP] = verb_drop_parse,
 };
 
 static const char *const verbs_later[] = {
-    "segment", "churn", "ltv", "profile", "why", "users", "diff",
+    "churn", "ltv", "profile", "why", "users", "diff",
 };
 
 enum err_code parse_verb(struct parser *p)

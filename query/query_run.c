@@ -3,7 +3,7 @@
 #include "query/answer_key.h"
 #include "query/bind.h"
 #include "query/result_pack.h"
-#include "query/run.h"
+#include "query/run_people.h"
 #include "storage/base/clock.h"
 
 #define QUERY_MEMORY_BYTES ((size_t)1 << 30)
@@ -33,15 +33,15 @@ static struct str verb_name(const struct bound_query *query)
     case VERB_ATTRIBUTION: return STR("attribution");
     case VERB_ABSENCE: return STR("absence");
     case VERB_INTERVALS: return STR("intervals");
+    case VERB_SEGMENT: return STR("segment");
+    case VERB_SHOW_COHORTS: return STR("show");
+    case VERB_DROP_COHORT: return STR("drop");
     }
     return STR("");
 }
 
-static enum err_code run_verb(struct query_run_ctx *run, struct result *result, struct err *err)
+enum err_code run_table(struct query_run_ctx *run, struct result *result, struct err *err)
 {
-    if (run->query->is_explain) {
-        return verb_explain(run, result, err);
-    }
     switch (run->query->verb) {
     case VERB_TREND:
     case VERB_DISTINCT: return verb_trend(run, result, err);
@@ -62,8 +62,22 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     case VERB_ATTRIBUTION: return verb_attribution(run, result, err);
     case VERB_ABSENCE: return verb_absence(run, result, err);
     case VERB_INTERVALS: return verb_intervals(run, result, err);
+    case VERB_SHOW_COHORTS: return verb_show_cohorts(run, result, err);
+    case VERB_DROP_COHORT: return verb_drop_cohort(run, result, err);
+    case VERB_SEGMENT: break;
     }
     return err_set(err, ERR_UNSUPPORTED, "no such verb");
+}
+
+static enum err_code run_verb(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    if (run->query->is_explain) {
+        return verb_explain(run, result, err);
+    }
+    ERR_TRY(run_uses(run, err));
+    ERR_TRY(run_exclude(run, err));
+    return run_asks_people(run->query) ? verb_people(run, result, err)
+                                       : run_table(run, result, err);
 }
 
 /* ---- meta ---- */
@@ -145,7 +159,8 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 /* Verbs that keep only the best rows while they read have cut them already. */
 static bool verb_shapes_itself(const struct bound_query *query)
 {
-    return !query->is_explain && (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE);
+    return !query->is_explain && (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE ||
+                                  run_asks_people(query));
 }
 
 static enum err_code run_bound(struct query_run_ctx *run, struct result *result, struct err *err)

@@ -24,6 +24,7 @@ struct explain {
     struct str columns[COLUMNS_MAX];
     uint32_t column_count;
     bool has_predicate;
+    bool has_number; /* a segment counts or adds up */
 };
 
 /* ---- what is looked at ---- */
@@ -51,6 +52,26 @@ static void explain_pred(struct explain *explain, const struct pred *pred)
     }
     if (pred->kind >= PRED_EQ && pred->field.name.len > 0) {
         explain_column(explain, pred->field.name);
+    }
+}
+
+/* What the tests of a segment look at: their own times, and their numbers' columns. */
+static void explain_cond(struct explain *explain, const struct cond *cond)
+{
+    for (uint32_t k = 0; k < cond->kid_count; k++) {
+        explain_cond(explain, cond->kids[k]);
+    }
+    if (cond->kind != COND_DID && cond->kind != COND_MEASURE) {
+        return;
+    }
+    int64_t begin_ms = MAX_OF(cond->begin_ms, explain->run->snapshot->expired_before_ms);
+    explain->begin_ms = MIN_OF(explain->begin_ms, begin_ms);
+    explain->end_ms = MAX_OF(explain->end_ms, cond->end_ms);
+    if (cond->kind == COND_MEASURE) {
+        explain->has_number = true;
+        if (cond->field.name.len > 0) {
+            explain_column(explain, cond->field.name);
+        }
     }
 }
 
@@ -93,6 +114,9 @@ static void explain_columns(struct explain *explain)
     }
     if (query->per != NULL) {
         explain_column(explain, query->per->name);
+    }
+    if (query->verb == VERB_SEGMENT) {
+        explain_cond(explain, query->segment.cond);
     }
 }
 
@@ -139,6 +163,10 @@ static void explain_range(struct explain *explain)
     const struct bound_query *query = explain->run->query;
     explain->begin_ms = query->from_ms;
     explain->end_ms = query->to_ms;
+    if (query->verb == VERB_SEGMENT && !query->segment.has_universe) {
+        explain->begin_ms = INT64_MAX; /* the tests say, explain_cond */
+        explain->end_ms = INT64_MIN;
+    }
     uint64_t back_ms = 0;
     uint64_t after_ms = 0;
     explain_beyond(query, &back_ms, &after_ms);
@@ -287,6 +315,10 @@ static enum err_code explain_source(struct explain *explain, const struct source
 static bool explain_is_index_only(const struct explain *explain)
 {
     const struct bound_query *query = explain->run->query;
+    if (query->verb == VERB_SEGMENT) {
+        return !explain->has_predicate && !explain->has_number &&
+               !explain->run->request->is_reference_path;
+    }
     if ((query->verb != VERB_TREND && query->verb != VERB_DISTINCT) || query->key_count > 0 ||
         explain->has_predicate || explain->run->request->is_reference_path) {
         return false;
@@ -392,6 +424,9 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_LIFECYCLE] = "lifecycle",
         [VERB_STICKINESS] = "stickiness",
         [VERB_CONDITIONS] = "conditions",
+        [VERB_SEGMENT] = "segment",
+        [VERB_SHOW_COHORTS] = "show cohorts",
+        [VERB_DROP_COHORT] = "drop cohort",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
     bool is_index_only = explain_is_index_only(explain) && explain->with_sets == explain->to_scan;

@@ -60,6 +60,28 @@ static const struct {
     {"timeline \"u_42\" last 7d limit 100", NULL},
     {"events pay_success[amount > 1000] columns (event_time, user_id, amount) last 1h limit 50",
      NULL},
+    {"segment count(pay_success last 7d) >= 2 and did(any[city = \"Beijing\"] last 7d) and not "
+     "did(refund last 30d)",
+     NULL},
+    {"segment did(add_to_cart rolling 7d) and not did(pay_success rolling 7d) list users limit 1000",
+     "segment did(add_to_cart rolling 7d) and not did(pay_success rolling 7d) limit 1000 list "
+     "users"},
+    {"segment ((did(a) or did(b)) or (did(c) and (did(d) and did(e))))",
+     "segment did(a) or did(b) or did(c) and did(d) and did(e)"},
+    {"segment (did(a) or did(b)) and not (did(c) or did(d)) and not not did(e)", NULL},
+    {"segment sum(amount of pay_success last 30d including today) between 10 and 20.5 or "
+     "avg(amount) < -1 or unique(channel of any from 2025-01-01 to now - 2d) != 3",
+     NULL},
+    {"segment first(register last 7d) or last(any on 2025-05-01) or user in (\"u1\", 'u2')",
+     "segment first(register last 7d) or last(any on 2025-05-01) or user in (\"u1\", \"u2\")"},
+    {"segment did(a) where channel = \"x\" rolling 12h tz \"UTC\"", NULL},
+    {"segment in cohort \"vip\" and not in cohort 'b\"c' exclude cohort \"bots\", 'staff' last 30d save "
+     "cohort \"warm\" static",
+     "segment in cohort \"vip\" and not in cohort \"b\\\"c\" last 30d exclude cohort \"bots\", "
+     "\"staff\" save cohort \"warm\" static"},
+    {"trend count(any[in cohort \"vip\" or vip = true]) where not in cohort \"x\" each day", NULL},
+    {"show cohorts limit 5", NULL},
+    {"drop cohort 'a b'", "drop cohort \"a b\""},
     {"show events", NULL},
     {"show properties", NULL},
     {"show properties of pay_success", NULL},
