@@ -425,7 +425,8 @@ static void merges_are_of_neighbours_and_come_to_an_end(void **state)
         most = MAX_OF(most, (double)written / (double)total);
     }
     print_message("an id was written again %.1f times at the most\n", most);
-    assert_true(most < 16); /* log4/3 of 300 flushes is 20; a rule without regard to sizes writes 100 */
+    assert_true(most <
+                16); /* log4/3 of 300 flushes is 20; a rule without regard to sizes writes 100 */
 }
 
 /* ---- a data set ---- */
