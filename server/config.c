@@ -184,6 +184,14 @@ static const struct option options[] = {
      .min = 64 * KIB,
      .max = 64 * GIB,
      .sentence = "events that wait for the writer of one data set; above it they are 429"},
+    {.name = "backlog-max",
+     .kind = OPTION_COUNT,
+     .off = FIELD(backlog_max),
+     .value = 512,
+     .min = 64, /* at rest 3 of each size class wait for a fourth: fewer would never be reached */
+     .max = 1000000,
+     .sentence =
+         "segments of a shard that wait to be merged; above it its data set's events are 429"},
     {.name = "block-cache-bytes",
      .kind = OPTION_BYTES,
      .off = FIELD(block_cache_bytes),

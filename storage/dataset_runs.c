@@ -2,8 +2,8 @@
  *
  * A flush adds one run, in the transaction that adds its segments; so the runs of the catalog stand
  * for just the rows of its segments, less what is older (by arrival) than the dedup window. In the
- * background small runs that neighbour in arrival are merged, three of a size class (powers of four)
- * at a time, and a run whose newest row has left the window is dropped. With a window a merge spans
+ * background runs that neighbour in arrival are merged where the largest of them is at most three times
+ * the others together, and a run whose newest row has left the window is dropped. With a window a merge spans
  * at most a quarter of it, so no run holds on to much more than the window.
  *
  * Runs can be made again from the segments, and are: where one is missing or damaged, or where there
@@ -18,12 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MERGE_COUNT  3u
-#define MERGE_MAX    64u
-#define RUNS_MAX     12u /* above it neighbours are merged whatever their sizes */
-#define REMAKE_ROWS  (8u << 20)
-#define REMAKE_EACH  ((uint64_t)REMAKE_ROWS * sizeof(struct known_entry))
-#define WINDOW_PARTS 4u
+#define LARGEST_PARTS 3u /* a merge writes a run again for others of at least a third of it */
+#define MERGE_MAX     64u
+#define RUNS_MAX      12u /* above it neighbours are merged whatever their sizes */
+#define REMAKE_ROWS   (8u << 20)
+#define REMAKE_EACH   ((uint64_t)REMAKE_ROWS * sizeof(struct known_entry))
+#define WINDOW_PARTS  4u
 
 static void runs_dir(const struct dataset *dataset, char out[DATASET_PATH_BYTES + 64])
 {
@@ -248,15 +248,6 @@ static enum err_code merge_runs(struct dataset *dataset, struct known_run *const
 
 /* ---- choosing ---- */
 
-static uint32_t size_class(uint64_t count)
-{
-    uint32_t class = 0;
-    for (uint64_t bound = 4096; count >= bound && class < 20; bound *= 4) {
-        class ++;
-    }
-    return class;
-}
-
 /* How many runs from `first` on may be merged: within a quarter of the window. */
 static uint32_t span_from(const struct known_run_info *infos, uint32_t count, uint32_t first,
                           uint64_t window_ms)
@@ -273,6 +264,22 @@ static uint32_t span_from(const struct known_run_info *infos, uint32_t count, ui
     return end - first;
 }
 
+/* The most of the first `span` runs whose largest is not too large to be written again for the others: 0 where
+ * there are none. An id is written again as often as its run grows by a fair part, and runs in one span rise in size by
+ * more than LARGEST_PARTS from the newest to the oldest: both are logarithms of how much there is. */
+static uint32_t worth_merging(const struct known_run_info *infos, uint32_t span)
+{
+    uint64_t total = 0;
+    uint64_t largest = 0;
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < span; i++) {
+        total += infos[i].count;
+        largest = MAX_OF(largest, infos[i].count);
+        found = i > 0 && largest <= LARGEST_PARTS * (total - largest) ? i + 1 : found;
+    }
+    return found;
+}
+
 uint32_t runs_plan(const struct known_run_info *infos, uint32_t count, uint64_t window_ms,
                    bool is_full, uint32_t *ret_first)
 {
@@ -286,17 +293,11 @@ uint32_t runs_plan(const struct known_run_info *infos, uint32_t count, uint64_t 
         }
         return 0;
     }
-    for (uint32_t class = 0; class <= 20; class ++) {
-        for (uint32_t first = 0; first < count; first++) {
-            uint32_t span = span_from(infos, count, first, window_ms);
-            uint32_t found = 0;
-            while (found < span && size_class(infos[first + found].count) <= class) {
-                found++;
-            }
-            if (found >= MERGE_COUNT) {
-                *ret_first = first;
-                return found;
-            }
+    for (uint32_t first = 0; first < count; first++) {
+        uint32_t found = worth_merging(infos + first, span_from(infos, count, first, window_ms));
+        if (found >= 2) {
+            *ret_first = first;
+            return found;
         }
     }
     if (count <= RUNS_MAX) {

@@ -92,25 +92,38 @@ struct page {
     const uint8_t *highs, *lows, *places;
 };
 
-/* Bytes of a page; 0 where they are more than 32 bits can say. */
-static size_t page_layout(const struct run_shape *shape, uint32_t count, unsigned low_width,
-                          struct page *ret, const uint8_t *at)
+struct page_offs {
+    size_t lows, places, end; /* highs follow the head */
+};
+
+static uint32_t high_bits_of(const struct run_shape *shape, uint32_t count, unsigned low_width)
 {
-    unsigned high_width = rest_bits(shape) - low_width;
-    if (high_width > 24) {
-        return 0;
+    return count + (1u << (rest_bits(shape) - low_width));
+}
+
+/* Where the parts of a page lie; false where its highs are more than 32 bits can say. */
+static bool page_offs(const struct run_shape *shape, uint32_t count, unsigned low_width,
+                      struct page_offs *ret)
+{
+    if (rest_bits(shape) - low_width > 24) {
+        return false;
     }
+    ret->lows = PAGE_HEAD_BYTES + (size_t)(high_bits_of(shape, count, low_width) + 63) / 64 * 8;
+    ret->places = ret->lows + bits_bytes(count, low_width);
+    ret->end = (ret->places + bits_bytes(count, place_bits(shape)) + 7) / 8 * 8;
+    return true;
+}
+
+/* The parts of the page at `at`, which has just the bytes that they take. */
+static inline void page_parts(const struct run_shape *shape, uint32_t count, unsigned low_width,
+                              const struct page_offs *offs, const uint8_t *at, struct page *ret)
+{
     ret->count = count;
     ret->low_width = low_width;
-    ret->high_bits = count + (1u << high_width);
-    size_t off = PAGE_HEAD_BYTES;
-    ret->highs = at + off;
-    off += (size_t)(ret->high_bits + 63) / 64 * 8;
-    ret->lows = at + off;
-    off += bits_bytes(count, low_width);
-    ret->places = at + off;
-    off += bits_bytes(count, place_bits(shape));
-    return (off + 7) / 8 * 8;
+    ret->high_bits = high_bits_of(shape, count, low_width);
+    ret->highs = at + PAGE_HEAD_BYTES;
+    ret->lows = at + offs->lows;
+    ret->places = at + offs->places;
 }
 
 /* ---- writing ---- */
@@ -217,19 +230,20 @@ static enum err_code end_page(struct known_run_writer *writer, struct err *err)
     const struct run_shape *shape = &writer->shape;
     uint32_t count = writer->page_count;
     unsigned high_width = MIN_OF(bits_for(count), rest_bits(shape));
+    unsigned low_width = rest_bits(shape) - high_width;
     struct page page;
-    uint8_t *none = NULL;
-    size_t bytes = page_layout(shape, count, rest_bits(shape) - high_width, &page, none);
+    struct page_offs offs;
     uint64_t start = writer->out_off + writer->out.len;
-    if (bytes == 0 || start / 8 > UINT32_MAX) {
+    if (!page_offs(shape, count, low_width, &offs) || start / 8 > UINT32_MAX) {
         return err_set(err, ERR_LIMIT, "a run of event ids has more than 32 GiB");
     }
+    size_t bytes = offs.end;
     uint8_t *at = buf_reserve(&writer->out, bytes + BITS_SLACK);
     if (at == NULL) {
         return buf_check(&writer->out, err);
     }
     memset(at, 0, bytes);
-    (void)page_layout(shape, count, rest_bits(shape) - high_width, &page, at);
+    page_parts(shape, count, low_width, &offs, at, &page);
     wr_u16(at + 8, (uint16_t)count);
     at[10] = (uint8_t)page.low_width;
     for (uint32_t i = 0; i < count; i++) {
@@ -503,15 +517,17 @@ static enum err_code page_damaged(const struct known_run *run, uint64_t page, co
 static enum err_code page_check(const struct known_run *run, uint64_t number, const uint8_t *at,
                                 size_t bytes, struct err *err)
 {
-    struct page page = {0};
+    struct page page;
+    struct page_offs offs;
     if (checksum64(at + 8, bytes - 8) != bits_load64(at)) {
         return page_damaged(run, number, "checksum mismatch", err);
     }
     uint32_t count = (uint32_t)at[8] | (uint32_t)at[9] << 8;
-    if (at[10] > rest_bits(&run->shape) ||
-        page_layout(&run->shape, count, at[10], &page, at) != bytes) {
+    if (at[10] > rest_bits(&run->shape) || !page_offs(&run->shape, count, at[10], &offs) ||
+        offs.end != bytes) {
         return page_damaged(run, number, "its size does not fit its entries", err);
     }
+    page_parts(&run->shape, count, at[10], &offs, at, &page);
     uint32_t ones = 0;
     for (uint32_t bit = 0; bit < page.high_bits; bit += 64) {
         ones += (uint32_t)__builtin_popcountll(bits_load64(page.highs + bit / 8));
@@ -537,8 +553,12 @@ static enum err_code page_open(const struct known_run *run, uint64_t number, str
         ERR_TRY(page_check(run, number, at, bytes, err));
         atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
     }
+    struct page_offs offs;
     uint32_t count = (uint32_t)at[8] | (uint32_t)at[9] << 8;
-    (void)page_layout(&run->shape, count, at[10], ret, at);
+    if (!page_offs(&run->shape, count, at[10], &offs)) {
+        return page_damaged(run, number, "its size does not fit its entries", err);
+    }
+    page_parts(&run->shape, count, at[10], &offs, at, ret);
     return ERR_OK;
 }
 
@@ -627,7 +647,8 @@ static uint32_t bucket_next(struct bucket *bucket)
 
 /* Ask for the memory that looking for the keys will want. Inlined by force: a call that only prefetches counts as one
  * without effect, and is left out. */
-static inline __attribute__((always_inline)) void probe_ahead(const struct known_run *run, const uint64_t *keys, uint32_t count)
+static inline __attribute__((always_inline)) void probe_ahead(const struct known_run *run,
+                                                              const uint64_t *keys, uint32_t count)
 {
     unsigned rest = rest_bits(&run->shape);
     for (uint32_t i = 0; i < count; i++) {
@@ -647,9 +668,10 @@ static inline __attribute__((always_inline)) void probe_ahead(const struct known
     }
 }
 
-static inline __attribute__((always_inline)) enum err_code
-probe(const struct known_run *run, const uint64_t *keys, uint32_t count, uint32_t *ret_bits,
-      struct err *err)
+static inline __attribute__((always_inline)) enum err_code probe(const struct known_run *run,
+                                                                 const uint64_t *keys,
+                                                                 uint32_t count, uint32_t *ret_bits,
+                                                                 struct err *err)
 {
     uint32_t bits = 0;
     for (uint32_t i = 0; i < count; i++) {

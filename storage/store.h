@@ -29,20 +29,22 @@ struct store_opts {
     uint64_t flush_age_ms;      /* a memtable older than this is flushed; default 10 min */
     bool compact_in_background; /* default true */
     struct dataset_settings fresh; /* what a new data set begins with */
-    uint32_t backlog_max;       /* segments of one shard that wait to be merged: above it submits are
-                                   ERR_BUSY, where compaction runs in the background; default 512 */
-    const char *cold_dir;       /* for segments that are cold, on a slower disk; copied; NULL = none */
-    int64_t (*wall_ms)(void);   /* tests bring a clock of their own; NULL = the system's */
-    bool is_read_only;          /* inspect */
+    uint32_t backlog_max; /* segments of one shard that wait to be merged: above it submits are
+                                   ERR_BUSY, where compaction runs in the background; default 512. Below
+                                   some thirty it may never be reached again: so many wait at rest */
+    const char *cold_dir; /* for segments that are cold, on a slower disk; copied; NULL = none */
+    int64_t (*wall_ms)(void); /* tests bring a clock of their own; NULL = the system's */
+    bool is_read_only;        /* inspect */
 };
 void store_opts_default(struct store_opts *opts);
 
 struct recovery_report { /* what opening found, for the log; sums over data sets */
     uint32_t datasets;
     uint64_t segments, wal_records, wal_events, torn_bytes, ids_cut, orphan_files;
-    uint32_t cold_anothers; /* data sets whose place in the cold directory another data set owns, or they
+    uint32_t
+        cold_anothers; /* data sets whose place in the cold directory another data set owns, or they
                                themselves did before their catalog was lost: nothing there is touched */
-    uint32_t refused;       /* data sets that could not be opened: damaged, or of a newer version */
+    uint32_t refused;  /* data sets that could not be opened: damaged, or of a newer version */
     struct err refused_err; /* of the first of them */
 };
 
@@ -104,8 +106,9 @@ struct snapshot {
     int64_t
         watermark_ms; /* largest event_time seen, at most its arrival, minus 5 min; INT64_MIN when empty */
     int64_t time_min_ms, time_max_ms; /* over all rows; min > max when empty */
-    int64_t expired_before_ms; /* older rows, where sources still have some, count in no answer; INT64_MIN: all do */
-    int64_t history_from_ms;   /* older events may be missing; INT64_MIN: none are */
+    int64_t
+        expired_before_ms; /* older rows, where sources still have some, count in no answer; INT64_MIN: all do */
+    int64_t history_from_ms; /* older events may be missing; INT64_MIN: none are */
     uint64_t row_count;
     const struct source **sources; /* by shard, then segments by (time_min, id), memtables last */
     uint32_t source_count;
@@ -181,11 +184,11 @@ struct dataset_stats {
     uint64_t queue_bytes, epoch;
     uint64_t waiting_segments; /* the most of one shard that wait to be merged */
     uint64_t behind;           /* batches refused because those were too many */
-    uint64_t flushed_bytes;   /* of segments, written by flushes: the rows' first time on disk */
-    uint64_t rewritten_bytes; /* of segments, written by merges and by expiry */
+    uint64_t flushed_bytes;    /* of segments, written by flushes: the rows' first time on disk */
+    uint64_t rewritten_bytes;  /* of segments, written by merges and by expiry */
     uint64_t expired_rows, expired_segments; /* that have left the disk; segments as wholes */
-    uint64_t cold_segments, cold_bytes;      /* of segments and segment_bytes, in the cold directory */
-    uint64_t moved_segments, moved_bytes;    /* to it, since opening */
+    uint64_t cold_segments, cold_bytes;   /* of segments and segment_bytes, in the cold directory */
+    uint64_t moved_segments, moved_bytes; /* to it, since opening */
     int64_t last_error_ms;
     char last_error[256]; /* of the background: flush or compaction */
 };

@@ -51,12 +51,15 @@ static void no_options_give_the_documented_defaults(void **state)
 static void both_spellings_of_an_option_set_it(void **state)
 {
     (void)state;
-    assert_int_equal(LOAD("--data", "/x", "--io=pread", "--log-level", "warn", "--queue-max=7"),
+    assert_int_equal(LOAD("--data", "/x", "--io=pread", "--log-level", "warn", "--queue-max=7",
+                          "--backlog-max", "99"),
                      ERR_OK);
     assert_string_equal(config.data, "/x");
     assert_int_equal(config.io, IO_POSIX);
     assert_int_equal(config.log_level, LOG_WARN);
     assert_int_equal(config.queue_max, 7);
+    assert_int_equal(config.backlog_max, 99);
+    assert_int_equal(LOAD("--backlog-max", "63"), ERR_INVALID);
 }
 
 static void quantities_take_their_units(void **state)
