@@ -176,10 +176,12 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
 {
     uint64_t begin_us = clock_mono_us();
     struct query_run_ctx run = {.request = request, .snapshot = snapshot, .pool = pool, .io = io};
-    budget_init(&run.budget,
-                request->memory_bytes_max != 0 ? request->memory_bytes_max : QUERY_MEMORY_BYTES,
-                "query memory");
-    CLEANUP(arena_freep) struct arena *arena = arena_create(&run.budget);
+    budget_init_within(
+        &run.budget,
+        request->memory_bytes_max != 0 ? request->memory_bytes_max : QUERY_MEMORY_BYTES,
+        "query memory", request->memory);
+    CLEANUP(budget_endp) struct budget *budget = &run.budget;
+    CLEANUP(arena_freep) struct arena *arena = arena_create(budget);
     CLEANUP(query_unbindp) const struct bound_query *query = NULL;
     CLEANUP(result_freep) struct result *result = NULL;
     run.arena = arena;

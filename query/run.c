@@ -3,7 +3,8 @@
  * Shards answer for themselves and their answers add up, so a task never spans two. A shard of many
  * rows is cut further by subject: subjects are whole within a task too. Cuts fall on multiples of
  * 65,536 subjects, which is where segments can be entered without a search, and where a roaring
- * bitmap of subjects has its container borders. */
+ * bitmap of subjects has its container borders. Tasks are cut for the number of cores, not for
+ * fairness: one of a dear question lasts a second, but gives way between any two blocks (run_check). */
 #include "query/run.h"
 
 #include "storage/base/clock.h"
@@ -17,6 +18,7 @@
 
 enum err_code run_check(struct query_run_ctx *run, struct err *err)
 {
+    pool_yield(); /* others first, where this task has run for long and they have had less */
     /* relaxed: both flags only ask to stop, they publish nothing that is read because of them */
     if (atomic_load_explicit(&run->is_failed, memory_order_relaxed)) {
         return err_set(err, ERR_CANCELLED, "another part of the query failed");
@@ -145,7 +147,7 @@ static enum err_code run_start_tasks(struct query_run_ctx *run, struct run_job *
             run_one_task(job, i, 0, run->io);
         }
     } else {
-        ERR_TRY(pool_run(run->pool, results->count, run_one_task, job, run->io, err));
+        ERR_TRY(pool_run(run->pool, &run->account, results->count, run_one_task, job, run->io, err));
     }
     if (atomic_load_explicit(&run->is_failed, memory_order_acquire)) {
         *err = run->first_err;

@@ -10,12 +10,14 @@
 #include "query/bound.h"
 #include "query/query.h"
 #include "query/scan.h"
+#include "storage/base/pool.h"
 
 struct query_run_ctx {
     const struct bound_query *query;
     const struct query_request *request;
     struct snapshot *snapshot;
     struct pool *pool;
+    struct pool_account account; /* what the query has had of the pool */
     struct io *io;          /* of the thread that called query_run */
     const void *verb_plan;  /* what the verb made for its tasks */
     const void *walk_plan;  /* the same of walk.c */
@@ -27,7 +29,8 @@ struct query_run_ctx {
     struct err first_err;   /* guarded by the winner of is_failed */
 };
 
-/* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. */
+/* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. Tasks of other queries may
+ * run before it returns, on this thread: hold no lock. */
 enum err_code run_check(struct query_run_ctx *run, struct err *err) ERR_MUST_CHECK;
 
 /* Note that rows or sets of this source are read; what is never noted was pruned. */
