@@ -45,18 +45,12 @@ enum err_code answer_subject_cell(const struct groups *groups, uint32_t number, 
 enum err_code answer_subject_col(const struct bound_query *query, struct arena *arena,
                                  struct result_col *ret, struct err *err)
 {
-    ret->type = RESULT_STRING;
-    if (query->per == NULL) {
-        ret->name = STR("user_id");
-        return ERR_OK;
-    }
-    switch (query->per->type) {
-    case COL_NUMBER: ret->type = RESULT_NUMBER; break;
-    case COL_BOOL: ret->type = RESULT_BOOL; break;
-    case COL_TIME: ret->type = RESULT_TIME; break;
-    default: break;
-    }
-    return arena_str(arena, query->per->name, &ret->name, err);
+    struct by_key keys[2];
+    struct bound_query lane_query = *query;
+    struct walk_lane lane = answer_subject_lane(query, keys);
+    lane_query.keys = lane.keys;
+    lane_query.key_count = lane.key_count;
+    return answer_key_col(&lane_query, 0, false, arena, ret, err);
 }
 
 /* ---- when ---- */
@@ -123,7 +117,18 @@ enum err_code answer_instant_cell(const struct bound_query *query, int64_t ts_ms
     return arena_str(arena, civil_format_instant(query->zone, ts_ms, text), &ret->string, err);
 }
 
-/* ---- numbers ---- */
+/* ---- columns, numbers ---- */
+
+enum err_code answer_cols(struct result *result, const struct result_col *cols, uint32_t count,
+                          struct err *err)
+{
+    struct result_col *own = NULL;
+    ERR_TRY(ARENA_NEW(result->arena, count, &own, err));
+    memcpy(own, cols, count * sizeof(*own));
+    result->cols = own;
+    result->col_count = count;
+    return ERR_OK;
+}
 
 struct cell answer_count_cell(uint64_t count)
 {

@@ -42,7 +42,10 @@ enum err_code answer_instant_cell(const struct bound_query *query, int64_t ts_ms
                                   struct arena *arena, struct cell *ret,
                                   struct err *err) ERR_MUST_CHECK;
 
-/* ---- numbers ---- */
+/* ---- columns, numbers ---- */
+/* Make these the result's columns; their names must outlive it. */
+enum err_code answer_cols(struct result *result, const struct result_col *cols, uint32_t count,
+                          struct err *err) ERR_MUST_CHECK;
 struct cell answer_count_cell(uint64_t count);
 /* a / b for a sum that may be beyond 64 bits: int64 where it is whole, null where b is 0. */
 struct cell answer_mean_cell(unsigned __int128 sum, uint64_t count);

@@ -69,6 +69,7 @@ void ast_print_paths(const struct ast_paths *paths, struct buf *out)
     ast_print_count("depth", paths->depth, out);
     ast_print_count("exactly", paths->exactly, out);
     buf_z(out, paths->is_variants ? " variants" : "");
+    buf_z(out, paths->is_shortest ? " shortest" : "");
     buf_z(out, paths->unit == AST_UNIT_SESSION   ? " per session"
                : paths->unit == AST_UNIT_SUBJECT ? " per user"
                                                  : "");
@@ -86,6 +87,7 @@ void ast_print_paths(const struct ast_paths *paths, struct buf *out)
     ast_print_duration_clause("gap", &paths->gap, out);
     buf_z(out, paths->keeps_repeats ? " keep repeats" : "");
     buf_z(out, paths->has_times ? " times" : "");
+    buf_z(out, paths->has_loops ? " loops" : "");
 }
 
 void ast_print_attribution(const struct ast_attribution *attribution, struct buf *out)
@@ -135,4 +137,19 @@ void ast_print_intervals(const struct ast_intervals *intervals, struct buf *out)
     print_selector(" ->", &intervals->end, out);
     print_names(" measure", intervals->measures, intervals->measure_count, out);
     ast_print_duration_clause("longest", &intervals->longest, out);
+}
+
+void ast_print_habits(const struct ast_habits *habits, struct buf *out)
+{
+    print_selector(" of", &habits->selector, out);
+    ast_print_each("over", &habits->over, out);
+    buf_z(out, habits->is_cumulative ? " cumulative" : "");
+    ast_print_count("at least", habits->at_least, out);
+}
+
+void ast_print_conditions(const struct ast_conditions *conditions, struct buf *out)
+{
+    for (uint32_t i = 0; i < conditions->count; i++) {
+        print_selector(i == 0 ? "" : ",", &conditions->items[i], out);
+    }
 }

@@ -53,5 +53,6 @@ void attribution_credits(enum attribution_model model, uint64_t half_life_ms, co
     for (size_t i = 0; i + 1 < count; i++) {
         given += out[i];
     }
-    out[count - 1] = ATTRIBUTION_UNIT - given; /* rounding goes down, so no more than all is given */
+    out[count - 1] =
+        ATTRIBUTION_UNIT - given; /* rounding goes down, so no more than all is given */
 }

@@ -31,8 +31,8 @@ static enum err_code bind_any_bit(struct binder *b, uint64_t *ret)
 }
 
 /* A key that events carry along: a field of single values. */
-static enum err_code bind_carried(struct binder *b, struct ast_name name, const char *what,
-                                  struct by_key *ret)
+enum err_code bind_carried(struct binder *b, struct ast_name name, const char *what,
+                           struct by_key *ret)
 {
     *ret = (struct by_key){.name = name.text};
     ERR_TRY(bind_one_field(b, name, what, &ret->field));
@@ -96,10 +96,9 @@ enum err_code bind_sequence(struct binder *b)
     static const enum sequence_mode modes[] = {[AST_SEQUENCE_COUNT] = SEQUENCE_COUNT,
                                                [AST_SEQUENCE_MATCH] = SEQUENCE_MATCH,
                                                [AST_SEQUENCE_NEXT] = SEQUENCE_NEXT};
-    static const enum sequence_anchor anchors[] = {
-        [AST_ANCHOR_FIRST_MATCH] = SEQUENCE_FIRST_MATCH,
-        [AST_ANCHOR_LAST_MATCH] = SEQUENCE_LAST_MATCH,
-        [AST_ANCHOR_EDGE] = SEQUENCE_EDGE};
+    static const enum sequence_anchor anchors[] = {[AST_ANCHOR_FIRST_MATCH] = SEQUENCE_FIRST_MATCH,
+                                                   [AST_ANCHOR_LAST_MATCH] = SEQUENCE_LAST_MATCH,
+                                                   [AST_ANCHOR_EDGE] = SEQUENCE_EDGE};
     const struct ast_sequence *ast = &b->ast->sequence;
     struct sequence *sequence = &b->query->sequence;
     struct sequence_element *elements = NULL;
@@ -201,20 +200,25 @@ enum err_code bind_paths(struct binder *b)
     uint64_t any = 0;
 
     paths->from = froms[ast->from];
-    paths->shape = is_exactly ? PATHS_EXACTLY : ast->is_variants ? PATHS_VARIANTS : PATHS_EDGES;
-    paths->depth = is_exactly                    ? (uint32_t)ast->exactly.value
+    paths->shape = is_exactly         ? PATHS_EXACTLY
+                   : ast->is_variants ? PATHS_VARIANTS
+                   : ast->is_shortest ? PATHS_SHORTEST
+                                      : PATHS_EDGES;
+    paths->depth = is_exactly                   ? (uint32_t)ast->exactly.value
                    : ast->depth.place.line != 0 ? (uint32_t)ast->depth.value
                                                 : 5;
-    /* Edges are of sessions, windows and variants of subjects, unless the query says otherwise. */
-    paths->is_session = ast->unit == AST_UNIT_SESSION ||
-                        (ast->unit == AST_UNIT_DEFAULT && paths->shape == PATHS_EDGES);
+    /* Windows and variants are of subjects, the others of sessions, unless the query says so. */
+    bool is_of_subject = paths->shape == PATHS_EXACTLY || paths->shape == PATHS_VARIANTS;
+    paths->is_session =
+        ast->unit == AST_UNIT_SESSION || (ast->unit == AST_UNIT_DEFAULT && !is_of_subject);
     paths->is_cut = paths->is_session || has_gap;
     paths->cut = (struct session_spec){
         .idle_ms = ms_or(&ast->gap, SESSION_IDLE_MS),
         .cap_ms = paths->is_session ? SESSION_CAP_MS : SESSION_NO_CAP,
     };
-    paths->keeps_repeats = ast->keeps_repeats || paths->shape != PATHS_EDGES;
+    paths->keeps_repeats = ast->keeps_repeats || is_of_subject;
     paths->has_times = ast->has_times;
+    paths->has_loops = ast->has_loops;
     paths->is_slash_ignored = ast->is_slash_ignored;
     ERR_TRY(bind_any_bit(b, &any));
     if (ast->from == AST_PATHS_STARTING || ast->from == AST_PATHS_BETWEEN) {
@@ -343,12 +347,18 @@ static void add_all(struct str *items, uint32_t *count, const char *const *words
 
 static void paths_columns(const struct bound_query *query, struct str *items, uint32_t *count)
 {
-    static const char *const edges[] = {"position", "from", "to", "count", "users", "avg_ms"};
+    static const char *const edges[] = {"position", "from", "to", "count", "users"};
     static const char *const paths[] = {"path", "count", "users"};
-    if (query->paths.shape == PATHS_EDGES) {
-        add_all(items, count, edges, COUNT_OF(edges) - (query->paths.has_times ? 0 : 1));
-    } else {
+    if (query->paths.shape != PATHS_EDGES) {
         add_all(items, count, paths, COUNT_OF(paths));
+        return;
+    }
+    add_all(items, count, edges, COUNT_OF(edges));
+    if (query->paths.has_times) {
+        add_word(items, count, "avg_ms");
+    }
+    if (query->paths.has_loops) {
+        add_word(items, count, "back");
     }
 }
 
@@ -373,10 +383,10 @@ static void sequence_columns(const struct bound_query *query, struct str *items,
 
 static void absence_columns(const struct bound_query *query, struct str *items, uint32_t *count)
 {
-    static const char *const followed[] = {"count", "followed", "absent",
-                                           "pending", "users", "rate"};
-    static const char *const silent[] = {"subjects", "users", "gaps", "silent", "longest_ms",
-                                         "total_ms"};
+    static const char *const followed[] = {"count",   "followed", "absent",
+                                           "pending", "users",    "rate"};
+    static const char *const silent[] = {"subjects", "users",      "gaps",
+                                         "silent",   "longest_ms", "total_ms"};
     static const char *const list[] = {"time", "end", "length_ms"};
     if (query->is_list) {
         items[(*count)++] = query->per != NULL ? query->per->name : STR("user_id");

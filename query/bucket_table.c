@@ -34,13 +34,20 @@ enum err_code bucket_table_places(struct bucket_table *table, bool has_each, uin
                                   uint32_t group, uint32_t out[BUCKET_PLACES], uint32_t *ret_count,
                                   struct err *err)
 {
-    uint32_t count = 0;
-    if (has_each) {
-        ERR_TRY(place_of(table, bucket, group, &out[count++], err));
+    if (table->last_count == 0 || table->last_key[0] != bucket || table->last_key[1] != group) {
+        uint32_t count = 0;
+        table->last_count = 0;
+        if (has_each) {
+            ERR_TRY(place_of(table, bucket, group, &table->last_places[count++], err));
+        }
+        ERR_TRY(place_of(table, BUCKET_ALL, group, &table->last_places[count++], err));
+        ERR_TRY(place_of(table, BUCKET_ALL, BUCKET_ALL, &table->last_places[count++], err));
+        table->last_key[0] = bucket;
+        table->last_key[1] = group;
+        table->last_count = count;
     }
-    ERR_TRY(place_of(table, BUCKET_ALL, group, &out[count++], err));
-    ERR_TRY(place_of(table, BUCKET_ALL, BUCKET_ALL, &out[count++], err));
-    *ret_count = count;
+    memcpy(out, table->last_places, table->last_count * sizeof(*out));
+    *ret_count = table->last_count;
     return ERR_OK;
 }
 

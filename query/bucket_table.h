@@ -17,19 +17,21 @@
 #include "query/answer_journeys.h"
 #include "query/interns.h"
 
-#define BUCKET_ALL UINT32_MAX
+#define BUCKET_ALL    UINT32_MAX
+#define BUCKET_PLACES 3u
 
 struct bucket_table {
     struct interns keys; /* (bucket, group) */
     char *items;         /* by number, item_bytes each */
     size_t item_bytes;
     uint32_t cap;
+    uint32_t last_key[2], last_places[BUCKET_PLACES],
+        last_count; /* neighbours are mostly of one place */
 };
 enum err_code bucket_table_init(struct bucket_table *table, size_t item_bytes, struct arena *arena,
                                 struct err *err) ERR_MUST_CHECK;
 /* Where something that happened in this bucket and group is counted: numbers of items, zeroed where they are new,
  * good for ever; the items themselves until the next new one. */
-#define BUCKET_PLACES 3u
 enum err_code bucket_table_places(struct bucket_table *table, bool has_each, uint32_t bucket,
                                   uint32_t group, uint32_t out[BUCKET_PLACES], uint32_t *ret_count,
                                   struct err *err) ERR_MUST_CHECK;

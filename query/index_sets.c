@@ -18,8 +18,7 @@ struct walk {
     struct query_run_ctx *run;
     const struct run_task *task;
     const struct index_ask *ask;
-    index_take_fn take;
-    void *arg;
+    const struct index_taker *taker;
     struct arena *arena;
     struct read_ctx read;
 };
@@ -31,11 +30,9 @@ struct set_run {
     uint32_t atom;
 };
 
-bool index_serves(const struct query_run_ctx *run, const struct selector *selector)
+bool index_has_sets(const struct query_run_ctx *run, const struct selector *selector)
 {
-    const struct pred *where = run->query->where;
-    if ((where != NULL && where->kind != PRED_TRUE) ||
-        (run->request != NULL && run->request->is_reference_path)) {
+    if (run->request != NULL && run->request->is_reference_path) {
         return false;
     }
     for (uint32_t i = 0; i < selector->alt_count; i++) {
@@ -44,6 +41,12 @@ bool index_serves(const struct query_run_ctx *run, const struct selector *select
         }
     }
     return true;
+}
+
+bool index_serves(const struct query_run_ctx *run, const struct selector *selector)
+{
+    const struct pred *where = run->query->where;
+    return (where == NULL || where->kind == PRED_TRUE) && index_has_sets(run, selector);
 }
 
 /* ---- rows at the borders ---- */
@@ -61,7 +64,8 @@ static enum err_code flush(struct walk *walk, const struct source *source, struc
     uint32_t count = pending->count;
     pending->count = 0;
     return count == 0 ? ERR_OK
-                      : walk->take(walk->arg, source, pending->atom, pending->subjects, count, err);
+                      : walk->taker->take(walk->taker->arg, source, pending->atom,
+                                          pending->subjects, count, err);
 }
 
 static enum err_code take_block(struct walk *walk, const struct source *source,
@@ -94,6 +98,9 @@ static enum err_code take_rows(struct walk *walk, const struct source *source,
                                const struct scan_want *wants, uint32_t want_count, struct err *err)
 {
     const struct run_task *task = walk->task;
+    if (walk->taker->rows != NULL) {
+        return walk->taker->rows(walk->taker->arg, source, wants, want_count, false, err);
+    }
     const struct scan_spec spec = {
         .query = walk->ask->query,
         .wants = wants,
@@ -226,7 +233,8 @@ static enum err_code take_runs(struct walk *walk, const struct source *source,
         struct arena_mark mark = arena_mark(read->arena);
         ERR_TRY(
             source_union(source, read, runs[r].sets, runs[r].count, &members, &member_count, err));
-        ERR_TRY(walk->take(walk->arg, source, runs[r].atom, members, member_count, err));
+        ERR_TRY(
+            walk->taker->take(walk->taker->arg, source, runs[r].atom, members, member_count, err));
         arena_rewind(read->arena, mark);
     }
     read_held_clear(read->held);
@@ -260,6 +268,32 @@ static enum err_code find_events(struct walk *walk, const struct source *source,
     return ERR_OK;
 }
 
+/* The spans whose sets were taken, appended to *taken. */
+static enum err_code note_taken(struct walk *walk, const struct set_run *runs, uint32_t run_count,
+                                struct scan_want **taken, uint32_t *taken_count, struct err *err)
+{
+    struct scan_want *more = NULL;
+    if (walk->taker->rows == NULL || run_count == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(walk->read.arena, (size_t)*taken_count + run_count, &more, err));
+    if (*taken_count > 0) {
+        memcpy(more, *taken, *taken_count * sizeof(*more));
+    }
+    for (uint32_t r = 0; r < run_count; r++) {
+        const struct subject_set *first = &runs[r].sets[0];
+        const struct subject_set *last = &runs[r].sets[runs[r].count - 1];
+        const int64_t *edges = &walk->ask->edges[runs[r].atom];
+        more[(*taken_count)++] = (struct scan_want){
+            .selector = walk->ask->selector,
+            .begin_ms = MAX_OF(first->begin_ms, edges[0]),
+            .end_ms = MIN_OF(last->end_ms, edges[1]),
+        };
+    }
+    *taken = more;
+    return ERR_OK;
+}
+
 static enum err_code walk_source(struct walk *walk, const struct source *source, struct err *err)
 {
     const struct index_ask *ask = walk->ask;
@@ -272,6 +306,16 @@ static enum err_code walk_source(struct walk *walk, const struct source *source,
         return ERR_OK;
     }
     run_mark_source(walk->run, source);
+    const struct scan_want whole = {ask->selector, begin_ms, end_ms};
+    bool wants_sets = true;
+    if (walk->taker->begin != NULL) {
+        ERR_TRY(walk->taker->begin(walk->taker->arg, source, &wants_sets, err));
+    }
+    if (!wants_sets) {
+        return take_rows(walk, source, &whole, 1, err);
+    }
+    struct scan_want *taken = NULL;
+    uint32_t taken_count = 0;
     struct scan_want *wants = NULL;
     uint32_t want_count = 0;
     for (uint32_t c = 0; c < code_count; c++) {
@@ -279,7 +323,6 @@ static enum err_code walk_source(struct walk *walk, const struct source *source,
         uint32_t set_count = 0;
         ERR_TRY(source_subject_sets(source, &walk->read, codes[c], &sets, &set_count, err));
         if (set_count == 0) { /* a memtable: rows only */
-            const struct scan_want whole = {ask->selector, begin_ms, end_ms};
             return take_rows(walk, source, &whole, 1, err);
         }
         struct scan_want *more = NULL;
@@ -293,13 +336,18 @@ static enum err_code walk_source(struct walk *walk, const struct source *source,
         ERR_TRY(
             cut_runs(walk, source, sets, set_count, &runs, &run_count, wants, &want_count, err));
         ERR_TRY(take_runs(walk, source, runs, run_count, err));
+        ERR_TRY(note_taken(walk, runs, run_count, &taken, &taken_count, err));
+    }
+    if (walk->taker->rows != NULL && taken_count > 0) {
+        taken_count = merge_wants(taken, taken_count);
+        ERR_TRY(walk->taker->rows(walk->taker->arg, source, taken, taken_count, true, err));
     }
     want_count = merge_wants(wants, want_count);
     return want_count == 0 ? ERR_OK : take_rows(walk, source, wants, want_count, err);
 }
 
 enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
-                         const struct index_ask *ask, index_take_fn take, void *arg,
+                         const struct index_ask *ask, const struct index_taker *taker,
                          struct arena *arena, struct io *io, struct err *err)
 {
     CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(arena));
@@ -310,8 +358,7 @@ enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
         .run = run,
         .task = task,
         .ask = ask,
-        .take = take,
-        .arg = arg,
+        .taker = taker,
         .arena = arena,
         .read = {.arena = scratch, .io = io, .ahead = &ahead, .held = &held},
     };

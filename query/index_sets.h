@@ -20,9 +20,21 @@ struct index_ask {
  * One atom may be given several times. Deleted subjects are among them. */
 typedef enum err_code (*index_take_fn)(void *arg, const struct source *source, uint32_t atom,
                                        const uint32_t *subjects, uint32_t count, struct err *err);
-
+struct index_taker {
+    void *arg;
+    index_take_fn take;
+    /* Before a source's sets: whether they are wanted; if not, `rows` is asked to read all. NULL: always. */
+    enum err_code (*begin)(void *arg, const struct source *source, bool *ret_wants_sets,
+                           struct err *err);
+    /* Rows of the source in these spans. is_taken: their sets were given to `take`, for those of whom sets do not say
+     * enough. NULL: rows go to `take`, and no question comes after the sets. */
+    enum err_code (*rows)(void *arg, const struct source *source, const struct scan_want *wants,
+                          uint32_t want_count, bool is_taken, struct err *err);
+};
 /* Whether stored sets say who did it: events without conditions, and no `where`; never on the reference path. */
 bool index_serves(const struct query_run_ctx *run, const struct selector *selector);
+/* The same but for `where`: events without conditions of their own. */
+bool index_has_sets(const struct query_run_ctx *run, const struct selector *selector);
 enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
-                         const struct index_ask *ask, index_take_fn take, void *arg,
+                         const struct index_ask *ask, const struct index_taker *taker,
                          struct arena *arena, struct io *io, struct err *err) ERR_MUST_CHECK;

@@ -454,6 +454,19 @@ static enum err_code groups_of_values(struct groups *groups, const uint32_t *val
     return ERR_OK;
 }
 
+enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uint32_t code,
+                             uint32_t *ret_number, struct err *err)
+{
+    struct key_value v = {.tag = TAG_NULL};
+    uint32_t value = 0;
+    ASSERT(groups->key_count == 1);
+    if (code < dict->count) {
+        v = (struct key_value){.tag = TAG_STRING, .string = dict_value(dict, code)};
+    }
+    ERR_TRY(key_number(groups, &groups->keys[0], &v, true, &value, err));
+    return groups_of_tuple(groups, &value, ret_number, err);
+}
+
 /* One key, whose values are codes that every row has: the group of each code, looked up once. *ret_done false where the
  * block is not like that. */
 static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,
@@ -550,6 +563,16 @@ enum err_code groups_import(struct groups *into, const struct groups *from, uint
                            err));
     }
     return groups_of_tuple(into, tuple, ret_number, err);
+}
+
+enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct err *err)
+{
+    static const uint32_t tuple[QUERY_KEYS_MAX] = {VALUE_NULL};
+    if (groups->key_count == 0) {
+        *ret_number = 0;
+        return ERR_OK;
+    }
+    return groups_of_tuple(groups, tuple, ret_number, err);
 }
 
 /* ---- order and text ---- */

@@ -34,9 +34,10 @@ enum err_code parse_check_absence(struct parser *p)
     }
     const struct ast_duration *other = absence->has_second ? &absence->gap : &absence->within;
     if (other->place.line != 0) {
-        return parse_fail(p, other->place, absence->has_second
-                                               ? "\"gap\" goes with one event, \"within\" with two"
-                                               : "\"within\" goes with two events, \"gap\" with one");
+        return parse_fail(p, other->place,
+                          absence->has_second
+                              ? "\"gap\" goes with one event, \"within\" with two"
+                              : "\"within\" goes with two events, \"gap\" with one");
     }
     return ERR_OK;
 }

@@ -1,9 +1,9 @@
 /* query/parse_paths.c
  *
  *     paths  [ starting at SEL | ending at SEL | between SEL and SEL ]
- *            [ depth N | exactly N | variants ]  [ per session | per user ]  [ gap 30m ]
+ *            [ depth N | exactly N | variants | shortest ]  [ per session | per user ]  [ gap 30m ]
  *            [ over KEY, KEY ]  [ ignore SEL ]  [ ignore trailing slash ]
- *            [ group "PATTERN" as "NAME", ... ]  [ keep repeats ]  [ times ]
+ *            [ group "PATTERN" as "NAME", ... ]  [ keep repeats ]  [ times ]  [ loops ]
  */
 #include "query/parse_int.h"
 
@@ -60,6 +60,13 @@ enum err_code clause_per_session(struct parser *p)
     return ERR_OK;
 }
 
+enum err_code clause_per_subject(struct parser *p)
+{
+    ERR_TRY(parse_need_word(p, "user"));
+    p->query->paths.unit = AST_UNIT_SUBJECT;
+    return ERR_OK;
+}
+
 enum err_code clause_over(struct parser *p)
 {
     struct ast_name *keys = NULL;
@@ -98,8 +105,7 @@ enum err_code clause_group(struct parser *p)
     uint32_t cap = 0;
     do {
         if (count == PATHS_RULES_MAX) {
-            return parse_limit(p, p->cur.place, "more than %u rules of \"group\"",
-                               PATHS_RULES_MAX);
+            return parse_limit(p, p->cur.place, "more than %u rules of \"group\"", PATHS_RULES_MAX);
         }
         ERR_TRY(GROW(p->arena, &rules, count, &cap, p->err));
         ERR_TRY(parse_string(p, "a pattern in quotes, such as \"/p/*\"", &rules[count].pattern));
@@ -114,9 +120,8 @@ enum err_code clause_group(struct parser *p)
 
 enum err_code clause_gap(struct parser *p)
 {
-    return parse_window(p, "\"gap\"",
-                        p->query->verb == AST_PATHS ? &p->query->paths.gap
-                                                    : &p->query->absence.gap);
+    return parse_window(
+        p, "\"gap\"", p->query->verb == AST_PATHS ? &p->query->paths.gap : &p->query->absence.gap);
 }
 
 enum err_code clause_keep(struct parser *p)
@@ -132,17 +137,33 @@ enum err_code clause_path_times(struct parser *p)
     return ERR_OK;
 }
 
+enum err_code clause_loops(struct parser *p)
+{
+    p->query->paths.has_loops = true;
+    return ERR_OK;
+}
+
+enum err_code clause_shortest(struct parser *p)
+{
+    p->query->paths.is_shortest = true;
+    return ERR_OK;
+}
+
 enum err_code parse_check_paths(struct parser *p)
 {
     const struct ast_paths *paths = &p->query->paths;
-    bool is_edges = paths->exactly.place.line == 0 && !paths->is_variants;
+    bool is_edges = paths->exactly.place.line == 0 && !paths->is_variants && !paths->is_shortest;
     if (!is_edges && p->query->clauses.has_other) {
         return parse_fail(p, p->query->clauses.top.place,
                           "\"with other\" goes with edges; whole paths are not added up");
     }
-    if (!is_edges && paths->has_times) {
+    if (!is_edges && (paths->has_times || paths->has_loops)) {
+        return parse_fail(p, p->query->place, "\"%s\" goes with edges, not with whole paths",
+                          paths->has_times ? "times" : "loops");
+    }
+    if (paths->is_shortest && paths->from != AST_PATHS_BETWEEN) {
         return parse_fail(p, p->query->place,
-                          "\"times\" goes with edges, not with \"exactly\" or \"variants\"");
+                          "\"shortest\" paths are those \"between SEL and SEL\"");
     }
     if (paths->is_variants && paths->from != AST_PATHS_ALL) {
         return parse_fail(p, p->query->place,

@@ -15,13 +15,12 @@ enum err_code verb_sequence_parse(struct parser *p)
     uint32_t count = 0;
     uint32_t cap = 0;
 
-    ERR_TRY(parse_string(p, "a pattern in quotes, such as \"(?1)(?t<=3600)(?2)\"",
-                         &sequence->pattern));
+    ERR_TRY(
+        parse_string(p, "a pattern in quotes, such as \"(?1)(?t<=3600)(?2)\"", &sequence->pattern));
     ERR_TRY(parse_need_word(p, "over"));
     do {
         if (count == QUERY_SELECTORS_MAX - 1) {
-            return parse_limit(p, p->cur.place, "more than %u conditions",
-                               QUERY_SELECTORS_MAX - 1);
+            return parse_limit(p, p->cur.place, "more than %u conditions", QUERY_SELECTORS_MAX - 1);
         }
         ERR_TRY(GROW(p->arena, &over, count, &cap, p->err));
         ERR_TRY(parse_selector(p, &over[count]));

@@ -15,6 +15,7 @@
 /* A path in a log: header, nodes (numbers of the task), and with `times` the milliseconds from node to node. */
 #define PATH_LOG_WORDS   4096u
 #define PATH_NEW_SUBJECT (UINT32_C(1) << 31) /* in the header, beside the number of nodes */
+#define PATH_BACK        (UINT32_C(1) << 31) /* beside a node that the unit's path had before */
 struct path_chunk {
     struct path_chunk *next;
     uint32_t used;
@@ -26,6 +27,7 @@ struct path_count {
     uint64_t count, users;
     uint64_t last_subject; /* + 1: whom `users` has counted last */
     unsigned __int128 ms;  /* of edges */
+    uint64_t back;         /* of edges: that lead to a node the unit's path had before */
 };
 static inline void path_count_add(struct path_count *count, uint64_t subject)
 {
@@ -64,6 +66,9 @@ struct paths_part {
     uint32_t *path;
     int64_t *path_times;
     size_t cap;
+    uint64_t unit;       /* counts units */
+    uint64_t *last_unit; /* of each node: the unit that had it last */
+    uint32_t node_cap;
 };
 
 enum err_code paths_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,

@@ -97,18 +97,42 @@ static bool trim_unit(const struct paths *paths, const struct paths_part *part, 
     return *end > *begin;
 }
 
-/* The unit's nodes, neighbours that are equal taken as one, at the time of the first. Returns how many. */
+/* The unit's nodes, neighbours that are equal taken as one, at the time of the last. Returns how many. */
 static size_t collapse(const struct paths *paths, struct paths_part *part, size_t begin, size_t end)
 {
     size_t count = 0;
     for (size_t i = begin; i < end; i++) {
-        if (count > 0 && !paths->keeps_repeats && part->path[count - 1] == part->at_nodes[i]) {
-            continue;
-        }
-        part->path[count] = part->at_nodes[i];
-        part->path_times[count++] = part->times[i];
+        bool is_repeat = count > 0 && part->path[count - 1] == part->at_nodes[i];
+        count += !is_repeat || paths->keeps_repeats;
+        part->path[count - 1] = part->at_nodes[i];
+        part->path_times[count - 1] = part->times[i];
     }
     return count;
+}
+
+/* Mark the nodes that the path has had before, for the log. */
+static enum err_code mark_loops(struct paths_part *part, size_t count, struct arena *arena,
+                                struct err *err)
+{
+    uint32_t node_count = part->nodes.labels.count;
+
+    if (node_count >= PATH_BACK) {
+        return err_set(err, ERR_LIMIT, "more than %u nodes", PATH_BACK);
+    }
+    if (node_count > part->node_cap) {
+        uint32_t cap = MAX_OF(node_count, 2 * part->node_cap);
+        ERR_TRY(ARENA_NEW(arena, cap, &part->last_unit, err)); /* of former units: forgotten */
+        part->node_cap = cap;
+    }
+    part->unit++;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t node = part->path[i];
+        if (part->last_unit[node] == part->unit) {
+            part->path[i] |= PATH_BACK;
+        }
+        part->last_unit[node] = part->unit;
+    }
+    return ERR_OK;
 }
 
 static enum err_code count_path(struct paths_part *part, const uint32_t *nodes, size_t count,
@@ -152,6 +176,7 @@ static enum err_code log_edges(const struct paths *paths, struct paths_part *par
     if (shown < 2) {
         return ERR_OK;
     }
+    ERR_TRY(mark_loops(part, count, arena, err));
     bool is_new = part->all.last_subject != (uint64_t)subject + 1;
     path_count_add(&part->all, subject);
     part->all.count += shown - 2; /* as many edges as nodes, less one */
@@ -169,7 +194,8 @@ static enum err_code count_unit(const struct paths *paths, struct paths_part *pa
     switch (paths->shape) {
     case PATHS_EDGES: return log_edges(paths, part, count, subject, arena, err);
     case PATHS_EXACTLY: return count_windows(paths, part, count, subject, err);
-    case PATHS_VARIANTS: return count_path(part, part->path, count, subject, err);
+    case PATHS_VARIANTS:
+    case PATHS_SHORTEST: return count_path(part, part->path, count, subject, err);
     }
     return ERR_OK;
 }

@@ -105,7 +105,8 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
     const struct selector *start = &query->selectors[query->retention.start_selector];
     const struct selector *back = &query->selectors[query->retention.return_selector];
     uint64_t words = 0;
-    bool is_plain = spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED;
+    bool is_plain = spec->rolling_ms == 0 &&
+                    (spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED);
     if (!is_plain || spec->at_least != 1 || query->key_count > 0 || !index_serves(run, start) ||
         !index_serves(run, back) || (!has_any(back) && !are_apart(start, back)) ||
         spec->from_ms >= spec->to_ms) {
@@ -202,7 +203,8 @@ static enum err_code gather_starts(struct index_work *work, struct err *err)
                                   .selector = work->run->query->retention.start_selector,
                                   .edges = edges,
                                   .atom_count = count - 1};
-    return index_walk(work->run, work->task, &ask, take_starts, work, work->arena, work->io, err);
+    const struct index_taker taker = {.arg = work, .take = take_starts};
+    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
 }
 
 static enum err_code gather_returns(struct index_work *work, struct err *err)
@@ -212,7 +214,8 @@ static enum err_code gather_returns(struct index_work *work, struct err *err)
                                   .selector = work->run->query->retention.return_selector,
                                   .edges = spec->begins,
                                   .atom_count = spec->slot_count};
-    return index_walk(work->run, work->task, &ask, take_returns, work, work->arena, work->io, err);
+    const struct index_taker taker = {.arg = work, .take = take_returns};
+    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
 }
 
 static bool drop_subject(uint32_t subject, void *arg)

@@ -21,12 +21,17 @@ struct scan_want {
     uint32_t selector; /* of the bound query: bit number in the masks */
     int64_t begin_ms, end_ms; /* event_time in [begin, end) */
 };
+struct scan_range { /* rows of the source */
+    uint32_t begin, end;
+};
 struct scan_spec {
     const struct bound_query *query;
     const struct scan_want *wants;
     uint32_t want_count;
     uint32_t subject_begin, subject_end; /* [begin, end); 0, UINT32_MAX = all */
     const roaring_bitmap_t *deleted;     /* subjects left out; NULL = none */
+    const struct scan_range *ranges;     /* only these rows, ascending; NULL = all */
+    uint32_t range_count;
     bool no_subjects;                    /* scan_block.subjects is not looked at, and NULL */
     bool no_index;                       /* read all rows, fetch nothing ahead: the reference path */
     const uint32_t *cols;                /* that scan_field will be asked for, to be fetched ahead; */

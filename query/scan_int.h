@@ -88,6 +88,7 @@ struct scan {
     struct scan_term terms[SCAN_TERMS_MAX];
     uint32_t term_count;
     bool is_where_all_terms;     /* `where` says nothing but the terms */
+    uint32_t range; /* of spec->ranges: those before it end before the block at hand */
     uint32_t row_begin, row_end; /* of the subject range */
     uint32_t block, block_end;   /* next block to look at */
 

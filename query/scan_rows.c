@@ -498,7 +498,42 @@ static enum err_code useful_terms(struct scan *scan, uint32_t *ret_terms, struct
     return ERR_OK;
 }
 
-/* Candidates by one bit a row: of the wanted events, and of every term in `terms`. */
+/* Set the bits [begin, end). */
+static void mark_range(uint64_t *words, uint32_t begin, uint32_t end)
+{
+    for (uint32_t row = begin; row < end;) {
+        uint32_t stop = MIN_OF(end, (row | 63) + 1);
+        uint64_t ones = stop - row == 64 ? UINT64_MAX : (UINT64_C(1) << (stop - row)) - 1;
+        words[row / 64] |= ones << (row % 64);
+        row = stop;
+    }
+}
+
+/* Whether some range of the spec has rows of the block; scan->range is the first that can. */
+static bool has_ranges(struct scan *scan)
+{
+    uint32_t begin = scan->block_now * BLOCK_ROWS;
+    const struct scan_spec *spec = scan->spec;
+    while (scan->range < spec->range_count && spec->ranges[scan->range].end <= begin) {
+        scan->range++;
+    }
+    return scan->range < spec->range_count && spec->ranges[scan->range].begin < begin + BLOCK_ROWS;
+}
+
+static void mark_ranges(const struct scan *scan, uint64_t *words)
+{
+    uint32_t begin = scan->block_now * BLOCK_ROWS;
+    uint32_t end = begin + source_block_rows(scan->source, scan->block_now);
+    for (uint32_t r = scan->range; r < scan->spec->range_count; r++) {
+        struct scan_range range = scan->spec->ranges[r];
+        if (range.begin >= end) {
+            return;
+        }
+        mark_range(words, MAX_OF(range.begin, begin) - begin, MIN_OF(range.end, end) - begin);
+    }
+}
+
+/* Candidates by one bit a row: of the wanted events, and of every term in `terms`, and within the ranges. */
 static enum err_code take_by_bits(struct scan *scan, const struct wanted *wanted, uint32_t terms,
                                   struct candidates *cand, struct err *err)
 {
@@ -509,6 +544,13 @@ static enum err_code take_by_bits(struct scan *scan, const struct wanted *wanted
     ERR_TRY(ARENA_NEW(scan->scratch, BLOCK_WORDS, &more, err));
     if (!is_any) {
         ERR_TRY(mark_wanted(scan, wanted, words, err));
+    }
+    if (scan->spec->ranges != NULL) {
+        mark_ranges(scan, is_any ? words : more);
+        for (uint32_t w = 0; !is_any && w < BLOCK_WORDS; w++) {
+            words[w] &= more[w];
+        }
+        is_any = false;
     }
     for (; terms != 0; terms &= terms - 1) {
         const struct scan_term *term = &scan->terms[__builtin_ctz(terms)];
@@ -558,14 +600,17 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
     uint32_t terms = 0;
     uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
     ERR_TRY(find_wanted(scan, &wanted, err));
-    if (!wanted.with_others && wanted.rows == 0) {
+    bool has_bounds = scan->spec->ranges != NULL;
+    if ((!wanted.with_others && wanted.rows == 0) || (has_bounds && !has_ranges(scan))) {
         return ERR_OK;
     }
-    if (scan->term_count > 0 && (wanted.with_others || wanted.rows > block_rows / MANY_PARTS)) {
+    if (scan->term_count > 0 && !has_bounds &&
+        (wanted.with_others || wanted.rows > block_rows / MANY_PARTS)) {
         ERR_TRY(useful_terms(scan, &terms, err));
     }
     *ret_terms = terms;
-    if (terms == 0 && !wanted.with_others && wanted.rows <= block_rows / STREAM_PARTS) {
+    if (terms == 0 && !has_bounds && !wanted.with_others &&
+        wanted.rows <= block_rows / STREAM_PARTS) {
         bool is_found = false;
         ERR_TRY(take_streams(scan, wanted.is_wanted, wanted.count, cand, &is_found, err));
         if (is_found) {
@@ -574,7 +619,7 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
     }
     bool is_one = !wanted.with_others && wanted.count == 1;
     cand->slot = is_one ? wanted.slot : SLOT_OTHER;
-    if (terms != 0) {
+    if (terms != 0 || has_bounds) {
         ERR_TRY(take_by_bits(scan, &wanted, terms, cand, err));
     } else if (wanted.with_others) {
         ERR_TRY(take_all_rows(scan, cand, err));

@@ -71,10 +71,8 @@ static enum err_code read_element(struct reader *r, uint32_t condition)
     struct ast_gap *gaps = NULL;
     ERR_TRY(ARENA_NEW(r->arena, r->gap_count, &gaps, r->err));
     memcpy(gaps, r->gaps, r->gap_count * sizeof(*gaps));
-    r->elements[r->count++] = (struct ast_pattern_element){.condition = condition,
-                                                           .is_free = r->is_free,
-                                                           .gaps = gaps,
-                                                           .gap_count = r->gap_count};
+    r->elements[r->count++] = (struct ast_pattern_element){
+        .condition = condition, .is_free = r->is_free, .gaps = gaps, .gap_count = r->gap_count};
     r->gap_count = 0;
     r->is_free = false;
     return ERR_OK;
@@ -85,12 +83,12 @@ static enum err_code read_gap(struct reader *r, size_t begin)
     static const struct {
         const char *text;
         enum ast_gap_op op;
-    } ops[] = {{"<=", AST_GAP_LE}, {"<", AST_GAP_LT}, {">=", AST_GAP_GE},
+    } ops[] = {{"<=", AST_GAP_LE}, {"<", AST_GAP_LT},  {">=", AST_GAP_GE},
                {">", AST_GAP_GT},  {"==", AST_GAP_EQ}, {"=", AST_GAP_EQ}};
     static const struct {
         const char *text;
         uint64_t ms;
-    } units[] = {{"ms", 1},      {"s", 1000},      {"m", 60000}, {"h", 3600000},
+    } units[] = {{"ms", 1},       {"s", 1000},      {"m", 60000}, {"h", 3600000},
                  {"d", 86400000}, {"w", 604800000}, {"", 1000}};
     uint64_t count = 0;
     uint32_t op = 0;

@@ -1,22 +1,8 @@
 /* query/session_walk.c */
 #include "query/session_walk.h"
 
+#include "query/saturating.h"
 #include "storage/base/size.h"
-
-static int64_t ms_sub_saturating(int64_t t, uint64_t less)
-{
-    return less > (uint64_t)t - (uint64_t)INT64_MIN ? INT64_MIN : (int64_t)((uint64_t)t - less);
-}
-
-static int64_t ms_add_saturating(int64_t t, uint64_t more)
-{
-    return more > (uint64_t)INT64_MAX - (uint64_t)t ? INT64_MAX : (int64_t)((uint64_t)t + more);
-}
-
-static uint64_t add_saturating(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
 
 static bool has_unsettled(const struct run_tasks *tasks)
 {
@@ -37,7 +23,8 @@ enum err_code session_walk_all(struct query_run_ctx *run, struct walk_spec *spec
     const struct bound_query *query = run->query;
     /* Without a cap, one pause tells: what began before the range is not counted, however long it is. */
     bool has_cap = rule->cap_ms != SESSION_NO_CAP;
-    uint64_t back_ms = add_saturating(has_cap ? rule->cap_ms : 0, add_saturating(rule->idle_ms, 1));
+    uint64_t back_ms =
+        span_add_saturating(has_cap ? rule->cap_ms : 0, span_add_saturating(rule->idle_ms, 1));
     struct scan_want *wants = NULL;
 
     ERR_TRY(ARENA_NEW(run->arena, query->selector_count, &wants, err));
@@ -45,16 +32,16 @@ enum err_code session_walk_all(struct query_run_ctx *run, struct walk_spec *spec
     spec->want_count = query->selector_count;
     *walk = (struct session_walk){.rule = rule, .from_ms = query->from_ms};
     while (true) {
-        walk->seen_ms = query->from_ms == INT64_MIN ? INT64_MIN
-                                                    : ms_sub_saturating(query->from_ms, back_ms);
+        walk->seen_ms =
+            query->from_ms == INT64_MIN ? INT64_MIN : ms_sub_saturating(query->from_ms, back_ms);
         if (walk->seen_ms <= run->snapshot->time_min_ms) {
             walk->seen_ms = INT64_MIN; /* that is all there is */
         }
         for (uint32_t i = 0; i < query->selector_count; i++) {
-            wants[i] = (struct scan_want){
-                i, walk->seen_ms,
-                query->to_ms == INT64_MAX ? INT64_MAX
-                                          : ms_add_saturating(query->to_ms, rule->cap_ms)};
+            wants[i] = (struct scan_want){i, walk->seen_ms,
+                                          query->to_ms == INT64_MAX
+                                              ? INT64_MAX
+                                              : ms_add_saturating(query->to_ms, rule->cap_ms)};
         }
         ERR_TRY(walk_all(run, spec, fn, slot_bytes, ret, err));
         if (!has_unsettled(ret)) {

@@ -36,6 +36,7 @@ struct trend_lane {
     struct field field;
     uint32_t grid;
     bool is_indexed; /* subject sets answer it; no row is read but at the borders of atoms */
+    bool is_split;   /* and of subjects whom `where` or the key does not hold for as a whole */
 };
 
 struct trend_plan {
@@ -67,3 +68,33 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
 enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
                          struct arena *arena, struct io *io, void *slot,
                          struct err *err) ERR_MUST_CHECK;
+
+/* A value that has no dictionary, for counting different ones. */
+struct hash128 trend_value_hash(const struct vec *vec, uint32_t place, uint64_t seed);
+
+/* ---- between trend_task.c and trend_split.c ---- */
+
+struct hash_memo;
+/* A task at work. */
+struct trend_work {
+    struct query_run_ctx *run;
+    const struct run_task *task;
+    const struct trend_plan *plan;
+    struct trend_slot *slot;
+    struct arena *arena;
+    struct io *io;
+    struct hash_memo *memos; /* by lane */
+};
+
+/* The cells of (lane, group), made when they are not there yet. */
+enum err_code trend_cells(struct trend_work *work, uint32_t lane, uint32_t group,
+                          union acc_cell **ret, struct err *err) ERR_MUST_CHECK;
+/* Read rows into one lane of users. `ranges`: only these rows; NULL = all. */
+enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const struct source *source,
+                               const struct scan_want *wants, uint32_t want_count,
+                               const struct scan_range *ranges, uint32_t range_count,
+                               struct err *err) ERR_MUST_CHECK;
+/* Whether `where` and the key are such that most subjects meet them as a whole or not at all. */
+bool trend_can_split(const struct bound_query *query);
+/* A lane of users from stored sets and what is known of each subject. */
+enum err_code trend_split_lane(struct trend_work *work, uint32_t lane, struct err *err) ERR_MUST_CHECK;

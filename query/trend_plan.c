@@ -155,6 +155,23 @@ static bool plan_is_indexed(const struct query_run_ctx *run, const struct agg *a
            index_serves(run, &run->query->selectors[agg->selector]);
 }
 
+/* Where nothing but users is asked for, conditions and a key that hold for subjects as a whole are no reason to read
+ * rows. */
+static void plan_split(const struct query_run_ctx *run, struct trend_plan *plan)
+{
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        const struct trend_lane *lane = &plan->lanes[l];
+        if (lane->kind != ACC_USERS ||
+            !index_has_sets(run, &run->query->selectors[lane->selector])) {
+            return;
+        }
+    }
+    for (uint32_t l = 0; trend_can_split(run->query) && l < plan->lane_count; l++) {
+        plan->lanes[l].is_split = !plan->lanes[l].is_indexed;
+        plan->lanes[l].is_indexed = true;
+    }
+}
+
 static bool lane_has_field(enum acc_kind kind)
 {
     return kind != ACC_COUNT && kind != ACC_USERS;
@@ -217,6 +234,7 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
         ERR_TRY(plan_expr(run, &plan, query->measures[m].expr, &query->measures[m],
                           plan.lane_of + (size_t)m * query->agg_count, err));
     }
+    plan_split(run, &plan);
     *ret = plan;
     return ERR_OK;
 }

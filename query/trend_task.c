@@ -16,16 +16,6 @@ struct hash_memo {
     uint8_t *is_known;
 };
 
-struct trend_work {
-    struct query_run_ctx *run;
-    const struct run_task *task;
-    const struct trend_plan *plan;
-    struct trend_slot *slot;
-    struct arena *arena;
-    struct io *io;
-    struct hash_memo *memos; /* by lane */
-};
-
 /* The rows of a block that one lane takes. */
 struct lane_rows {
     uint32_t count;
@@ -55,9 +45,10 @@ static enum err_code slot_grow_groups(struct trend_work *work, uint32_t group_co
     return ERR_OK;
 }
 
-static enum err_code slot_cells(struct trend_work *work, uint32_t lane, uint32_t group,
-                                union acc_cell **ret, struct err *err)
+enum err_code trend_cells(struct trend_work *work, uint32_t lane, uint32_t group,
+                          union acc_cell **ret, struct err *err)
 {
+    ERR_TRY(slot_grow_groups(work, group + 1, err));
     union acc_cell **cells = &work->slot->cells[lane][group];
     if (*cells == NULL) {
         uint32_t atom_count = work->plan->grids[work->plan->lanes[lane].grid].atom_count;
@@ -127,7 +118,7 @@ static enum err_code count_group_rows(struct trend_work *work, uint32_t lane,
         }
         if (groups[i] != group) {
             group = groups[i];
-            ERR_TRY(slot_cells(work, lane, group, &cells, err));
+            ERR_TRY(trend_cells(work, lane, group, &cells, err));
         }
         cells[atoms[i]].count++;
     }
@@ -149,7 +140,7 @@ static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
         }
         if (groups[i] != group) {
             group = groups[i];
-            ERR_TRY(slot_cells(work, lane, group, &cells, err));
+            ERR_TRY(trend_cells(work, lane, group, &cells, err));
         }
         if (&cells[atoms[i]] != cell || block->subjects[i] != subject) {
             cell = &cells[atoms[i]];
@@ -180,7 +171,7 @@ static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
         }
         if (groups[i] != group) {
             group = groups[i];
-            ERR_TRY(slot_cells(work, lane, group, &cells, err));
+            ERR_TRY(trend_cells(work, lane, group, &cells, err));
         }
         rows.idx[rows.count] = i;
         rows.cells[rows.count++] = cells + atoms[i];
@@ -189,7 +180,7 @@ static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
     return ERR_OK;
 }
 
-static struct hash128 value_hash(const struct vec *vec, uint32_t place, uint64_t seed)
+struct hash128 trend_value_hash(const struct vec *vec, uint32_t place, uint64_t seed)
 {
     if (vec->kind == VEC_BYTES) {
         struct str s = vec_str(vec, place);
@@ -249,7 +240,7 @@ static enum err_code add_unique(struct trend_work *work, uint32_t lane,
             continue;
         }
         if (!has_codes) {
-            ERR_TRY(acc_add_hash(pool, rows->cells[k], value_hash(vec, place, seed), err));
+            ERR_TRY(acc_add_hash(pool, rows->cells[k], trend_value_hash(vec, place, seed), err));
             continue;
         }
         /* each item of a list is a value */
@@ -368,7 +359,7 @@ static enum err_code lane_add_plain(struct trend_work *work, uint32_t lane_idx,
         return count_group_rows(work, lane_idx, block, groups, atoms, err);
     }
     union acc_cell *cells = NULL;
-    ERR_TRY(slot_cells(work, lane_idx, 0, &cells, err));
+    ERR_TRY(trend_cells(work, lane_idx, 0, &cells, err));
     count_rows(block->masks, atoms, block->count, UINT64_C(1) << lane->selector, cells);
     return ERR_OK;
 }
@@ -535,22 +526,68 @@ static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, stru
 {
     const struct trend_lane *lane = &work->plan->lanes[lane_idx];
     const struct trend_grid *grid = &work->plan->grids[lane->grid];
-    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
-    struct lane_taker taker = {.work = work};
+    struct lane_taker lane_taker = {.work = work};
+    const struct index_taker taker = {.arg = &lane_taker, .take = lane_take_members};
     const struct index_ask ask = {.query = work->plan->query,
                                   .selector = lane->selector,
                                   .edges = grid->edges,
                                   .atom_count = grid->atom_count};
-    if (grid->atom_count == 0) {
-        return ERR_OK;
+    ERR_TRY(trend_cells(work, lane_idx, 0, &lane_taker.cells, err));
+    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
+}
+
+/* Stored sets know nothing of deleted subjects. */
+static void drop_deleted(struct trend_work *work, uint32_t lane)
+{
+    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
+    uint32_t atom_count = work->plan->grids[work->plan->lanes[lane].grid].atom_count;
+    for (uint32_t g = 0; g < work->slot->group_cap; g++) {
+        union acc_cell *cells = work->slot->cells[lane][g];
+        for (uint32_t a = 0; cells != NULL && a < atom_count; a++) {
+            acc_drop_users(&work->slot->pool, &cells[a], deleted);
+        }
     }
-    ERR_TRY(slot_cells(work, lane_idx, 0, &taker.cells, err));
-    ERR_TRY(index_walk(work->run, work->task, &ask, lane_take_members, &taker, work->arena,
-                       work->io, err));
-    for (uint32_t a = 0; a < grid->atom_count; a++) { /* stored sets know nothing of the deleted */
-        acc_drop_users(&work->slot->pool, &taker.cells[a], deleted);
+}
+
+enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const struct source *source,
+                               const struct scan_want *wants, uint32_t want_count,
+                               const struct scan_range *ranges, uint32_t range_count,
+                               struct err *err)
+{
+    const struct run_task *task = work->task;
+    const struct trend_plan *plan = work->plan;
+    const struct trend_grid *grid = &plan->grids[plan->lanes[lane].grid];
+    uint32_t col = plan->query->key_count == 0 ? 0 : pred_field_col(&plan->query->keys[0].field);
+    const struct scan_spec spec = {
+        .query = plan->query,
+        .wants = wants,
+        .want_count = want_count,
+        .subject_begin = task->subject_begin,
+        .subject_end = task->subject_end,
+        .deleted = work->run->snapshot->deleted[task->shard],
+        .ranges = ranges,
+        .range_count = range_count,
+        .cols = &col,
+        .col_count = plan->query->key_count == 0 ? 0 : 1,
+    };
+    CLEANUP(scan_closep) struct scan *scan = NULL;
+    ERR_TRY(scan_open(source, &spec, work->run, work->arena, work->io, &scan, err));
+    while (true) {
+        struct scan_block block = {0};
+        const uint32_t *groups = NULL;
+        void *memory = NULL;
+        bool has_more = false;
+        ERR_TRY(scan_next(scan, &block, &has_more, err));
+        if (!has_more) {
+            return ERR_OK;
+        }
+        ERR_TRY(groups_of_block(work->slot->groups, scan, &block, &groups, err));
+        ERR_TRY(arena_alloc_raw(scan_read_ctx(scan)->arena, block.count * sizeof(uint32_t), &memory,
+                                err));
+        uint32_t *atoms = memory;
+        grid_atoms(grid, block.times, block.count, atoms);
+        ERR_TRY(add_user_rows(work, lane, &block, groups, atoms, err));
     }
-    return ERR_OK;
 }
 
 /* ---- the task ---- */
@@ -582,8 +619,10 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
         ERR_TRY(task_scan(&work, task->sources[s], wants, want_count, err));
     }
     for (uint32_t l = 0; l < plan->lane_count; l++) {
-        if (plan->lanes[l].is_indexed) {
-            ERR_TRY(index_lane(&work, l, err));
+        const struct trend_lane *lane = &plan->lanes[l];
+        if (lane->is_indexed && plan->grids[lane->grid].atom_count > 0) {
+            ERR_TRY(lane->is_split ? trend_split_lane(&work, l, err) : index_lane(&work, l, err));
+            drop_deleted(&work, l);
         }
     }
     return ERR_OK;

@@ -10,6 +10,7 @@
 #include "query/bucket_table.h"
 
 #include "query/grow.h"
+#include "query/saturating.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -22,7 +23,7 @@ struct absence_count {
     uint64_t subjects, gaps, silent;           /* gap */
     uint64_t longest_ms;
     unsigned __int128 total_ms;
-    uint64_t users; /* with something absent, or a gap */
+    uint64_t users;                   /* with something absent, or a gap */
     uint64_t last_subject, last_user; /* + 1: whom these have counted last */
 };
 
@@ -83,8 +84,8 @@ static enum err_code count_one(const struct absence_task *task, const struct jou
     uint32_t places[BUCKET_PLACES];
     uint32_t count = 0;
 
-    ERR_TRY(bucket_table_places(table, task->run->query->has_each, bucket, group, places, &count,
-                                err));
+    ERR_TRY(
+        bucket_table_places(table, task->run->query->has_each, bucket, group, places, &count, err));
     for (uint32_t i = 0; i < count; i++) {
         count_add(bucket_table_item(table, places[i]), one, journey->subject);
     }
@@ -136,8 +137,8 @@ static enum err_code count_follow_ups(const struct absence_task *task,
         size_t other = follower == i ? next_with(journey, i + 1, SECOND_BIT) : follower;
         one.followed = other < journey->count &&
                        (uint64_t)journey->times[other] - (uint64_t)time_ms <= within_ms;
-        bool is_over = query->now_ms > time_ms &&
-                       (uint64_t)query->now_ms - (uint64_t)time_ms > within_ms;
+        bool is_over =
+            query->now_ms > time_ms && (uint64_t)query->now_ms - (uint64_t)time_ms > within_ms;
         one.absent = one.followed == 0 && is_over;
         one.pending = one.followed == 0 && !is_over;
         ERR_TRY(count_one(task, journey, i, &one, err));
@@ -217,8 +218,8 @@ static const struct result_col follow_cols[] = {
     {STR("count"), RESULT_INT64},   {STR("followed"), RESULT_INT64}, {STR("absent"), RESULT_INT64},
     {STR("pending"), RESULT_INT64}, {STR("users"), RESULT_INT64},    {STR("rate"), RESULT_NUMBER}};
 static const struct result_col silence_cols[] = {
-    {STR("subjects"), RESULT_INT64}, {STR("users"), RESULT_INT64},
-    {STR("gaps"), RESULT_INT64},     {STR("silent"), RESULT_INT64},
+    {STR("subjects"), RESULT_INT64},   {STR("users"), RESULT_INT64},
+    {STR("gaps"), RESULT_INT64},       {STR("silent"), RESULT_INT64},
     {STR("longest_ms"), RESULT_INT64}, {STR("total_ms"), RESULT_NUMBER}};
 
 static void absence_cells(const struct bound_query *query, void *item, struct cell *out)
@@ -291,17 +292,15 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct run_tas
     const struct bound_query *query = run->query;
     struct listed *listed = NULL;
     uint64_t count = 0;
-    struct result_col *cols = NULL;
+    struct result_col cols[4] = {{STR("user_id"), RESULT_STRING},
+                                 {STR("time"), RESULT_TIME},
+                                 {STR("end"), RESULT_TIME},
+                                 {STR("length_ms"), RESULT_INT64}};
     struct cell *cells = NULL;
 
     ERR_TRY(collect_lines(run, tasks, result->arena, &listed, &count, err));
-    ERR_TRY(ARENA_NEW(result->arena, 4, &cols, err));
     ERR_TRY(answer_subject_col(query, result->arena, &cols[0], err));
-    cols[1] = (struct result_col){STR("time"), RESULT_TIME};
-    cols[2] = (struct result_col){STR("end"), RESULT_TIME};
-    cols[3] = (struct result_col){STR("length_ms"), RESULT_INT64};
-    result->cols = cols;
-    result->col_count = query->absence.has_second ? 2 : 4;
+    ERR_TRY(answer_cols(result, cols, query->absence.has_second ? 2 : 4, err));
     ERR_TRY(run_result_rows(run, result, count, &cells, err));
     for (uint64_t i = 0; i < count; i++, cells += result->col_count) {
         const struct absence_line *line = listed[i].line;
@@ -316,11 +315,6 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct run_tas
         cells[3] = answer_count_cell((uint64_t)line->end_ms - (uint64_t)line->begin_ms);
     }
     return ERR_OK;
-}
-
-static int64_t ms_add_saturating(int64_t t, uint64_t more)
-{
-    return more > (uint64_t)INT64_MAX - (uint64_t)t ? INT64_MAX : (int64_t)((uint64_t)t + more);
 }
 
 enum err_code verb_absence(struct query_run_ctx *run, struct result *result, struct err *err)

@@ -15,6 +15,7 @@
 #include "query/session_cut.h"
 
 #include "query/grow.h"
+#include "query/saturating.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -24,8 +25,8 @@ enum { LANE_CHANNEL, LANE_VALUE };
 #define CHECK_TOUCHES (UINT64_C(1) << 20)
 
 struct credit {
-    uint64_t units;    /* millionths of conversions */
-    uint64_t touched;  /* conversions with a touch of this channel */
+    uint64_t units;        /* millionths of conversions */
+    uint64_t touched;      /* conversions with a touch of this channel */
     struct num_sum *value; /* with `value`, once there is one */
     /* Of the conversion at hand: is this channel counted already, and in which session? */
     uint64_t seen_conversion, seen_session;
@@ -175,8 +176,9 @@ static enum err_code value_add(struct credit *credit, const struct cell *value, 
     return ERR_OK;
 }
 
-static enum err_code credit_add(struct credit *credit, uint64_t conversion, const struct cell *value,
-                                uint32_t units, struct arena *arena, struct err *err)
+static enum err_code credit_add(struct credit *credit, uint64_t conversion,
+                                const struct cell *value, uint32_t units, struct arena *arena,
+                                struct err *err)
 {
     credit->touched += credit->touched_conversion != conversion;
     credit->touched_conversion = conversion;
@@ -188,8 +190,8 @@ static enum err_code credit_add(struct credit *credit, uint64_t conversion, cons
 static struct cell value_of(const struct attribution *spec, const struct attribution_part *part,
                             const struct journey *journey, size_t at)
 {
-    bool has_value = spec->has_value &&
-                     (spec->value_bit == 0 || (journey->masks[at] & spec->value_bit) != 0);
+    bool has_value =
+        spec->has_value && (spec->value_bit == 0 || (journey->masks[at] & spec->value_bit) != 0);
     return has_value ? groups_cell(part->values, journey->lanes[LANE_VALUE][at], 0)
                      : (struct cell){.kind = CELL_NULL};
 }
@@ -227,8 +229,8 @@ static enum err_code count_journey(struct query_run_ctx *run, struct attribution
     ERR_TRY(scratch_fit(part, journey->count, arena, err));
     number_sessions(journey, part->sessions);
     for (size_t i = 0; i < journey->count; i++) {
-        ERR_TRY(credits_fit(&part->credits, &part->cap, journey->lanes[LANE_CHANNEL][i], arena,
-                            err));
+        ERR_TRY(
+            credits_fit(&part->credits, &part->cap, journey->lanes[LANE_CHANNEL][i], arena, err));
         if ((journey->masks[i] & spec->conversion_bit) == 0 || journey->times[i] < query->from_ms) {
             continue;
         }
@@ -398,7 +400,8 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct run_tas
     }
     if (has_other) {
         text_row(query, STR("other"), &m.other, m.all.units, cells);
-        cells[3] = (struct cell){.kind = CELL_NULL}; /* conversions are touched by several channels */
+        cells[3] =
+            (struct cell){.kind = CELL_NULL}; /* conversions are touched by several channels */
         cells += result->col_count;
     }
     if (has_none) {
@@ -408,11 +411,6 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct run_tas
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
     credit_cells(query, &m.all, m.all.units, result->totals + 1);
     return ERR_OK;
-}
-
-static int64_t ms_sub_saturating(int64_t t, uint64_t less)
-{
-    return less > (uint64_t)t - (uint64_t)INT64_MIN ? INT64_MIN : (int64_t)((uint64_t)t - less);
 }
 
 enum err_code verb_attribution(struct query_run_ctx *run, struct result *result, struct err *err)

@@ -16,6 +16,7 @@
 #include "query/journey_measures.h"
 
 #include "query/grow.h"
+#include "query/saturating.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -70,6 +71,16 @@ static bool is_within(int64_t begin_ms, int64_t end_ms, uint64_t longest_ms)
     return (uint64_t)end_ms - (uint64_t)begin_ms <= longest_ms;
 }
 
+/* A start that nothing closes: it still runs, or it was lost. */
+static void add_unclosed(const struct bound_query *query, struct intervals_part *part,
+                         int64_t begin_ms, size_t *count)
+{
+    if (begin_ms < query->now_ms &&
+        is_within(begin_ms, query->now_ms, query->intervals.longest_ms)) {
+        part->scratch[(*count)++] = (struct span){begin_ms, query->now_ms};
+    }
+}
+
 /* The subject's intervals, by their begins, into the scratch. */
 static size_t pair_up(const struct bound_query *query, const struct journey *journey,
                       struct intervals_part *part)
@@ -88,19 +99,17 @@ static size_t pair_up(const struct bound_query *query, const struct journey *jou
             }
         }
         for (; i < end; i++) {
-            while (open_begin < open_end && !is_within(part->open[open_begin], now_ms, longest_ms)) {
-                open_begin++;
+            while (open_begin < open_end &&
+                   !is_within(part->open[open_begin], now_ms, longest_ms)) {
+                add_unclosed(query, part, part->open[open_begin++], &count);
             }
             if ((journey->masks[i] & END_BIT) != 0 && open_begin < open_end) {
                 part->scratch[count++] = (struct span){part->open[open_begin++], now_ms};
             }
         }
     }
-    for (; open_begin < open_end; open_begin++) {
-        int64_t begin_ms = part->open[open_begin];
-        if (begin_ms < query->now_ms && is_within(begin_ms, query->now_ms, longest_ms)) {
-            part->scratch[count++] = (struct span){begin_ms, query->now_ms};
-        }
+    while (open_begin < open_end) {
+        add_unclosed(query, part, part->open[open_begin++], &count);
     }
     return count;
 }
@@ -278,8 +287,8 @@ static uint64_t length_ms(const struct intervals_merge *m, int64_t begin_ms, int
     const struct answer_buckets *buckets = &m->plan->buckets;
     bool has_any = m->border_count > 0;
     int64_t from_ms = buckets->has_from || !has_any ? m->plan->from_ms : m->borders[0].time_ms;
-    int64_t to_ms = buckets->has_to || !has_any ? m->plan->to_ms
-                                                : m->borders[m->border_count - 1].time_ms;
+    int64_t to_ms =
+        buckets->has_to || !has_any ? m->plan->to_ms : m->borders[m->border_count - 1].time_ms;
     begin_ms = MAX_OF(begin_ms, from_ms);
     end_ms = MIN_OF(MIN_OF(end_ms, to_ms), m->now_ms);
     return begin_ms < end_ms ? (uint64_t)end_ms - (uint64_t)begin_ms : 0;
@@ -301,9 +310,7 @@ static void measure_cells(const struct bound_query *query, const struct interval
 {
     for (uint32_t i = 0; i < query->intervals.measure_count; i++) {
         switch ((enum interval_measure)query->intervals.measures[i]) {
-        case INTERVAL_UTILISATION:
-            out[i] = utilisation_cell(m, count->online_ms, length);
-            break;
+        case INTERVAL_UTILISATION: out[i] = utilisation_cell(m, count->online_ms, length); break;
         case INTERVAL_PEAK: out[i] = answer_count_cell(peak); break;
         case INTERVAL_ONLINE_MS: out[i] = answer_sum_cell(count->online_ms); break;
         case INTERVAL_USERS: out[i] = answer_count_cell(count->users); break;
@@ -379,16 +386,6 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct run_tas
     measure_cells(query, &m, &m.all, m.peak_all, length_ms(&m, INT64_MIN, INT64_MAX),
                   result->totals + (query->has_each ? 1 : 0));
     return ERR_OK;
-}
-
-static int64_t ms_sub_saturating(int64_t t, uint64_t less)
-{
-    return less > (uint64_t)t - (uint64_t)INT64_MIN ? INT64_MIN : (int64_t)((uint64_t)t - less);
-}
-
-static int64_t ms_add_saturating(int64_t t, uint64_t more)
-{
-    return more > (uint64_t)INT64_MAX - (uint64_t)t ? INT64_MAX : (int64_t)((uint64_t)t + more);
 }
 
 enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, struct err *err)

@@ -12,7 +12,7 @@
 
 /* Nodes of all tasks, ranked by their labels' bytes. */
 struct path_ranks {
-    struct str *labels;     /* by rank */
+    struct str *labels; /* by rank */
     uint32_t count;
     uint32_t **rank_of; /* [task][its node] */
 };
@@ -106,6 +106,17 @@ static int by_count(const void *a, const void *b, void *ctx)
     return x != y ? (x > y ? -1 : 1) : by_words(a, b, ctx);
 }
 
+/* Fewest nodes first, of those the most frequent. */
+static int by_length(const void *a, const void *b, void *ctx)
+{
+    const struct path_counts *counts = ctx;
+    uint32_t x = 0;
+    uint32_t y = 0;
+    (void)interns_words(&counts->keys, *(const uint32_t *)a, &x);
+    (void)interns_words(&counts->keys, *(const uint32_t *)b, &y);
+    return x != y ? (x < y ? -1 : 1) : by_count(a, b, ctx);
+}
+
 static enum err_code numbers(struct arena *arena, uint32_t count, uint32_t **ret, struct err *err)
 {
     ERR_TRY(ARENA_NEW(arena, count, ret, err));
@@ -190,12 +201,18 @@ static enum err_code answer_paths(struct query_run_ctx *run, const struct run_ta
     struct cell *cells = NULL;
 
     ERR_TRY(merge_counts(run, tasks, ranks, &counts, err));
-    uint32_t shown = query->has_top ? MIN_OF(query->top, counts.keys.count) : counts.keys.count;
+    bool is_shortest = query->paths.shape == PATHS_SHORTEST;
+    uint32_t wanted = query->has_top ? query->top : is_shortest ? 1 : UINT32_MAX;
+    uint32_t shown = MIN_OF(wanted, counts.keys.count);
     ERR_TRY(numbers(run->arena, counts.keys.count, &order, err));
-    if (shown < counts.keys.count) {
-        qsort_r(order, counts.keys.count, sizeof(*order), by_count, &counts);
+    if (is_shortest) { /* the shortest comes first */
+        qsort_r(order, counts.keys.count, sizeof(*order), by_length, &counts);
+    } else {
+        if (shown < counts.keys.count) {
+            qsort_r(order, counts.keys.count, sizeof(*order), by_count, &counts);
+        }
+        qsort_r(order, shown, sizeof(*order), by_words, &counts);
     }
-    qsort_r(order, shown, sizeof(*order), by_words, &counts);
     result->cols = cols;
     result->col_count = COUNT_OF(cols);
     ERR_TRY(ARENA_NEW(run->arena, ranks->count, &shared, err));
@@ -269,7 +286,7 @@ static enum err_code count_visits(struct query_run_ctx *run, const struct run_ta
         while (log_next(&reader, paths->has_times, &path)) {
             for (uint32_t i = 0; i < path.count; i++) {
                 uint32_t key[2] = {first_column(paths, path.count) + i,
-                                   ranks->rank_of[t][path.nodes[i]]};
+                                   ranks->rank_of[t][path.nodes[i] & ~PATH_BACK]};
                 uint32_t number = 0;
                 ERR_TRY(interns_put_words(&shown->nodes, key, 2, &number, err));
                 ERR_TRY(GROW(run->arena, &shown->visits, number, &cap, err));
@@ -351,12 +368,14 @@ static enum err_code edges_part(struct query_run_ctx *run, uint32_t part, const 
             ERR_TRY(run_check(run, err));
         }
         for (uint32_t i = 0; i + 1 < path.count; i++) {
-            uint32_t key[3] = {column + i + 1,
-                               shown_rank(plan, column + i, rank_of[path.nodes[i]]),
-                               shown_rank(plan, column + i + 1, rank_of[path.nodes[i + 1]])};
+            uint32_t from = rank_of[path.nodes[i] & ~PATH_BACK];
+            uint32_t to = rank_of[path.nodes[i + 1] & ~PATH_BACK];
+            uint32_t key[3] = {column + i + 1, shown_rank(plan, column + i, from),
+                               shown_rank(plan, column + i + 1, to)};
             struct path_count *edge = NULL;
             ERR_TRY(path_counts_of(counts, key, 3, &edge, err));
             path_count_add(edge, subject);
+            edge->back += (path.nodes[i + 1] & PATH_BACK) != 0;
             if (paths->has_times) {
                 edge->ms += (uint64_t)path.times[2 * i] << 32 | path.times[2 * i + 1];
             }
@@ -379,6 +398,7 @@ static enum err_code merge_edges(struct query_run_ctx *run, const struct run_tas
             into->count += parts[t].items[i].count;
             into->users += parts[t].items[i].users;
             into->ms += parts[t].items[i].ms;
+            into->back += parts[t].items[i].back;
         }
     }
     return ERR_OK;
@@ -396,11 +416,13 @@ static enum err_code edge_rows(struct query_run_ctx *run, const struct path_coun
                                const struct path_ranks *ranks, struct result *result,
                                struct err *err)
 {
-    static const struct result_col cols[] = {
-        {STR("position"), RESULT_INT64}, {STR("from"), RESULT_STRING},
-        {STR("to"), RESULT_STRING},      {STR("count"), RESULT_INT64},
-        {STR("users"), RESULT_INT64},    {STR("avg_ms"), RESULT_NUMBER}};
-    bool has_times = run->query->paths.has_times;
+    const struct paths *paths = &run->query->paths;
+    struct result_col cols[7] = {{STR("position"), RESULT_INT64},
+                                 {STR("from"), RESULT_STRING},
+                                 {STR("to"), RESULT_STRING},
+                                 {STR("count"), RESULT_INT64},
+                                 {STR("users"), RESULT_INT64}};
+    uint32_t col_count = 5;
     uint32_t *order = NULL;
     struct cell *cells = NULL;
     union {
@@ -410,8 +432,13 @@ static enum err_code edge_rows(struct query_run_ctx *run, const struct path_coun
 
     ERR_TRY(numbers(run->arena, edges->keys.count, &order, err));
     qsort_r(order, edges->keys.count, sizeof(*order), by_words, ctx.out);
-    result->cols = cols;
-    result->col_count = COUNT_OF(cols) - (has_times ? 0 : 1);
+    if (paths->has_times) {
+        cols[col_count++] = (struct result_col){STR("avg_ms"), RESULT_NUMBER};
+    }
+    if (paths->has_loops) {
+        cols[col_count++] = (struct result_col){STR("back"), RESULT_INT64};
+    }
+    ERR_TRY(answer_cols(result, cols, col_count, err));
     ERR_TRY(run_result_rows(run, result, edges->keys.count, &cells, err));
     for (uint32_t i = 0; i < edges->keys.count; i++, cells += result->col_count) {
         const struct path_count *edge = &edges->items[order[i]];
@@ -422,8 +449,11 @@ static enum err_code edge_rows(struct query_run_ctx *run, const struct path_coun
         ERR_TRY(node_cell(ranks, key[2], result->arena, &cells[2], err));
         cells[3] = answer_count_cell(edge->count);
         cells[4] = answer_count_cell(edge->users);
-        if (has_times) {
+        if (paths->has_times) {
             cells[5] = answer_mean_cell(edge->ms, edge->count);
+        }
+        if (paths->has_loops) {
+            cells[col_count - 1] = answer_count_cell(edge->back);
         }
     }
     return ERR_OK;

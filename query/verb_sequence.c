@@ -241,36 +241,23 @@ static enum err_code sequence_task(struct query_run_ctx *run, struct walk *walk,
 
 /* ---- the answer ---- */
 
-static enum result_type key_type_of(const struct by_key *key)
+/* The column of the KEY that follows. */
+static enum err_code next_col(const struct bound_query *query, bool has_other, struct arena *arena,
+                              struct result_col *ret, struct err *err)
 {
-    if (key->field.kind == FIELD_UNKNOWN) {
-        return RESULT_STRING;
-    }
-    switch (key->field.type) {
-    case COL_NUMBER: return RESULT_NUMBER;
-    case COL_BOOL: return RESULT_BOOL;
-    case COL_TIME: return RESULT_TIME;
-    default: return RESULT_STRING;
-    }
-}
-
-static enum err_code set_columns(struct result *result, const struct result_col *cols,
-                                 uint32_t count, struct err *err)
-{
-    struct result_col *own = NULL;
-    ERR_TRY(ARENA_NEW(result->arena, count, &own, err));
-    memcpy(own, cols, count * sizeof(*own));
-    result->cols = own;
-    result->col_count = count;
+    struct bound_query lane_query = *query;
+    lane_query.keys = &query->sequence.next;
+    lane_query.key_count = 1;
+    ERR_TRY(answer_key_col(&lane_query, 0, has_other, arena, ret, err));
+    ret->name = STR("next");
     return ERR_OK;
 }
 
 static enum err_code answer_counts(struct query_run_ctx *run, const struct run_tasks *tasks,
                                    struct result *result, struct err *err)
 {
-    static const struct result_col cols[] = {{STR("users"), RESULT_INT64},
-                                             {STR("matches"), RESULT_INT64},
-                                             {STR("rate"), RESULT_NUMBER}};
+    static const struct result_col cols[] = {
+        {STR("users"), RESULT_INT64}, {STR("matches"), RESULT_INT64}, {STR("rate"), RESULT_NUMBER}};
     static const struct result_col match_cols[] = {{STR("users"), RESULT_INT64},
                                                    {STR("rate"), RESULT_NUMBER}};
     const struct sequence_part *parts = tasks->slots;
@@ -285,7 +272,7 @@ static enum err_code answer_counts(struct query_run_ctx *run, const struct run_t
         users += parts[t].users;
         matches += parts[t].matches;
     }
-    ERR_TRY(set_columns(result, is_match ? match_cols : cols, is_match ? 2 : 3, err));
+    ERR_TRY(answer_cols(result, is_match ? match_cols : cols, is_match ? 2 : 3, err));
     ERR_TRY(run_result_rows(run, result, 1, &cells, err));
     cells[0] = answer_count_cell(users);
     if (!is_match) {
@@ -355,10 +342,9 @@ static enum err_code answer_next(struct query_run_ctx *run, const struct run_tas
     }
     uint32_t shown = answer_pick_groups(query, m.groups, picked, count);
     bool has_other = query->has_other && shown < count;
-    const struct result_col cols[] = {
-        {STR("next"), has_other ? RESULT_ANY : key_type_of(&query->sequence.next)},
-        {STR("users"), RESULT_INT64}};
-    ERR_TRY(set_columns(result, cols, 2, err));
+    struct result_col cols[] = {{STR("next"), RESULT_STRING}, {STR("users"), RESULT_INT64}};
+    ERR_TRY(next_col(query, has_other, result->arena, &cols[0], err));
+    ERR_TRY(answer_cols(result, cols, 2, err));
     ERR_TRY(run_result_rows(run, result,
                             (uint64_t)shown + (null_users > 0 ? 1 : 0) + (has_other ? 1 : 0),
                             &cells, err));
@@ -426,10 +412,12 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct run_tas
     struct cell *cells = NULL;
 
     ERR_TRY(answer_subject_col(query, result->arena, &cols[0], err));
-    cols[1] = is_next ? (struct result_col){STR("next"), key_type_of(&query->sequence.next)}
-                      : (struct result_col){STR("matches"), RESULT_INT64};
+    cols[1] = (struct result_col){STR("matches"), RESULT_INT64};
+    if (is_next) {
+        ERR_TRY(next_col(query, false, result->arena, &cols[1], err));
+    }
     cols[2] = (struct result_col){STR("first_match"), RESULT_LIST};
-    ERR_TRY(set_columns(result, cols, is_next ? 2 : 3, err));
+    ERR_TRY(answer_cols(result, cols, is_next ? 2 : 3, err));
     for (uint32_t t = 0; t < tasks->count; t++) {
         row_count += parts[t].line_count;
     }

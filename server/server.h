@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+struct answer_cache;
 struct metrics;
 struct server {
     struct config config;
@@ -18,6 +19,7 @@ struct server {
     struct pool *query_pool;  /* the tasks of all queries */
     struct pool *ingest_pool; /* parses bodies, renders receipts; its threads become writers */
     struct pool *admin_pool;  /* one thread: flush and compact on request */
+    struct answer_cache *answers; /* NULL: none are kept */
     struct metrics *metrics;
     struct budget bodies; /* of all requests in work */
     struct budget queries; /* memory of all queries */

@@ -5,10 +5,10 @@
  * -> the log, whose events are looked for like arriving ones, so what a flush had already written
  * (its catalog transaction came, the log's removal did not) adds nothing.
  */
+#include "storage/cold_owner.h"
 #include "storage/dataset_int.h"
 
 #include "storage/dataset_record.h"
-#include "storage/tiers.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -697,17 +697,18 @@ static enum err_code make_dirs(struct dataset *dataset, struct io *io, struct er
 static enum err_code remove_all_orphans(struct opening *opening, struct err *err)
 {
     const struct dataset *dataset = opening->dataset;
-    bool is_there = false;
-    bool is_ours = false;
+    enum cold_owner owner = COLD_NOBODYS;
     if (dataset->store->opts.is_read_only) {
         return ERR_OK;
     }
     if (dataset->cold_dir[0] != '\0') {
-        ERR_TRY(tier_is_ours(dataset, opening->io, &is_there, &is_ours, err));
+        ERR_TRY(cold_owner_read(opening->io, dataset->cold_dir, catalog_cold_owner(&dataset->row),
+                                &owner, NULL, err));
     }
+    opening->report->cold_anothers += owner == COLD_ANOTHERS;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         ERR_TRY(remove_orphans(opening, shard, TIER_HOT, err));
-        if (is_ours) { /* what is another's is not ours to remove */
+        if (owner == COLD_OURS) { /* what is another's is not ours to remove */
             ERR_TRY(remove_orphans(opening, shard, TIER_COLD, err));
         }
     }
@@ -772,6 +773,8 @@ static enum err_code open_parts(struct opening *opening, struct err *err)
     return open_log(opening, err);
 }
 
+static _Atomic uint64_t last_uid; /* of this process */
+
 static struct dataset *dataset_create(struct store *store, const struct catalog_dataset *row)
 {
     struct dataset *dataset = calloc(1, sizeof(*dataset));
@@ -785,6 +788,7 @@ static struct dataset *dataset_create(struct store *store, const struct catalog_
     pthread_mutex_init(&dataset->compact_lock, NULL);
     pthread_mutex_init(&dataset->catalog_lock, NULL);
     dataset->store = store;
+    dataset->uid = atomic_fetch_add_explicit(&last_uid, 1, memory_order_relaxed) + 1;
     dataset->row = *row;
     dataset->identity_version = row->identity_version;
     atomic_init(&dataset->gone_before_ms, row->gone_before_ms);
@@ -1000,6 +1004,11 @@ void snapshot_unpin(struct snapshot *snapshot)
 const char *dataset_name(const struct dataset *dataset)
 {
     return dataset->name;
+}
+
+uint64_t dataset_uid(const struct dataset *dataset)
+{
+    return dataset->uid;
 }
 
 const char *dataset_zone(const struct dataset *dataset)

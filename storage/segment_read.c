@@ -344,6 +344,7 @@ static const struct source_ops segment_ops = {
     .subject_sets = op_subject_sets,
     .subject_set = op_subject_set,
     .event_rows = segment_event_rows,
+    .subject_values = segment_subject_values,
     .union_find = segment_union_find,
     .union_keep = segment_union_keep,
     .subject_row = op_subject_row,

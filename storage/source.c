@@ -115,6 +115,15 @@ enum err_code source_event_rows(const struct source *source, struct read_ctx *ct
                : source->ops->event_rows(source, ctx, code, block, ret, ret_found, err);
 }
 
+enum err_code source_subject_values(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                    struct subject_values *ret, bool *ret_found, struct err *err)
+{
+    *ret_found = false;
+    return source->ops->subject_values == NULL || ctx->held == NULL
+               ? ERR_OK
+               : source->ops->subject_values(source, ctx, col, ret, ret_found, err);
+}
+
 /* ---- unions of stored sets ---- */
 
 bool source_union_find(const struct source *source, struct read_ctx *ctx,

@@ -115,6 +115,17 @@ struct event_rows {
     const uint32_t *subjects;
 };
 
+/* Which values of a column of few values each subject has, over all of its rows in the source: bit c for the value of
+ * code c, bit dict->count for a row without one. Its rows are [rows[i], rows[i + 1]). */
+#define SUBJECT_VALUES_MAX 63u
+struct subject_values {
+    uint32_t count;
+    const uint32_t *subjects; /* ascending: every subject of the source */
+    const uint32_t *rows;     /* count + 1 */
+    const uint64_t *masks;
+    const struct dict *dict;
+};
+
 /* Subjects with at least one event of `event` (a code, or SUBJECT_SET_ANY) in [begin_ms, end_ms). */
 #define SUBJECT_SET_ANY UINT32_MAX
 struct subject_set {
@@ -139,6 +150,9 @@ struct source_ops {
     enum err_code (*event_rows)(const struct source *source, struct read_ctx *ctx, uint32_t code,
                                 uint32_t block, struct event_rows *ret, bool *ret_found,
                                 struct err *err);
+    /* NULL: none are kept. */
+    enum err_code (*subject_values)(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                    struct subject_values *ret, bool *ret_found, struct err *err);
     enum err_code (*subject_sets)(const struct source *source, struct read_ctx *ctx, uint32_t event,
                                   const struct subject_set **ret, uint32_t *ret_count,
                                   struct err *err);
@@ -205,6 +219,12 @@ enum err_code source_value_rows(const struct source *source, struct read_ctx *ct
 enum err_code source_event_rows(const struct source *source, struct read_ctx *ctx, uint32_t code,
                                 uint32_t block, struct event_rows *ret, bool *ret_found,
                                 struct err *err) ERR_MUST_CHECK;
+/* The values of each subject, made of the column when they are first asked for and kept in the block cache, held by
+ * ctx->held. *ret_found false where the source keeps none (memtables), or the column is not one of at most
+ * SUBJECT_VALUES_MAX strings. */
+enum err_code source_subject_values(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                    struct subject_values *ret, bool *ret_found,
+                                    struct err *err) ERR_MUST_CHECK;
 /* The stored subject sets of an event, by begin_ms, disjoint in time and together covering all of its rows;
  * count 0 where the source keeps none (memtables): then read rows. */
 enum err_code source_subject_sets(const struct source *source, struct read_ctx *ctx, uint32_t event,

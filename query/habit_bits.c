@@ -1,0 +1,85 @@
+/* query/habit_bits.c */
+#include "query/habit_bits.h"
+
+#include "query/index_sets.h"
+#include "query/subject_bits.h"
+#include "storage/base/size.h"
+
+bool habit_bits_serve(const struct query_run_ctx *run)
+{
+    const struct bound_query *query = run->query;
+    return query->per == NULL && query->habits.at_least == 1 &&
+           index_serves(run, &query->selectors[query->habits.selector]);
+}
+
+static enum err_code take(void *arg, const struct source *source, uint32_t atom,
+                          const uint32_t *subjects, uint32_t count, struct err *err)
+{
+    (void)source;
+    (void)err;
+    struct habit_bits *bits = arg;
+    bits_add(habit_bits_of(bits, atom), bits->base, bits->word_count, subjects, count);
+    return ERR_OK;
+}
+
+struct drop {
+    struct habit_bits *bits;
+    uint32_t atom_count;
+};
+
+static bool drop_subject(uint32_t subject, void *arg)
+{
+    const struct drop *drop = arg;
+    uint32_t bit = subject - drop->bits->base;
+    if (subject >= drop->bits->base && bit / 64 < drop->bits->word_count) {
+        for (uint32_t a = 0; a < drop->atom_count; a++) {
+            habit_bits_of(drop->bits, a)[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
+        }
+    }
+    return true;
+}
+
+/* Bits behind the task's last subject are of another task, and left out. */
+static void drop_beyond(struct habit_bits *bits, uint32_t atom_count, uint32_t subject_end)
+{
+    uint32_t used = subject_end - bits->base;
+    if (used / 64 >= bits->word_count || used % 64 == 0) {
+        return;
+    }
+    for (uint32_t a = 0; a < atom_count; a++) {
+        habit_bits_of(bits, a)[used / 64] &= (UINT64_C(1) << (used % 64)) - 1;
+    }
+}
+
+enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *task,
+                              const int64_t *edges, uint32_t atom_count, struct arena *arena,
+                              struct io *io, struct habit_bits *ret, struct err *err)
+{
+    const struct index_ask ask = {.query = run->query,
+                                  .selector = run->query->habits.selector,
+                                  .edges = edges,
+                                  .atom_count = atom_count};
+    const struct index_taker taker = {.arg = ret, .take = take};
+    uint32_t end = run->snapshot->subject_count[task->shard];
+    for (uint32_t s = 0; s < task->source_count; s++) {
+        end = MAX_OF(end, task->sources[s]->subject_last + 1);
+    }
+    end = MIN_OF(end, task->subject_end);
+    *ret = (struct habit_bits){.base = task->subject_begin};
+    ret->word_count = end <= ret->base ? 1 : (end - ret->base + 63) / 64;
+    size_t words = 0;
+    if (!size_mul(atom_count, ret->word_count, &words)) {
+        return err_set(err, ERR_LIMIT, "%u spans of time are too many", atom_count);
+    }
+    ERR_TRY(ARENA_NEW(arena, words, &ret->words, err));
+    ERR_TRY(index_walk(run, task, &ask, &taker, arena, io, err));
+    if (task->subject_end != UINT32_MAX) {
+        drop_beyond(ret, atom_count, task->subject_end);
+    }
+    const roaring_bitmap_t *deleted = run->snapshot->deleted[task->shard];
+    if (deleted != NULL) {
+        struct drop drop = {ret, atom_count};
+        roaring_iterate(deleted, drop_subject, &drop);
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,25 @@
+/* query/habit_bits.h - who was active in which span of time, as sets of a task's subjects: for lifecycle and stickiness.
+ *
+ * Thread: one task. Ownership: the arena's.
+ */
+#pragma once
+
+#include "query/run.h"
+
+struct habit_bits {
+    uint64_t *words; /* atom_count sets of word_count words, one after the other */
+    size_t word_count;
+    uint32_t base; /* subject of bit 0 */
+};
+static inline uint64_t *habit_bits_of(const struct habit_bits *bits, uint32_t atom)
+{
+    return bits->words + (size_t)atom * bits->word_count;
+}
+
+/* Whether stored sets say it: events without conditions, no `where`, one event makes active, users. */
+bool habit_bits_serve(const struct query_run_ctx *run);
+/* Active subjects between neighbouring edges (atom_count + 1 of them, each after the one before), deleted ones left out. */
+enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *task,
+                              const int64_t *edges, uint32_t atom_count, struct arena *arena,
+                              struct io *io, struct habit_bits *ret,
+                              struct err *err) ERR_MUST_CHECK;

@@ -1,0 +1,402 @@
+/* query/trend_split.c - people by conditions and a key that hardly change within one of them.
+ *
+ * A source says which values of a column of few values each subject has (source_subject_values). Of a subject whose rows
+ * all meet `where`, the stored sets say when it was there; one of whom no row meets a condition counts nowhere; of the
+ * few others the rows are read. Exact, whatever the data: subjects only move between the two ways.
+ *
+ *     all      every row of the subject in the source meets every condition
+ *     some     the same but for one condition, which some row meets: then some row meets them all. Says enough where
+ *              the whole source lies in one atom and every event counts
+ *     no       there is a condition that none of its rows meets
+ *     rows     look at them
+ *
+ * With a key: its group is that of the value that all of its rows have; or of every value it has, where the whole source
+ * lies in one atom and all rows count.
+ */
+#include "query/index_sets.h"
+#include "query/trend_int.h"
+
+#include "query/pred_eval.h"
+#include "storage/base/size.h"
+#include "storage/read_held.h"
+
+#define CODES_MAX (SUBJECT_VALUES_MAX + 1) /* and none */
+
+enum truth { TRUTH_ALL, TRUTH_SOME, TRUTH_NO, TRUTH_ROWS };
+
+struct split {
+    struct trend_work *work;
+    uint32_t lane;
+    struct read_ctx read;
+    struct read_held held; /* of the source at hand */
+    /* By subject of the task, of the source at hand: */
+    uint32_t base, subject_count;
+    uint8_t *truths;
+    uint64_t *keys;             /* the key's values, as bits; NULL without a key */
+    bool is_whole;              /* the source lies in one atom, and every event counts */
+    uint32_t groups[CODES_MAX]; /* of the key's codes; UINT32_MAX: not looked up yet */
+    const struct dict *key_dict;
+    struct scan_range *ranges; /* of subjects whose rows are to be read */
+    uint32_t range_count;
+    uint32_t *picked; /* scratch: subjects of one group */
+};
+
+/* ---- whether ---- */
+
+/* The one string property that a condition is about; NULL where it is about others, or several. */
+static const struct field *only_field(const struct pred *pred)
+{
+    const struct field *field = NULL;
+    if (pred->kind == PRED_IN_PEOPLE) {
+        return NULL;
+    }
+    if (pred->kind >= PRED_EQ) {
+        return pred->field.kind == FIELD_PROP && pred->field.type == COL_STRING ? &pred->field
+                                                                                : NULL;
+    }
+    for (uint32_t i = 0; i < pred->kid_count; i++) {
+        const struct field *kid = only_field(pred->kids[i]);
+        if (kid == NULL || (field != NULL && field->col != kid->col)) {
+            return NULL;
+        }
+        field = kid;
+    }
+    return field;
+}
+
+static uint32_t condition_count(const struct pred *where)
+{
+    return where == NULL ? 0 : where->kind == PRED_AND ? where->kid_count : 1;
+}
+
+static const struct pred *condition_at(const struct pred *where, uint32_t i)
+{
+    return where->kind == PRED_AND ? where->kids[i] : where;
+}
+
+bool trend_can_split(const struct bound_query *query)
+{
+    if (query->key_count > 1) {
+        return false;
+    }
+    if (query->key_count == 1) {
+        const struct by_key *key = &query->keys[0];
+        if (key->edges != NULL || key->field.kind != FIELD_PROP || key->field.type != COL_STRING) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < condition_count(query->where); i++) {
+        if (only_field(condition_at(query->where, i)) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- what a source says of its subjects ---- */
+
+struct codes_block {
+    const struct dict *dict;
+    const uint32_t *codes;
+    const uint64_t *present;
+};
+
+/* Every code of the dictionary as a row, and one more row without a value. */
+static enum err_code codes_vec(void *ctx, const struct field *field, struct vec *ret,
+                               struct err *err)
+{
+    (void)field;
+    (void)err;
+    const struct codes_block *block = ctx;
+    *ret = (struct vec){
+        .kind = VEC_CODE,
+        .rows = block->dict->count + 1,
+        .value_count = block->dict->count,
+        .present = block->present,
+        .u32 = block->codes,
+        .dict = block->dict,
+    };
+    return ERR_OK;
+}
+
+/* Bit c: rows of code c meet the condition; bit dict->count: rows without a value do. */
+static enum err_code codes_that_meet(const struct split *split, const struct pred *pred,
+                                     const struct dict *dict, uint64_t *ret, struct err *err)
+{
+    uint32_t codes[CODES_MAX];
+    uint16_t rows[CODES_MAX];
+    uint8_t meets[CODES_MAX];
+    uint64_t present = (UINT64_C(1) << dict->count) - 1;
+    struct codes_block block = {.dict = dict, .codes = codes, .present = &present};
+    struct pred_env env = {
+        .vec = codes_vec, .ctx = &block, .keep = split->read.arena, .scratch = split->read.arena};
+    for (uint32_t c = 0; c <= dict->count; c++) {
+        codes[c] = c;
+        rows[c] = (uint16_t)c;
+    }
+    ERR_TRY(pred_eval(&env, pred, rows, dict->count + 1, meets, err));
+    *ret = 0;
+    for (uint32_t c = 0; c <= dict->count; c++) {
+        *ret |= (uint64_t)(meets[c] != 0) << c;
+    }
+    return ERR_OK;
+}
+
+/* Narrow what is known of the subjects by one condition. */
+static void meet_condition(struct split *split, const struct subject_values *values, uint64_t codes)
+{
+    for (uint32_t i = 0; i < values->count; i++) {
+        uint32_t at = values->subjects[i] - split->base;
+        if (values->subjects[i] < split->base || at >= split->subject_count) {
+            continue;
+        }
+        uint64_t mask = values->masks[i];
+        uint8_t *truth = &split->truths[at];
+        if ((mask & codes) == 0 || *truth == TRUTH_NO) {
+            *truth = TRUTH_NO;
+        } else if ((mask & ~codes) != 0) {
+            *truth = *truth == TRUTH_ALL ? TRUTH_SOME : TRUTH_ROWS;
+        }
+    }
+}
+
+/* *ret_is_known false where the source keeps no values of a column. */
+static enum err_code meet_where(struct split *split, const struct source *source,
+                                bool *ret_is_known, struct err *err)
+{
+    const struct pred *where = split->work->plan->query->where;
+    *ret_is_known = true;
+    for (uint32_t i = 0; i < condition_count(where) && *ret_is_known; i++) {
+        const struct pred *pred = condition_at(where, i);
+        struct subject_values values = {0};
+        uint64_t codes = 0;
+        ERR_TRY(source_subject_values(source, &split->read, only_field(pred)->col, &values,
+                                      ret_is_known, err));
+        if (*ret_is_known) {
+            ERR_TRY(codes_that_meet(split, pred, values.dict, &codes, err));
+            meet_condition(split, &values, codes);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code find_keys(struct split *split, const struct source *source,
+                               struct subject_values *ret, bool *ret_is_known, struct err *err)
+{
+    const struct bound_query *query = split->work->plan->query;
+    ERR_TRY(source_subject_values(source, &split->read, query->keys[0].field.col, ret, ret_is_known,
+                                  err));
+    if (!*ret_is_known) {
+        return ERR_OK;
+    }
+    split->key_dict = ret->dict;
+    memset(split->groups, 0xff, sizeof(split->groups));
+    for (uint32_t i = 0; i < ret->count; i++) {
+        uint32_t at = ret->subjects[i] - split->base;
+        if (ret->subjects[i] >= split->base && at < split->subject_count) {
+            split->keys[at] = ret->masks[i];
+        }
+    }
+    return ERR_OK;
+}
+
+static bool needs_rows(const struct split *split, uint32_t at)
+{
+    uint8_t truth = split->truths[at];
+    bool is_one_key = split->keys == NULL || (split->keys[at] & (split->keys[at] - 1)) == 0;
+    switch (truth) {
+    case TRUTH_NO: return false;
+    case TRUTH_ALL: return !is_one_key && !split->is_whole;
+    case TRUTH_SOME: return split->keys != NULL || !split->is_whole;
+    default: return true;
+    }
+}
+
+/* The rows of subjects that are to be looked at; false where they are more than half of all. */
+static enum err_code find_ranges(struct split *split, const struct subject_values *values,
+                                 uint32_t row_count, bool *ret_few, struct err *err)
+{
+    uint32_t rows = 0;
+    ERR_TRY(ARENA_NEW(split->read.arena, values->count, &split->ranges, err));
+    split->range_count = 0;
+    for (uint32_t i = 0; i < values->count; i++) {
+        uint32_t at = values->subjects[i] - split->base;
+        if (values->subjects[i] < split->base || at >= split->subject_count ||
+            !needs_rows(split, at)) {
+            continue;
+        }
+        struct scan_range range = {values->rows[i], values->rows[i + 1]};
+        rows += range.end - range.begin;
+        if (split->range_count > 0 && split->ranges[split->range_count - 1].end == range.begin) {
+            split->ranges[split->range_count - 1].end = range.end;
+        } else {
+            split->ranges[split->range_count++] = range;
+        }
+    }
+    *ret_few = rows <= row_count / 2;
+    return ERR_OK;
+}
+
+/* Every event counts, and all of the source's lie in one atom. */
+static bool is_whole_source(const struct split *split, const struct source *source)
+{
+    const struct trend_plan *plan = split->work->plan;
+    const struct trend_lane *lane = &plan->lanes[split->lane];
+    const struct trend_grid *grid = &plan->grids[lane->grid];
+    const struct selector *selector = &plan->query->selectors[lane->selector];
+    bool is_any = false;
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        is_any |= selector->alts[i].kind == ALT_ANY;
+    }
+    int64_t begin = source->time_min_ms;
+    if (!is_any || begin < split->work->run->snapshot->expired_before_ms ||
+        begin < grid->edges[0] || source->time_max_ms >= grid->edges[grid->atom_count]) {
+        return false;
+    }
+    uint32_t atom = civil_bucket_idx(grid->edges, grid->atom_count, begin);
+    return source->time_max_ms < grid->edges[atom + 1];
+}
+
+static enum err_code split_begin(void *arg, const struct source *source, bool *ret_wants_sets,
+                                 struct err *err)
+{
+    struct split *split = arg;
+    const struct bound_query *query = split->work->plan->query;
+    struct subject_values values = {0};
+    bool is_known = true;
+    read_held_clear(&split->held);
+    memset(split->truths, TRUTH_ALL, split->subject_count);
+    split->is_whole = is_whole_source(split, source);
+    ERR_TRY(meet_where(split, source, &is_known, err));
+    if (is_known && query->key_count == 1) {
+        ERR_TRY(find_keys(split, source, &values, &is_known, err));
+    } else if (is_known) {
+        ERR_TRY(source_subject_values(source, &split->read,
+                                      only_field(condition_at(query->where, 0))->col, &values,
+                                      &is_known, err));
+    }
+    if (is_known) {
+        ERR_TRY(find_ranges(split, &values, source->row_count, &is_known, err));
+    }
+    *ret_wants_sets = is_known;
+    return ERR_OK;
+}
+
+/* ---- members and rows ---- */
+
+static enum err_code add_picked(struct split *split, uint32_t group, uint32_t atom, uint32_t count,
+                                struct err *err)
+{
+    union acc_cell *cells = NULL;
+    if (count == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(trend_cells(split->work, split->lane, group, &cells, err));
+    return acc_add_users(&split->work->slot->pool, &cells[atom], split->picked, count, err);
+}
+
+/* The members that the sets say enough of and that have the key's value `code`. */
+static uint32_t pick_code(struct split *split, const uint32_t *subjects, uint32_t count,
+                          uint32_t code)
+{
+    uint32_t picked = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = subjects[i] - split->base;
+        split->picked[picked] = subjects[i];
+        picked += split->truths[at] == TRUTH_ALL && (split->keys[at] >> code & 1) != 0 &&
+                  !needs_rows(split, at);
+    }
+    return picked;
+}
+
+static enum err_code take_by_key(struct split *split, uint32_t atom, const uint32_t *subjects,
+                                 uint32_t count, struct err *err)
+{
+    uint64_t codes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        codes |= split->keys[subjects[i] - split->base];
+    }
+    for (; codes != 0; codes &= codes - 1) {
+        uint32_t code = (uint32_t)__builtin_ctzll(codes);
+        uint32_t picked = pick_code(split, subjects, count, code);
+        if (picked > 0 && split->groups[code] == UINT32_MAX) {
+            ERR_TRY(groups_of_code(split->work->slot->groups, split->key_dict, code,
+                                   &split->groups[code], err));
+        }
+        ERR_TRY(add_picked(split, split->groups[code], atom, picked, err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code split_take(void *arg, const struct source *source, uint32_t atom,
+                                const uint32_t *subjects, uint32_t count, struct err *err)
+{
+    (void)source;
+    struct split *split = arg;
+    for (; count > 0 && subjects[0] < split->base; count--) {
+        subjects++;
+    }
+    while (count > 0 && subjects[count - 1] - split->base >= split->subject_count) {
+        count--;
+    }
+    if (split->keys != NULL) {
+        return take_by_key(split, atom, subjects, count, err);
+    }
+    uint32_t picked = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t truth = split->truths[subjects[i] - split->base];
+        split->picked[picked] = subjects[i];
+        picked += truth == TRUTH_ALL || (truth == TRUTH_SOME && split->is_whole);
+    }
+    return add_picked(split, 0, atom, picked, err);
+}
+
+static enum err_code split_rows(void *arg, const struct source *source,
+                                const struct scan_want *wants, uint32_t want_count, bool is_taken,
+                                struct err *err)
+{
+    struct split *split = arg;
+    if (!is_taken) {
+        return trend_scan_users(split->work, split->lane, source, wants, want_count, NULL, 0, err);
+    }
+    return split->range_count == 0
+               ? ERR_OK
+               : trend_scan_users(split->work, split->lane, source, wants, want_count,
+                                  split->ranges, split->range_count, err);
+}
+
+static enum err_code split_run(struct split *split, struct err *err)
+{
+    struct trend_work *work = split->work;
+    const struct trend_lane *lane = &work->plan->lanes[split->lane];
+    const struct trend_grid *grid = &work->plan->grids[lane->grid];
+    const struct index_taker taker = {
+        .arg = split, .begin = split_begin, .take = split_take, .rows = split_rows};
+    const struct index_ask ask = {.query = work->plan->query,
+                                  .selector = lane->selector,
+                                  .edges = grid->edges,
+                                  .atom_count = grid->atom_count};
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->truths, err));
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->picked, err));
+    if (work->plan->query->key_count == 1) {
+        ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->keys, err));
+    }
+    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
+}
+
+enum err_code trend_split_lane(struct trend_work *work, uint32_t lane, struct err *err)
+{
+    const struct acc_pool *pool = &work->slot->pool;
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
+    struct split split = {
+        .work = work,
+        .lane = lane,
+        .base = pool->subject_base,
+        .subject_count = pool->subject_end - pool->subject_base,
+    };
+    split.read = (struct read_ctx){.arena = scratch, .io = work->io, .held = &split.held};
+    enum err_code code = pool->subject_end > pool->subject_base ? split_run(&split, err) : ERR_OK;
+    run_count(work->run, 0, &split.read);
+    read_held_done(&split.held);
+    return code;
+}

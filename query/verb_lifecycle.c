@@ -1,0 +1,257 @@
+/* query/verb_lifecycle.c - the lifecycle verb.
+ *
+ *     periods    before ... | the one before | 1 | 2 | ... | n |     whole civil periods that the range touches
+ *     new            active, and never before                        returning      active, and in the period before
+ *     resurrecting   active, not in the period before, but earlier   dormant        not active, but in the period before
+ *
+ * new + returning + resurrecting = active. From stored sets where they say enough (habit_bits.h): differences and
+ * intersections of sets; else from journeys.
+ */
+#include "query/answer_journeys.h"
+#include "query/habit_bits.h"
+#include "query/subject_bits.h"
+#include "storage/base/size.h"
+
+enum { LIFE_NEW, LIFE_RETURNING, LIFE_RESURRECTING, LIFE_DORMANT, LIFE_KINDS };
+
+struct lifecycle_plan {
+    const int64_t *begins; /* of the period before, of the n periods, and the end of the last */
+    uint32_t count;        /* n */
+    bool has_from, has_to; /* the range says so: rows up to there */
+    int64_t data_begin_ms;
+};
+
+/* counts[period * LIFE_KINDS + kind] */
+struct lifecycle_part {
+    uint64_t *counts;
+};
+
+/* ---- plan ---- */
+
+/* *ret_any false where there is nothing to count: no data, or an empty range. */
+static enum err_code plan_make(struct query_run_ctx *run, struct lifecycle_plan *ret, bool *ret_any,
+                               struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct answer_buckets buckets = {0};
+    struct civil_grid grid;
+    int64_t *begins = NULL;
+    uint32_t count = 0;
+    ERR_TRY(answer_buckets(run, &buckets, err));
+    *ret_any = buckets.count > 0 && buckets.begins[0] > CIVIL_TS_MIN;
+    if (!*ret_any) {
+        return ERR_OK;
+    }
+    ERR_TRY(civil_grid_init(query->zone, query->each_unit, query->each_count,
+                            (enum civil_weekday)query->week_start, &grid, err));
+    ERR_TRY(civil_buckets(&grid, buckets.begins[0] - 1, buckets.begins[buckets.count],
+                          QUERY_BUCKETS_MAX + 1, run->arena, &begins, &count, err));
+    *ret = (struct lifecycle_plan){
+        .begins = begins,
+        .count = count - 1,
+        .has_from = buckets.has_from,
+        .has_to = buckets.has_to,
+        .data_begin_ms = run->snapshot->time_min_ms,
+    };
+    return ERR_OK;
+}
+
+/* ---- from stored sets ---- */
+
+static void count_bits(const struct habit_bits *bits, uint32_t first, uint32_t count,
+                       uint64_t *seen, uint64_t *fresh, uint64_t *counts)
+{
+    size_t words = bits->word_count;
+    for (uint32_t p = 0; p < count; p++) {
+        const uint64_t *before = habit_bits_of(bits, first + p);
+        const uint64_t *now = habit_bits_of(bits, first + p + 1);
+        uint64_t active = bits_count(now, words);
+        uint64_t both = bits_and_count(now, before, words);
+        bits_or(seen, before, words);
+        memcpy(fresh, now, words * sizeof(*fresh));
+        bits_andnot(fresh, seen, words);
+        uint64_t is_new = bits_count(fresh, words);
+        counts[p * LIFE_KINDS + LIFE_NEW] = is_new;
+        counts[p * LIFE_KINDS + LIFE_RETURNING] = both;
+        counts[p * LIFE_KINDS + LIFE_RESURRECTING] = active - is_new - both;
+        counts[p * LIFE_KINDS + LIFE_DORMANT] = bits_count(before, words) - both;
+    }
+}
+
+static enum err_code bits_task(struct query_run_ctx *run, const struct run_task *task,
+                               struct arena *arena, struct io *io, void *slot, struct err *err)
+{
+    const struct lifecycle_plan *plan = run->verb_plan;
+    struct lifecycle_part *part = slot;
+    struct habit_bits bits;
+    bool has_before = plan->data_begin_ms < plan->begins[0];
+    int64_t *edges = NULL;
+    uint64_t *seen = NULL;
+    uint64_t *fresh = NULL;
+    uint32_t atoms = plan->count + 1 + (has_before ? 1 : 0);
+    ERR_TRY(ARENA_NEW(arena, (size_t)atoms + 1, &edges, err));
+    edges[0] = plan->data_begin_ms;
+    memcpy(edges + (has_before ? 1 : 0), plan->begins, ((size_t)plan->count + 2) * sizeof(*edges));
+    ERR_TRY(habit_bits_make(run, task, edges, atoms, arena, io, &bits, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)plan->count * LIFE_KINDS, &part->counts, err));
+    ERR_TRY(ARENA_NEW(arena, bits.word_count, &seen, err));
+    ERR_TRY(ARENA_NEW(arena, bits.word_count, &fresh, err));
+    if (has_before) {
+        bits_or(seen, habit_bits_of(&bits, 0), bits.word_count);
+    }
+    count_bits(&bits, has_before ? 1 : 0, plan->count, seen, fresh, part->counts);
+    return ERR_OK;
+}
+
+/* ---- from journeys ---- */
+
+/* Period 0 is the one before the first; LONG_AGO lies before that. */
+#define LONG_AGO (-1)
+
+struct life {
+    bool is_seen;
+    int64_t last; /* period that was active last, or LONG_AGO */
+};
+
+static void count_active(struct life *life, int64_t period, uint64_t *counts)
+{
+    if (life->is_seen && life->last >= 0 && life->last + 1 < period) {
+        counts[life->last * LIFE_KINDS + LIFE_DORMANT]++; /* the period behind its last */
+    }
+    if (period >= 1) {
+        uint32_t kind = !life->is_seen             ? LIFE_NEW
+                        : life->last == period - 1 ? LIFE_RETURNING
+                                                   : LIFE_RESURRECTING;
+        counts[(period - 1) * LIFE_KINDS + kind]++;
+    }
+    *life = (struct life){true, period};
+}
+
+static void count_journey(const struct lifecycle_plan *plan, uint32_t at_least,
+                          const struct journey *journey, uint64_t *counts)
+{
+    struct life life = {false, LONG_AGO};
+    for (size_t i = 0; i < journey->count;) {
+        int64_t ts = journey->times[i];
+        if (ts < plan->begins[0]) {
+            /* how many events made it active that long ago is asked of no period: one is enough */
+            life = (struct life){true, LONG_AGO};
+            i++;
+            continue;
+        }
+        uint32_t period = civil_bucket_idx(plan->begins, plan->count + 1, ts);
+        size_t end = i;
+        while (end < journey->count && journey->times[end] < plan->begins[period + 1]) {
+            end++;
+        }
+        if (end - i >= at_least) {
+            count_active(&life, period, counts);
+        }
+        i = end;
+    }
+    if (life.is_seen && life.last >= 0 && life.last < plan->count) {
+        counts[life.last * LIFE_KINDS + LIFE_DORMANT]++;
+    }
+}
+
+static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
+                               void *slot, struct err *err)
+{
+    const struct lifecycle_plan *plan = run->verb_plan;
+    struct lifecycle_part *part = slot;
+    struct journey journey;
+    bool has_more = false;
+    ERR_TRY(ARENA_NEW(arena, (size_t)plan->count * LIFE_KINDS, &part->counts, err));
+    ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    while (has_more) {
+        count_journey(plan, run->query->habits.at_least, &journey, part->counts);
+        ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    }
+    return ERR_OK;
+}
+
+/* ---- the answer ---- */
+
+static enum err_code make_columns(const struct bound_query *query, struct result *result,
+                                  struct err *err)
+{
+    const struct result_col cols[] = {
+        answer_bucket_col(query),         {STR("new"), RESULT_INT64},
+        {STR("returning"), RESULT_INT64}, {STR("resurrecting"), RESULT_INT64},
+        {STR("dormant"), RESULT_INT64},
+    };
+    return answer_cols(result, cols, COUNT_OF(cols), err);
+}
+
+static bool is_empty(const uint64_t *counts)
+{
+    uint64_t all = 0;
+    for (uint32_t k = 0; k < LIFE_KINDS; k++) {
+        all |= counts[k];
+    }
+    return all == 0;
+}
+
+/* Rows over all of a range that was asked for; else from the first to the last that has something. */
+static enum err_code make_rows(struct query_run_ctx *run, const struct lifecycle_plan *plan,
+                               const uint64_t *sums, struct result *result, struct err *err)
+{
+    uint32_t begin = 0;
+    uint32_t end = plan->count;
+    struct cell *cells = NULL;
+    while (!plan->has_from && begin < end && is_empty(sums + (size_t)begin * LIFE_KINDS)) {
+        begin++;
+    }
+    while (!plan->has_to && end > begin && is_empty(sums + (size_t)(end - 1) * LIFE_KINDS)) {
+        end--;
+    }
+    ERR_TRY(run_result_rows(run, result, end - begin, &cells, err));
+    for (uint32_t p = begin; p < end; p++, cells += result->col_count) {
+        ERR_TRY(answer_bucket_cell(run->query, plan->begins[p + 1], result->arena, &cells[0], err));
+        for (uint32_t k = 0; k < LIFE_KINDS; k++) {
+            cells[1 + k] = answer_count_cell(sums[(size_t)p * LIFE_KINDS + k]);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code make_answer(struct query_run_ctx *run, const struct lifecycle_plan *plan,
+                                 const struct run_tasks *tasks, struct result *result,
+                                 struct err *err)
+{
+    const struct lifecycle_part *parts = tasks->slots;
+    size_t count = (size_t)plan->count * LIFE_KINDS;
+    uint64_t *sums = NULL;
+    ERR_TRY(ARENA_NEW(run->arena, count, &sums, err));
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        for (size_t i = 0; parts[t].counts != NULL && i < count; i++) {
+            sums[i] += parts[t].counts[i];
+        }
+    }
+    return make_rows(run, plan, sums, result, err);
+}
+
+enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
+    const struct bound_query *query = run->query;
+    struct lifecycle_plan plan = {0};
+    bool has_any = false;
+    ERR_TRY(make_columns(query, result, err));
+    ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err)); /* all null */
+    ERR_TRY(plan_make(run, &plan, &has_any, err));
+    if (!has_any) {
+        return ERR_OK;
+    }
+    run->verb_plan = &plan;
+    if (habit_bits_serve(run)) {
+        ERR_TRY(run_all_tasks(run, bits_task, sizeof(struct lifecycle_part), &tasks, err));
+    } else {
+        const struct scan_want want = {query->habits.selector, INT64_MIN,
+                                       plan.begins[plan.count + 1]};
+        const struct walk_spec spec = {
+            .query = query, .wants = &want, .want_count = 1, .subject = query->per};
+        ERR_TRY(walk_all(run, &spec, walk_task, sizeof(struct lifecycle_part), &tasks, err));
+    }
+    return make_answer(run, &plan, &tasks, result, err);
+}

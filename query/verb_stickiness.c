@@ -1,0 +1,270 @@
+/* query/verb_stickiness.c - the stickiness verb: in how many periods people were active.
+ *
+ *     buckets    | 1 | 2 | 3 | 4 | 5 | ...        of `each`; several units in one are counted from the range's begin
+ *     parents    |     1     |     2     |        of `over`, a bucket belongs to the one that it begins in; else all
+ *
+ * Per parent a histogram: how many subjects were active in exactly k of its buckets; `cumulative`: in k or more.
+ */
+#include "query/answer_journeys.h"
+#include "query/habit_bits.h"
+#include "storage/base/size.h"
+
+struct parent {
+    int64_t begin_ms;
+    uint32_t first, count; /* buckets */
+    size_t place;          /* of its histogram, count + 1 long */
+};
+
+struct stickiness_plan {
+    const int64_t *edges; /* count + 1, ends cut to the range */
+    uint32_t count;
+    struct parent *parents;
+    uint32_t parent_count;
+    size_t place_count;
+};
+
+struct stickiness_part {
+    uint64_t *histograms;
+    uint64_t users; /* active at all */
+};
+
+/* ---- plan ---- */
+
+/* `each 2d` goes by twos from the range's begin. */
+static enum err_code plan_buckets(struct query_run_ctx *run, struct stickiness_plan *plan,
+                                  struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct bound_query single = *query;
+    struct answer_buckets buckets = {0};
+    int64_t *edges = NULL;
+    uint32_t count = 0;
+    single.each_count = 1;
+    run->query = &single;
+    enum err_code code = answer_buckets(run, &buckets, err);
+    run->query = query;
+    ERR_TRY(code);
+    ERR_TRY(ARENA_NEW(run->arena, (size_t)buckets.count + 1, &edges, err));
+    for (uint32_t b = 0; b < buckets.count; b += query->each_count) {
+        edges[count++] = MAX_OF(buckets.begins[b], query->from_ms);
+    }
+    edges[count] = buckets.count == 0 ? 0 : MIN_OF(buckets.begins[buckets.count], query->to_ms);
+    plan->edges = edges;
+    plan->count = count;
+    return ERR_OK;
+}
+
+static enum err_code plan_parents(struct query_run_ctx *run, struct stickiness_plan *plan,
+                                  struct err *err)
+{
+    const struct bound_query *query = run->query;
+    const struct habits *habits = &query->habits;
+    struct civil_grid grid;
+    int64_t *begins = NULL;
+    uint32_t begin_count = 0;
+    if (plan->count == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(run->arena, plan->count, &plan->parents, err));
+    if (habits->has_over) {
+        ERR_TRY(civil_grid_init(query->zone, habits->over_unit, habits->over_count,
+                                (enum civil_weekday)query->week_start, &grid, err));
+        ERR_TRY(civil_buckets(&grid, plan->edges[0], plan->edges[plan->count], QUERY_BUCKETS_MAX,
+                              run->arena, &begins, &begin_count, err));
+    }
+    uint32_t last = UINT32_MAX;
+    for (uint32_t b = 0; b < plan->count; b++) {
+        uint32_t at = habits->has_over ? civil_bucket_idx(begins, begin_count, plan->edges[b]) : 0;
+        if (at != last) {
+            plan->parents[plan->parent_count++] = (struct parent){
+                .begin_ms = habits->has_over ? begins[at] : plan->edges[0], .first = b};
+            last = at;
+        }
+        plan->parents[plan->parent_count - 1].count++;
+    }
+    for (uint32_t p = 0; p < plan->parent_count; p++) {
+        plan->parents[p].place = plan->place_count;
+        plan->place_count += (size_t)plan->parents[p].count + 1;
+    }
+    return ERR_OK;
+}
+
+/* ---- from stored sets ---- */
+
+static enum err_code bits_task(struct query_run_ctx *run, const struct run_task *task,
+                               struct arena *arena, struct io *io, void *slot, struct err *err)
+{
+    const struct stickiness_plan *plan = run->verb_plan;
+    struct stickiness_part *part = slot;
+    struct habit_bits bits;
+    uint32_t *times = NULL; /* by subject: active buckets of the parent at hand */
+    uint8_t *is_user = NULL;
+    ERR_TRY(habit_bits_make(run, task, plan->edges, plan->count, arena, io, &bits, err));
+    size_t subjects = bits.word_count * 64;
+    ERR_TRY(ARENA_NEW(arena, plan->place_count, &part->histograms, err));
+    ERR_TRY(ARENA_NEW(arena, subjects, &times, err));
+    ERR_TRY(ARENA_NEW(arena, subjects, &is_user, err));
+    for (uint32_t p = 0; p < plan->parent_count; p++) {
+        const struct parent *parent = &plan->parents[p];
+        memset(times, 0, subjects * sizeof(*times));
+        ERR_TRY(run_check(run, err));
+        for (uint32_t b = parent->first; b < parent->first + parent->count; b++) {
+            const uint64_t *words = habit_bits_of(&bits, b);
+            for (size_t w = 0; w < bits.word_count; w++) {
+                for (uint64_t rest = words[w]; rest != 0; rest &= rest - 1) {
+                    times[w * 64 + (uint32_t)__builtin_ctzll(rest)]++;
+                }
+            }
+        }
+        for (size_t s = 0; s < subjects; s++) {
+            part->histograms[parent->place + times[s]]++;
+            is_user[s] |= times[s] > 0;
+        }
+    }
+    for (size_t s = 0; s < subjects; s++) {
+        part->users += is_user[s];
+    }
+    return ERR_OK;
+}
+
+/* ---- from journeys ---- */
+
+static void count_journey(const struct stickiness_plan *plan, uint32_t at_least,
+                          const struct journey *journey, struct stickiness_part *part)
+{
+    uint32_t p = 0;
+    uint32_t times = 0;
+    bool is_user = false;
+    for (size_t i = 0; i < journey->count;) {
+        uint32_t b = civil_bucket_idx(plan->edges, plan->count, journey->times[i]);
+        size_t end = i;
+        while (end < journey->count && journey->times[end] < plan->edges[b + 1]) {
+            end++;
+        }
+        bool is_active = end - i >= at_least;
+        i = end;
+        if (!is_active) {
+            continue;
+        }
+        is_user = true;
+        if (b >= plan->parents[p].first + plan->parents[p].count) {
+            part->histograms[plan->parents[p].place + times]++;
+            times = 0;
+            while (b >= plan->parents[p].first + plan->parents[p].count) {
+                p++;
+            }
+        }
+        times++;
+    }
+    part->histograms[plan->parents[p].place +
+                     times]++; /* place 0 is of no active bucket: not shown */
+    part->users += is_user;
+}
+
+static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
+                               void *slot, struct err *err)
+{
+    const struct stickiness_plan *plan = run->verb_plan;
+    struct stickiness_part *part = slot;
+    struct journey journey;
+    bool has_more = false;
+    ERR_TRY(ARENA_NEW(arena, plan->place_count, &part->histograms, err));
+    ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    while (has_more) {
+        count_journey(plan, run->query->habits.at_least, &journey, part);
+        ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    }
+    return ERR_OK;
+}
+
+/* ---- the answer ---- */
+
+static enum err_code make_columns(const struct bound_query *query, struct result *result,
+                                  struct err *err)
+{
+    struct bound_query over = *query; /* the first column is the parent's */
+    over.each_unit = query->habits.over_unit;
+    const struct result_col cols[] = {
+        answer_bucket_col(&over),
+        {STR("periods"), RESULT_INT64},
+        {STR("users"), RESULT_INT64},
+    };
+    uint32_t skip = query->habits.has_over ? 0 : 1;
+    return answer_cols(result, cols + skip, COUNT_OF(cols) - skip, err);
+}
+
+static enum err_code parent_rows(const struct query_run_ctx *run, const struct parent *parent,
+                                 const uint64_t *histogram, struct result *result,
+                                 struct cell *cells, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct bound_query over = *query;
+    struct cell begin = {0};
+    uint64_t users = 0;
+    over.each_unit = query->habits.over_unit;
+    uint32_t at = query->habits.has_over ? 1 : 0;
+    if (at == 1) {
+        ERR_TRY(answer_bucket_cell(&over, parent->begin_ms, result->arena, &begin, err));
+    }
+    for (uint32_t k = parent->count; k >= 1; k--) {
+        struct cell *row = cells + (size_t)(k - 1) * result->col_count;
+        users = query->habits.is_cumulative ? users + histogram[k] : histogram[k];
+        if (at == 1) {
+            row[0] = begin;
+        }
+        row[at] = answer_count_cell(k);
+        row[at + 1] = answer_count_cell(users);
+    }
+    return ERR_OK;
+}
+
+static enum err_code make_answer(struct query_run_ctx *run, const struct stickiness_plan *plan,
+                                 const struct run_tasks *tasks, struct result *result,
+                                 struct err *err)
+{
+    const struct stickiness_part *parts = tasks->slots;
+    uint64_t *sums = NULL;
+    uint64_t users = 0;
+    struct cell *cells = NULL;
+    ERR_TRY(ARENA_NEW(run->arena, plan->place_count, &sums, err));
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        users += parts[t].users;
+        for (size_t i = 0; parts[t].histograms != NULL && i < plan->place_count; i++) {
+            sums[i] += parts[t].histograms[i];
+        }
+    }
+    result->totals[result->col_count - 1] = answer_count_cell(users);
+    ERR_TRY(run_result_rows(run, result, plan->count, &cells, err));
+    for (uint32_t p = 0; p < plan->parent_count; p++) {
+        const struct parent *parent = &plan->parents[p];
+        ERR_TRY(parent_rows(run, parent, sums + parent->place, result, cells, err));
+        cells += (size_t)parent->count * result->col_count;
+    }
+    return ERR_OK;
+}
+
+enum err_code verb_stickiness(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
+    const struct bound_query *query = run->query;
+    struct stickiness_plan plan = {0};
+    ERR_TRY(make_columns(query, result, err));
+    ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err)); /* all null */
+    ERR_TRY(plan_buckets(run, &plan, err));
+    ERR_TRY(plan_parents(run, &plan, err));
+    if (plan.count == 0) {
+        result->totals[result->col_count - 1] = answer_count_cell(0);
+        return ERR_OK;
+    }
+    run->verb_plan = &plan;
+    if (habit_bits_serve(run)) {
+        ERR_TRY(run_all_tasks(run, bits_task, sizeof(struct stickiness_part), &tasks, err));
+    } else {
+        const struct scan_want want = {query->habits.selector, plan.edges[0],
+                                       plan.edges[plan.count]};
+        const struct walk_spec spec = {
+            .query = query, .wants = &want, .want_count = 1, .subject = query->per};
+        ERR_TRY(walk_all(run, &spec, walk_task, sizeof(struct stickiness_part), &tasks, err));
+    }
+    return make_answer(run, &plan, &tasks, result, err);
+}
