@@ -105,6 +105,7 @@ struct pool_turn {
 /* The pool that the thread at hand works for: it has a place there. */
 static _Thread_local const struct pool *pool_of_thread;
 static _Thread_local struct pool_turn *turn_of_thread;
+static _Thread_local uint64_t away_us; /* that tasks of this thread were suspended */
 
 /* ---- whose turn it is; all of it under the lock ---- */
 
@@ -279,12 +280,20 @@ void pool_yield(void)
     struct pool *pool = turn->pool;
     pthread_mutex_lock(&pool->lock);
     turn_charge(turn, now_us);
+    uint64_t away_before_us = away_us;
     struct pool_group *group = NULL;
     while ((group = turn_passed_by(turn)) != NULL) {
         group_run_task(pool, group, false, turn->worker, turn->io);
         turn->mark_us = clock_mono_us();
     }
     pthread_mutex_unlock(&pool->lock);
+    /* What those above were suspended lies within. */
+    away_us = away_before_us + (turn->mark_us - now_us);
+}
+
+uint64_t pool_own_us(void)
+{
+    return clock_mono_us() - away_us;
 }
 
 static struct pool_job *pool_take_job(struct pool *pool)

@@ -65,6 +65,9 @@ enum err_code pool_run(struct pool *pool, struct pool_account *account, uint32_t
  * enough for once per block. Does nothing on a thread that is in no task. The task may hold what
  * other tasks do not wait for, and no lock. */
 void pool_yield(void);
+/* clock_mono_us, less the time that tasks of this thread gave way to others: the difference of two is
+ * what the task at hand took by itself. */
+uint64_t pool_own_us(void);
 
 /* Fire and forget, bounded: ERR_BUSY when `queue_max` jobs wait already. Jobs run once, in order of
  * arrival, and go before the tasks of groups, for they have had nothing yet, but not when it is the
