@@ -7,7 +7,7 @@
 bool answer_has_key(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
-    if (run->request->is_reference_path || query->is_explain || query->is_beyond_snapshot ||
+    if (run->request->is_reference_path || query->is_explain || query->is_profile || query->is_beyond_snapshot ||
         run->snapshot->dataset == NULL) {
         return false;
     }

@@ -485,6 +485,7 @@ struct ast_drop {
 struct ast_query {
     struct str text; /* as it was given */
     bool is_explain;
+    bool is_profile; /* at most one of the two */
     enum ast_verb verb;
     struct place place; /* of the verb */
     struct ast_clauses clauses;

@@ -455,7 +455,8 @@ static void print_show(const struct ast_show_what *show, struct buf *out)
 void ast_print(const struct ast_query *query, struct buf *out)
 {
     struct ast_clauses clauses = query->clauses;
-    buf_printf(out, "%s%s", query->is_explain ? "explain " : "", ast_verb_name(query->verb));
+    const char *before = query->is_explain ? "explain " : query->is_profile ? "profile " : "";
+    buf_printf(out, "%s%s", before, ast_verb_name(query->verb));
     switch (query->verb) {
     case AST_TREND: print_trend(&query->trend, out); break;
     case AST_DISTINCT:

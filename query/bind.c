@@ -596,6 +596,7 @@ static enum err_code bind_all(struct binder *b)
     struct bound_query *query = b->query;
     query->verb = verb_of(b->ast);
     query->is_explain = b->ast->is_explain;
+    query->is_profile = b->ast->is_profile;
     query->text = b->request->text;
     query->now_ms = b->request->now_ms;
     query->week_start = b->ast->clauses.week_start;

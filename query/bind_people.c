@@ -157,6 +157,11 @@ enum err_code bind_people_clauses(struct binder *b)
         return bind_fail(b, clauses->save.place,
                          "a query that saves a cohort changes the data set: it is sent by POST");
     }
+    if (b->ast->is_profile) {
+        return bind_fail(b, clauses->save.place,
+                         "profile runs the query for its figures; one that saves a cohort is not "
+                         "run for them");
+    }
     b->query->save = clauses->save.text;
     b->query->is_static = clauses->is_static;
     return definition_of(b, &b->query->definition);
@@ -168,6 +173,10 @@ enum err_code bind_drop(struct binder *b)
     if (b->request->is_read_only) {
         return bind_fail(b, cohort.place,
                          "\"drop\" changes the data set: such a query is sent by POST");
+    }
+    if (b->ast->is_profile) {
+        return bind_fail(b, cohort.place,
+                         "profile runs the query for its figures; \"drop\" is not run for them");
     }
     b->query->drop = cohort.text;
     return ERR_OK;

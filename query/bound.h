@@ -332,6 +332,7 @@ struct order_by {
 struct bound_query {
     enum verb verb;
     bool is_explain;
+    bool is_profile;
     struct str text;
     const struct zone *zone;
     uint32_t week_start; /* 0 = Monday .. 6 = Sunday */

@@ -21,6 +21,7 @@ struct walk {
     const struct index_taker *taker;
     struct arena *arena;
     struct read_ctx read;
+    uint64_t sets, members, time_us; /* taken; the time only where the query is profiled */
 };
 
 /* Neighbouring sets that one atom holds all of. */
@@ -219,6 +220,25 @@ static uint32_t fetch_runs(struct walk *walk, const struct source *source,
     return count;
 }
 
+/* The members of a run of sets; `fetched` is where the runs that are fetched end. */
+static enum err_code run_members(struct walk *walk, const struct source *source,
+                                 const struct set_run *runs, uint32_t r, uint32_t count,
+                                 uint32_t *fetched, const uint32_t **ret_members,
+                                 uint32_t *ret_count, struct err *err)
+{
+    bool is_timed = walk->run->profile != NULL;
+    uint64_t begin_us = is_timed ? pool_own_us() : 0;
+    if (r == *fetched) {
+        *fetched = fetch_runs(walk, source, runs, r, count);
+    }
+    ERR_TRY(source_union(source, &walk->read, runs[r].sets, runs[r].count, ret_members, ret_count,
+                         err));
+    walk->sets += runs[r].count;
+    walk->members += *ret_count;
+    walk->time_us += is_timed ? pool_own_us() - begin_us : 0;
+    return ERR_OK;
+}
+
 static enum err_code take_runs(struct walk *walk, const struct source *source,
                                const struct set_run *runs, uint32_t count, struct err *err)
 {
@@ -227,12 +247,8 @@ static enum err_code take_runs(struct walk *walk, const struct source *source,
     for (uint32_t r = 0; r < count; r++) {
         const uint32_t *members = NULL;
         uint32_t member_count = 0;
-        if (r == fetched) {
-            fetched = fetch_runs(walk, source, runs, r, count);
-        }
         struct arena_mark mark = arena_mark(read->arena);
-        ERR_TRY(
-            source_union(source, read, runs[r].sets, runs[r].count, &members, &member_count, err));
+        ERR_TRY(run_members(walk, source, runs, r, count, &fetched, &members, &member_count, err));
         ERR_TRY(
             walk->taker->take(walk->taker->arg, source, runs[r].atom, members, member_count, err));
         arena_rewind(read->arena, mark);
@@ -369,6 +385,6 @@ enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
             code = walk_source(&walk, task->sources[s], err);
         }
     }
-    run_count(run, 0, &walk.read);
+    run_count_sets(run, walk.sets, walk.members, walk.time_us, &walk.read);
     return code;
 }

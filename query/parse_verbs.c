@@ -86,13 +86,14 @@ static enum err_code (*const verbs[])(struct parser *p) = {
 };
 
 static const char *const verbs_later[] = {
-    "churn", "ltv", "profile", "why", "users", "diff",
+    "churn", "ltv", "why", "users", "diff",
 };
 
 enum err_code parse_verb(struct parser *p)
 {
-    const char *words[COUNT_OF(verbs) + 1];
+    const char *words[COUNT_OF(verbs) + 2];
     p->query->is_explain = parse_accept_word(p, "explain");
+    p->query->is_profile = !p->query->is_explain && parse_accept_word(p, "profile");
     p->query->place = p->cur.place;
     for (uint32_t i = 0; i < COUNT_OF(verbs); i++) {
         words[i] = ast_verb_name((enum ast_verb)i);
@@ -107,6 +108,7 @@ enum err_code parse_verb(struct parser *p)
         }
     }
     words[COUNT_OF(verbs)] = "explain";
+    words[COUNT_OF(verbs) + 1] = "profile";
     return parse_expected_of(
         p, "a verb (trend, distinct, funnel, retention, paths, events, show, ...)", words,
         COUNT_OF(words));

@@ -23,6 +23,7 @@ struct query_request {
     uint32_t param_count;
     int64_t now_ms;            /* default of the doors: the clock */
     size_t memory_bytes_max;   /* 0 = 1 GiB */
+    struct budget *memory;     /* of all queries together, of which this one's is taken; may be NULL -> ERR_BUSY */
     uint64_t deadline_us;      /* of clock_mono_us; 0 = none -> ERR_TIMEOUT */
     const _Atomic bool *cancel; /* may be NULL -> ERR_CANCELLED */
     struct answer_cache *answers; /* of the process (answer_cache.h); NULL: none */

@@ -2,6 +2,7 @@
 #include "query/answer_cache.h"
 #include "query/answer_key.h"
 #include "query/bind.h"
+#include "query/profile.h"
 #include "query/result_pack.h"
 #include "query/run_people.h"
 #include "storage/base/clock.h"
@@ -10,8 +11,8 @@
 
 static struct str verb_name(const struct bound_query *query)
 {
-    if (query->is_explain) {
-        return STR("explain");
+    if (query->is_explain || query->is_profile) {
+        return query->is_explain ? STR("explain") : STR("profile");
     }
     switch (query->verb) {
     case VERB_TREND: return STR("trend");
@@ -163,20 +164,6 @@ static bool verb_shapes_itself(const struct bound_query *query)
            (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query));
 }
 
-static enum err_code run_bound(struct query_run_ctx *run, struct result *result, struct err *err)
-{
-    ERR_TRY(run_check(run, err));
-    void *memory = NULL;
-    ERR_TRY(arena_alloc_array(run->arena, run->snapshot->source_count, sizeof(_Atomic bool),
-                              &memory, err));
-    run->is_source_used = memory;
-    ERR_TRY(run_verb(run, result, err));
-    if (!verb_shapes_itself(run->query)) {
-        ERR_TRY(run_shape(run, result, err));
-    }
-    return fill_meta(run, result, err);
-}
-
 static enum err_code result_create(struct result **ret, struct err *err)
 {
     /* No budget: the result outlives the query's. Its rows were asked for from that one. */
@@ -189,6 +176,41 @@ static enum err_code result_create(struct result **ret, struct err *err)
     result->arena = arena;
     *ret = result;
     return ERR_OK;
+}
+
+static enum err_code run_answer(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    ERR_TRY(run_verb(run, result, err));
+    return verb_shapes_itself(run->query) ? ERR_OK : run_shape(run, result, err);
+}
+
+/* Run the query for its figures: its own answer is dropped. */
+static enum err_code run_profile(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    CLEANUP(result_freep) struct result *answer = NULL;
+    struct query_profile *profile = run->profile;
+    ERR_TRY(result_create(&answer, err));
+    uint64_t begin_us = clock_mono_us();
+    ERR_TRY(run_verb(run, answer, err));
+    uint64_t made_us = clock_mono_us();
+    profile->rows_made = answer->row_count;
+    if (!verb_shapes_itself(run->query)) {
+        ERR_TRY(run_shape(run, answer, err));
+    }
+    profile->verb_us = made_us - begin_us;
+    profile->shape_us = clock_mono_us() - made_us;
+    return verb_profile(run, answer, result, err);
+}
+
+static enum err_code run_bound(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    ERR_TRY(run_check(run, err));
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_array(run->arena, run->snapshot->source_count, sizeof(_Atomic bool),
+                              &memory, err));
+    run->is_source_used = memory;
+    ERR_TRY(run->profile == NULL ? run_answer(run, result, err) : run_profile(run, result, err));
+    return fill_meta(run, result, err);
 }
 
 /* ---- whole answers ---- */
@@ -258,21 +280,39 @@ static void query_unbindp(const struct bound_query **query)
     }
 }
 
+static enum err_code profile_start(struct query_run_ctx *run, uint64_t bind_us, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(run->arena, 1, &run->profile, err));
+    run->profile->bind_us = bind_us;
+    run->profile->thread_count = run->pool == NULL ? 1 : pool_slots(run->pool);
+    return ARENA_NEW(run->arena, run->profile->thread_count, &run->profile->threads, err);
+}
+
 enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
                         const struct query_request *request, struct result **ret, struct err *err)
 {
     uint64_t begin_us = clock_mono_us();
-    struct query_run_ctx run = {.request = request, .snapshot = snapshot, .pool = pool, .io = io};
-    budget_init(&run.budget,
-                request->memory_bytes_max != 0 ? request->memory_bytes_max : QUERY_MEMORY_BYTES,
-                "query memory");
-    CLEANUP(arena_freep) struct arena *arena = arena_create(&run.budget);
+    struct pool_account account = {0};
+    struct query_run_ctx run = {.request = request,
+                                .snapshot = snapshot,
+                                .pool = pool,
+                                .io = io,
+                                .account = &account};
+    budget_init_within(
+        &run.budget,
+        request->memory_bytes_max != 0 ? request->memory_bytes_max : QUERY_MEMORY_BYTES,
+        "query memory", request->memory);
+    CLEANUP(budget_endp) struct budget *budget = &run.budget;
+    CLEANUP(arena_freep) struct arena *arena = arena_create(budget);
     CLEANUP(query_unbindp) const struct bound_query *query = NULL;
     CLEANUP(result_freep) struct result *result = NULL;
     run.arena = arena;
     uint32_t column_count = schema_count(snapshot->schema);
     ERR_TRY(query_bind(request, snapshot, io, arena, &query, err));
     run.query = query;
+    if (query->is_profile) {
+        ERR_TRY(profile_start(&run, clock_mono_us() - begin_us, err));
+    }
     ERR_TRY(result_create(&result, err));
     enum err_code code = run_or_find(&run, column_count, result, err);
     run_uses_done(&run);

@@ -20,6 +20,10 @@ struct retention_plan {
     struct retention_spec spec;
 };
 
+/* In the run's arena; *ret NULL where no period has passed. */
+enum err_code retention_plan_make(struct query_run_ctx *run, struct retention_plan **ret,
+                                  struct err *err) ERR_MUST_CHECK;
+
 /* Counts of one task, and of all. */
 struct retention_part {
     struct groups *groups;

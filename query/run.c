@@ -3,9 +3,11 @@
  * Shards answer for themselves and their answers add up, so a task never spans two. A shard of many
  * rows is cut further by subject: subjects are whole within a task too. Cuts fall on multiples of
  * 65,536 subjects, which is where segments can be entered without a search, and where a roaring
- * bitmap of subjects has its container borders. */
+ * bitmap of subjects has its container borders. Tasks are cut for the number of cores, not for
+ * fairness: one of a dear question lasts a second, but gives way between any two blocks (run_check). */
 #include "query/run.h"
 
+#include "query/profile.h"
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
 
@@ -17,6 +19,7 @@
 
 enum err_code run_check(struct query_run_ctx *run, struct err *err)
 {
+    pool_yield(); /* others first, where this task has run for long and they have had less */
     /* relaxed: both flags only ask to stop, they publish nothing that is read because of them */
     if (atomic_load_explicit(&run->is_failed, memory_order_relaxed)) {
         return err_set(err, ERR_CANCELLED, "another part of the query failed");
@@ -48,7 +51,7 @@ void run_mark_source(struct query_run_ctx *run, const struct source *source)
     }
 }
 
-void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *read)
+static void count_all(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *read)
 {
     /* relaxed: read after all tasks have been joined */
     atomic_fetch_add_explicit(&run->rows_read, rows, memory_order_relaxed);
@@ -56,10 +59,37 @@ void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *
     atomic_fetch_add_explicit(&run->blocks_loaded, read->blocks_loaded, memory_order_relaxed);
 }
 
+void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *read)
+{
+    count_all(run, rows, read);
+    if (run->profile != NULL) {
+        profile_add_reads(&run->profile->others, read);
+    }
+}
+
+void run_count_scan(struct query_run_ctx *run, const struct scan_counters *counters,
+                    const struct read_ctx *read)
+{
+    count_all(run, counters->rows_read, read);
+    if (run->profile != NULL) {
+        profile_add_scan(run->profile, counters, read);
+    }
+}
+
+void run_count_sets(struct query_run_ctx *run, uint64_t sets, uint64_t members, uint64_t time_us,
+                    const struct read_ctx *read)
+{
+    count_all(run, 0, read);
+    if (run->profile != NULL) {
+        profile_add_sets(run->profile, sets, members, time_us, read);
+    }
+}
+
 /* ---- tasks ---- */
 
 struct run_job {
     struct query_run_ctx *run;
+    struct profile_round *round; /* NULL: not profiled */
     run_part_fn fn;
     const void *arg;
     struct run_tasks *results;
@@ -67,10 +97,10 @@ struct run_job {
 
 static void run_one_task(void *arg, uint32_t task, uint32_t worker, struct io *io)
 {
-    (void)worker;
     struct run_job *job = arg;
     struct query_run_ctx *run = job->run;
     void *slot = (char *)job->results->slots + (size_t)task * job->results->slot_bytes;
+    uint64_t begin_us = job->round == NULL ? 0 : pool_own_us();
     struct err err = {0};
     if (run_check(run, &err) == ERR_OK) {
         (void)job->fn(run, task, job->arg, job->results->arenas[task], io, slot, &err);
@@ -78,6 +108,9 @@ static void run_one_task(void *arg, uint32_t task, uint32_t worker, struct io *i
     if (err.code != ERR_OK &&
         !atomic_exchange_explicit(&run->is_failed, true, memory_order_acq_rel)) {
         run->first_err = err; /* read by the waiting thread once all tasks have been joined */
+    }
+    if (job->round != NULL) {
+        profile_add_task(run->profile, job->round, worker, pool_own_us() - begin_us);
     }
 }
 
@@ -136,17 +169,34 @@ static enum err_code run_make_tasks(struct query_run_ctx *run, struct run_task *
     return ERR_OK;
 }
 
+static enum err_code run_on_pool(struct query_run_ctx *run, struct run_job *job, struct err *err)
+{
+    struct run_tasks *results = job->results;
+    if (run->pool != NULL) {
+        return pool_run(run->pool, run->account, results->count, run_one_task, job, run->io, err);
+    }
+    for (uint32_t i = 0; i < results->count; i++) { /* this thread alone (tests, tools) */
+        run_one_task(job, i, 0, run->io);
+    }
+    return ERR_OK;
+}
+
+static enum err_code run_profiled(struct query_run_ctx *run, struct run_job *job, struct err *err)
+{
+    uint64_t begin_us = clock_mono_us();
+    uint64_t waited_us = run->account == NULL ? 0 : run->account->waited_us;
+    struct profile_round *round = profile_begin_round(run->profile, job->results->count);
+    job->round = round;
+    ERR_TRY(run_on_pool(run, job, err));
+    round->elapsed_us += clock_mono_us() - begin_us;
+    round->waited_us += run->account == NULL ? 0 : run->account->waited_us - waited_us;
+    return ERR_OK;
+}
+
 static enum err_code run_start_tasks(struct query_run_ctx *run, struct run_job *job,
                                      struct err *err)
 {
-    struct run_tasks *results = job->results;
-    if (run->pool == NULL) { /* no pool: this thread alone (tests, tools) */
-        for (uint32_t i = 0; i < results->count; i++) {
-            run_one_task(job, i, 0, run->io);
-        }
-    } else {
-        ERR_TRY(pool_run(run->pool, results->count, run_one_task, job, run->io, err));
-    }
+    ERR_TRY(run->profile == NULL ? run_on_pool(run, job, err) : run_profiled(run, job, err));
     if (atomic_load_explicit(&run->is_failed, memory_order_acquire)) {
         *err = run->first_err;
         return err->code;

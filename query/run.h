@@ -11,12 +11,17 @@
 #include "query/people.h"
 #include "query/query.h"
 #include "query/scan.h"
+#include "storage/base/pool.h"
+
+struct query_profile;
 
 struct query_run_ctx {
     const struct bound_query *query;
     const struct query_request *request;
     struct snapshot *snapshot;
     struct pool *pool;
+    struct pool_account *account; /* what the query has had of the pool; NULL: each round by itself */
+    struct query_profile *profile; /* of `profile`: what is done is noted there (profile.h); else NULL */
     struct io *io;          /* of the thread that called query_run */
     const void *verb_plan;  /* what the verb made for its tasks */
     const void *walk_plan;  /* the same of walk.c */
@@ -31,13 +36,19 @@ struct query_run_ctx {
     struct err first_err;   /* guarded by the winner of is_failed */
 };
 
-/* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. */
+/* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. Tasks of other queries may
+ * run before it returns, on this thread: hold no lock. */
 enum err_code run_check(struct query_run_ctx *run, struct err *err) ERR_MUST_CHECK;
 
 /* Note that rows or sets of this source are read; what is never noted was pruned. */
 void run_mark_source(struct query_run_ctx *run, const struct source *source);
 /* Add what a reader did to the query's counters. */
 void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *read);
+/* The same of a scan that ends, and of a walk over stored sets. */
+void run_count_scan(struct query_run_ctx *run, const struct scan_counters *counters,
+                    const struct read_ctx *read);
+void run_count_sets(struct query_run_ctx *run, uint64_t sets, uint64_t members, uint64_t time_us,
+                    const struct read_ctx *read);
 
 /* The cache of answers, or NULL: none, or this query is to leave it alone. */
 struct answer_cache *run_answers(const struct query_run_ctx *run);
@@ -99,4 +110,6 @@ enum err_code verb_paths(struct query_run_ctx *run, struct result *result, struc
 enum err_code verb_attribution(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_absence(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_profile(struct query_run_ctx *run, const struct result *answer, struct result *result,
+                           struct err *err) ERR_MUST_CHECK; /* after the verb has run */
 enum err_code verb_explain(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

@@ -12,6 +12,7 @@ static void run_inner_done(struct query_run_ctx *inner)
 {
     run_uses_done(inner);
     arena_free(inner->arena);
+    budget_end(&inner->budget);
 }
 
 /* Run `query` beside the one at hand: same snapshot, same workers, what is left of its memory. Only its people are kept. */
@@ -25,11 +26,14 @@ static enum err_code run_inner(struct query_run_ctx *run, const struct bound_que
         .snapshot = run->snapshot,
         .pool = run->pool,
         .io = run->io,
+        .account = run->account,
+        .profile = run->profile,
         .is_source_used = run->is_source_used,
     };
     size_t used = atomic_load_explicit(&run->budget.used_bytes, memory_order_relaxed);
     size_t left = run->budget.max_bytes > used ? run->budget.max_bytes - used : 1;
-    budget_init(&inner.budget, run->budget.max_bytes == 0 ? 0 : left, run->budget.what);
+    budget_init_within(&inner.budget, run->budget.max_bytes == 0 ? 0 : left, run->budget.what,
+                       run->budget.outer);
     inner.arena = arena_create(&inner.budget);
     ERR_TRY(run_uses(&inner, err));
     ERR_TRY(run_exclude(&inner, err));

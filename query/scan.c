@@ -9,6 +9,7 @@
  */
 #include "query/scan_int.h"
 
+#include "storage/base/pool.h"
 #include "storage/base/size.h"
 
 /* ---- columns of the current block ---- */
@@ -46,14 +47,23 @@ static enum err_code scan_env_vec(void *ctx, const struct field *field, struct v
     return scan_col(ctx, pred_field_col(field), ret, err);
 }
 
+/* The clock where the query is profiled, else 0: two calls per block. */
+static uint64_t scan_clock_us(const struct scan *scan)
+{
+    return scan->run->profile == NULL ? 0 : pool_own_us();
+}
+
 enum err_code scan_vec(struct scan *scan, const struct field *field, struct vec *ret,
                        struct err *err)
 {
-    return scan_col(scan, pred_field_col(field), ret, err);
+    uint64_t begin_us = scan_clock_us(scan);
+    enum err_code code = scan_col(scan, pred_field_col(field), ret, err);
+    scan->counters.time_us += scan_clock_us(scan) - begin_us;
+    return code;
 }
 
-enum err_code scan_field(struct scan *scan, const struct field *field, struct vec *ret_vec,
-                         const uint32_t **ret_places, struct err *err)
+static enum err_code scan_places(struct scan *scan, const struct field *field, struct vec *ret_vec,
+                                 const uint32_t **ret_places, struct err *err)
 {
     struct vec vec = {0};
     ERR_TRY(scan_col(scan, pred_field_col(field), &vec, err));
@@ -68,6 +78,15 @@ enum err_code scan_field(struct scan *scan, const struct field *field, struct ve
     *ret_vec = vec;
     *ret_places = places;
     return ERR_OK;
+}
+
+enum err_code scan_field(struct scan *scan, const struct field *field, struct vec *ret_vec,
+                         const uint32_t **ret_places, struct err *err)
+{
+    uint64_t begin_us = scan_clock_us(scan);
+    enum err_code code = scan_places(scan, field, ret_vec, ret_places, err);
+    scan->counters.time_us += scan_clock_us(scan) - begin_us;
+    return code;
 }
 
 /* ---- opening ---- */
@@ -113,9 +132,11 @@ static enum err_code scan_compile_want(struct scan *scan, const struct scan_want
          (source->time_max_ms < begin_ms || source->time_min_ms >= want->end_ms))) {
         return ERR_OK;
     }
+    scan->counters.pruned = MAX_OF(scan->counters.pruned, SCAN_PRUNED_NAME);
     for (uint32_t i = 0; i < selector->alt_count; i++) {
         const struct alt *alt = &selector->alts[i];
         if (alt->pred != NULL && alt->pred->kind == PRED_FALSE && !scan->spec->no_index) {
+            scan->counters.pruned = SCAN_PRUNED_WHERE;
             continue;
         }
         uint16_t slot = SLOT_ANY;
@@ -147,12 +168,18 @@ static enum err_code scan_compile(struct scan *scan, struct err *err)
     ERR_TRY(ARENA_NEW(scan->keep, alt_max, &scan->alts, err));
     ERR_TRY(ARENA_NEW(scan->keep, alt_max, &scan->slots, err));
     const struct pred *where = spec->query->where;
+    scan->counters.pruned = SCAN_PRUNED_TIME; /* until a want gets further */
     if (where == NULL || where->kind != PRED_FALSE || spec->no_index) {
         for (uint32_t i = 0; i < spec->want_count; i++) {
             ERR_TRY(scan_compile_want(scan, &spec->wants[i], err));
         }
+    } else {
+        scan->counters.pruned = SCAN_PRUNED_WHERE;
     }
     scan->counters.is_source_pruned = scan->alt_count == 0;
+    if (scan->alt_count > 0) {
+        scan->counters.pruned = SCAN_NOT_PRUNED;
+    }
     return ERR_OK;
 }
 
@@ -215,9 +242,12 @@ enum err_code scan_open(const struct source *source, const struct scan_spec *spe
                                   .shard = source->shard,
                                   .keep = keep,
                                   .scratch = scan->scratch};
-    if (scan_start(scan, err) != ERR_OK) {
+    uint64_t begin_us = scan_clock_us(scan);
+    enum err_code code = scan_start(scan, err);
+    scan->counters.time_us += scan_clock_us(scan) - begin_us;
+    if (code != ERR_OK) {
         scan_close(scan);
-        return err->code;
+        return code;
     }
     *ret = scan;
     return ERR_OK;
@@ -228,7 +258,7 @@ void scan_close(struct scan *scan)
     if (scan == NULL) {
         return;
     }
-    run_count(scan->run, scan->counters.rows_read, &scan->read);
+    run_count_scan(scan->run, &scan->counters, &scan->read);
     read_ahead_done(&scan->ahead.held);
     read_held_done(&scan->held);
     arena_free(scan->scratch);
@@ -288,7 +318,8 @@ static enum err_code scan_one_block(struct scan *scan, struct err *err)
     return scan->now.count > 0 ? scan_fetch_fields(scan, err) : ERR_OK;
 }
 
-enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_more, struct err *err)
+static enum err_code scan_walk(struct scan *scan, struct scan_block *ret, bool *ret_more,
+                               struct err *err)
 {
     while (scan->block < scan->block_end) {
         ERR_TRY(run_check(scan->run, err));
@@ -307,5 +338,74 @@ enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_mor
         }
     }
     *ret_more = false;
+    return ERR_OK;
+}
+
+enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_more, struct err *err)
+{
+    uint64_t begin_us = scan_clock_us(scan);
+    enum err_code code = scan_walk(scan, ret, ret_more, err);
+    scan->counters.time_us += scan_clock_us(scan) - begin_us;
+    return code;
+}
+
+/* ---- looking without reading ---- */
+
+const char *scan_path_name(enum scan_path path)
+{
+    static const char *const names[SCAN_PATHS] = {
+        [SCAN_ALL_ROWS] = "all rows",
+        [SCAN_STREAMS] = "streams of few events",
+        [SCAN_ONE_EVENT] = "rows of one event",
+        [SCAN_FEW_ROWS] = "rows of several events",
+        [SCAN_CODES] = "one pass over the event names",
+        [SCAN_TERMS] = "rows by terms of where",
+        [SCAN_RANGES] = "rows of given subjects",
+        [SCAN_REFERENCE] = "all rows, names as text",
+    };
+    return names[path];
+}
+
+/* The names of the blocks that will be asked about, together. */
+static void foresee_fetch(struct scan *scan)
+{
+    struct read_item items[SEG_BLOCKS_MAX];
+    uint32_t count = 0;
+    bool is_named = scan->slot_count > 0 && !scan->spec->no_index;
+    for (uint32_t b = scan->block; is_named && b < scan->block_end && count < SEG_BLOCKS_MAX; b++) {
+        if (scan_activate(scan, b)) {
+            items[count++] =
+                (struct read_item){.col = COL_EVENT_NAME, .block = b, .is_by_value = true};
+        }
+    }
+    (void)source_prefetch(scan->source, &scan->read, items, count);
+}
+
+enum err_code scan_foresee(struct scan *scan, struct scan_counters *ret, struct err *err)
+{
+    struct scan_counters counters = scan->counters;
+    foresee_fetch(scan);
+    for (; scan->block < scan->block_end; scan->block++) {
+        ERR_TRY(run_check(scan->run, err));
+        arena_rewind(scan->scratch, scan->mark);
+        read_held_clear(&scan->held);
+        scan->col_count = 0;
+        scan->block_now = scan->block;
+        if (!scan_activate(scan, scan->block)) {
+            counters.blocks_pruned_time++;
+            continue;
+        }
+        enum scan_path path = SCAN_PATHS;
+        uint32_t rows = 0;
+        ERR_TRY(scan_choose_path(scan, &path, &rows, err));
+        if (path == SCAN_PATHS) {
+            counters.blocks_pruned_index++;
+        } else {
+            counters.blocks_scanned++;
+            counters.blocks_by[path]++;
+            counters.rows_read += rows;
+        }
+    }
+    *ret = counters;
     return ERR_OK;
 }

@@ -45,10 +45,27 @@ struct scan_block {
     const int64_t *times;
     const uint64_t *masks;
 };
+/* How the rows of a block are found. */
+enum scan_path {
+    SCAN_ALL_ROWS,  /* of any event: all */
+    SCAN_STREAMS,   /* of few events, whose rows are kept with times and subjects: merged */
+    SCAN_ONE_EVENT, /* the rows of one event */
+    SCAN_FEW_ROWS,  /* of several events: one bit a row */
+    SCAN_CODES,     /* of several events, many rows: one pass over the names */
+    SCAN_TERMS,     /* by the terms of `where`: one bit a row */
+    SCAN_RANGES,    /* those of given subjects */
+    SCAN_REFERENCE, /* all, names compared as text */
+    SCAN_PATHS,
+};
+const char *scan_path_name(enum scan_path path); /* "streams of few events" */
+enum scan_pruned { SCAN_NOT_PRUNED, SCAN_PRUNED_TIME, SCAN_PRUNED_NAME, SCAN_PRUNED_WHERE };
 struct scan_counters {
     uint64_t rows_read;     /* candidates looked at */
     uint64_t rows_matched;
     uint64_t blocks_total, blocks_pruned_time, blocks_pruned_index, blocks_scanned;
+    uint64_t blocks_by[SCAN_PATHS]; /* of those with candidates */
+    uint64_t time_us;               /* within the scan; only where the query is profiled */
+    enum scan_pruned pruned;        /* the source as a whole: why */
     bool is_source_pruned;
 };
 struct query_run_ctx; /* run.h: deadline, cancel flag, counters */
@@ -61,6 +78,9 @@ enum err_code scan_open(const struct source *source, const struct scan_spec *spe
 /* Next block with at least one match; *ret_more false at the end. ERR_TIMEOUT, ERR_CANCELLED between blocks. */
 enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_more,
                         struct err *err) ERR_MUST_CHECK;
+/* Instead of scan_next: what a walk over all blocks would do, as far as times and lists of rows tell. In *ret
+ * rows_read is how many there are of the named events. */
+enum err_code scan_foresee(struct scan *scan, struct scan_counters *ret, struct err *err) ERR_MUST_CHECK;
 /* A field's values for the rows of the current block: `ret_vec` is the block's vector and
  * ret_places[i] the place of row i's value in it, UINT32_MAX where it has none. */
 enum err_code scan_field(struct scan *scan, const struct field *field, struct vec *ret_vec,

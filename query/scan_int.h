@@ -95,6 +95,7 @@ struct scan {
     struct scan_ahead ahead;
 
     uint32_t block_now;
+    enum scan_path path; /* of the current block, where it has candidates */
     struct scan_col *cols; /* of the current block, as asked for */
     uint32_t col_count, col_cap;
     struct scan_block now;
@@ -118,6 +119,10 @@ bool scan_activate(struct scan *scan, uint32_t block);
 /* ---- scan_rows.c ---- */
 /* Make spans and terms of the alternatives and `where`. */
 enum err_code scan_plan_rows(struct scan *scan, struct err *err) ERR_MUST_CHECK;
+/* How the candidates of the current block, which is active, will be found, and how many there are at most; SCAN_PATHS: it
+ * has none. */
+enum err_code scan_choose_path(struct scan *scan, enum scan_path *ret_path, uint32_t *ret_rows,
+                               struct err *err) ERR_MUST_CHECK;
 /* The matching rows of the current block, which is active; ret->count may be 0. */
 enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *err) ERR_MUST_CHECK;
 

@@ -592,46 +592,105 @@ static enum err_code take_names(struct scan *scan, struct candidates *cand, stru
     return ERR_OK;
 }
 
+/* How the candidates of a block are found. */
+struct choice {
+    struct wanted wanted;
+    uint32_t terms; /* that are looked up by their rows */
+    enum scan_path path;
+};
+
+/* The path where streams are not wanted, or not kept. */
+static enum scan_path path_of_names(const struct wanted *wanted, uint32_t block_rows)
+{
+    if (wanted->count == 1) {
+        return SCAN_ONE_EVENT;
+    }
+    return wanted->rows > block_rows / MANY_PARTS ? SCAN_CODES : SCAN_FEW_ROWS;
+}
+
+static enum err_code choose(struct scan *scan, struct choice *ret, struct err *err)
+{
+    const struct wanted *wanted = &ret->wanted;
+    uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
+    bool has_bounds = scan->spec->ranges != NULL;
+    *ret = (struct choice){.path = SCAN_PATHS};
+    ERR_TRY(find_wanted(scan, &ret->wanted, err));
+    if ((!wanted->with_others && wanted->rows == 0) || (has_bounds && !has_ranges(scan))) {
+        return ERR_OK;
+    }
+    if (scan->term_count > 0 && !has_bounds &&
+        (wanted->with_others || wanted->rows > block_rows / MANY_PARTS)) {
+        ERR_TRY(useful_terms(scan, &ret->terms, err));
+    }
+    if (ret->terms != 0) {
+        ret->path = SCAN_TERMS;
+    } else if (has_bounds) {
+        ret->path = SCAN_RANGES;
+    } else if (wanted->with_others) {
+        ret->path = SCAN_ALL_ROWS;
+    } else if (wanted->rows <= block_rows / STREAM_PARTS && scan->source->ops->event_rows != NULL) {
+        ret->path = SCAN_STREAMS;
+    } else {
+        ret->path = path_of_names(wanted, block_rows);
+    }
+    return ERR_OK;
+}
+
+enum err_code scan_choose_path(struct scan *scan, enum scan_path *ret_path, uint32_t *ret_rows,
+                               struct err *err)
+{
+    struct choice choice;
+    uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
+    if (scan->spec->no_index) {
+        *ret_path = SCAN_REFERENCE;
+        *ret_rows = block_rows;
+        return ERR_OK;
+    }
+    ERR_TRY(choose(scan, &choice, err));
+    *ret_path = choice.path;
+    *ret_rows = choice.wanted.with_others ? block_rows : choice.wanted.rows;
+    return ERR_OK;
+}
+
 /* *ret_terms: the terms that the candidates meet already. */
 static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
                                      uint32_t *ret_terms, struct err *err)
 {
-    struct wanted wanted = {0};
-    uint32_t terms = 0;
+    struct choice choice;
+    const struct wanted *wanted = &choice.wanted;
     uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
-    ERR_TRY(find_wanted(scan, &wanted, err));
-    bool has_bounds = scan->spec->ranges != NULL;
-    if ((!wanted.with_others && wanted.rows == 0) || (has_bounds && !has_ranges(scan))) {
-        return ERR_OK;
-    }
-    if (scan->term_count > 0 && !has_bounds &&
-        (wanted.with_others || wanted.rows > block_rows / MANY_PARTS)) {
-        ERR_TRY(useful_terms(scan, &terms, err));
-    }
-    *ret_terms = terms;
-    if (terms == 0 && !has_bounds && !wanted.with_others &&
-        wanted.rows <= block_rows / STREAM_PARTS) {
+    ERR_TRY(choose(scan, &choice, err));
+    *ret_terms = choice.terms;
+    if (choice.path == SCAN_STREAMS) {
         bool is_found = false;
-        ERR_TRY(take_streams(scan, wanted.is_wanted, wanted.count, cand, &is_found, err));
-        if (is_found) {
-            return ERR_OK;
-        }
+        ERR_TRY(take_streams(scan, wanted->is_wanted, wanted->count, cand, &is_found, err));
+        choice.path = is_found ? SCAN_STREAMS : path_of_names(wanted, block_rows);
     }
-    bool is_one = !wanted.with_others && wanted.count == 1;
-    cand->slot = is_one ? wanted.slot : SLOT_OTHER;
-    if (terms != 0 || has_bounds) {
-        ERR_TRY(take_by_bits(scan, &wanted, terms, cand, err));
-    } else if (wanted.with_others) {
-        ERR_TRY(take_all_rows(scan, cand, err));
-    } else if (is_one) {
-        return value_rows(scan, COL_EVENT_NAME, scan->slots[wanted.slot - 1].code, &cand->rows,
+    scan->path = choice.path;
+    bool is_one = !wanted->with_others && wanted->count == 1;
+    switch (choice.path) {
+    case SCAN_PATHS:
+    case SCAN_REFERENCE:
+    case SCAN_STREAMS: return ERR_OK;
+    case SCAN_ONE_EVENT:
+        cand->slot = wanted->slot;
+        return value_rows(scan, COL_EVENT_NAME, scan->slots[wanted->slot - 1].code, &cand->rows,
                           &cand->count, err);
-    } else if (wanted.rows > block_rows / MANY_PARTS) {
-        return take_wanted(scan, wanted.is_wanted, cand, err);
-    } else {
-        ERR_TRY(take_by_bits(scan, &wanted, 0, cand, err));
+    case SCAN_CODES:
+        cand->slot = SLOT_OTHER;
+        return take_wanted(scan, wanted->is_wanted, cand, err);
+    case SCAN_ALL_ROWS:
+        cand->slot = SLOT_OTHER;
+        ERR_TRY(take_all_rows(scan, cand, err));
+        break;
+    case SCAN_TERMS:
+    case SCAN_RANGES:
+    case SCAN_FEW_ROWS:
+        cand->slot = is_one ? wanted->slot : SLOT_OTHER;
+        ERR_TRY(take_by_bits(scan, wanted, choice.terms, cand, err));
+        break;
     }
-    bool needs_slots = !is_one && wanted.count > 0;
+    bool needs_slots = !is_one && wanted->count > 0;
     return needs_slots ? take_slots(scan, cand, err) : ERR_OK;
 }
 
@@ -939,6 +998,7 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
     *ret = (struct scan_block){.block = scan->block_now};
     activate_spans(scan);
     if (scan->spec->no_index) {
+        scan->path = SCAN_REFERENCE;
         ERR_TRY(take_names(scan, &cand, err));
     } else {
         ERR_TRY(take_candidates(scan, &cand, &terms, err));
@@ -948,6 +1008,7 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
         return ERR_OK;
     }
     scan->counters.blocks_scanned++;
+    scan->counters.blocks_by[scan->path]++;
     scan->counters.rows_read += cand.count;
     ERR_TRY(take_times(scan, &cand, err));
     ERR_TRY(filter_spans(scan, &cand, err));

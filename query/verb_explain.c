@@ -4,22 +4,23 @@
 #include "query/pred_eval.h"
 #include "query/run.h"
 #include "query/saturating.h"
+#include "query/way.h"
 #include "storage/base/size.h"
-#include "storage/read_ahead.h"
 
 #include <inttypes.h>
 
-#define VALUE_BYTES           6u /* of an encoded value, roughly: for the estimate only */
-#define COLUMNS_MAX           64u
-#define EXPLAIN_LINES_MAX     16u
-#define NAMES_AHEAD_BYTES_MAX (8u << 20)
+#define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
+#define COLUMNS_MAX       64u
+#define EXPLAIN_LINES_MAX (24u + SCAN_PATHS)
 
 struct explain {
     struct query_run_ctx *run;
     int64_t begin_ms, end_ms; /* that the verb may look at */
     uint32_t segments, memtables;
-    uint32_t pruned_by_time, pruned_by_name, to_scan;
-    uint64_t blocks, blocks_pruned, rows;
+    struct scan_spec spec;
+    uint32_t pruned_by_time, pruned_by_name, pruned_by_where, to_scan; /* sources */
+    uint64_t blocks, blocks_by_time, blocks_by_index, rows;            /* read, or pruned */
+    uint64_t blocks_by[SCAN_PATHS];
     uint32_t with_sets; /* sources that keep sets of subjects */
     struct str columns[COLUMNS_MAX];
     uint32_t column_count;
@@ -192,123 +193,61 @@ static void explain_range(struct explain *explain)
 
 /* ---- sources ---- */
 
-/* The named events that the source has; *ret_any where the query takes any event. */
-static enum err_code explain_codes(struct explain *explain, const struct source *source,
-                                   struct read_ctx *read, uint32_t **ret_codes, uint32_t *ret_count,
-                                   bool *ret_any, struct err *err)
+/* All events of the query in all of its time: verbs ask less of some. */
+static enum err_code explain_wants(struct explain *explain, struct err *err)
 {
     const struct bound_query *query = explain->run->query;
-    uint32_t *codes = NULL;
-    uint32_t count = 0;
-    size_t max = 0;
-    *ret_any = false;
+    struct scan_want *wants = NULL;
+    ERR_TRY(ARENA_NEW(explain->run->arena, query->selector_count, &wants, err));
     for (uint32_t s = 0; s < query->selector_count; s++) {
-        max += query->selectors[s].alt_count;
+        wants[s] = (struct scan_want){s, explain->begin_ms, explain->end_ms};
     }
-    ERR_TRY(ARENA_NEW(read->arena, max, &codes, err));
-    for (uint32_t s = 0; s < query->selector_count; s++) {
-        for (uint32_t a = 0; a < query->selectors[s].alt_count; a++) {
-            const struct alt *alt = &query->selectors[s].alts[a];
-            bool is_found = false;
-            uint32_t code = 0;
-            if (alt->kind == ALT_ANY) {
-                *ret_any = true;
-                continue;
-            }
-            ERR_TRY(source_code(source, read, COL_EVENT_NAME, alt->event, &is_found, &code, err));
-            for (uint32_t i = 0; is_found && i < count; i++) {
-                is_found = codes[i] != code;
-            }
-            if (is_found) {
-                codes[count++] = code;
-            }
-        }
-    }
-    *ret_codes = codes;
-    *ret_count = count;
+    explain->spec = (struct scan_spec){
+        .query = query,
+        .wants = wants,
+        .want_count = query->selector_count,
+        .subject_end = UINT32_MAX,
+        .no_index = explain->run->request->is_reference_path,
+    };
     return ERR_OK;
 }
 
-static bool explain_in_time(const struct explain *explain, const struct source *source,
-                            uint32_t block)
+/* Whether the source keeps sets of subjects: for one event, for all. */
+static enum err_code explain_sets(struct explain *explain, const struct source *source,
+                                  struct arena *arena, struct err *err)
 {
-    int64_t min_ms = source->time_min_ms;
-    int64_t max_ms = source->time_max_ms;
-    (void)source_zone(source, COL_EVENT_TIME, block, &min_ms, &max_ms);
-    return min_ms < explain->end_ms && max_ms >= explain->begin_ms;
-}
-
-/* The names of the blocks that will be asked about, together. */
-static void explain_fetch(const struct explain *explain, const struct source *source,
-                          struct read_ctx *read)
-{
-    struct read_item items[SEG_BLOCKS_MAX];
+    struct read_ctx read = {.arena = arena, .io = explain->run->io};
+    const struct subject_set *sets = NULL;
     uint32_t count = 0;
-    for (uint32_t b = 0; b < source->block_count && count < SEG_BLOCKS_MAX; b++) {
-        if (explain_in_time(explain, source, b)) {
-            items[count++] =
-                (struct read_item){.col = COL_EVENT_NAME, .block = b, .is_by_value = true};
-        }
-    }
-    (void)source_prefetch(source, read, items, count);
-}
-
-static enum err_code explain_blocks(struct explain *explain, const struct source *source,
-                                    struct read_ctx *read, const uint32_t *codes,
-                                    uint32_t code_count, bool is_any, struct err *err)
-{
-    if (!is_any) {
-        explain_fetch(explain, source, read);
-    }
-    for (uint32_t b = 0; b < source->block_count; b++) {
-        ERR_TRY(run_check(explain->run, err));
-        uint64_t candidates = is_any ? source_block_rows(source, b) : 0;
-        bool is_in_time = explain_in_time(explain, source, b);
-        for (uint32_t c = 0; is_in_time && !is_any && c < code_count; c++) {
-            struct arena_mark mark = arena_mark(read->arena);
-            uint32_t count = 0;
-            ERR_TRY(
-                source_value_rows(source, read, COL_EVENT_NAME, codes[c], b, NULL, &count, err));
-            arena_rewind(read->arena, mark);
-            candidates += count;
-        }
-        if (is_in_time && candidates > 0) {
-            explain->blocks++;
-            explain->rows += candidates;
-        } else {
-            explain->blocks_pruned++;
-        }
-    }
+    ERR_TRY(source_subject_sets(source, &read, SUBJECT_SET_ANY, &sets, &count, err));
+    explain->with_sets += count > 0;
     return ERR_OK;
 }
 
 static enum err_code explain_source(struct explain *explain, const struct source *source,
                                     struct arena *arena, struct err *err)
 {
-    CLEANUP(read_ahead_done)
-    struct read_ahead ahead = {.bytes_max = NAMES_AHEAD_BYTES_MAX, .budget = arena_budget(arena)};
-    struct read_ctx read = {.arena = arena, .io = explain->run->io, .ahead = &ahead};
-    uint32_t *codes = NULL;
-    uint32_t code_count = 0;
-    bool is_any = false;
+    CLEANUP(scan_closep) struct scan *scan = NULL;
+    struct scan_counters seen = {0};
     explain->segments += !source->is_memory;
     explain->memtables += source->is_memory;
-    if (source->time_max_ms < explain->begin_ms || source->time_min_ms >= explain->end_ms) {
-        explain->pruned_by_time++;
+    ERR_TRY(scan_open(source, &explain->spec, explain->run, arena, explain->run->io, &scan, err));
+    ERR_TRY(scan_foresee(scan, &seen, err));
+    explain->pruned_by_time += seen.pruned == SCAN_PRUNED_TIME;
+    explain->pruned_by_name += seen.pruned == SCAN_PRUNED_NAME;
+    explain->pruned_by_where += seen.pruned == SCAN_PRUNED_WHERE;
+    explain->blocks += seen.blocks_scanned;
+    explain->blocks_by_time += seen.blocks_pruned_time;
+    explain->blocks_by_index += seen.blocks_pruned_index;
+    explain->rows += seen.rows_read;
+    for (uint32_t p = 0; p < SCAN_PATHS; p++) {
+        explain->blocks_by[p] += seen.blocks_by[p];
+    }
+    if (seen.is_source_pruned) {
         return ERR_OK;
     }
-    ERR_TRY(explain_codes(explain, source, &read, &codes, &code_count, &is_any, err));
-    if (!is_any && code_count == 0) {
-        explain->pruned_by_name++;
-        return ERR_OK;
-    }
-    const struct subject_set *sets = NULL;
-    uint32_t set_count = 0;
-    ERR_TRY(source_subject_sets(source, &read, is_any ? SUBJECT_SET_ANY : codes[0], &sets,
-                                &set_count, err));
-    explain->with_sets += set_count > 0;
     explain->to_scan++;
-    return explain_blocks(explain, source, &read, codes, code_count, is_any, err);
+    return explain_sets(explain, source, arena, err);
 }
 
 /* True where every aggregate is a number of users of whole events. */
@@ -400,6 +339,24 @@ static struct str explain_index_name(const struct explain *explain)
     return STR("posting lists of the named events");
 }
 
+/* Which way the verb goes, and how rows are found where it reads some. */
+static enum err_code explain_way(struct explain *explain, struct explain_rows *rows,
+                                 bool is_index_only, struct err *err)
+{
+    struct str way = {0};
+    ERR_TRY(way_of(explain->run, &way, err));
+    ERR_TRY(explain_line(rows, "way", way, err));
+    for (uint32_t p = 0; p < SCAN_PATHS; p++) {
+        if (explain->blocks_by[p] > 0 && !is_index_only) {
+            struct str text = {0};
+            ERR_TRY(arena_printf(rows->result->arena, &text, err, "%s, in %" PRIu64 " blocks",
+                                 scan_path_name((enum scan_path)p), explain->blocks_by[p]));
+            ERR_TRY(explain_line(rows, "rows found by", text, err));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code explain_fill(struct explain *explain, struct explain_rows *rows,
                                   struct err *err)
 {
@@ -438,10 +395,14 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     ERR_TRY(explain_number(rows, "memtables", explain->memtables, err));
     ERR_TRY(explain_number(rows, "sources pruned by time", explain->pruned_by_time, err));
     ERR_TRY(explain_number(rows, "sources pruned by event name", explain->pruned_by_name, err));
+    ERR_TRY(explain_number(rows, "sources pruned by conditions that never hold",
+                           explain->pruned_by_where, err));
     ERR_TRY(explain_number(rows, "sources to read", explain->to_scan, err));
-    ERR_TRY(explain_number(rows, "blocks pruned", explain->blocks_pruned, err));
+    ERR_TRY(explain_number(rows, "blocks pruned by time", explain->blocks_by_time, err));
+    ERR_TRY(explain_number(rows, "blocks pruned by lists of rows", explain->blocks_by_index, err));
     ERR_TRY(explain_number(rows, "blocks to read", is_index_only ? 0 : explain->blocks, err));
     ERR_TRY(explain_line(rows, "index", explain_index_name(explain), err));
+    ERR_TRY(explain_way(explain, rows, is_index_only, err));
     ERR_TRY(explain_columns_line(explain, rows, err));
     ERR_TRY(explain_number(rows, "estimated rows", is_index_only ? 0 : explain->rows, err));
     ERR_TRY(explain_number(rows, "estimated bytes", is_index_only ? 0 : bytes, err));
@@ -457,6 +418,7 @@ enum err_code verb_explain(struct query_run_ctx *run, struct result *result, str
     CLEANUP(arena_freep) struct arena *scratch = arena_create(&run->budget);
     explain_range(&explain);
     explain_columns(&explain);
+    ERR_TRY(explain_wants(&explain, err));
     for (uint32_t i = 0; i < run->snapshot->source_count; i++) {
         struct arena_mark mark = arena_mark(scratch);
         ERR_TRY(explain_source(&explain, run->snapshot->sources[i], scratch, err));

@@ -84,8 +84,8 @@ static enum err_code plan_selectors(const struct bound_query *query, struct aren
 }
 
 /* *ret NULL where no period can have a member: no data, or an empty range. */
-static enum err_code plan_make(struct query_run_ctx *run, struct retention_plan **ret,
-                               struct err *err)
+enum err_code retention_plan_make(struct query_run_ctx *run, struct retention_plan **ret,
+                                  struct err *err)
 {
     const struct bound_query *query = run->query;
     const struct retention *retention = &query->retention;
@@ -524,7 +524,7 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
 
     ASSERT(query->retention.period_count >= 1 &&
            query->retention.period_count <= QUERY_PERIODS_MAX + 1);
-    ERR_TRY(plan_make(run, &plan, err));
+    ERR_TRY(retention_plan_make(run, &plan, err));
     if (plan == NULL) {
         ERR_TRY(make_columns(query, false, result, err));
         return make_totals(query, 0, result, err);

@@ -25,12 +25,14 @@ struct config {
     char listen[CONFIG_TEXT_BYTES_MAX]; /* ADDR:PORT or [ADDR6]:PORT; port 0: any free one */
     uint64_t http_threads;
     uint64_t query_threads;
+    uint64_t queries_max; /* that run at a time */
     uint64_t ingest_threads;
     uint64_t event_bytes_max;
     uint64_t body_bytes_max;
     uint64_t bodies_bytes_max;  /* of all requests in work together */
     uint64_t ingest_memory_max; /* of one body, parsed */
     uint64_t query_memory_max;
+    uint64_t queries_memory_max; /* of all queries together */
     uint64_t query_timeout_ms;
     uint64_t ingest_timeout_ms;
     uint64_t request_timeout_ms;

@@ -226,7 +226,7 @@ static void run_on_pool(void *arg, struct io *io)
 static enum err_code job_start(struct http_job *made, struct err *err)
 {
     struct server *server = made->job.server;
-    struct pool *pool = made->job.route->pool == ROUTE_QUERY_POOL    ? server->query_pool
+    struct pool *pool = made->job.route->pool == ROUTE_QUERY_POOL    ? server->asker_pool
                         : made->job.route->pool == ROUTE_INGEST_POOL ? server->ingest_pool
                                                                      : server->admin_pool;
     struct http_conn *conn = made->conn;

@@ -153,6 +153,8 @@ static enum err_code open_answers(const struct config *config, struct err *err)
 static enum err_code start_pools(const struct config *config, struct err *err)
 {
     ERR_TRY(
+        pool_create((uint32_t)config->queries_max, config->io, "asker", &server.asker_pool, err));
+    ERR_TRY(
         pool_create((uint32_t)config->query_threads, config->io, "query", &server.query_pool, err));
     ERR_TRY(pool_create((uint32_t)config->ingest_threads, config->io, "ingest", &server.ingest_pool,
                         err));
@@ -165,6 +167,7 @@ static enum err_code start(const struct config *config, struct err *err)
     server.metrics = &metrics;
     server.begin_us = clock_mono_us();
     budget_init(&server.bodies, (size_t)config->bodies_bytes_max, "request bodies");
+    budget_init(&server.queries, (size_t)config->queries_memory_max, "memory of all queries");
     raise_file_limit(&server.config);
     ERR_TRY(http_listen(&server.config, &http, err));
     ERR_TRY(open_store(&server.config, &server.store, err));
@@ -190,6 +193,7 @@ static enum err_code stop(struct err *err)
     atomic_store_explicit(&server.is_cancelled, true, memory_order_relaxed);
     http_drain(http);
     http_join(http); /* no job is left in any pool after it */
+    pool_free(server.asker_pool); /* before the pool that it runs tasks on */
     pool_free(server.query_pool);
     pool_free(server.ingest_pool);
     pool_free(server.admin_pool);

@@ -236,12 +236,13 @@ static void write_datasets(struct store *store, struct buf *out)
     free(stats);
 }
 
-static void write_pools(const struct server *server, struct buf *out)
+static void write_pools(struct server *server, struct buf *out)
 {
     const struct {
         const char *name;
-        const struct pool *pool;
-    } pools[] = {{"query", server->query_pool},
+        struct pool *pool;
+    } pools[] = {{"asker", server->asker_pool},
+                 {"query", server->query_pool},
                  {"ingest", server->ingest_pool},
                  {"admin", server->admin_pool}};
     write_head(out, "pool_waiting", "gauge", "requests that wait for a thread");
@@ -254,6 +255,18 @@ static void write_pools(const struct server *server, struct buf *out)
         buf_printf(out, "trackway_pool_threads{pool=\"%s\"} %u\n", pools[i].name,
                    pool_threads(pools[i].pool));
     }
+    /* What a query waits for is the others' tasks: seconds waited per round say how crowded it is. */
+    struct pool_stats stats = pool_stats(server->query_pool);
+    write_counter(out, "query_tasks_total", "tasks of queries that began", stats.tasks);
+    write_counter(out, "query_rounds_total", "rounds of tasks that queries began", stats.groups);
+    write_head(out, "query_task_seconds_total", "counter",
+               "time that the tasks of queries took, of all threads");
+    buf_printf(out, "trackway_query_task_seconds_total %.6f\n", (double)stats.served_us / 1e6);
+    write_head(out, "query_wait_seconds_total", "counter",
+               "time that rounds of tasks waited for their first task to begin");
+    buf_printf(out, "trackway_query_wait_seconds_total %.6f\n", (double)stats.waited_us / 1e6);
+    write_gauge(out, "queries_bytes", "memory of the queries in work",
+                atomic_load_explicit(&server->queries.used_bytes, memory_order_relaxed));
 }
 
 static void write_answers(const struct answer_cache *answers, struct buf *out)

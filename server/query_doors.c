@@ -13,6 +13,7 @@
 #include "server/rpc.h"
 #include "storage/base/clock.h"
 #include "storage/base/iso8601.h"
+#include "storage/base/size.h"
 
 #include <string.h>
 
@@ -46,7 +47,9 @@ enum err_code query_job_run(struct job *job, struct str dataset_name, struct que
     if (request->now_ms == 0) {
         request->now_ms = clock_wall_ms();
     }
-    request->memory_bytes_max = (size_t)server->config.query_memory_max;
+    request->memory_bytes_max =
+        (size_t)MIN_OF(server->config.query_memory_max, server->config.queries_memory_max);
+    request->memory = &server->queries;
     request->deadline_us = job->deadline_us;
     request->cancel = &job->is_cancelled;
     request->answers = server->answers;

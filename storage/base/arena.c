@@ -59,14 +59,33 @@ void budget_init(struct budget *budget, size_t max_bytes, const char *what)
     atomic_init(&budget->used_bytes, 0);
     budget->max_bytes = max_bytes;
     budget->what = what;
+    budget->outer = NULL;
+}
+
+void budget_init_within(struct budget *budget, size_t max_bytes, const char *what,
+                        struct budget *outer)
+{
+    budget_init(budget, max_bytes, what);
+    budget->outer = outer;
+}
+
+void budget_end(struct budget *budget)
+{
+    if (budget != NULL) {
+        size_t used = atomic_load_explicit(&budget->used_bytes, memory_order_relaxed);
+        budget_give(budget, used);
+    }
 }
 
 /* Relaxed throughout: the counter publishes no other memory. */
-enum err_code budget_take(struct budget *budget, size_t bytes, struct err *err)
+static void budget_give_own(struct budget *budget, size_t bytes)
 {
-    if (budget == NULL) {
-        return ERR_OK;
-    }
+    size_t before = atomic_fetch_sub_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
+    ASSERT(before >= bytes);
+}
+
+static enum err_code budget_take_own(struct budget *budget, size_t bytes, struct err *err)
+{
     size_t max_bytes = budget->max_bytes == 0 ? SIZE_MAX : budget->max_bytes;
     size_t used = atomic_load_explicit(&budget->used_bytes, memory_order_relaxed);
     do {
@@ -81,13 +100,25 @@ enum err_code budget_take(struct budget *budget, size_t bytes, struct err *err)
     return ERR_OK;
 }
 
-void budget_give(struct budget *budget, size_t bytes)
+enum err_code budget_take(struct budget *budget, size_t bytes, struct err *err)
 {
     if (budget == NULL) {
-        return;
+        return ERR_OK;
     }
-    size_t before = atomic_fetch_sub_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
-    ASSERT(before >= bytes);
+    ERR_TRY(budget_take_own(budget, bytes, err));
+    if (budget_take(budget->outer, bytes, err) != ERR_OK) {
+        budget_give_own(budget, bytes);
+        err->code = ERR_BUSY;
+        return ERR_BUSY;
+    }
+    return ERR_OK;
+}
+
+void budget_give(struct budget *budget, size_t bytes)
+{
+    for (; budget != NULL; budget = budget->outer) {
+        budget_give_own(budget, bytes);
+    }
 }
 
 struct arena *arena_create(struct budget *budget)

@@ -18,9 +18,19 @@ struct budget {
     _Atomic size_t used_bytes;
     size_t max_bytes; /* 0 = no bound */
     const char *what; /* for the message: "query memory" */
+    struct budget *outer; /* pays as well; NULL = none */
 };
 
 void budget_init(struct budget *budget, size_t max_bytes, const char *what);
+/* A share of `outer`, which outlives it: what it takes, `outer` gives as well. Where only that is
+ * spent the error is ERR_BUSY, for it passes when others end. budget_end gives back what was left. */
+void budget_init_within(struct budget *budget, size_t max_bytes, const char *what,
+                        struct budget *outer);
+void budget_end(struct budget *budget);
+static inline void budget_endp(struct budget **budget)
+{
+    budget_end(*budget);
+}
 /* Take or return bytes that are allocated outside of an arena (bitmaps, hash tables). */
 enum err_code budget_take(struct budget *budget, size_t bytes, struct err *err) ERR_MUST_CHECK;
 void budget_give(struct budget *budget, size_t bytes);

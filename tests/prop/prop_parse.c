@@ -21,7 +21,7 @@
 
 static const char *const tokens[] = {
     "trend",       "distinct",  "funnel",      "retention",  "events",     "timeline",
-    "show",        "explain",   "where",       "from",       "to",         "last",
+    "show",        "explain",   "profile",   "where",       "from",       "to",         "last",
     "today",       "on",        "including",   "by",         "each",       "top",
     "order",       "limit",     "tz",          "week",       "starts",     "monday",
     "within",      "ties",      "strict",      "closed",     "count",      "users",

@@ -127,6 +127,31 @@ static void a_spent_budget_is_a_limit_and_names_its_size(void **state)
     arena_free(arena);
 }
 
+static void a_share_is_taken_from_the_whole_and_given_back(void **state)
+{
+    struct err err;
+    struct budget all;
+    struct budget one;
+    struct budget two;
+    budget_init(&all, 150, "memory of all queries");
+    budget_init_within(&one, 100, "query memory", &all);
+    budget_init_within(&two, 100, "query memory", &all);
+    assert_ok(budget_take(&one, 90, &err));
+    assert_ok(budget_take(&two, 60, &err));
+    assert_int_equal(used_bytes(&all), 150);
+    /* Its own bound is the request's fault, the whole's is not. */
+    assert_fails(budget_take(&one, 11, &err), ERR_LIMIT, "query memory: 11 bytes more");
+    assert_fails(budget_take(&two, 1, &err), ERR_BUSY, "memory of all queries: 1 bytes more");
+    assert_int_equal(used_bytes(&two), 60);
+    budget_give(&one, 40);
+    assert_ok(budget_take(&two, 40, &err));
+    budget_end(&one); /* what it still has */
+    assert_int_equal(used_bytes(&all), 100);
+    budget_end(&two);
+    assert_int_equal(used_bytes(&all), 0);
+    budget_end(NULL);
+}
+
 static void a_budget_is_exact_to_the_byte(void **state)
 {
     struct err err;
@@ -320,6 +345,7 @@ int main(void)
         cmocka_unit_test(zero_bytes_have_an_address_of_their_own),
         cmocka_unit_test(the_budget_is_charged_what_malloc_is_asked_for),
         cmocka_unit_test(a_spent_budget_is_a_limit_and_names_its_size),
+        cmocka_unit_test(a_share_is_taken_from_the_whole_and_given_back),
         cmocka_unit_test(a_budget_is_exact_to_the_byte),
         cmocka_unit_test(rewinding_reuses_chunks_without_drawing_more),
         cmocka_unit_test(kept_chunks_are_given_up_before_the_budget_refuses),

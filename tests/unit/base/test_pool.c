@@ -2,6 +2,7 @@
  */
 #include "tests/support/claims.h"
 
+#include "storage/base/clock.h"
 #include "storage/base/pool.h"
 
 #include <errno.h>
@@ -78,7 +79,7 @@ static void every_task_runs_once_whatever_the_sizes(void **state)
         assert_int_equal(pool_slots(pool), threads + 1);
         for (size_t i = 0; i < COUNT_OF(counts); i++) {
             struct tally tally = {.slots = pool_slots(pool)};
-            assert_ok(pool_run(pool, counts[i], tally_task, &tally, NULL, &err));
+            assert_ok(pool_run(pool, NULL, counts[i], tally_task, &tally, NULL, &err));
             tally_check(&tally, counts[i]);
         }
         pool_free(pool);
@@ -99,7 +100,7 @@ static void the_caller_s_own_io_is_used_on_its_thread(void **state)
     struct io *io = NULL;
     assert_ok(io_create(IO_POSIX, &io, &err));
     struct io *seen[3] = {NULL};
-    assert_ok(pool_run(pool, 3, io_seen, seen, io, &err));
+    assert_ok(pool_run(pool, NULL, 3, io_seen, seen, io, &err));
     for (int i = 0; i < 3; i++) {
         assert_ptr_equal(seen[i], io);
     }
@@ -122,7 +123,7 @@ static void *runner_main(void *arg)
         memset(&runner->tally, 0, sizeof(runner->tally));
         runner->tally.slots = pool_slots(runner->pool);
         runner->code =
-            pool_run(runner->pool, runner->count, tally_task, &runner->tally, NULL, &err);
+            pool_run(runner->pool, NULL, runner->count, tally_task, &runner->tally, NULL, &err);
         for (uint32_t i = 0; i < runner->count; i++) {
             runner->code = runner->tally.ran[i] == 1 ? runner->code : ERR_CORRUPT;
         }
@@ -168,7 +169,7 @@ static void nest_task(void *arg, uint32_t task, uint32_t worker, struct io *io)
     }
     struct err err;
     struct nest below = {.pool = nest->pool, .depth = nest->depth - 1, .root = nest->root};
-    if (pool_run(nest->pool, 5, nest_task, &below, io, &err) != ERR_OK) {
+    if (pool_run(nest->pool, NULL, 5, nest_task, &below, io, &err) != ERR_OK) {
         atomic_fetch_add(&nest->root->failures, 1);
     }
 }
@@ -180,7 +181,7 @@ static void a_task_may_run_a_group_on_its_own_pool(void **state)
         struct pool *pool = pool_of(threads);
         struct nest root = {.pool = pool, .depth = 3};
         root.root = &root;
-        assert_ok(pool_run(pool, 5, nest_task, &root, NULL, &err));
+        assert_ok(pool_run(pool, NULL, 5, nest_task, &root, NULL, &err));
         assert_int_equal(atomic_load(&root.leaves), 5 * 5 * 5 * 5);
         assert_int_equal(atomic_load(&root.failures), 0);
         pool_free(pool);
@@ -281,69 +282,268 @@ static void a_pool_without_threads_runs_jobs_at_once(void **state)
     pool_free(pool);
 }
 
-/* Two groups on one worker while their callers are held: the worker's tasks alternate, so a group
- * of two tasks is not behind one of a hundred. */
-struct turn_log {
-    _Atomic uint32_t *clock;
-    struct gate *gate;
-    uint32_t caller_slot;
-    uint32_t last_worker_turn;
-};
+/* ---- order of service ----
+ *
+ * One worker, held by a gate until all groups wait, and a clock that a task moves by what it is said
+ * to cost: then the order in which tasks run is known to the last one. (The callers do not help: the
+ * only place is the worker's.) */
 
-static void turn_task(void *arg, uint32_t task, uint32_t worker, struct io *io)
+static _Atomic uint64_t fake_us; /* 0: the real clock */
+
+uint64_t __real_clock_mono_us(void);
+uint64_t __wrap_clock_mono_us(void);
+
+uint64_t __wrap_clock_mono_us(void)
 {
-    struct turn_log *log = arg;
-    if (worker == log->caller_slot) {
-        gate_pass(log->gate);
-    } else {
-        log->last_worker_turn = atomic_fetch_add(log->clock, 1) + 1;
-    }
+    uint64_t now_us = atomic_load(&fake_us);
+    return now_us != 0 ? now_us : __real_clock_mono_us();
 }
 
-struct turn_runner {
+struct service {
     struct pool *pool;
-    struct turn_log log;
+    struct gate gate; /* holds the worker */
+    char order[256];  /* a letter per slice of a task, as they ran */
     uint32_t count;
 };
 
-static void *turn_main(void *arg)
-{
-    struct turn_runner *runner = arg;
-    struct err err;
-    return pool_run(runner->pool, runner->count, turn_task, &runner->log, NULL, &err) == ERR_OK
-               ? NULL
-               : runner;
-}
+struct asker {
+    struct service *service;
+    struct pool_account account;
+    char letter;
+    uint32_t tasks;
+    uint32_t rounds;  /* groups one after the other, of `tasks` each */
+    uint64_t cost_us; /* of a slice */
+    uint32_t
+        slices; /* that a task runs for, and yields after each; 0: one, and it does not yield */
+    struct asker *starts; /* whom the first task of all starts, and waits until it is in the pool */
+    pthread_t thread;
+    enum err_code code;
+};
 
-static void a_small_group_is_not_behind_a_big_one(void **state)
+static void *asker_main(void *arg);
+
+/* Start an asker, and wait until its group is the pool's: its account has arrived. */
+static void asker_start(struct asker *asker)
 {
-    struct err err;
-    struct pool *pool = pool_of(1);
-    struct gate worker_gate = GATE_INIT;
-    struct gate caller_gate = GATE_INIT;
-    _Atomic uint32_t clock = 0;
-    assert_ok(pool_submit(pool, gate_job, &worker_gate, 1, &err));
-    gate_await(&worker_gate, 1);
-    struct turn_log log = {.clock = &clock, .gate = &caller_gate, .caller_slot = 1};
-    struct turn_runner runners[2] = {{pool, log, 500}, {pool, log, 6}};
-    pthread_t threads[2];
-    for (uint32_t i = 0; i < 2; i++) { /* the big one first */
-        assert_int_equal(pthread_create(&threads[i], NULL, turn_main, &runners[i]), 0);
-        gate_await(&caller_gate, i + 1); /* its caller holds its first task; the rest waits */
-    }
-    gate_open(&worker_gate);
-    while (atomic_load(&clock) < 499 + 5) { /* all that the two callers do not hold */
+    struct pool_stats before = pool_stats(asker->service->pool);
+    assert_int_equal(pthread_create(&asker->thread, NULL, asker_main, asker), 0);
+    while (pool_stats(asker->service->pool).arrivals == before.arrivals) {
         pause_ms(1);
     }
-    gate_open(&caller_gate);
-    for (uint32_t i = 0; i < 2; i++) {
-        void *failed = NULL;
-        pthread_join(threads[i], &failed);
-        assert_null(failed);
+}
+
+static void asker_task(void *arg, uint32_t task, uint32_t worker, struct io *io)
+{
+    struct asker *asker = arg;
+    struct service *service = asker->service;
+    for (uint32_t slice = 0; slice == 0 || slice < asker->slices; slice++) {
+        /* No lock of its own: one task at a time, and the pool's lock between them. */
+        service->order[service->count++] = asker->letter;
+        atomic_fetch_add(&fake_us, asker->cost_us);
+        if (asker->starts != NULL) {
+            asker_start(TAKE(asker->starts));
+        }
+        if (asker->slices > 0) {
+            pool_yield();
+        }
     }
-    assert_in_range(runners[1].log.last_worker_turn, 9, 11); /* 5 of its own, 5 of the other's */
-    assert_int_equal(runners[0].log.last_worker_turn, 504);
-    pool_free(pool);
+}
+
+static void *asker_main(void *arg)
+{
+    struct asker *asker = arg;
+    struct err err;
+    for (uint32_t round = 0; round < asker->rounds && asker->code == ERR_OK; round++) {
+        asker->code = pool_run(asker->service->pool, &asker->account, asker->tasks, asker_task,
+                               asker, NULL, &err);
+    }
+    return NULL;
+}
+
+static void service_start(struct service *service)
+{
+    struct err err;
+    service->pool = pool_of(1);
+    service->gate = (struct gate)GATE_INIT;
+    atomic_store(&fake_us, 1);
+    assert_ok(pool_submit(service->pool, gate_job, &service->gate, 1, &err));
+    gate_await(&service->gate, 1);
+}
+
+static void service_end(struct service *service, struct asker *askers, uint32_t count)
+{
+    gate_open(&service->gate);
+    for (uint32_t i = 0; i < count; i++) {
+        pthread_join(askers[i].thread, NULL);
+        assert_int_equal(askers[i].code, ERR_OK);
+        assert_int_equal(askers[i].account.running, 0);
+        assert_int_equal(askers[i].account.task_count, askers[i].tasks * askers[i].rounds);
+        assert_int_equal(askers[i].account.served_us,
+                         askers[i].account.task_count * askers[i].cost_us *
+                             (askers[i].slices == 0 ? 1 : askers[i].slices));
+    }
+    atomic_store(&fake_us, 0);
+    pool_free(service->pool);
+}
+
+static void who_has_had_less_is_next(void **state)
+{
+    struct service service = {0};
+    struct asker askers[] = {
+        {.service = &service, .letter = 'a', .tasks = 6, .rounds = 1, .cost_us = 10000},
+        {.service = &service, .letter = 'b', .tasks = 4, .rounds = 1, .cost_us = 20000},
+        {.service = &service, .letter = 'c', .tasks = 2, .rounds = 1, .cost_us = 9000},
+    };
+    service_start(&service);
+    for (uint32_t i = 0; i < COUNT_OF(askers); i++) {
+        asker_start(&askers[i]);
+    }
+    service_end(&service, askers, COUNT_OF(askers));
+    /* a came first and stays so until it has had 15 ms, then b likewise. That left a waiting for
+     * 20 ms, which is worth a slice. c is done before it has had 15 ms, and the rest goes as they
+     * came. */
+    assert_string_equal(service.order, "aabaccaaabbb");
+}
+
+/* Small ones without end: the oldest gets a quarter of the time. */
+static void the_oldest_does_not_wait_for_ever(void **state)
+{
+    enum { SMALL = 16 };
+    struct service service = {0};
+    struct asker askers[SMALL + 1] = {
+        {.service = &service, .letter = 'A', .tasks = 6, .rounds = 1, .cost_us = 6000}};
+    service_start(&service);
+    asker_start(&askers[0]);
+    for (uint32_t i = 1; i <= SMALL; i++) {
+        askers[i] = (struct asker){
+            .service = &service, .letter = 's', .tasks = 15, .rounds = 1, .cost_us = 400};
+        asker_start(&askers[i]);
+    }
+    service_end(&service, askers, COUNT_OF(askers));
+    /* With 18 ms A is of another class than the rest. Then fifty times 400 us make a credit of a
+     * slice, 5,000 us; its task costs 1,000 us more, so that the next credit takes sixty. */
+    char expected[SMALL * 15 + 6 + 1];
+    memset(expected, 's', sizeof(expected) - 1);
+    expected[0] = expected[1] = expected[2] = 'A';
+    expected[3 + 50] = expected[4 + 110] = expected[5 + 170] = 'A';
+    expected[sizeof(expected) - 1] = '\0';
+    assert_string_equal(service.order, expected);
+}
+
+/* A long task yields: those that have had less go before the rest of it, also one that comes then. */
+static void a_long_task_lets_others_pass(void **state)
+{
+    struct service service = {0};
+    struct asker askers[] = {
+        {.service = &service, .letter = 'A', .tasks = 1, .rounds = 1, .cost_us = 9000, .slices = 4},
+        {.service = &service, .letter = 'b', .tasks = 2, .rounds = 1, .cost_us = 9000, .slices = 2},
+        {.service = &service, .letter = 'c', .tasks = 1, .rounds = 1, .cost_us = 1000, .slices = 3},
+    };
+    service_start(&service);
+    askers[1].starts = &askers[2]; /* c comes while b is above A */
+    asker_start(&askers[0]);
+    asker_start(&askers[1]);
+    service_end(&service, askers, COUNT_OF(askers));
+    /* With 18 ms A is passed by b, and that, with 18 ms, by c. b's second task is of no lower class
+     * than A, and waits. */
+    assert_string_equal(service.order, "AAbbcccAAbb");
+}
+
+static void what_was_had_counts_in_the_next_round(void **state)
+{
+    struct service service = {0};
+    struct asker askers[] = {
+        {.service = &service, .letter = 'a', .tasks = 2, .rounds = 2, .cost_us = 20000},
+        {.service = &service, .letter = 'b', .tasks = 3, .rounds = 1, .cost_us = 10},
+    };
+    service_start(&service);
+    askers[0].starts = &askers[1]; /* b comes while a has begun */
+    asker_start(&askers[0]);
+    service_end(&service, askers, COUNT_OF(askers));
+    assert_string_equal(service.order, "abbbaaa");
+    assert_int_equal(askers[1].account.waited_us, 0);
+}
+
+/* ---- places ---- */
+
+/* As many tasks at a time as threads, however many callers wait and would help. */
+struct crowd {
+    struct pool *pool;
+    _Atomic uint32_t *now;
+    _Atomic uint32_t *most;
+    const _Atomic bool *cancel; /* tasks then end at once */
+    uint32_t tasks;
+    _Atomic uint32_t ended, cut_short;
+    _Atomic bool *cancel_flag; /* set half way; NULL: none */
+    enum err_code code;
+};
+
+static void crowd_task(void *arg, uint32_t task, uint32_t worker, struct io *io)
+{
+    struct crowd *crowd = arg;
+    uint32_t now = atomic_fetch_add(crowd->now, 1) + 1;
+    uint32_t most = atomic_load(crowd->most);
+    while (now > most && !atomic_compare_exchange_weak(crowd->most, &most, now)) {
+    }
+    if (crowd->cancel != NULL && atomic_load(crowd->cancel)) {
+        atomic_fetch_add(&crowd->cut_short, 1);
+    } else if (task % 4 == 0) {
+        pause_ms(task % 16 == 0 ? 6 : 1); /* or long enough to yield */
+    }
+    atomic_fetch_sub(crowd->now, 1);
+    pool_yield();
+    if (crowd->cancel_flag != NULL && task == crowd->tasks / 2) {
+        atomic_store(crowd->cancel_flag, true);
+    }
+    atomic_fetch_add(&crowd->ended, 1);
+}
+
+static void *crowd_main(void *arg)
+{
+    struct crowd *crowd = arg;
+    struct err err;
+    struct pool_account account = {0};
+    for (uint32_t round = 0; round < 3 && crowd->code == ERR_OK; round++) {
+        crowd->code = pool_run(crowd->pool, &account, crowd->tasks, crowd_task, crowd, NULL, &err);
+        if (account.task_count != (uint64_t)(round + 1) * crowd->tasks || account.running != 0) {
+            crowd->code = ERR_CORRUPT;
+        }
+    }
+    return NULL;
+}
+
+static void callers_help_only_where_a_place_is_free(void **state)
+{
+    enum { CROWD = 12 };
+    for (uint32_t threads = 1; threads < 4; threads++) {
+        struct pool *pool = pool_of(threads);
+        _Atomic uint32_t now = 0;
+        _Atomic uint32_t most = 0;
+        _Atomic bool cancel = false;
+        struct crowd crowds[CROWD];
+        pthread_t callers[CROWD];
+        memset(crowds, 0, sizeof(crowds));
+        for (uint32_t i = 0; i < CROWD; i++) {
+            crowds[i].pool = pool;
+            crowds[i].now = &now;
+            crowds[i].most = &most;
+            crowds[i].tasks = 1 + i * 9;
+            crowds[i].cancel = i == CROWD - 1 ? &cancel : NULL; /* the biggest, by another's task */
+            crowds[i].cancel_flag = i == 3 ? &cancel : NULL;
+            assert_int_equal(pthread_create(&callers[i], NULL, crowd_main, &crowds[i]), 0);
+        }
+        for (uint32_t i = 0; i < CROWD; i++) {
+            pthread_join(callers[i], NULL);
+            assert_int_equal(crowds[i].code, ERR_OK);
+            assert_int_equal(atomic_load(&crowds[i].ended), 3 * crowds[i].tasks);
+        }
+        assert_true(atomic_load(&crowds[CROWD - 1].cut_short) > 0);
+        assert_in_range(atomic_load(&most), 1, threads);
+        struct pool_stats stats = pool_stats(pool);
+        assert_int_equal(stats.groups, 3 * CROWD);
+        assert_int_equal(stats.arrivals, CROWD);
+        pool_free(pool);
+    }
 }
 
 /* A job in the queue runs while a group has plenty of tasks left. */
@@ -375,7 +575,7 @@ static void a_job_gets_its_turn_between_tasks(void **state)
     gate_await(&gate, 1);
     assert_ok(pool_submit(pool, between_job, &between, 1, &err));
     gate_open(&gate);
-    assert_ok(pool_run(pool, 200, between_task, &between, NULL, &err));
+    assert_ok(pool_run(pool, NULL, 200, between_task, &between, NULL, &err));
     pool_free(pool);
     assert_true(between.tasks_before_job < 100);
 }
@@ -406,7 +606,11 @@ int main(void)
         cmocka_unit_test(a_task_may_run_a_group_on_its_own_pool),
         cmocka_unit_test(jobs_run_once_in_order_and_the_queue_is_bounded),
         cmocka_unit_test(a_pool_without_threads_runs_jobs_at_once),
-        cmocka_unit_test(a_small_group_is_not_behind_a_big_one),
+        cmocka_unit_test(who_has_had_less_is_next),
+        cmocka_unit_test(the_oldest_does_not_wait_for_ever),
+        cmocka_unit_test(a_long_task_lets_others_pass),
+        cmocka_unit_test(what_was_had_counts_in_the_next_round),
+        cmocka_unit_test(callers_help_only_where_a_place_is_free),
         cmocka_unit_test(a_job_gets_its_turn_between_tasks),
         cmocka_unit_test(a_thread_that_does_not_start_unwinds_the_rest),
     };

@@ -156,8 +156,14 @@ static const struct {
      "invalid 1:30: \"including today\" goes with \"last\" and whole days, weeks or months"},
     {"why \"u\" in funnel a",
      "unsupported 1:1: the word \"why\" of the language is not in this version"},
-    {"profile funnel a",
-     "unsupported 1:1: the word \"profile\" of the language is not in this version"},
+    {"profile funnel register -> pay_success within 1h", ""},
+    {"explain profile funnel a", "invalid 1:9: expected a verb (trend, distinct, funnel, retention, "
+                                 "paths, events, show, ...), found \"profile\""},
+    {"profile segment did(register) save cohort \"x\"",
+     "invalid 1:43: profile runs the query for its figures; one that saves a cohort is not run for "
+     "them"},
+    {"profile drop cohort \"x\"",
+     "invalid 1:21: profile runs the query for its figures; \"drop\" is not run for them"},
     {"users of (step = 2) in funnel a",
      "unsupported 1:1: the word \"users\" of the language is not in this version"},
     {"diff 1, 2 in trend count(any)",

@@ -88,6 +88,7 @@ static const struct {
     {"show values of channel", NULL},
     {"show segments", NULL},
     {"explain funnel a -> b", NULL},
+    {"profile funnel a -> b", NULL},
     {"paths starting at page_view depth 5 top 20 per session last 7d",
      "paths starting at page_view depth 5 per session last 7d top 20"},
     {"paths exactly 3 top 10 last 30d", "paths exactly 3 last 30d top 10"},

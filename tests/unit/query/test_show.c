@@ -151,6 +151,8 @@ static void explain_says_what_is_pruned_and_which_index_answers(void **state)
     check("explain trend count(pay)", "[\"index\",\"posting lists of the named events\"]");
     check("explain trend count(pay)", "[\"estimated rows\",\"2\"]");
     check("explain trend count(no_such)", "[\"sources to read\",\"0\"]");
+    check("explain trend count(any)", "[\"way\",\"rows\"]");
+    check("explain trend count(any)", "[\"rows found by\",\"all rows, in ");
     check("explain trend sum(amount of pay) by channel",
           "[\"columns\",\"subject, event_time, channel, amount\"]");
     check("explain funnel pay -> view within 1h", "[\"verb\",\"funnel\"]");

@@ -44,6 +44,8 @@ static void no_options_give_the_documented_defaults(void **state)
     assert_int_equal(config.body_bytes_max, 64 * 1024 * 1024);
     assert_int_equal(config.http_threads, 1);
     assert_int_equal(config.query_threads, (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
+    assert_int_equal(config.queries_max, 64);
+    assert_int_equal(config.queries_memory_max, 4ull << 30);
     assert_int_equal(config.io, IO_AUTO);
     assert_int_equal(config.log_level, LOG_INFO);
 }
