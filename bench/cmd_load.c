@@ -223,7 +223,8 @@ static void *ingest_main(void *arg)
 struct asker {
     struct load *load;
     struct latencies *latencies; /* one for each query */
-    uint64_t refused;            /* 429, 503 */
+    uint64_t answers;
+    uint64_t refused; /* 429, 503 */
     uint64_t failed;
     struct err first_err;
     pthread_t thread;
@@ -292,6 +293,7 @@ static void *asker_main(void *arg)
         uint64_t elapsed_us = clock_mono_us() - begin_us;
         if (code == ERR_OK) {
             latencies_add(&asker->latencies[idx], elapsed_us);
+            asker->answers++;
         } else if (api_status(api) == 429 || api_status(api) == 503) {
             asker->refused++;
             usleep(10000); /* the server is full: a real client would wait longer */
@@ -358,6 +360,30 @@ static int ingest_report(struct load *load, bool is_json, struct buf *out)
     return load->ingest_code == ERR_OK ? 0 : bench_fail(&load->ingest_err, 1);
 }
 
+/* Is every connection served alike? The fewest and the most answers that one of them got. */
+static void fairness_report(const struct load *load, const struct asker *askers, bool is_json,
+                            struct buf *out)
+{
+    struct latencies answers = {
+        0}; /* samples are counts here: it sorts them and finds the middle */
+    for (uint64_t a = 0; a < load->askers; a++) {
+        latencies_add(&answers, askers[a].answers);
+    }
+    latencies_sort(&answers);
+    uint64_t fewest = latencies_percentile(&answers, 0);
+    uint64_t middle = latencies_percentile(&answers, 50);
+    uint64_t most = latencies_percentile(&answers, 100);
+    fprintf(stderr, "answers of one connection: %" PRIu64 " to %" PRIu64 ", median %" PRIu64 "\n",
+            fewest, most, middle);
+    if (is_json) {
+        buf_printf(out,
+                   "{\"what\":\"connections\",\"count\":%" PRIu64 ",\"fewest\":%" PRIu64
+                   ",\"median\":%" PRIu64 ",\"most\":%" PRIu64 "}\n",
+                   load->askers, fewest, middle, most);
+    }
+    latencies_done(&answers);
+}
+
 static int query_report(struct load *load, struct asker *askers, double seconds, bool is_json,
                         struct buf *out)
 {
@@ -387,6 +413,7 @@ static int query_report(struct load *load, struct asker *askers, double seconds,
             "queries: %.1f/s (%zu in %.2f s over %" PRIu64 " connections); refused as busy %" PRIu64
             ", failed %" PRIu64 "\n",
             (double)all.count / seconds, all.count, seconds, load->askers, refused, failed);
+    fairness_report(load, askers, is_json, out);
     latencies_done(&all);
     return exit;
 }

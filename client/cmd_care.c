@@ -41,6 +41,12 @@ static struct arg_list *operands_of(const struct arg_command *command, int argc,
     return operands;
 }
 
+#define OPTION_COLD_DIR(to)                                                                        \
+    {                                                                                              \
+        .name = "cold-dir", .value_name = "DIR",                                                   \
+        .sentence = "the server's cold-dir, to be looked into as well", .text = (to)               \
+    }
+
 /* ---- findings ---- */
 
 struct findings {
@@ -112,7 +118,7 @@ static void sums_json(const struct care_sums *sums, const struct findings *findi
 
 /* ---- verify ---- */
 
-static int verify(const char *dir, bool is_json)
+static int verify(const char *dir, const char *cold_dir, bool is_json)
 {
     CLEANUP(io_freep) struct io *io = NULL;
     CLEANUP(buf_freep) struct buf out = {0};
@@ -120,7 +126,7 @@ static int verify(const char *dir, bool is_json)
     struct care_sums sums = {0};
     struct err err;
     if (io_create(IO_AUTO, &io, &err) != ERR_OK ||
-        care_verify(dir, io, finding_show, &findings, &sums, &err) != ERR_OK) {
+        care_verify(dir, cold_dir, io, finding_show, &findings, &sums, &err) != ERR_OK) {
         buf_done(&findings.json);
         return command_fail(&err, NULL, EXIT_FAILED);
     }
@@ -140,19 +146,23 @@ static int verify(const char *dir, bool is_json)
 int command_verify(int argc, char *const *argv)
 {
     bool is_json = false;
+    const char *cold_dir = NULL;
     const struct arg_option options[] = {
+        OPTION_COLD_DIR(&cold_dir),
         {.name = "json", .sentence = "print JSON", .flag = &is_json},
     };
     const struct arg_command command = {
         .name = "trackway verify",
         .sentence = "read all of a stopped data folder or a backup, and check every checksum and "
                     "invariant",
-        .usage = "FOLDER [--json]",
+        .usage = "FOLDER [--cold-dir DIR] [--json]",
         .options = options,
         .option_count = COUNT_OF(options),
         .examples =
             "Changes nothing. A line for each thing found: damage, or what a crash left over and "
-            "the next\nstart removes. Exit status 0 only where there is neither.\n\n"
+            "the next\nstart removes. Exit status 0 only where there is neither. Of segments that "
+            "the "
+            "server moved to\nits cold directory only --cold-dir can tell.\n\n"
             "  trackway backup build/backup-to-verify\n"
             "  trackway verify build/backup-to-verify\n"
             "  trackway verify --json build/backup-to-verify\n",
@@ -160,7 +170,7 @@ int command_verify(int argc, char *const *argv)
     int exit = EXIT_FINE;
     struct arg_list *operands = operands_of(&command, argc, argv, 1, "one folder", &exit);
     if (operands != NULL) {
-        exit = verify(operands->items[0], is_json);
+        exit = verify(operands->items[0], cold_dir, is_json);
         free(operands);
     }
     return exit;
@@ -333,7 +343,7 @@ static void line_show(void *arg, const char *line)
     command_print(buf_as_str(&out));
 }
 
-static int repair(const char *dir, bool is_dry_run)
+static int repair(const char *dir, const struct repair_opts *opts)
 {
     CLEANUP(io_freep) struct io *io = NULL;
     CLEANUP(buf_freep) struct buf out = {0};
@@ -341,15 +351,15 @@ static int repair(const char *dir, bool is_dry_run)
     struct err err;
     umask(0027);
     if (io_create(IO_AUTO, &io, &err) != ERR_OK ||
-        care_repair(dir, is_dry_run, io, line_show, NULL, &sums, &err) != ERR_OK) {
+        care_repair(dir, opts, io, line_show, NULL, &sums, &err) != ERR_OK) {
         return command_fail(&err, NULL, EXIT_FAILED);
     }
     if (sums.changes == 0) {
         buf_z(&out, "nothing to repair\n");
     } else {
         buf_printf(&out, "%" PRIu64 " %s, %s%" PRIu64 " rows taken from answers", sums.changes,
-                   is_dry_run ? "to be done" : "done", sums.is_rows_lost_known ? "" : "at least ",
-                   sums.rows_lost);
+                   opts->is_dry_run ? "to be done" : "done",
+                   sums.is_rows_lost_known ? "" : "at least ", sums.rows_lost);
         if (sums.report[0] != '\0') {
             buf_printf(&out, "; the report: %s/%s", dir, sums.report);
         }
@@ -360,23 +370,28 @@ static int repair(const char *dir, bool is_dry_run)
 
 int command_repair(int argc, char *const *argv)
 {
-    bool is_dry_run = false;
+    struct repair_opts opts = {.cold_dir = NULL};
     const struct arg_option options[] = {
+        OPTION_COLD_DIR(&opts.cold_dir),
+        {.name = "cold-lost",
+         .sentence = "the server's cold-dir is gone for good: take out what was in it",
+         .flag = &opts.is_cold_lost},
         {.name = "dry-run",
          .sentence = "say what would be done; change nothing",
-         .flag = &is_dry_run},
+         .flag = &opts.is_dry_run},
     };
     const struct arg_command command = {
         .name = "trackway repair",
         .sentence = "make a damaged data folder one that opens, and say what it costs",
-        .usage = "[--dry-run] FOLDER",
+        .usage = "[--cold-dir DIR | --cold-lost] [--dry-run] FOLDER",
         .options = options,
         .option_count = COUNT_OF(options),
         .examples =
             "No server may run in it. What is damaged is moved to FOLDER/DATASET/quarantine/, a "
             "lost "
-            "catalog\nis made again from the segments and the log. A backup that is younger than "
-            "the damage is better.\n\n"
+            "catalog\nis made again from the segments and the log. With --cold-dir, segments that "
+            "the server moved\nthere are looked after as well, and taken in where a lost catalog "
+            "named them. A backup that is\nyounger than the damage is better.\n\n"
             "  trackway backup build/backup-to-repair\n"
             "  trackway repair --dry-run build/backup-to-repair\n"
             "  trackway repair build/backup-to-repair\n",
@@ -384,7 +399,7 @@ int command_repair(int argc, char *const *argv)
     int exit = EXIT_FINE;
     struct arg_list *operands = operands_of(&command, argc, argv, 1, "one folder", &exit);
     if (operands != NULL) {
-        exit = repair(operands->items[0], is_dry_run);
+        exit = repair(operands->items[0], &opts);
         free(operands);
     }
     return exit;

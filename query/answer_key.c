@@ -11,6 +11,11 @@ bool answer_has_key(const struct query_run_ctx *run)
         run->snapshot->dataset == NULL) {
         return false;
     }
+    /* Saved people change without the data, and saving them is more than an answer. */
+    if (query->use_count > 0 || query->excluded_count > 0 || query->cell != NULL ||
+        query->save.len > 0) {
+        return false;
+    }
     switch (query->verb) {
     case VERB_TREND:
     case VERB_DISTINCT:
@@ -24,7 +29,11 @@ bool answer_has_key(const struct query_run_ctx *run)
     case VERB_ABSENCE:
     case VERB_INTERVALS:
     case VERB_LIFECYCLE:
-    case VERB_STICKINESS: return true;
+    case VERB_STICKINESS:
+    case VERB_CONDITIONS: return true;
+    case VERB_SEGMENT:
+    case VERB_SHOW_COHORTS:
+    case VERB_DROP_COHORT:
     case VERB_TIMELINE:
     case VERB_SHOW_EVENTS:
     case VERB_SHOW_PROPERTIES:
@@ -80,12 +89,25 @@ static enum err_code key_now_floor(const struct bound_query *query, enum civil_u
     return ERR_OK;
 }
 
+/* A funnel says how many attempts' windows are over: all of them, once the last that can begin is. */
+static bool is_maturing(const struct bound_query *query)
+{
+    uint64_t window_ms = query->funnel.window_ms;
+    if (query->verb != VERB_FUNNEL || window_ms == UINT64_MAX) {
+        return false;
+    }
+    return query->to_ms > query->now_ms ||
+           (uint64_t)query->now_ms - (uint64_t)query->to_ms < window_ms;
+}
+
 /* Verbs ask whether a civil unit has begun or ended by now: that is known from the unit that now lies in. Others measure
  * from now itself. */
 static enum err_code key_now(const struct bound_query *query, struct buf *out, struct err *err)
 {
     const struct retention *retention = &query->retention;
-    if (query->is_now_read || query->verb == VERB_ABSENCE || query->verb == VERB_INTERVALS) {
+    bool is_rolling = query->verb == VERB_RETENTION && retention->rolling_ms > 0;
+    if (query->is_now_read || is_rolling || is_maturing(query) || query->verb == VERB_ABSENCE ||
+        query->verb == VERB_INTERVALS) {
         buf_i64(out, query->now_ms);
         return ERR_OK;
     }

@@ -146,3 +146,10 @@ void ast_print_habits(const struct ast_habits *habits, struct buf *out)
     buf_z(out, habits->is_cumulative ? " cumulative" : "");
     ast_print_count("at least", habits->at_least, out);
 }
+
+void ast_print_conditions(const struct ast_conditions *conditions, struct buf *out)
+{
+    for (uint32_t i = 0; i < conditions->count; i++) {
+        print_selector(i == 0 ? "" : ",", &conditions->items[i], out);
+    }
+}

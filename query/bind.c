@@ -136,9 +136,8 @@ static enum err_code bind_from_to(struct binder *b, const struct ast_range *rang
     return ERR_OK;
 }
 
-static enum err_code bind_range(struct binder *b)
+static enum err_code bind_range(struct binder *b, const struct ast_range *range)
 {
-    const struct ast_range *range = &b->ast->clauses.range;
     struct bound_query *query = b->query;
     struct civil_grid day;
     query->from_ms = INT64_MIN;
@@ -149,6 +148,13 @@ static enum err_code bind_range(struct binder *b)
     case AST_RANGE_LAST: return bind_last(b, range);
     case AST_RANGE_ON: return bind_on(b, &range->from);
     case AST_RANGE_FROM_TO: return bind_from_to(b, range);
+    case AST_RANGE_ROLLING:
+        query->to_ms = query->now_ms;
+        if (duration_ms(range->last.duration) > (uint64_t)(query->now_ms - CIVIL_TS_MIN)) {
+            return fail_too_far(b, &range->last);
+        }
+        query->from_ms = query->now_ms - (int64_t)duration_ms(range->last.duration);
+        return ERR_OK;
     case AST_RANGE_TODAY: break;
     }
     ERR_TRY(grid_of(b, CIVIL_DAY, &day));
@@ -156,6 +162,20 @@ static enum err_code bind_range(struct binder *b)
     query->to_ms = civil_next(&day, query->now_ms);
     query->has_partial = true;
     return ERR_OK;
+}
+
+enum err_code bind_span(struct binder *b, const struct ast_range *range, int64_t *ret_begin,
+                        int64_t *ret_end)
+{
+    struct bound_query own = *b->query;
+    enum err_code code = bind_range(b, range);
+    *ret_begin = b->query->from_ms;
+    *ret_end = b->query->to_ms;
+    b->query->from_ms = own.from_ms;
+    b->query->to_ms = own.to_ms;
+    b->query->has_range = own.has_range;
+    b->query->has_partial = own.has_partial;
+    return code;
 }
 
 /* ---- each ---- */
@@ -209,6 +229,16 @@ enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civi
     return ERR_OK;
 }
 
+/* Elapsed time: a day is 24 hours, a week 7 days, a month 30, a quarter 90, a year 365. */
+static uint64_t unit_ms(enum civil_unit unit)
+{
+    static const uint64_t hours[] = {
+        [CIVIL_HOUR] = 1,        [CIVIL_DAY] = 24,          [CIVIL_WEEK] = 7 * 24,
+        [CIVIL_MONTH] = 30 * 24, [CIVIL_QUARTER] = 90 * 24, [CIVIL_YEAR] = 365 * 24,
+    };
+    return hours[unit] * 3600000;
+}
+
 static enum err_code bind_each(struct binder *b)
 {
     const struct ast_each *each = &b->ast->clauses.each;
@@ -238,6 +268,9 @@ static enum err_code bind_each(struct binder *b)
     }
     query->retention.unit = unit;
     query->retention.unit_count = n;
+    if (b->ast->retention.is_rolling) {
+        query->retention.rolling_ms = unit_ms(unit) * n;
+    }
     return ERR_OK;
 }
 
@@ -283,25 +316,22 @@ static enum err_code bind_keys(struct binder *b)
 
 /* ---- verbs ---- */
 
-static enum err_code bind_funnel(struct binder *b)
+/* `for N`, or as far as the brackets go. */
+static enum err_code bind_periods(struct binder *b)
 {
-    const struct ast_funnel *ast = &b->ast->funnel;
-    struct funnel_step *steps = NULL;
-    ERR_TRY(ARENA_NEW(b->arena, ast->step_count, &steps, b->err));
-    for (uint32_t i = 0; i < ast->step_count; i++) {
-        struct funnel_step *step = &steps[i];
-        ERR_TRY(bind_selector(b, &ast->steps[i].selector, false, &step->selector));
-        step->label = b->selectors[step->selector].text;
-        step->has_limit = ast->steps[i].limit.place.line != 0;
-        step->limit_ms = step->has_limit ? duration_ms(ast->steps[i].limit.duration) : 0;
+    const struct ast_retention *ast = &b->ast->retention;
+    struct retention *retention = &b->query->retention;
+    struct retention_bracket *brackets = NULL;
+    uint64_t last = ast->periods.value;
+    ERR_TRY(ARENA_NEW(b->arena, ast->bracket_count, &brackets, b->err));
+    for (uint32_t i = 0; i < ast->bracket_count; i++) {
+        brackets[i] = (struct retention_bracket){(uint32_t)ast->brackets[i].first,
+                                                 (uint32_t)ast->brackets[i].last};
+        last = ast->brackets[i].last > last ? ast->brackets[i].last : last;
     }
-    b->query->funnel = (struct funnel){
-        .steps = steps,
-        .step_count = ast->step_count,
-        .window_ms = ast->within.place.line != 0 ? duration_ms(ast->within.duration) : UINT64_MAX,
-        .is_strict_ties = ast->is_strict_ties,
-        .is_closed = ast->is_closed,
-    };
+    retention->brackets = brackets;
+    retention->bracket_count = ast->bracket_count;
+    retention->period_count = (uint32_t)last + 1;
     return ERR_OK;
 }
 
@@ -313,13 +343,19 @@ static enum err_code bind_retention(struct binder *b)
         [AST_FIRST] = RETENTION_FIRST,
         [AST_RECURRING] = RETENTION_RECURRING,
     };
+    static const enum retention_mode modes[] = {
+        [AST_RETURN_EXACT] = RETENTION_EXACT,
+        [AST_RETURN_UNBOUNDED] = RETENTION_UNBOUNDED,
+        [AST_RETURN_STREAK] = RETENTION_STREAK,
+        [AST_RETURN_BRACKET] = RETENTION_BRACKET,
+    };
     const struct ast_retention *ast = &b->ast->retention;
     struct retention *retention = &b->query->retention;
     ERR_TRY(bind_selector(b, &ast->start, false, &retention->start_selector));
     ERR_TRY(bind_selector(b, &ast->back, false, &retention->return_selector));
     retention->start = starts[ast->from];
-    retention->mode = ast->is_unbounded ? RETENTION_UNBOUNDED : RETENTION_EXACT;
-    retention->period_count = (uint32_t)ast->periods.value + 1;
+    retention->mode = modes[ast->mode];
+    ERR_TRY(bind_periods(b));
     retention->at_least = ast->at_least.place.line != 0 ? (uint32_t)ast->at_least.value : 1;
     return ERR_OK;
 }
@@ -379,8 +415,11 @@ static enum err_code bind_verb(struct binder *b)
     case AST_ATTRIBUTION: return bind_attribution(b);
     case AST_ABSENCE: return bind_absence(b);
     case AST_INTERVALS: return bind_intervals(b);
+    case AST_CONDITIONS: return bind_conditions(b);
     case AST_LIFECYCLE:
     case AST_STICKINESS: return bind_habits(b);
+    case AST_SEGMENT: return bind_segment(b);
+    case AST_DROP: return bind_drop(b);
     }
     return ERR_OK;
 }
@@ -388,19 +427,22 @@ static enum err_code bind_verb(struct binder *b)
 static enum verb verb_of(const struct ast_query *ast)
 {
     static const enum verb verbs[] = {
-        [AST_TREND] = VERB_TREND,         [AST_DISTINCT] = VERB_DISTINCT,
-        [AST_FUNNEL] = VERB_FUNNEL,       [AST_RETENTION] = VERB_RETENTION,
-        [AST_EVENTS] = VERB_EVENTS,       [AST_TIMELINE] = VERB_TIMELINE,
-        [AST_SEQUENCE] = VERB_SEQUENCE,   [AST_SESSIONS] = VERB_SESSIONS,
-        [AST_PATHS] = VERB_PATHS,         [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
-        [AST_ABSENCE] = VERB_ABSENCE,     [AST_INTERVALS] = VERB_INTERVALS,
-        [AST_LIFECYCLE] = VERB_LIFECYCLE, [AST_STICKINESS] = VERB_STICKINESS,
+        [AST_TREND] = VERB_TREND,           [AST_DISTINCT] = VERB_DISTINCT,
+        [AST_FUNNEL] = VERB_FUNNEL,         [AST_RETENTION] = VERB_RETENTION,
+        [AST_EVENTS] = VERB_EVENTS,         [AST_TIMELINE] = VERB_TIMELINE,
+        [AST_SEQUENCE] = VERB_SEQUENCE,     [AST_SESSIONS] = VERB_SESSIONS,
+        [AST_PATHS] = VERB_PATHS,           [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
+        [AST_ABSENCE] = VERB_ABSENCE,       [AST_INTERVALS] = VERB_INTERVALS,
+        [AST_LIFECYCLE] = VERB_LIFECYCLE,   [AST_STICKINESS] = VERB_STICKINESS,
+        [AST_CONDITIONS] = VERB_CONDITIONS,
+        [AST_SEGMENT] = VERB_SEGMENT,       [AST_DROP] = VERB_DROP_COHORT,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
         [AST_SHOW_PROPERTIES] = VERB_SHOW_PROPERTIES,
         [AST_SHOW_VALUES] = VERB_SHOW_VALUES,
         [AST_SHOW_SEGMENTS] = VERB_SHOW_SEGMENTS,
+        [AST_SHOW_COHORTS] = VERB_SHOW_COHORTS,
     };
     return ast->verb == AST_SHOW ? shows[ast->show.kind] : verbs[ast->verb];
 }
@@ -429,9 +471,6 @@ static void add_keys(struct column_names *names, const struct bound_query *query
 /* The columns of the answer, in order, as LANGUAGE.md lists them by verb. */
 static enum err_code column_names(struct binder *b, struct column_names *ret)
 {
-    static const char *const funnel[] = {"step",       "event",         "users",
-                                         "from_first", "from_previous", "dropped",
-                                         "median_ms",  "avg_ms",        "p90_ms"};
     static const char *const retention[] = {"period", "size", "users", "rate", "complete"};
     const struct bound_query *query = b->query;
     ret->count = 0;
@@ -448,10 +487,7 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
             ret->items[ret->count++] = query->measures[i].name;
         }
         break;
-    case VERB_FUNNEL:
-        add_keys(ret, query);
-        add_words(ret, funnel, COUNT_OF(funnel));
-        break;
+    case VERB_FUNNEL: ret->count = bind_funnel_columns(query, ret->items); break;
     case VERB_RETENTION:
         ret->items[ret->count++] = STR("cohort");
         add_keys(ret, query);
@@ -463,6 +499,15 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
     case VERB_ATTRIBUTION:
     case VERB_ABSENCE:
     case VERB_INTERVALS: ret->count = bind_journey_columns(query, ret->items); break;
+    case VERB_CONDITIONS:
+        if (query->is_list) {
+            static const char *const listed[] = {"user_id", "met"};
+            add_words(ret, listed, COUNT_OF(listed));
+        } else {
+            static const char *const counted[] = {"condition", "event", "users", "rate"};
+            add_words(ret, counted, COUNT_OF(counted));
+        }
+        break;
     case VERB_LIFECYCLE:
     case VERB_STICKINESS: ret->count = bind_habits_columns(query, ret->items); break;
     default: break;
@@ -558,15 +603,21 @@ static enum err_code bind_all(struct binder *b)
         return err_set(b->err, ERR_INVALID, "now = %" PRId64 " ms lies outside of the calendar",
                        query->now_ms);
     }
+    struct bind_cohort_link own = {b->ast->clauses.save.text, b->cohorts};
+    if (own.name.len > 0 && !b->ast->clauses.is_static) {
+        b->cohorts = &own; /* what it will be made of cannot be made of it */
+    }
     ERR_TRY(bind_zone(b)); /* first: all other times are read in it */
-    ERR_TRY(bind_range(b));
+    ERR_TRY(bind_range(b, &b->ast->clauses.range));
     ERR_TRY(bind_verb(b));
     if (b->ast->clauses.where != NULL) {
         ERR_TRY(bind_pred(b, b->ast->clauses.where, &query->where));
     }
+    ERR_TRY(bind_people_clauses(b));
     ERR_TRY(bind_keys(b));
     ERR_TRY(bind_each(b));
     ERR_TRY(bind_per(b));
+    bind_funnel_end(b);
     ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));
     bind_limits(b);
@@ -576,6 +627,46 @@ static enum err_code bind_all(struct binder *b)
     query->agg_count = b->agg_count;
     query->warnings = b->warnings;
     query->warning_count = b->warning_count;
+    query->uses = b->uses;
+    query->use_count = b->use_count;
+    return ERR_OK;
+}
+
+/* Whether the inner query is bound or not: what the arena cannot free is the outer one's to free. */
+static void take_owned(struct binder *b, struct bound_owner *inner)
+{
+    struct bound_regex **regex = &b->owner->regexes;
+    struct bound_people **people = &b->owner->people;
+    while (*regex != NULL) {
+        regex = &(*regex)->next;
+    }
+    while (*people != NULL) {
+        people = &(*people)->next;
+    }
+    *regex = TAKE(inner->regexes);
+    *people = TAKE(inner->people);
+}
+
+enum err_code bind_inner(struct binder *b, const struct query_request *request,
+                         const struct ast_query *ast, struct bound_query **ret)
+{
+    struct binder inner = {.request = request,
+                           .ast = ast,
+                           .snapshot = b->snapshot,
+                           .io = b->io,
+                           .arena = b->arena,
+                           .err = b->err,
+                           .cohorts = b->cohorts};
+    ERR_TRY(ARENA_NEW(b->arena, 1, &inner.owner, b->err));
+    inner.query = &inner.owner->query;
+    enum err_code code = bind_all(&inner);
+    take_owned(b, inner.owner);
+    ERR_TRY(code);
+    for (uint32_t i = 0; i < inner.warning_count && b->warning_count < BIND_WARNINGS_MAX; i++) {
+        ERR_TRY(GROW(b->arena, &b->warnings, b->warning_count, &b->warning_cap, b->err));
+        b->warnings[b->warning_count++] = inner.warnings[i];
+    }
+    *ret = inner.query;
     return ERR_OK;
 }
 
@@ -605,5 +696,8 @@ void query_unbind(const struct bound_query *query)
     const struct bound_owner *owner = (const struct bound_owner *)query;
     for (struct bound_regex *node = owner->regexes; node != NULL; node = node->next) {
         regfree(&node->regex);
+    }
+    for (struct bound_people *node = owner->people; node != NULL; node = node->next) {
+        people_done(&node->people);
     }
 }

@@ -1,4 +1,4 @@
-/* query/bind_habits.c - lifecycle and stickiness. */
+/* query/bind_habits.c - lifecycle, stickiness, conditions. */
 #include "query/bind_int.h"
 
 enum err_code bind_habits(struct binder *b)
@@ -17,6 +17,19 @@ enum err_code bind_habits(struct binder *b)
     query->has_each = true; /* days, unless `each` says otherwise */
     query->each_unit = CIVIL_DAY;
     query->each_count = 1;
+    return ERR_OK;
+}
+
+/* Each its own bit, also where two are alike. */
+enum err_code bind_conditions(struct binder *b)
+{
+    const struct ast_conditions *ast = &b->ast->conditions;
+    for (uint32_t i = 0; i < ast->count; i++) {
+        uint32_t selector = 0;
+        ERR_TRY(bind_selector(b, &ast->items[i], false, &selector));
+        ASSERT(selector == i);
+    }
+    b->query->is_list = b->ast->clauses.is_list;
     return ERR_OK;
 }
 

@@ -198,3 +198,94 @@ void kernel_retention_add(const struct retention_spec *spec,
         users[n]++;
     }
 }
+
+/* Periods of rolling_ms from the member's start, the start event left out; *ret_beyond: back after the last of them. */
+static void rolling_vector(const struct retention_spec *spec, const struct retention_member *member,
+                           const int64_t *restrict times, const uint64_t *restrict masks,
+                           size_t count, uint8_t *restrict back, bool *ret_beyond)
+{
+    int64_t start_ms = times[member->tie_begin];
+    bool is_start_left = member->is_start_return; /* one return of that instant is the start */
+    uint64_t period = UINT64_MAX;
+    uint32_t found = 0;
+    for (size_t i = member->tie_begin; i < count; i++) {
+        if ((masks[i] & RETENTION_RETURN) == 0) {
+            continue;
+        }
+        if (is_start_left) {
+            is_start_left = false;
+            continue;
+        }
+        uint64_t n = ((uint64_t)times[i] - (uint64_t)start_ms) / spec->rolling_ms;
+        found = n == period ? found + 1 : 1;
+        period = n;
+        if (found == spec->at_least && n < spec->period_count) {
+            back[n] = 1;
+        } else if (found == spec->at_least) {
+            *ret_beyond = true;
+        }
+    }
+}
+
+static void calendar_vector(const struct retention_spec *spec,
+                            const struct retention_scratch *scratch,
+                            const struct retention_member *member, uint8_t *restrict back)
+{
+    back[0] = member->is_active;
+    for (uint32_t a = member->later; a < scratch->active_count; a++) {
+        uint32_t n = scratch->actives[a] - member->slot;
+        if (n < spec->period_count) {
+            back[n] = 1;
+        }
+    }
+}
+
+static void add_by_mode(const struct retention_spec *spec, const uint8_t *restrict back,
+                        bool is_beyond, uint64_t *restrict users)
+{
+    bool is_back = is_beyond;
+    switch (spec->mode) {
+    case RETENTION_EXACT:
+        for (uint32_t n = 0; n < spec->period_count; n++) {
+            users[n] += back[n];
+        }
+        return;
+    case RETENTION_UNBOUNDED:
+        for (uint32_t n = spec->period_count; n-- > 0;) {
+            is_back = is_back || back[n] != 0;
+            users[n] += is_back;
+        }
+        return;
+    case RETENTION_STREAK: /* in every period from 1 on */
+        users[0] += back[0];
+        for (uint32_t n = 1; n < spec->period_count && back[n] != 0; n++) {
+            users[n]++;
+        }
+        return;
+    case RETENTION_BRACKET:
+        for (uint32_t b = 0; b < spec->column_count; b++) {
+            bool is_in = false;
+            for (uint32_t n = spec->brackets[b].first; n <= spec->brackets[b].last; n++) {
+                is_in = is_in || back[n] != 0;
+            }
+            users[b] += is_in;
+        }
+        return;
+    }
+}
+
+void kernel_retention_add_vector(const struct retention_spec *spec,
+                                 const struct retention_scratch *scratch,
+                                 const struct retention_member *member,
+                                 const int64_t *restrict times, const uint64_t *restrict masks,
+                                 size_t count, uint8_t *restrict back, uint64_t *restrict users)
+{
+    bool is_beyond = false;
+    memset(back, 0, spec->period_count);
+    if (spec->rolling_ms > 0) {
+        rolling_vector(spec, member, times, masks, count, back, &is_beyond);
+    } else {
+        calendar_vector(spec, scratch, member, back);
+    }
+    add_by_mode(spec, back, is_beyond, users);
+}

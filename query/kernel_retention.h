@@ -22,7 +22,10 @@ struct retention_spec {
     uint32_t slot_count;
     uint32_t cohort_count; /* at least 1, at most slot_count */
     uint32_t period_count; /* periods 0 .. period_count - 1 */
-    uint32_t at_least;     /* returns in a slot that make it active; at least 1 */
+    uint32_t column_count; /* counts of a cohort: a period each, or of BRACKET a bracket each */
+    uint64_t rolling_ms;   /* length of periods that run from the start; 0 = slots */
+    const struct retention_bracket *brackets;
+    uint32_t at_least; /* returns in a slot that make it active; at least 1 */
     enum retention_start start;
     enum retention_mode mode;
     int64_t from_ms, to_ms; /* starts lie in [from_ms, to_ms) */
@@ -51,6 +54,13 @@ struct retention_scratch {
 void kernel_retention(const struct retention_spec *spec, const int64_t *restrict times,
                       const uint64_t *restrict masks, size_t count,
                       struct retention_scratch *scratch);
+/* The same where periods run from the start, or for STREAK and BRACKET: the journey is looked at once more. `back` is
+ * scratch, period_count long. */
+void kernel_retention_add_vector(const struct retention_spec *spec,
+                                 const struct retention_scratch *scratch,
+                                 const struct retention_member *member,
+                                 const int64_t *restrict times, const uint64_t *restrict masks,
+                                 size_t count, uint8_t *restrict back, uint64_t *restrict users);
 /* Add one member to its cohort's row: users[n] for each period n in which it counts as back. */
 void kernel_retention_add(const struct retention_spec *spec,
                           const struct retention_scratch *scratch,

@@ -619,6 +619,16 @@ enum err_code groups_unpack(struct groups *groups, struct rd *rd, uint32_t *ret_
     return groups_of_tuple(groups, tuple, ret_number, err);
 }
 
+enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct err *err)
+{
+    static const uint32_t tuple[QUERY_KEYS_MAX] = {VALUE_NULL};
+    if (groups->key_count == 0) {
+        *ret_number = 0;
+        return ERR_OK;
+    }
+    return groups_of_tuple(groups, tuple, ret_number, err);
+}
+
 /* ---- order and text ---- */
 
 int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b)

@@ -33,6 +33,8 @@ void groups_pack(const struct groups *groups, uint32_t number, struct buf *out);
 struct rd;
 enum err_code groups_unpack(struct groups *groups, struct rd *rd, uint32_t *ret_number,
                             struct err *err) ERR_MUST_CHECK;
+/* The group whose keys are all missing, added when new. */
+enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
 /* Canonical order of groups: key by key; null first, then bool, numbers by value, strings by bytes, buckets by edge. */
 int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b);
 /* Key k of the group as a cell (bucket keys as their label "[10, 100)"). */

@@ -27,6 +27,7 @@ struct query_request {
     const _Atomic bool *cancel; /* may be NULL -> ERR_CANCELLED */
     struct answer_cache *answers; /* of the process (answer_cache.h); NULL: none */
     bool is_cache_off;         /* it is neither asked nor filled */
+    bool is_read_only;         /* what would change the data set is ERR_INVALID: the request was a GET */
     bool is_reference_path;    /* never use indexes: tests compare both paths */
 };
 #define QUERY_TEXT_BYTES_MAX (1u << 20)

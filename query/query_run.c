@@ -3,7 +3,7 @@
 #include "query/answer_key.h"
 #include "query/bind.h"
 #include "query/result_pack.h"
-#include "query/run.h"
+#include "query/run_people.h"
 #include "storage/base/clock.h"
 
 #define QUERY_MEMORY_BYTES ((size_t)1 << 30)
@@ -27,20 +27,21 @@ static struct str verb_name(const struct bound_query *query)
     case VERB_SEQUENCE: return STR("sequence");
     case VERB_SESSIONS: return STR("sessions");
     case VERB_LIFECYCLE: return STR("lifecycle");
+    case VERB_CONDITIONS: return STR("conditions");
     case VERB_STICKINESS: return STR("stickiness");
     case VERB_PATHS: return STR("paths");
     case VERB_ATTRIBUTION: return STR("attribution");
     case VERB_ABSENCE: return STR("absence");
     case VERB_INTERVALS: return STR("intervals");
+    case VERB_SEGMENT: return STR("segment");
+    case VERB_SHOW_COHORTS: return STR("show");
+    case VERB_DROP_COHORT: return STR("drop");
     }
     return STR("");
 }
 
-static enum err_code run_verb(struct query_run_ctx *run, struct result *result, struct err *err)
+enum err_code run_table(struct query_run_ctx *run, struct result *result, struct err *err)
 {
-    if (run->query->is_explain) {
-        return verb_explain(run, result, err);
-    }
     switch (run->query->verb) {
     case VERB_TREND:
     case VERB_DISTINCT: return verb_trend(run, result, err);
@@ -55,13 +56,28 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     case VERB_SEQUENCE: return verb_sequence(run, result, err);
     case VERB_SESSIONS: return verb_sessions(run, result, err);
     case VERB_LIFECYCLE: return verb_lifecycle(run, result, err);
+    case VERB_CONDITIONS: return verb_conditions(run, result, err);
     case VERB_STICKINESS: return verb_stickiness(run, result, err);
     case VERB_PATHS: return verb_paths(run, result, err);
     case VERB_ATTRIBUTION: return verb_attribution(run, result, err);
     case VERB_ABSENCE: return verb_absence(run, result, err);
     case VERB_INTERVALS: return verb_intervals(run, result, err);
+    case VERB_SHOW_COHORTS: return verb_show_cohorts(run, result, err);
+    case VERB_DROP_COHORT: return verb_drop_cohort(run, result, err);
+    case VERB_SEGMENT: break;
     }
     return err_set(err, ERR_UNSUPPORTED, "no such verb");
+}
+
+static enum err_code run_verb(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    if (run->query->is_explain) {
+        return verb_explain(run, result, err);
+    }
+    ERR_TRY(run_uses(run, err));
+    ERR_TRY(run_exclude(run, err));
+    return run_asks_people(run->query) ? verb_people(run, result, err)
+                                       : run_table(run, result, err);
 }
 
 /* ---- meta ---- */
@@ -143,7 +159,8 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 /* Verbs that keep only the best rows while they read have cut them already. */
 static bool verb_shapes_itself(const struct bound_query *query)
 {
-    return !query->is_explain && (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE);
+    return !query->is_explain &&
+           (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query));
 }
 
 static enum err_code run_bound(struct query_run_ctx *run, struct result *result, struct err *err)
@@ -257,7 +274,9 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     ERR_TRY(query_bind(request, snapshot, io, arena, &query, err));
     run.query = query;
     ERR_TRY(result_create(&result, err));
-    ERR_TRY(run_or_find(&run, column_count, result, err));
+    enum err_code code = run_or_find(&run, column_count, result, err);
+    run_uses_done(&run);
+    ERR_TRY(code);
     result->meta.elapsed_us = clock_mono_us() - begin_us;
     *ret = TAKE(result);
     return ERR_OK;

@@ -51,6 +51,8 @@ struct result_meta {
     uint64_t rows_cached, bytes_cached; /* of those read: what cached answers stand for; for metrics, not shown */
     uint64_t rows_total;   /* before top/limit cut */
     uint64_t rows_left_out;
+    bool has_entries;         /* of a funnel with a window: */
+    uint64_t entered, mature; /* attempts that began; those whose window was over at `now` */
     const struct str *warnings;
     uint32_t warning_count;
 };

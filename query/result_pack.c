@@ -56,6 +56,9 @@ static void pack_meta(const struct result_meta *meta, struct buf *out)
     buf_varint(out, meta->segments_pruned);
     buf_varint(out, meta->rows_total);
     buf_varint(out, meta->rows_left_out);
+    buf_u8(out, meta->has_entries ? 1 : 0);
+    buf_varint(out, meta->entered);
+    buf_varint(out, meta->mature);
     buf_varint(out, meta->warning_count);
     for (uint32_t i = 0; i < meta->warning_count; i++) {
         buf_blob(out, meta->warnings[i]);
@@ -176,6 +179,9 @@ static enum err_code unpack_meta(struct rd *rd, struct arena *arena, struct resu
     meta->segments_pruned = rd_varint(rd);
     meta->rows_total = rd_varint(rd);
     meta->rows_left_out = rd_varint(rd);
+    meta->has_entries = rd_u8(rd) != 0;
+    meta->entered = rd_varint(rd);
+    meta->mature = rd_varint(rd);
     return unpack_strs(rd, arena, &meta->warnings, &meta->warning_count, err);
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "query/bound.h"
+#include "query/people.h"
 #include "query/query.h"
 #include "query/scan.h"
 
@@ -19,6 +20,7 @@ struct query_run_ctx {
     struct io *io;          /* of the thread that called query_run */
     const void *verb_plan;  /* what the verb made for its tasks */
     const void *walk_plan;  /* the same of walk.c */
+    struct people excluded; /* masked in `snapshot`, beside the deleted */
     struct budget budget;
     struct arena *arena;    /* of the calling thread: plans, merged answers */
     _Atomic uint64_t rows_read, bytes_read, blocks_loaded;
@@ -80,6 +82,8 @@ enum err_code run_result_rows(struct query_run_ctx *run, struct result *result, 
 enum err_code run_shape(struct query_run_ctx *run, struct result *result,
                         struct err *err) ERR_MUST_CHECK;
 
+/* The verb of run->query, whichever it is, but for what asks for people (run_people.h). */
+enum err_code run_table(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 /* The verbs: each fills the columns, cells and totals of `result` (arena of the result). */
 enum err_code verb_trend(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK; /* and distinct */
 enum err_code verb_funnel(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
@@ -87,6 +91,7 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
 enum err_code verb_events(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK; /* and timeline */
 enum err_code verb_show(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_sequence(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_conditions(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_stickiness(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_sessions(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

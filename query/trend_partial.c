@@ -45,7 +45,8 @@ enum err_code trend_plan_partials(struct query_run_ctx *run, struct trend_plan *
     CLEANUP(buf_freep) struct buf print = {0};
     CLEANUP(buf_freep) struct buf scratch = {0};
     struct answer_cache *answers = run_answers(run);
-    if (answers == NULL || run->snapshot->dataset == NULL || !trend_print(plan, &print)) {
+    if (answers == NULL || run->is_source_used == NULL || run->snapshot->dataset == NULL ||
+        !trend_print(plan, &print)) {
         return ERR_OK;
     }
     uint64_t seed = answer_cache_seed(answers);

@@ -75,6 +75,7 @@ static bool print_pred(const struct pred *pred, struct buf *out)
             print_literal(&pred->values[i], out);
         }
         return print_field(&pred->field, out);
+    case PRED_IN_PEOPLE: return false; /* who they are is not in the row */
     }
     return false;
 }

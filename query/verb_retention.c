@@ -122,6 +122,10 @@ static enum err_code plan_make(struct query_run_ctx *run, struct retention_plan 
         .slot_count = calendar->slot_count,
         .cohort_count = calendar->cohort_count,
         .period_count = retention->period_count,
+        .column_count = retention->mode == RETENTION_BRACKET ? retention->bracket_count
+                                                             : retention->period_count,
+        .rolling_ms = retention->rolling_ms,
+        .brackets = retention->brackets,
         .at_least = MAX_OF(retention->at_least, 1u),
         .start = retention->start,
         .mode = retention->mode,
@@ -134,6 +138,13 @@ static enum err_code plan_make(struct query_run_ctx *run, struct retention_plan 
     plan->wants[WANT_START] = (struct scan_want){WANT_START, is_ever ? INT64_MIN : from_ms, to_ms};
     plan->wants[WANT_RETURN] = (struct scan_want){WANT_RETURN, calendar->begins[0],
                                                   calendar->begins[calendar->slot_count]};
+    if (plan->spec.rolling_ms > 0) { /* from the last start on, in the subject's own time */
+        __int128 end_ms =
+            (__int128)to_ms + (__int128)plan->spec.rolling_ms * retention->period_count;
+        bool is_all = is_unbounded || end_ms > INT64_MAX;
+        plan->wants[WANT_RETURN] =
+            (struct scan_want){WANT_RETURN, from_ms, is_all ? INT64_MAX : (int64_t)end_ms};
+    }
     plan->wants[WANT_NAME] = (struct scan_want){WANT_NAME, INT64_MIN, to_ms};
     *ret = plan;
     return ERR_OK;
@@ -163,7 +174,7 @@ enum err_code retention_row(struct retention_part *part, const struct retention_
     }
     uint64_t **row = &part->rows[group][cohort];
     if (*row == NULL) {
-        ERR_TRY(ARENA_NEW(arena, (size_t)spec->period_count + 1, row, err));
+        ERR_TRY(ARENA_NEW(arena, (size_t)spec->column_count + 1, row, err));
     }
     *ret = *row;
     return ERR_OK;
@@ -193,6 +204,7 @@ static enum err_code retention_task(struct query_run_ctx *run, const struct run_
     const struct retention_spec *spec = &plan->spec;
     struct retention_part *part = slot;
     struct retention_scratch scratch = {0};
+    uint8_t *back = NULL;
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
     struct journey journey;
     bool has_more = false;
@@ -200,6 +212,9 @@ static enum err_code retention_task(struct query_run_ctx *run, const struct run_
     ERR_TRY(groups_create(run->query, arena, &part->groups, err));
     ERR_TRY(ARENA_NEW(arena, spec->cohort_count, &scratch.members, err));
     ERR_TRY(ARENA_NEW(arena, spec->slot_count, &scratch.actives, err));
+    if (spec->rolling_ms > 0 || spec->mode == RETENTION_STREAK || spec->mode == RETENTION_BRACKET) {
+        ERR_TRY(ARENA_NEW(arena, spec->period_count, &back, err));
+    }
     struct journeys_spec journeys_spec = {
         .query = &plan->scan_query,
         .wants = plan->wants,
@@ -217,7 +232,12 @@ static enum err_code retention_task(struct query_run_ctx *run, const struct run_
             uint64_t *row = NULL;
             ERR_TRY(retention_row(part, spec, group, member->slot, arena, &row, err));
             row[0]++;
-            kernel_retention_add(spec, &scratch, member, row + 1);
+            if (back == NULL) {
+                kernel_retention_add(spec, &scratch, member, row + 1);
+            } else {
+                kernel_retention_add_vector(spec, &scratch, member, journey.times, journey.masks,
+                                            journey.count, back, row + 1);
+            }
         }
         ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     }
@@ -226,7 +246,7 @@ static enum err_code retention_task(struct query_run_ctx *run, const struct run_
 
 static void row_add(const struct retention_spec *spec, const uint64_t *from, uint64_t *into)
 {
-    for (uint32_t i = 0; i <= spec->period_count; i++) {
+    for (uint32_t i = 0; i <= spec->column_count; i++) {
         into[i] += from[i];
     }
 }
@@ -339,6 +359,9 @@ static enum err_code make_columns(const struct bound_query *query, bool has_othe
         ERR_TRY(answer_key_col(query, k, has_other, result->arena, &cols[1 + k], err));
     }
     memcpy(cols + 1 + query->key_count, fixed, sizeof(fixed));
+    if (query->retention.mode == RETENTION_BRACKET) {
+        cols[1 + query->key_count + COL_PERIOD].type = RESULT_STRING;
+    }
     result->cols = cols;
     result->col_count = 1 + query->key_count + COLS_AFTER_KEYS;
     return ERR_OK;
@@ -349,25 +372,59 @@ static struct cell cell_count(uint64_t count)
     return (struct cell){.kind = CELL_I64, .i64 = (int64_t)count};
 }
 
+/* Whether the column's last period is over for everybody in the cohort. */
+static bool is_complete(const struct query_run_ctx *run, const struct retention_plan *plan,
+                        uint32_t cohort, uint32_t column)
+{
+    const struct retention_spec *spec = &plan->spec;
+    uint32_t last = spec->mode == RETENTION_BRACKET ? spec->brackets[column].last : column;
+    if (spec->rolling_ms == 0) {
+        return spec->begins[cohort + last + 1] <= run->query->now_ms;
+    }
+    __int128 end_ms = (__int128)spec->begins[cohort + 1] + (__int128)spec->rolling_ms * (last + 1);
+    return end_ms <= run->query->now_ms;
+}
+
+/* What the column `period` says: the period's number, or the bracket. */
+static enum err_code make_labels(const struct retention_spec *spec, struct arena *arena,
+                                 struct cell **ret, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(arena, spec->column_count, ret, err));
+    for (uint32_t n = 0; n < spec->column_count; n++) {
+        struct cell *label = &(*ret)[n];
+        if (spec->mode != RETENTION_BRACKET) {
+            *label = cell_count(n);
+            continue;
+        }
+        struct retention_bracket bracket = spec->brackets[n];
+        label->kind = CELL_STRING;
+        if (bracket.first == bracket.last) {
+            ERR_TRY(arena_printf(arena, &label->string, err, "%u", bracket.first));
+        } else {
+            ERR_TRY(arena_printf(arena, &label->string, err, "%u-%u", bracket.first, bracket.last));
+        }
+    }
+    return ERR_OK;
+}
+
 /* The rows of one (cohort, line): a row per period; the first column and the keys are given. */
 static struct cell *period_rows(const struct query_run_ctx *run, const struct retention_plan *plan,
                                 uint32_t cohort, const uint64_t *counts, const struct cell *head,
-                                struct cell *out)
+                                const struct cell *labels, struct cell *out)
 {
     uint32_t head_count = 1 + run->query->key_count;
     uint64_t size = counts == NULL ? 0 : counts[0];
 
-    for (uint32_t n = 0; n < plan->spec.period_count; n++) {
+    for (uint32_t n = 0; n < plan->spec.column_count; n++) {
         uint64_t users = counts == NULL ? 0 : counts[1 + n];
-        int64_t end_ms = plan->calendar.begins[cohort + n + 1];
         struct cell *cells = out + head_count;
         memcpy(out, head, head_count * sizeof(*out));
-        cells[COL_PERIOD] = cell_count(n);
+        cells[COL_PERIOD] = labels[n];
         cells[COL_SIZE] = cell_count(size);
         cells[COL_USERS] = cell_count(users);
         cells[COL_RATE] = answer_ratio(users, size);
         cells[COL_COMPLETE] =
-            (struct cell){.kind = CELL_BOOL, .boolean = end_ms <= run->query->now_ms};
+            (struct cell){.kind = CELL_BOOL, .boolean = is_complete(run, plan, cohort, n)};
         out = cells + COLS_AFTER_KEYS;
     }
     return out;
@@ -393,18 +450,20 @@ static enum err_code make_rows(struct query_run_ctx *run, const struct retention
     const struct bound_query *query = run->query;
     struct arena *arena = result->arena;
     uint32_t cohorts = 0;
+    struct cell *labels = NULL;
     struct cell *heads = NULL; /* per line: room for the cohort, then its keys */
     size_t head_count = 1 + (size_t)query->key_count;
 
     for (uint32_t c = lines->cohort_begin; c < lines->cohort_end; c++) {
         cohorts += is_cohort(&plan->calendar, c) ? 1 : 0;
     }
-    uint64_t row_count = (uint64_t)cohorts * plan->spec.period_count;
+    uint64_t row_count = (uint64_t)cohorts * plan->spec.column_count;
     if (__builtin_mul_overflow(row_count, (uint64_t)lines->count, &row_count)) {
         return err_set(err, ERR_LIMIT, "too many rows: %u cohorts of %u groups", cohorts,
                        lines->count);
     }
     struct cell *out = NULL;
+    ERR_TRY(make_labels(&plan->spec, arena, &labels, err));
     ERR_TRY(run_result_rows(run, result, row_count, &out, err));
     ERR_TRY(ARENA_NEW(arena, (size_t)lines->count * head_count, &heads, err));
     for (uint32_t i = 0; i < lines->count; i++) {
@@ -423,7 +482,7 @@ static enum err_code make_rows(struct query_run_ctx *run, const struct retention
             bool has_rows = i < lines->part.group_cap && lines->part.rows[i] != NULL;
             heads[i * head_count] = cohort;
             out = period_rows(run, plan, c, has_rows ? lines->part.rows[i][c] : NULL,
-                              heads + i * head_count, out);
+                              heads + i * head_count, labels, out);
         }
     }
     return ERR_OK;

@@ -132,6 +132,13 @@ static enum err_code open_store(const struct config *config, struct store **ret,
     if (report.orphan_files > 0) {
         log_line(LOG_INFO, "orphan files removed", "files=%" PRIu64, report.orphan_files);
     }
+    if (report.cold_anothers > 0) {
+        log_line(
+            LOG_WARN,
+            "files in the cold directory are another data set's of the same name, or this one's "
+            "from before its catalog was lost: not touched; trackway repair --cold-dir can tell",
+            "datasets=%u", report.cold_anothers);
+    }
     return ERR_OK;
 }
 

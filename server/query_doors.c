@@ -50,6 +50,7 @@ enum err_code query_job_run(struct job *job, struct str dataset_name, struct que
     request->deadline_us = job->deadline_us;
     request->cancel = &job->is_cancelled;
     request->answers = server->answers;
+    request->is_read_only = !str_eq(job->request.method, STR("POST")); /* links and pages only ask */
     ERR_TRY(store_dataset(server->store, dataset_name, false, &dataset, err));
     ERR_TRY(job_check(job, err));
     ERR_TRY(dataset_snapshot(dataset, &snapshot, err));

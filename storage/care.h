@@ -42,11 +42,12 @@ struct care_sums { /* what was read, and what was found */
     uint64_t damaged, left_over;
 };
 
-/* Every checksum and invariant of a folder. ERR_BUSY where a process has it open; ERR_NOT_FOUND, ERR_IO,
- * ERR_NOMEM where it cannot be read at all. Memory: 256 MiB for event ids, and what one segment, the id directory
- * and the log's largest record take. */
-enum err_code care_verify(const char *dir, struct io *io, care_finding_fn fn, void *arg,
-                          struct care_sums *ret, struct err *err) ERR_MUST_CHECK;
+/* Every checksum and invariant of a folder, and of what its data sets have in the cold directory `cold_dir`. NULL: a
+ * segment there is told as not looked at. Files there are named by their whole path. ERR_BUSY where a process has
+ * either open; ERR_NOT_FOUND, ERR_IO, ERR_NOMEM where it cannot be read at all; ERR_INVALID where both are one.
+ * Memory: 256 MiB for event ids, and what one segment, the id directory and the log's largest record take. */
+enum err_code care_verify(const char *dir, const char *cold_dir, struct io *io, care_finding_fn fn,
+                          void *arg, struct care_sums *ret, struct err *err) ERR_MUST_CHECK;
 
 /* ---- backup ---- */
 
@@ -87,7 +88,18 @@ struct repair_sums {
     char report[128]; /* the report's name in the folder; "" where nothing was to do */
 };
 /* Make the folder one that opens and is clean. Nothing is deleted but what can be made again: damaged files are
- * moved to DATASET/quarantine/. ERR_UNSUPPORTED where something is of a newer version, ERR_BUSY where a process has the
- * folder open: then nothing is changed. */
-enum err_code care_repair(const char *dir, bool is_dry_run, struct io *io, care_line_fn fn,
-                          void *arg, struct repair_sums *ret, struct err *err) ERR_MUST_CHECK;
+ * moved to DATASET/quarantine/, those of the cold directory to COLD/DATASET/quarantine/. With `cold_dir`, segments there
+ * that are a data set's and that its catalog does not name (it was lost, and made again without a look there) are taken
+ * in; what is another's is left alone. ERR_UNSUPPORTED where something is of a newer version, or the catalog
+ * names cold segments and `cold_dir` is NULL; ERR_INVALID where `cold_dir` is not the one they were moved to; ERR_BUSY
+ * where a process has the folder open: then nothing is changed. */
+struct repair_opts {
+    const char *cold_dir; /* NULL: not looked into */
+    bool
+        is_cold_lost; /* it is gone: take out of the catalog what it held. Found again, it is another's until a
+                             repair takes in what is there */
+    bool is_dry_run; /* say, and change nothing */
+};
+enum err_code care_repair(const char *dir, const struct repair_opts *opts, struct io *io,
+                          care_line_fn fn, void *arg, struct repair_sums *ret,
+                          struct err *err) ERR_MUST_CHECK;

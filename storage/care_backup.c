@@ -21,6 +21,7 @@
 #include "storage/segment_int.h"
 
 #include "storage/base/clock.h"
+#include "storage/base/rng.h"
 #include "storage/base/size.h"
 
 #include <errno.h>
@@ -379,7 +380,9 @@ static enum err_code put_runs(struct backup *backup, const struct backup_set *se
     return io_sync_dir(backup->io, dir, err);
 }
 
-/* Say in the copied catalog where the backup's files are. */
+/* Say in the copied catalog where the backup's files are, and that the data set there owns nothing in a cold
+ * directory: a server that is started in a restored folder beside the first one's must not take what lies there for
+ * its own orphans. */
 static enum err_code settle_catalog(const struct care_set *lists, struct catalog *catalog,
                                     const struct buf *gone, struct err *err)
 {
@@ -394,16 +397,16 @@ static enum err_code settle_catalog(const struct care_set *lists, struct catalog
         }
     }
     ERR_TRY(buf_check(&moved, err));
+    struct catalog_dataset row = lists->row;
+    ERR_TRY(rng_system(&row.cold_owner_id, sizeof(row.cold_owner_id), err));
     struct catalog_change change = {
-        .dataset = &lists->row,
+        .dataset = &row,
         .moved = (const struct catalog_segment *)(const void *)moved.ptr,
         .moved_count = (uint32_t)(moved.len / sizeof(struct catalog_segment)),
         .runs_dropped = (const uint64_t *)(const void *)gone->ptr,
         .runs_dropped_count = (uint32_t)(gone->len / sizeof(uint64_t)),
     };
-    return change.moved_count + change.runs_dropped_count == 0
-               ? ERR_OK
-               : catalog_apply(catalog, &change, err);
+    return catalog_apply(catalog, &change, err);
 }
 
 static enum err_code put_set_files(struct backup *backup, const struct backup_set *set,

@@ -15,12 +15,20 @@
 
 /* ---- the look ---- */
 
-enum err_code care_init(struct care *care, const char *dir, struct io *io, care_finding_fn fn,
-                        void *arg, struct err *err)
+static enum err_code check_path(const char *dir, struct err *err)
 {
-    *care = (struct care){.dir = dir, .io = io, .fn = fn, .arg = arg};
-    if (dir[0] == '\0' || strlen(dir) > CARE_PATH_BYTES - 1024) {
-        return err_set(err, ERR_INVALID, "a folder's path has %zu bytes", strlen(dir));
+    return dir[0] == '\0' || strlen(dir) > CARE_PATH_BYTES - 1024
+               ? err_set(err, ERR_INVALID, "a folder's path has %zu bytes", strlen(dir))
+               : ERR_OK;
+}
+
+enum err_code care_init(struct care *care, const char *dir, const char *cold_dir, struct io *io,
+                        care_finding_fn fn, void *arg, struct err *err)
+{
+    *care = (struct care){.dir = dir, .cold_dir = cold_dir, .io = io, .fn = fn, .arg = arg};
+    ERR_TRY(check_path(dir, err));
+    if (cold_dir != NULL) {
+        ERR_TRY(check_path(cold_dir, err));
     }
     return block_cache_create(CACHE_BYTES, &care->cache, err);
 }
@@ -90,6 +98,9 @@ enum err_code care_set_init(struct care_set *set, struct care *care,
     if (!care_path(set->dir, care->dir, row->name)) {
         return care_path_too_long(care->dir, err);
     }
+    if (care->cold_dir != NULL && !care_path(set->cold, care->cold_dir, row->name)) {
+        return care_path_too_long(care->cold_dir, err);
+    }
     return schema_create(&set->schema, err);
 }
 
@@ -97,6 +108,7 @@ void care_set_done(struct care_set *set)
 {
     buf_done(&set->segments);
     buf_done(&set->runs);
+    buf_done(&set->renamed);
     ids_close(set->ids);
     if (set->schema != NULL) {
         schema_free(set->schema);
@@ -162,6 +174,46 @@ enum err_code care_set_load(struct care_set *set, struct catalog *catalog, struc
 
 /* ---- segments ---- */
 
+uint64_t care_set_file_number(const struct care_set *set, const struct catalog_segment *meta)
+{
+    const struct care_renamed *renamed =
+        (const struct care_renamed *)(const void *)set->renamed.ptr;
+    for (size_t i = 0; i < set->renamed.len / sizeof(*renamed) && meta->tier == TIER_COLD; i++) {
+        if (renamed[i].number == meta->number) {
+            return renamed[i].file_number;
+        }
+    }
+    return meta->number;
+}
+
+const char *care_set_dir(const struct care_set *set, uint32_t tier)
+{
+    return tier == TIER_COLD ? set->cold : set->dir;
+}
+
+const char *care_set_label(const struct care_set *set, uint32_t tier)
+{
+    return tier == TIER_COLD && set->cold[0] != '\0' ? set->cold : set->row.name;
+}
+
+void care_set_segment_path(const struct care_set *set, const struct catalog_segment *meta,
+                           char out[CARE_PATH_BYTES])
+{
+    struct catalog_segment file = *meta;
+    file.number = care_set_file_number(set, meta);
+    care_segment_path(care_set_dir(set, meta->tier), &file, out);
+}
+
+void care_set_segment_name(const struct care_set *set, const struct catalog_segment *meta,
+                           char out[64])
+{
+    struct catalog_segment file = *meta;
+    char path[CARE_PATH_BYTES];
+    file.number = care_set_file_number(set, meta);
+    care_segment_path("", &file, path);
+    snprintf(out, 64, "%.60s", path + 1);
+}
+
 enum err_code care_segment_open(const struct care_set *set, const char *path,
                                 const struct schema *schema, struct segment **ret, struct err *err)
 {
@@ -206,15 +258,14 @@ enum err_code care_segment_check(const struct care_set *set, const struct catalo
 {
     CLEANUP(segment_closep) struct segment *segment = NULL;
     char path[CARE_PATH_BYTES];
-    if (meta->tier == TIER_COLD) { /* no damage: repair must not take it for missing */
+    if (meta->tier == TIER_COLD && set->cold[0] == '\0') { /* no damage: it is not missing */
         return err_set(err, ERR_UNSUPPORTED,
                        "data set \"%s\": segment %" PRIu64
-                       " is in the cold directory, which verify "
-                       "and repair do not look at; a backup of the running server has all in one "
-                       "folder",
+                       " is in the cold directory, which verify and repair look into where "
+                       "--cold-dir names it; a backup of the running server has all in one folder",
                        set->row.name, meta->number);
     }
-    care_segment_path(set->dir, meta, path);
+    care_set_segment_path(set, meta, path);
     ERR_TRY(care_segment_open(set, path, set->schema, &segment, err));
     ERR_TRY(check_meta(segment, meta, err));
     ERR_TRY(check_columns(segment, err));
@@ -231,6 +282,82 @@ enum err_code care_segment_check(const struct care_set *set, const struct catalo
                        source->subject_last, meta->shard, ids_subjects(set->ids, meta->shard));
     }
     return ERR_OK;
+}
+
+/* The largest time that is at most its arrival. */
+static enum err_code note_times(const struct care_set *set, const struct source *source,
+                                int64_t *ret, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct read_ctx ctx = {.arena = arena, .io = set->care->io};
+    for (uint32_t block = 0; block < source->block_count; block++) {
+        struct arena_mark mark = arena_mark(arena);
+        struct vec time = {0};
+        struct vec arrival = {0};
+        ERR_TRY(source_read(source, &ctx, COL_EVENT_TIME, block, &time, err));
+        ERR_TRY(source_read(source, &ctx, COL_ARRIVAL, block, &arrival, err));
+        for (uint32_t i = 0; i < time.rows; i++) {
+            *ret = MAX_OF(*ret, MIN_OF(time.i64[i], arrival.i64[i]));
+        }
+        arena_rewind(arena, mark);
+    }
+    return ERR_OK;
+}
+
+enum err_code care_segment_read(const struct care_set *set, const char *path,
+                                struct care_segment_facts *facts, struct err *err)
+{
+    CLEANUP(segment_closep) struct segment *segment = NULL;
+    const struct catalog_segment named = facts->meta;
+    *facts = (struct care_segment_facts){.meta = named, .watermark_ms = INT64_MIN};
+    facts->meta.row_count = 0;
+    ERR_TRY(care_segment_open(set, path, NULL, &segment, err));
+    const struct source *source = segment_source(segment);
+    facts->meta = (struct catalog_segment){.number = named.number,
+                                           .shard = source->shard,
+                                           .row_count = source->row_count,
+                                           .bytes = segment_info(segment).file_bytes,
+                                           .time_min_ms = source->time_min_ms,
+                                           .time_max_ms = source->time_max_ms,
+                                           .tier = named.tier};
+    if (source->shard != named.shard) {
+        facts->meta.shard = named.shard;
+        return err_set(err, ERR_CORRUPT, "a segment of shard %" PRIu32, source->shard);
+    }
+    ERR_TRY(segment_verify(segment, set->care->io, err));
+    facts->identity_version = source->identity_version;
+    facts->subject_last = source->subject_last;
+    return note_times(set, source, &facts->watermark_ms, err);
+}
+
+enum err_code care_set_take_columns(struct care_set *set, size_t first, struct err *err)
+{
+    size_t count = 0;
+    const struct catalog_segment *segments = care_set_segments(set, &count);
+    for (size_t i = first; i < count; i++) {
+        CLEANUP(segment_closep) struct segment *segment = NULL;
+        char path[CARE_PATH_BYTES];
+        care_set_segment_path(set, &segments[i], path);
+        ERR_TRY(care_segment_open(set, path, NULL, &segment, err));
+        for (uint32_t k = 0; k < segment_info(segment).col_count; k++) {
+            struct segment_col_info col = segment_col_info(segment, k);
+            uint32_t prop = 0;
+            if (!col.is_builtin) {
+                ERR_TRY(schema_add(set->schema, col.name, col.type, &prop, err));
+                schema_count_values(set->schema, prop, col.value_count);
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code care_set_value_counts(const struct care_set *set, struct buf *ret, struct err *err)
+{
+    for (uint32_t i = 0; i < schema_count(set->schema); i++) {
+        uint64_t values = atomic_load(&schema_col(set->schema, i)->value_count);
+        buf_append(ret, &values, sizeof(values));
+    }
+    return buf_check(ret, err);
 }
 
 enum err_code care_run_check(const struct care_set *set, const struct catalog_run *run,

@@ -27,10 +27,17 @@ struct finding_ids {
     uint64_t lost;
 };
 
+#define LOST_PREFIX "trackway-lost-"
+
 static struct str lost_key(uint32_t shard, uint32_t subject, char text[64])
 {
-    int len = snprintf(text, 64, "trackway-lost-%" PRIu32 "-%" PRIu32, shard, subject);
+    int len = snprintf(text, 64, LOST_PREFIX "%" PRIu32 "-%" PRIu32, shard, subject);
     return (struct str){text, (size_t)len};
+}
+
+bool care_id_is_lost(struct str key)
+{
+    return str_starts(key, STR(LOST_PREFIX));
 }
 
 /* ---- what numbers there are ---- */
@@ -52,7 +59,7 @@ static enum err_code want_of_segments(struct finding_ids *finding, const bool *s
         if (skips[i]) {
             continue;
         }
-        care_segment_path(finding->set->dir, &segments[i], path);
+        care_set_segment_path(finding->set, &segments[i], path);
         ERR_TRY(care_segment_open(finding->set, path, NULL, &segment, err));
         want(finding, segments[i].shard, (uint64_t)segment_source(segment)->subject_last + 1);
     }
@@ -222,8 +229,8 @@ static enum err_code read_events(struct finding_ids *finding, struct ids *scratc
 /* ---- whose they are ---- */
 
 /* Where the k-th row's value is in the vector. */
-static void take_block(struct finding_ids *finding, uint32_t shard, const struct vec *subjects,
-                       const struct vec *users, const struct vec *anonymous)
+static void each_of_block(uint32_t shard, const struct vec *subjects, const struct vec *users,
+                          const struct vec *anonymous, care_id_fn fn, void *arg)
 {
     uint32_t user = 0;
     uint32_t other = 0;
@@ -245,20 +252,18 @@ static void take_block(struct finding_ids *finding, uint32_t shard, const struct
         user += has_user;
         other += has_other;
         if (has_user || has_other) {
-            take_id(finding, &entry);
+            fn(arg, &entry);
         }
     }
 }
 
-static enum err_code take_segment(struct finding_ids *finding, const struct catalog_segment *meta,
-                                  struct err *err)
+enum err_code care_segment_ids(const struct care_set *set, const char *path, care_id_fn fn,
+                               void *arg, struct err *err)
 {
     CLEANUP(segment_closep) struct segment *segment = NULL;
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
-    struct read_ctx ctx = {.arena = arena, .io = finding->set->care->io};
-    char path[CARE_PATH_BYTES];
-    care_segment_path(finding->set->dir, meta, path);
-    ERR_TRY(care_segment_open(finding->set, path, NULL, &segment, err));
+    struct read_ctx ctx = {.arena = arena, .io = set->care->io};
+    ERR_TRY(care_segment_open(set, path, NULL, &segment, err));
     const struct source *source = segment_source(segment);
     for (uint32_t block = 0; block < source->block_count; block++) {
         struct arena_mark mark = arena_mark(arena);
@@ -268,7 +273,7 @@ static enum err_code take_segment(struct finding_ids *finding, const struct cata
         ERR_TRY(source_read(source, &ctx, COL_SUBJECT, block, &subjects, err));
         ERR_TRY(source_read(source, &ctx, COL_USER_ID, block, &users, err));
         ERR_TRY(source_read(source, &ctx, COL_ANONYMOUS_ID, block, &anonymous, err));
-        take_block(finding, source->shard, &subjects, &users, &anonymous);
+        each_of_block(source->shard, &subjects, &users, &anonymous, fn, arg);
         arena_rewind(arena, mark);
     }
     return ERR_OK;
@@ -334,7 +339,9 @@ static enum err_code find_all(struct finding_ids *finding, const bool *skips, st
     ERR_TRY(read_events(finding, scratch, take_of_events, err));
     for (size_t i = 0; i < count; i++) {
         if (!skips[i]) {
-            ERR_TRY(take_segment(finding, &segments[i], err));
+            char path[CARE_PATH_BYTES];
+            care_set_segment_path(finding->set, &segments[i], path);
+            ERR_TRY(care_segment_ids(finding->set, path, take_id, finding, err));
         }
     }
     return ERR_OK;
@@ -353,16 +360,18 @@ static enum err_code make(struct finding_ids *finding, const struct ids *whole, 
     return ids_flush(finding->fresh, finding->set->care->io, ids_seal(finding->fresh), ret, err);
 }
 
-/* The old log as far as it is whole and its numbers are in order; nothing of it where they are not. */
-static enum err_code open_whole_part(struct care_set *set, const char *path, struct ids **ret,
-                                     struct err *err)
+enum err_code care_ids_whole(const struct care_set *set, struct ids **ret, struct err *err)
 {
     struct io *io = set->care->io;
+    char path[CARE_PATH_BYTES];
     struct ids_mark mark = {0};
     struct err why = {0};
     uint64_t bytes = 0;
     uint64_t ignored = 0;
     enum ids_hash_state hash = IDS_HASH_NONE;
+    if (!care_path(path, set->dir, "ids.log")) {
+        return care_path_too_long(set->dir, err);
+    }
     ERR_TRY(ids_measure(io, path, &mark, &bytes, &why, err));
     enum err_code code = ids_verify(io, path, set->row.seed, mark, ret, &ignored, &hash, err);
     if (code == ERR_CORRUPT) {
@@ -381,12 +390,8 @@ enum err_code care_ids_make(struct care_set *set, const bool *skips, const char 
     struct io *io = set->care->io;
     struct err ignored_err;
     uint64_t ignored = 0;
-    char old[CARE_PATH_BYTES];
-    if (!care_path(old, set->dir, "ids.log")) {
-        return care_path_too_long(set->dir, err);
-    }
     (void)!io_unlink(io, path, &ignored_err); /* of an earlier try */
-    ERR_TRY(open_whole_part(set, old, &whole, err));
+    ERR_TRY(care_ids_whole(set, &whole, err));
     ERR_TRY(
         ids_open(io, path, set->row.seed, (struct ids_mark){0, 0}, false, &fresh, &ignored, err));
     struct finding_ids finding = {.set = set, .fresh = fresh, .arena = arena};

@@ -7,6 +7,7 @@
  *    care_verify.c    care_backup.c  care_restore.c
  *    care_repair.c    damage with a sound catalog; care_rebuild.c: a lost catalog
  *    care_ids.c       a damaged ids.log; care_choose.c: which of overlapping segments to keep
+ *    care_cold.c      segments in the cold directory that the catalog does not name
  */
 #pragma once
 
@@ -21,7 +22,8 @@
 
 /* ---- care_files.c ---- */
 
-/* Where things are, below a data set's folder. The only places that say so for stopped folders. */
+/* Where things are, below a data set's folder. The only places that say so for stopped folders; care_set_segment_path
+ * says which folder it is. */
 void care_segment_path(const char *dataset_dir, const struct catalog_segment *meta,
                        char out[CARE_PATH_BYTES]);
 void care_run_path(const char *dataset_dir, uint64_t number, char out[CARE_PATH_BYTES]);
@@ -106,6 +108,7 @@ enum err_code care_manifest_read(struct io *io, const char *path, struct care_ma
 
 struct care { /* one look at one folder */
     const char *dir;
+    const char *cold_dir; /* NULL: not looked into */
     struct io *io;
     struct block_cache *cache;
     uint64_t next_id;
@@ -113,8 +116,8 @@ struct care { /* one look at one folder */
     void *arg;
     struct care_sums sums;
 };
-enum err_code care_init(struct care *care, const char *dir, struct io *io, care_finding_fn fn,
-                        void *arg, struct err *err) ERR_MUST_CHECK;
+enum err_code care_init(struct care *care, const char *dir, const char *cold_dir, struct io *io,
+                        care_finding_fn fn, void *arg, struct err *err) ERR_MUST_CHECK;
 void care_done(struct care *care);
 /* Tell a finding. Of an error's message the part behind the file's name is told. */
 void care_say(struct care *care, enum care_level level, const char *file, const char *problem,
@@ -129,6 +132,9 @@ struct care_set { /* a data set of a stopped folder */
     struct care *care;
     struct catalog_dataset row;
     char dir[CARE_PATH_BYTES];
+    char cold[CARE_PATH_BYTES]; /* its place in the cold directory; "": that is not looked into */
+    bool is_cold_ours;   /* what lies there is this data set's; else it is not to be touched */
+    struct buf renamed;  /* struct care_renamed */
     struct buf segments; /* struct catalog_segment, by (shard, time_min, number) */
     struct buf runs;     /* struct catalog_run */
     struct schema *schema;
@@ -138,6 +144,10 @@ struct care_set { /* a data set of a stopped folder */
     uint64_t deleted_count;
     struct wal_replay_report log; /* as of the last care_log_read */
     uint64_t log_events;          /* likewise */
+};
+/* A cold segment that is to get a free number, and the one that its file's name still has. */
+struct care_renamed {
+    uint64_t number, file_number;
 };
 static inline struct catalog_segment *care_set_segments(const struct care_set *set,
                                                         size_t *ret_count)
@@ -157,7 +167,17 @@ void care_set_done(struct care_set *set);
 /* The lists of the catalog. ERR_CORRUPT where they cannot be. */
 enum err_code care_set_load(struct care_set *set, struct catalog *catalog,
                             struct err *err) ERR_MUST_CHECK;
-/* "shop/shard-03/000017.seg" from a path below the folder. */
+/* The file of a segment of the list, in whichever directory it is: its path, and "shard-03/000017.seg". */
+void care_set_segment_path(const struct care_set *set, const struct catalog_segment *meta,
+                           char out[CARE_PATH_BYTES]);
+void care_set_segment_name(const struct care_set *set, const struct catalog_segment *meta,
+                           char out[64]);
+/* The number in the name of the segment's file. */
+uint64_t care_set_file_number(const struct care_set *set, const struct catalog_segment *meta);
+/* The data set's folder of that tier, and as messages name it: "shop", or the cold one's path. */
+const char *care_set_dir(const struct care_set *set, uint32_t tier);
+const char *care_set_label(const struct care_set *set, uint32_t tier);
+/* "shop/shard-03/000017.seg" from a path below the folder; a path elsewhere as it is. */
 const char *care_below(const struct care *care, const char *path);
 
 /* Open a segment as the data set's; NULL schema: as it stands. */
@@ -167,6 +187,23 @@ enum err_code care_segment_open(const struct care_set *set, const char *path,
 /* All of a segment: what it says, what the catalog says of it, whether the directory knows its subjects. */
 enum err_code care_segment_check(const struct care_set *set, const struct catalog_segment *meta,
                                  struct err *err) ERR_MUST_CHECK;
+
+/* What a segment says of itself, once all of it is checked. The number, shard and tier of facts->meta are the
+ * caller's, who knows its name; its row_count is set as soon as the footer could be read. */
+struct care_segment_facts {
+    struct catalog_segment meta;
+    int64_t watermark_ms; /* the largest time that is at most its arrival; INT64_MIN: none */
+    uint64_t identity_version;
+    uint32_t subject_last;
+};
+enum err_code care_segment_read(const struct care_set *set, const char *path,
+                                struct care_segment_facts *facts, struct err *err) ERR_MUST_CHECK;
+/* The columns of the segments from place `first` on, into the data set's schema. */
+enum err_code care_set_take_columns(struct care_set *set, size_t first,
+                                    struct err *err) ERR_MUST_CHECK;
+/* How many values each column of the schema has: u64, by number. */
+enum err_code care_set_value_counts(const struct care_set *set, struct buf *ret,
+                                    struct err *err) ERR_MUST_CHECK;
 
 /* A file of event ids against the catalog's row of it. */
 enum err_code care_run_check(const struct care_set *set, const struct catalog_run *run,
@@ -223,6 +260,51 @@ enum err_code care_ids_make(struct care_set *set, const bool *skips, const char 
                             struct ids_mark *ret, uint64_t *ret_lost,
                             struct err *err) ERR_MUST_CHECK;
 
+/* The old ids.log as far as it is whole and its numbers are in order; nothing of it where they are not. */
+enum err_code care_ids_whole(const struct care_set *set, struct ids **ret,
+                             struct err *err) ERR_MUST_CHECK;
+/* Whose each row of a segment is: the user id, else the anonymous id, with shard and subject. Rows without
+ * either are left out. Keys are valid within the call. */
+typedef void (*care_id_fn)(void *arg, const struct id_entry *entry);
+enum err_code care_segment_ids(const struct care_set *set, const char *path, care_id_fn fn,
+                               void *arg, struct err *err) ERR_MUST_CHECK;
+/* Whether a key is one that care_ids_make gave to a number that is nobody's now. */
+bool care_id_is_lost(struct str key);
+
+/* ---- care_cold.c ---- */
+
+/* Does what a segment says of its rows' ids fit ids.log? */
+enum cold_fit {
+    COLD_FIT_AGREES,      /* every id that is known has the number that it has there */
+    COLD_FIT_UNKNOWN,     /* none of its ids is known */
+    COLD_FIT_CONTRADICTS, /* a number or an id is another's: these are another data set's rows */
+    COLD_FIT_DAMAGED,     /* it cannot be read: see `what` */
+};
+struct cold_stranger { /* a segment in the cold directory that the lists do not name */
+    struct care_segment_facts facts;
+    enum cold_fit fit;
+    struct err what;
+};
+struct cold_strangers {
+    struct buf list; /* struct cold_stranger */
+    uint32_t fits[COLD_FIT_DAMAGED + 1];
+};
+void cold_strangers_done(struct cold_strangers *strangers);
+static inline struct cold_stranger *cold_strangers_of(const struct cold_strangers *strangers,
+                                                      size_t *ret_count)
+{
+    *ret_count = strangers->list.len / sizeof(struct cold_stranger);
+    return (struct cold_stranger *)(void *)strangers->list.ptr;
+}
+/* Read all of them. `ids`: as much of ids.log as is whole. */
+enum err_code care_cold_strangers(struct care_set *set, const struct ids *ids,
+                                  struct cold_strangers *ret, struct err *err) ERR_MUST_CHECK;
+/* Most of those that can tell say that they are this data set's. */
+static inline bool cold_strangers_are_ours(const struct cold_strangers *strangers)
+{
+    return strangers->fits[COLD_FIT_AGREES] > strangers->fits[COLD_FIT_CONTRADICTS];
+}
+
 /* ---- care_verify.c ---- */
 
 /* The catalog of a stopped folder, read-only. Where a transaction was cut off, SQLite must put pages back first:
@@ -244,6 +326,7 @@ enum err_code care_verify_folder(struct care *care, struct err *err) ERR_MUST_CH
 struct repair {
     struct care care;
     bool is_dry; /* say, and change nothing */
+    bool is_cold_lost;
     care_line_fn fn;
     void *arg;
     struct buf text; /* of the report */
@@ -259,10 +342,12 @@ void repair_change(struct repair *repair, const char *format, ...)
  * a file that may not be opened) the error: repair ends. */
 enum err_code repair_is_damage(struct repair *repair, const char *path, const struct err *what,
                                struct err *err) ERR_MUST_CHECK;
-/* Move DATASET/`name` to DATASET/quarantine/ ("shard-05/000006.seg" becomes "shard-05-000006.seg"). */
-enum err_code repair_quarantine(struct repair *repair, const struct care_set *set, const char *name,
-                                struct err *err) ERR_MUST_CHECK;
-/* Every file of a shard's, the runs' and the log's folders that is not in the lists (of the log: below the floor). */
+/* Move DATASET/`name` to DATASET/quarantine/ ("shard-05/000006.seg" becomes "shard-05-000006.seg"); both in the
+ * directory of that tier. */
+enum err_code repair_quarantine(struct repair *repair, const struct care_set *set, uint32_t tier,
+                                const char *name, struct err *err) ERR_MUST_CHECK;
+/* Every file of a shard's, the runs' and the log's folders that is not in the lists (of the log: below the
+ * floor), and of the cold directory's where what lies there is ours. */
 enum err_code repair_left_overs(struct repair *repair, const struct care_set *set,
                                 struct err *err) ERR_MUST_CHECK;
 /* Cut the log where it is damaged, until it is whole from set->row.wal_floor on. Needs set->ids, but for a dry run. */
@@ -277,6 +362,20 @@ enum err_code repair_remove(struct repair *repair, const struct care_set *set, c
 /* A segment that is taken out: its rows are lost to answers. */
 void repair_lost_segment(struct repair *repair, const struct care_set *set, const char *name,
                          const struct catalog_segment *meta, const char *why);
+
+/* Take the segments of the cold directory that the lists do not name into them, where they are this data set's.
+ * Numbers, mark of time and identity version of the row follow. */
+struct cold_take {
+    const struct ids *ids; /* as much of ids.log as is whole */
+    bool is_ours_anyway;   /* the catalog says that it has segments there */
+    bool is_catalog_lost;  /* with nothing to tell by, what lies there is taken for ours */
+    uint32_t taken;        /* out: they are the last of the list */
+};
+enum err_code repair_take_cold(struct repair *repair, struct care_set *set, struct cold_take *take,
+                               struct err *err) ERR_MUST_CHECK;
+/* Give files of segments that stay in the list the names of their new numbers. */
+enum err_code repair_rename_cold(struct repair *repair, struct care_set *set,
+                                 struct err *err) ERR_MUST_CHECK;
 /* A data set's folder that a sound catalog does not name gets a row (`catalog` NULL: a dry run). */
 enum err_code repair_adopt(struct repair *repair, struct catalog *catalog, const char *name,
                            struct err *err) ERR_MUST_CHECK;

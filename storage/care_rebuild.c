@@ -1,9 +1,10 @@
 /* storage/care_rebuild.c - a new catalog, from segments, ids.log and the log.
  *
  *    of the old one   what it still says, where it can be read: zones, settings, deleted subjects
- *    segments         every one that is whole; of those that hold copies of each other's rows (a
- *                     compaction was cut off) as many as leave each row once, and none whose rows
- *                     the log holds all of (a flush was cut off: the log will be replayed)
+ *    segments         every one that is whole, in the cold directory too where that is given; of
+ *                     those that hold copies of each other's rows (a compaction was cut off) as many
+ *                     as leave each row once, and none whose rows the log holds all of (a flush was
+ *                     cut off: the log will be replayed)
  *    ids.log          all whole frames; what lies behind them is in the log
  *    log              the files that stand in a row up to the last: each names all columns with their
  *                     numbers in its first record, so that they can be read without the catalog
@@ -13,6 +14,7 @@
  * to `_catalog-damaged*`, and the new one gets its name. In between there is none, and a server that
  * finds none beside data sets does not start. */
 #include "storage/care_int.h"
+#include "storage/cold_owner.h"
 
 #include "storage/base/rd.h"
 #include "storage/base/rng.h"
@@ -38,10 +40,11 @@ struct set_rebuild {
     struct care_set set;
     bool *skips;
     uint64_t number_max;
-    int64_t watermark_ms;
     uint32_t subject_end[SHARD_COUNT];
     struct buf deleted; /* struct event_place-like pairs: u32 shard, u32 subject */
     bool is_salvaged;
+    uint64_t old_owner_id; /* of what was salvaged: of the cold directory */
+    bool has_cold;         /* likewise: segments in the cold directory */
 };
 
 /* ---- what the old one still says ---- */
@@ -64,6 +67,14 @@ static enum err_code take_deleted(void *arg, uint32_t shard, uint32_t subject, s
     return buf_check(&one->deleted, err);
 }
 
+static enum err_code note_tier(void *arg, const struct catalog_segment *segment, struct err *err)
+{
+    struct set_rebuild *one = arg;
+    (void)err;
+    one->has_cold = one->has_cold || segment->tier == TIER_COLD;
+    return ERR_OK;
+}
+
 static void salvage_rows(struct rebuild *rebuild)
 {
     struct err ignored;
@@ -84,59 +95,17 @@ static void salvage(struct set_rebuild *one, struct catalog_dataset *row)
             row->settings = old[i].settings;
             row->identity_version = MAX_OF(old[i].identity_version, UINT64_C(1));
             row->id = old[i].id;
+            one->old_owner_id = catalog_cold_owner(&old[i]);
             one->is_salvaged = true;
         }
     }
     if (one->is_salvaged) {
         (void)!catalog_deleted(rebuild->old, row->id, take_deleted, one, &ignored);
+        (void)!catalog_segments(rebuild->old, row->id, note_tier, one, &ignored);
     }
 }
 
 /* ---- segments ---- */
-
-/* The largest time that is at most its arrival. */
-static enum err_code note_times(struct set_rebuild *one, const struct source *source,
-                                struct err *err)
-{
-    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
-    struct read_ctx ctx = {.arena = arena, .io = one->set.care->io};
-    for (uint32_t block = 0; block < source->block_count; block++) {
-        struct arena_mark mark = arena_mark(arena);
-        struct vec time = {0};
-        struct vec arrival = {0};
-        ERR_TRY(source_read(source, &ctx, COL_EVENT_TIME, block, &time, err));
-        ERR_TRY(source_read(source, &ctx, COL_ARRIVAL, block, &arrival, err));
-        for (uint32_t i = 0; i < time.rows; i++) {
-            one->watermark_ms = MAX_OF(one->watermark_ms, MIN_OF(time.i64[i], arrival.i64[i]));
-        }
-        arena_rewind(arena, mark);
-    }
-    return ERR_OK;
-}
-
-/* What a segment says of itself, once all of it is checked. meta->row_count is set as soon as the footer could be read. */
-static enum err_code read_segment(struct set_rebuild *one, const char *path,
-                                  struct catalog_segment *meta, struct err *err)
-{
-    CLEANUP(segment_closep) struct segment *segment = NULL;
-    ERR_TRY(care_segment_open(&one->set, path, NULL, &segment, err));
-    const struct source *source = segment_source(segment);
-    uint32_t folder = meta->shard;
-    *meta = (struct catalog_segment){.number = meta->number,
-                                     .shard = source->shard,
-                                     .row_count = source->row_count,
-                                     .bytes = segment_info(segment).file_bytes,
-                                     .time_min_ms = source->time_min_ms,
-                                     .time_max_ms = source->time_max_ms,
-                                     .tier = TIER_HOT};
-    if (source->shard != folder) {
-        return err_set(err, ERR_CORRUPT, "a segment of shard %" PRIu32, source->shard);
-    }
-    ERR_TRY(segment_verify(segment, one->set.care->io, err));
-    ERR_TRY(note_times(one, source, err));
-    one->set.row.identity_version = MAX_OF(one->set.row.identity_version, source->identity_version);
-    return ERR_OK;
-}
 
 static bool number_is_taken(const struct care_set *set, uint64_t number)
 {
@@ -154,7 +123,8 @@ static enum err_code take_segment(struct set_rebuild *one, const char *name, uin
                                   uint64_t number, struct err *err)
 {
     struct repair *repair = one->rebuild->repair;
-    struct catalog_segment meta = {.number = number, .shard = shard};
+    struct care_segment_facts facts = {
+        .meta = {.number = number, .shard = shard, .tier = TIER_HOT}};
     struct err what = {0};
     char path[CARE_PATH_BYTES];
     if (!care_path(path, one->set.dir, name)) {
@@ -163,16 +133,18 @@ static enum err_code take_segment(struct set_rebuild *one, const char *name, uin
     enum err_code code = err_set(&what, ERR_CORRUPT, "its number is another's");
     bool is_free = number != 0 && !number_is_taken(&one->set, number);
     for (uint32_t look = 0; look < LOOKS && is_free && code != ERR_OK; look++) {
-        meta = (struct catalog_segment){.number = number, .shard = shard};
-        code = read_segment(one, path, &meta, &what);
+        code = care_segment_read(&one->set, path, &facts, &what);
     }
     if (code == ERR_OK) {
-        buf_append(&one->set.segments, &meta, sizeof(meta));
+        struct catalog_dataset *row = &one->set.row;
+        row->watermark_ms = MAX_OF(row->watermark_ms, facts.watermark_ms);
+        row->identity_version = MAX_OF(row->identity_version, facts.identity_version);
+        buf_append(&one->set.segments, &facts.meta, sizeof(facts.meta));
         return buf_check(&one->set.segments, err);
     }
     ERR_TRY(repair_is_damage(repair, path, &what, err));
-    if (meta.row_count > 0) {
-        repair_lost_segment(repair, &one->set, name, &meta, care_behind(what.message, path));
+    if (facts.meta.row_count > 0) {
+        repair_lost_segment(repair, &one->set, name, &facts.meta, care_behind(what.message, path));
     } else {
         repair->sums.is_rows_lost_known = false;
         repair_change(
@@ -180,7 +152,7 @@ static enum err_code take_segment(struct set_rebuild *one, const char *name, uin
             "%s/%s: %s: taken out; how many rows it held, and of which time, cannot be told",
             one->set.row.name, name, care_behind(what.message, path));
     }
-    return repair_quarantine(repair, &one->set, name, err);
+    return repair_quarantine(repair, &one->set, TIER_HOT, name, err);
 }
 
 /* The largest number in a folder's names, whatever follows it. */
@@ -196,16 +168,30 @@ static void note_number(struct set_rebuild *one, const char *name)
     one->number_max = MAX_OF(one->number_max, number);
 }
 
-static enum err_code list(struct set_rebuild *one, const char *folder, struct buf *names,
-                          uint32_t *ret_count, struct err *err)
+static enum err_code list(struct set_rebuild *one, const char *dir, const char *folder,
+                          struct buf *names, uint32_t *ret_count, struct err *err)
 {
     char path[CARE_PATH_BYTES];
     *ret_count = 0;
-    if (!care_path(path, one->set.dir, folder)) {
-        return care_path_too_long(one->set.dir, err);
+    if (!care_path(path, dir, folder)) {
+        return care_path_too_long(dir, err);
     }
     enum err_code code = io_list(one->set.care->io, path, names, ret_count, err);
     return code == ERR_NOT_FOUND ? ERR_OK : code;
+}
+
+/* Numbers are never given again: not those of files in quarantine either. */
+static enum err_code note_numbers(struct set_rebuild *one, const char *dir, const char *folder,
+                                  struct err *err)
+{
+    CLEANUP(buf_freep) struct buf names = {0};
+    uint32_t count = 0;
+    ERR_TRY(list(one, dir, folder, &names, &count, err));
+    const char *name = (const char *)names.ptr;
+    for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
+        note_number(one, name);
+    }
+    return ERR_OK;
 }
 
 static enum err_code take_segments_of(struct set_rebuild *one, const char *folder, uint32_t shard,
@@ -213,18 +199,17 @@ static enum err_code take_segments_of(struct set_rebuild *one, const char *folde
 {
     CLEANUP(buf_freep) struct buf names = {0};
     uint32_t count = 0;
-    ERR_TRY(list(one, folder, &names, &count, err));
+    ERR_TRY(list(one, one->set.dir, folder, &names, &count, err));
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
         uint64_t number = 0;
         char below[64];
-        note_number(one, name);
-        if (shard < SHARD_COUNT && care_file_number(name, ".seg", &number)) {
+        if (care_file_number(name, ".seg", &number)) {
             snprintf(below, sizeof(below), "%s/%.40s", folder, name);
             ERR_TRY(take_segment(one, below, shard, number, err));
         }
     }
-    return ERR_OK;
+    return note_numbers(one, one->set.dir, folder, err);
 }
 
 static int by_number(const void *a, const void *b)
@@ -232,6 +217,59 @@ static int by_number(const void *a, const void *b)
     const struct catalog_segment *x = a;
     const struct catalog_segment *y = b;
     return (x->number > y->number) - (x->number < y->number);
+}
+
+/* Without a look into the cold directory: what may be there, and how it comes back. */
+static void say_cold(struct set_rebuild *one)
+{
+    if (!one->is_salvaged || one->set.row.settings.cold_after_ms > 0 || one->has_cold) {
+        repair_say(
+            one->rebuild->repair,
+            "data set \"%s\": segments in a cold directory, if it has any, were not looked "
+            "at: they stay there and are in no answer until trackway repair --cold-dir takes "
+            "them in",
+            one->set.row.name);
+    }
+}
+
+/* The segments in the cold directory. The data set takes the name of its owner, so that it is that at the very moment
+ * when its catalog names them. */
+static enum err_code take_cold(struct set_rebuild *one, struct err *err)
+{
+    CLEANUP(ids_closep) struct ids *ids = NULL;
+    struct repair *repair = one->rebuild->repair;
+    struct care_set *set = &one->set;
+    enum cold_owner owner = COLD_NOBODYS;
+    uint64_t owner_id = 0;
+    if (set->cold[0] == '\0') {
+        say_cold(one);
+        return ERR_OK;
+    }
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        char folder[16];
+        snprintf(folder, sizeof(folder), "shard-%02" PRIu32, shard);
+        ERR_TRY(note_numbers(one, set->cold, folder, err));
+    }
+    ERR_TRY(note_numbers(one, set->cold, "quarantine", err));
+    set->row.next_segment = MAX_OF(set->row.next_segment, one->number_max + 1);
+    ERR_TRY(cold_owner_read(repair->care.io, set->cold, 0, &owner, &owner_id, err));
+    ERR_TRY(care_ids_whole(set, &ids, err));
+    struct cold_take take = {
+        .ids = ids,
+        .is_ours_anyway = one->is_salvaged && owner_id != 0 && owner_id == one->old_owner_id,
+        .is_catalog_lost = true,
+    };
+    ERR_TRY(repair_take_cold(repair, set, &take, err));
+    if (!set->is_cold_ours) {
+        return ERR_OK;
+    }
+    if (owner_id != 0) {
+        set->row.cold_owner_id = owner_id;
+    } else if (!repair
+                    ->is_dry) { /* nobody else has that name: it may be there before the catalog */
+        ERR_TRY(cold_owner_write(repair->care.io, set->cold, catalog_cold_owner(&set->row), err));
+    }
+    return ERR_OK;
 }
 
 static enum err_code take_segments(struct set_rebuild *one, struct err *err)
@@ -242,14 +280,14 @@ static enum err_code take_segments(struct set_rebuild *one, struct err *err)
         snprintf(folder, sizeof(folder), "shard-%02" PRIu32, shard);
         ERR_TRY(take_segments_of(one, folder, shard, err));
     }
-    ERR_TRY(
-        take_segments_of(one, "quarantine", SHARD_COUNT, err)); /* numbers are never given again */
-    ERR_TRY(take_segments_of(one, "event-ids", SHARD_COUNT, err));
+    ERR_TRY(note_numbers(one, one->set.dir, "quarantine", err));
+    ERR_TRY(note_numbers(one, one->set.dir, "event-ids", err));
+    one->set.row.next_segment = one->number_max + 1;
+    ERR_TRY(take_cold(one, err));
     struct catalog_segment *segments = care_set_segments(&one->set, &count);
     if (count > 1) {
         qsort(segments, count, sizeof(*segments), by_number);
     }
-    one->set.row.next_segment = one->number_max + 1;
     one->skips = calloc(count + 1, sizeof(*one->skips));
     return one->skips == NULL ? err_set(err, ERR_NOMEM, "no memory for %zu segments", count)
                               : ERR_OK;
@@ -262,15 +300,15 @@ static enum err_code drop_skipped(struct set_rebuild *one, const char *why, stru
     size_t kept = 0;
     struct catalog_segment *segments = care_set_segments(&one->set, &count);
     for (size_t i = 0; i < count; i++) {
-        char path[CARE_PATH_BYTES];
+        char name[64];
         if (!one->skips[i]) {
             segments[kept++] = segments[i];
             continue;
         }
-        care_segment_path("", &segments[i], path);
-        repair_change(one->rebuild->repair, "%s%s: %s: moved to quarantine", one->set.row.name,
-                      path, why);
-        ERR_TRY(repair_quarantine(one->rebuild->repair, &one->set, path + 1, err));
+        care_set_segment_name(&one->set, &segments[i], name);
+        repair_change(one->rebuild->repair, "%s/%s: %s: moved to quarantine",
+                      care_set_label(&one->set, segments[i].tier), name, why);
+        ERR_TRY(repair_quarantine(one->rebuild->repair, &one->set, segments[i].tier, name, err));
     }
     one->set.segments.len = kept * sizeof(*segments);
     memset(one->skips, 0, count * sizeof(*one->skips));
@@ -308,7 +346,7 @@ static enum err_code find_floor(struct set_rebuild *one, struct err *err)
     CLEANUP(buf_freep) struct buf names = {0};
     CLEANUP(buf_freep) struct buf numbers = {0};
     uint32_t count = 0;
-    ERR_TRY(list(one, "wal", &names, &count, err));
+    ERR_TRY(list(one, one->set.dir, "wal", &names, &count, err));
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
         uint64_t number = 0;
@@ -470,7 +508,7 @@ static enum err_code note_subjects(struct set_rebuild *one, struct err *err)
     for (size_t i = 0; i < count; i++) {
         CLEANUP(segment_closep) struct segment *segment = NULL;
         char path[CARE_PATH_BYTES];
-        care_segment_path(one->set.dir, &segments[i], path);
+        care_set_segment_path(&one->set, &segments[i], path);
         ERR_TRY(care_segment_open(&one->set, path, NULL, &segment, err));
         uint32_t last = segment_source(segment)->subject_last;
         one->subject_end[segments[i].shard] =
@@ -531,29 +569,6 @@ static enum err_code take_ids(struct set_rebuild *one, struct err *err)
     return repair_remove(repair, set, "ids.hash", err);
 }
 
-/* ---- columns ---- */
-
-static enum err_code take_columns(struct set_rebuild *one, struct err *err)
-{
-    size_t count = 0;
-    const struct catalog_segment *segments = care_set_segments(&one->set, &count);
-    for (size_t i = 0; i < count; i++) {
-        CLEANUP(segment_closep) struct segment *segment = NULL;
-        char path[CARE_PATH_BYTES];
-        care_segment_path(one->set.dir, &segments[i], path);
-        ERR_TRY(care_segment_open(&one->set, path, NULL, &segment, err));
-        for (uint32_t k = 0; k < segment_info(segment).col_count; k++) {
-            struct segment_col_info col = segment_col_info(segment, k);
-            uint32_t prop = 0;
-            if (!col.is_builtin) {
-                ERR_TRY(schema_add(one->set.schema, col.name, col.type, &prop, err));
-                schema_count_values(one->set.schema, prop, col.value_count);
-            }
-        }
-    }
-    return ERR_OK;
-}
-
 /* ---- the row ---- */
 
 static enum err_code put_row(struct set_rebuild *one, struct err *err)
@@ -564,11 +579,7 @@ static enum err_code put_row(struct set_rebuild *one, struct err *err)
     const struct catalog_segment *segments = care_set_segments(set, &count);
     uint32_t column_count = schema_count(set->schema);
     CLEANUP(buf_freep) struct buf counts = {0};
-    for (uint32_t i = 0; i < column_count; i++) {
-        uint64_t values = atomic_load(&schema_col(set->schema, i)->value_count);
-        buf_append(&counts, &values, sizeof(values));
-    }
-    ERR_TRY(buf_check(&counts, err));
+    ERR_TRY(care_set_value_counts(set, &counts, err));
     struct catalog_dataset row = set->row;
     ERR_TRY(catalog_add_dataset(fresh, &row, err));
     struct catalog_change change = {
@@ -583,6 +594,12 @@ static enum err_code put_row(struct set_rebuild *one, struct err *err)
     const uint32_t *pairs = (const uint32_t *)(const void *)one->deleted.ptr;
     for (size_t i = 0; i < one->deleted.len / sizeof(*pairs); i += 2) {
         ERR_TRY(catalog_delete_subject(fresh, row.id, pairs[i], pairs[i + 1], err));
+    }
+    if (one->is_salvaged) {
+        uint32_t cohorts = 0;
+        ERR_TRY(catalog_copy_cohorts(one->rebuild->old, set->row.id, fresh, row.id, &cohorts, err));
+        repair_say(one->rebuild->repair, "data set \"%s\": %" PRIu32 " saved cohorts", row.name,
+                   cohorts);
     }
     return ERR_OK;
 }
@@ -611,7 +628,7 @@ static void say_set(struct set_rebuild *one)
         repair_say(repair,
                    "data set \"%s\": not recovered: its time zone (now UTC), its settings (now the "
                    "defaults), and "
-                   "which subjects were deleted: delete them again",
+                   "which subjects were deleted: delete them again; and its saved cohorts",
                    row->name);
     }
 }
@@ -626,16 +643,19 @@ static enum err_code rebuild_parts(struct set_rebuild *one, struct err *err)
     ERR_TRY(take_ids(one, err));
     ERR_TRY(repair_log(repair, &one->set, err));
     ERR_TRY(drop_logged(one, err));
-    ERR_TRY(take_columns(one, err));
+    ERR_TRY(care_set_take_columns(&one->set, 0, err));
     ERR_TRY(repair_left_overs(repair, &one->set, err));
-    one->set.row.watermark_ms = one->watermark_ms;
     say_set(one);
-    return repair->is_dry ? ERR_OK : put_row(one, err);
+    if (repair->is_dry) {
+        return ERR_OK;
+    }
+    ERR_TRY(repair_rename_cold(repair, &one->set, err));
+    return put_row(one, err);
 }
 
 static enum err_code rebuild_set(struct rebuild *rebuild, const char *name, struct err *err)
 {
-    struct set_rebuild one = {.rebuild = rebuild, .watermark_ms = INT64_MIN};
+    struct set_rebuild one = {.rebuild = rebuild};
     struct catalog_dataset row = {.zone = "UTC",
                                   .identity_version = 1,
                                   .wal_floor = 1,

@@ -9,10 +9,12 @@
  * What looks damaged is read a second time before anything is done about it: a disk that failed once is
  * no reason to take rows from answers. When all is done the folder is verified, and what is still wrong is said. */
 #include "storage/care_int.h"
+#include "storage/cold_owner.h"
 
 #include "storage/folder_lock.h"
 
 #include "storage/base/clock.h"
+#include "storage/base/rng.h"
 #include "storage/base/size.h"
 
 #include <inttypes.h>
@@ -67,7 +69,7 @@ void repair_lost_segment(struct repair *repair, const struct care_set *set, cons
     care_span(meta->time_min_ms, meta->time_max_ms, span);
     repair->sums.rows_lost += meta->row_count;
     repair_change(repair, "%s/%s: %s: taken out, %" PRIu32 " rows %s are taken from answers",
-                  set->row.name, name, why, meta->row_count, span);
+                  care_set_label(set, meta->tier), name, why, meta->row_count, span);
 }
 
 enum err_code repair_is_damage(struct repair *repair, const char *path, const struct err *what,
@@ -93,17 +95,17 @@ static enum err_code is_there(struct repair *repair, const char *path, bool *ret
     return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
-/* A free name in the quarantine, which is made. */
-static enum err_code quarantine_path(struct repair *repair, const struct care_set *set,
-                                     const char *name, char out[CARE_PATH_BYTES], struct err *err)
+/* A free name in the quarantine below `set_dir`, which is made. */
+static enum err_code quarantine_path(struct repair *repair, const char *set_dir, const char *name,
+                                     char out[CARE_PATH_BYTES], struct err *err)
 {
     char dir[CARE_PATH_BYTES];
     char flat[NAME_BYTES];
-    if (!care_path(dir, set->dir, "quarantine")) {
-        return care_path_too_long(set->dir, err);
+    if (!care_path(dir, set_dir, "quarantine")) {
+        return care_path_too_long(set_dir, err);
     }
     ERR_TRY(io_mkdir(repair->care.io, dir, err));
-    ERR_TRY(io_sync_dir(repair->care.io, set->dir, err));
+    ERR_TRY(io_sync_dir(repair->care.io, set_dir, err));
     snprintf(flat, sizeof(flat), "%s", name);
     for (char *at = flat; *at != '\0'; at++) {
         *at = *at == '/' ? '-' : *at;
@@ -133,23 +135,24 @@ static enum err_code sync_parent(struct repair *repair, const char *path, struct
     return io_sync_dir(repair->care.io, dir, err);
 }
 
-enum err_code repair_quarantine(struct repair *repair, const struct care_set *set, const char *name,
-                                struct err *err)
+enum err_code repair_quarantine(struct repair *repair, const struct care_set *set, uint32_t tier,
+                                const char *name, struct err *err)
 {
+    const char *dir = care_set_dir(set, tier);
     char from[CARE_PATH_BYTES];
     char to[CARE_PATH_BYTES];
     bool has_file = false;
     if (repair->is_dry) {
         return ERR_OK;
     }
-    if (!care_path(from, set->dir, name)) {
-        return care_path_too_long(set->dir, err);
+    if (!care_path(from, dir, name)) {
+        return care_path_too_long(dir, err);
     }
     ERR_TRY(is_there(repair, from, &has_file, err));
     if (!has_file) {
         return ERR_OK;
     }
-    ERR_TRY(quarantine_path(repair, set, name, to, err));
+    ERR_TRY(quarantine_path(repair, dir, name, to, err));
     ERR_TRY(io_rename(repair->care.io, from, to, err));
     ERR_TRY(sync_parent(repair, to, err));
     return sync_parent(repair, from, err);
@@ -175,15 +178,21 @@ enum err_code repair_remove(struct repair *repair, const struct care_set *set, c
 
 /* ---- files that nothing names ---- */
 
-static bool is_listed(const struct care_set *set, const char *folder, uint32_t shard,
-                      const char *name)
+/* A place where only what the lists name may lie. */
+struct folder {
+    uint32_t tier;
+    const char *name;
+    uint32_t shard; /* of a segments' folder */
+};
+
+static bool is_listed(const struct care_set *set, const struct folder *folder, const char *name)
 {
     uint64_t number = 0;
     size_t count = 0;
-    if (strcmp(folder, "wal") == 0) {
+    if (strcmp(folder->name, "wal") == 0) {
         return wal_file_number(name, &number) && number >= set->row.wal_floor;
     }
-    if (strcmp(folder, "event-ids") == 0) {
+    if (strcmp(folder->name, "event-ids") == 0) {
         const struct catalog_run *runs = care_set_runs(set, &count);
         bool is_run = care_file_number(name, ".run", &number);
         for (size_t i = 0; is_run && i < count; i++) {
@@ -196,7 +205,8 @@ static bool is_listed(const struct care_set *set, const char *folder, uint32_t s
     const struct catalog_segment *segments = care_set_segments(set, &count);
     bool is_segment = care_file_number(name, ".seg", &number);
     for (size_t i = 0; is_segment && i < count; i++) {
-        if (segments[i].shard == shard && segments[i].number == number) {
+        if (segments[i].tier == folder->tier && segments[i].shard == folder->shard &&
+            care_set_file_number(set, &segments[i]) == number) {
             return true;
         }
     }
@@ -204,13 +214,14 @@ static bool is_listed(const struct care_set *set, const char *folder, uint32_t s
 }
 
 static enum err_code left_overs_of(struct repair *repair, const struct care_set *set,
-                                   const char *folder, uint32_t shard, struct err *err)
+                                   const struct folder *folder, struct err *err)
 {
     CLEANUP(buf_freep) struct buf names = {0};
+    const char *dir = care_set_dir(set, folder->tier);
     char path[CARE_PATH_BYTES];
     uint32_t count = 0;
-    if (!care_path(path, set->dir, folder)) {
-        return care_path_too_long(set->dir, err);
+    if (!care_path(path, dir, folder->name)) {
+        return care_path_too_long(dir, err);
     }
     enum err_code code = io_list(repair->care.io, path, &names, &count, err);
     if (code == ERR_NOT_FOUND) {
@@ -220,11 +231,11 @@ static enum err_code left_overs_of(struct repair *repair, const struct care_set 
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
         char below[NAME_BYTES];
-        snprintf(below, sizeof(below), "%s/%.280s", folder, name);
-        if (!is_listed(set, folder, shard, name)) {
-            repair_change(repair, "%s/%s: nothing names it: moved to quarantine", set->row.name,
-                          below);
-            ERR_TRY(repair_quarantine(repair, set, below, err));
+        snprintf(below, sizeof(below), "%s/%.280s", folder->name, name);
+        if (!is_listed(set, folder, name)) {
+            repair_change(repair, "%s/%s: nothing names it: moved to quarantine",
+                          care_set_label(set, folder->tier), below);
+            ERR_TRY(repair_quarantine(repair, set, folder->tier, below, err));
         }
     }
     return ERR_OK;
@@ -232,15 +243,18 @@ static enum err_code left_overs_of(struct repair *repair, const struct care_set 
 
 enum err_code repair_left_overs(struct repair *repair, const struct care_set *set, struct err *err)
 {
-    char folder[16];
+    char name[16];
     char path[CARE_PATH_BYTES];
     uint64_t bytes = 0;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        snprintf(folder, sizeof(folder), "shard-%02" PRIu32, shard);
-        ERR_TRY(left_overs_of(repair, set, folder, shard, err));
+        snprintf(name, sizeof(name), "shard-%02" PRIu32, shard);
+        ERR_TRY(left_overs_of(repair, set, &(struct folder){TIER_HOT, name, shard}, err));
+        if (set->is_cold_ours) {
+            ERR_TRY(left_overs_of(repair, set, &(struct folder){TIER_COLD, name, shard}, err));
+        }
     }
-    ERR_TRY(left_overs_of(repair, set, "event-ids", 0, err));
-    ERR_TRY(left_overs_of(repair, set, "wal", 0, err));
+    ERR_TRY(left_overs_of(repair, set, &(struct folder){TIER_HOT, "event-ids", 0}, err));
+    ERR_TRY(left_overs_of(repair, set, &(struct folder){TIER_HOT, "wal", 0}, err));
     if (!care_path(path, set->dir, "ids.hash.new")) {
         return care_path_too_long(set->dir, err);
     }
@@ -309,7 +323,7 @@ static enum err_code quarantine_logs(struct repair *repair, const struct care_se
         snprintf(below, sizeof(below), "wal/%.300s", name);
         if (wal_file_number(name, &number) && number >= first) {
             repair_say(repair, "%s/%s: moved to quarantine", set->row.name, below);
-            ERR_TRY(repair_quarantine(repair, set, below, err));
+            ERR_TRY(repair_quarantine(repair, set, TIER_HOT, below, err));
         }
     }
     if (first <= set->row.wal_floor) { /* the log must have its first file */
@@ -350,7 +364,7 @@ static enum err_code cut_file(struct repair *repair, const struct care_set *set,
     if (!care_path(path, set->dir, name)) {
         return care_path_too_long(set->dir, err);
     }
-    ERR_TRY(quarantine_path(repair, set, name, to, err));
+    ERR_TRY(quarantine_path(repair, set->dir, name, to, err));
     ERR_TRY(io_open(io, path, IO_APPEND, &file, err));
     ERR_TRY(io_size(io, file, &bytes, err));
     ERR_TRY(care_copy(io, file, bytes, to, NULL, err));
@@ -448,7 +462,7 @@ static enum err_code keep_ids(struct repair *repair, const struct care_set *set,
     if (!has_file) {
         return ERR_OK;
     }
-    ERR_TRY(quarantine_path(repair, set, "ids.log", to, err));
+    ERR_TRY(quarantine_path(repair, set->dir, "ids.log", to, err));
     ERR_TRY(care_link_or_copy(repair->care.io, path, to, &is_linked, &bytes, err));
     return sync_parent(repair, to, err);
 }
@@ -529,16 +543,12 @@ static enum err_code check_ids(struct repair *repair, struct care_set *set,
 struct set_repair {
     struct care_set set;
     bool *skips;             /* segments that go */
+    size_t named_count;      /* segments that the catalog names: the first of the list */
+    bool has_lost_cold;      /* segments that went with the cold directory */
+    bool is_owner_to_write;  /* OWNER of the cold directory, once the catalog names what is there */
     struct buf dropped;      /* u64 */
     struct buf runs_dropped; /* u64 */
 };
-
-static void segment_name(const struct catalog_segment *meta, char out[64])
-{
-    char path[CARE_PATH_BYTES];
-    care_segment_path("", meta, path);
-    snprintf(out, 64, "%.60s", path + 1);
-}
 
 static enum err_code check_segments(struct repair *repair, struct set_repair *one, struct err *err)
 {
@@ -548,16 +558,24 @@ static enum err_code check_segments(struct repair *repair, struct set_repair *on
         struct err what = {0};
         char path[CARE_PATH_BYTES];
         char name[64];
+        if (repair->is_cold_lost && segments[i].tier == TIER_COLD) {
+            care_set_segment_name(&one->set, &segments[i], name);
+            repair_lost_segment(repair, &one->set, name, &segments[i],
+                                "lost with the cold directory");
+            one->skips[i] = true;
+            one->has_lost_cold = true;
+            continue;
+        }
         if (care_segment_check(&one->set, &segments[i], &what) == ERR_OK ||
             care_segment_check(&one->set, &segments[i], &what) == ERR_OK) {
             continue;
         }
-        care_segment_path(one->set.dir, &segments[i], path);
-        segment_name(&segments[i], name);
+        care_set_segment_path(&one->set, &segments[i], path);
+        care_set_segment_name(&one->set, &segments[i], name);
         ERR_TRY(repair_is_damage(repair, path, &what, err));
         one->skips[i] = true;
         repair_lost_segment(repair, &one->set, name, &segments[i], care_behind(what.message, path));
-        ERR_TRY(repair_quarantine(repair, &one->set, name, err));
+        ERR_TRY(repair_quarantine(repair, &one->set, segments[i].tier, name, err));
     }
     return ERR_OK;
 }
@@ -579,12 +597,12 @@ static enum err_code check_copies(struct repair *repair, struct set_repair *one,
         if (!chosen[i] || one->skips[i]) {
             continue;
         }
-        segment_name(&segments[i], name);
+        care_set_segment_name(&one->set, &segments[i], name);
         one->skips[i] = true;
         repair_change(repair,
                       "%s/%s: all of its rows are in other segments as well: moved to quarantine",
-                      one->set.row.name, name);
-        code = repair_quarantine(repair, &one->set, name, err);
+                      care_set_label(&one->set, segments[i].tier), name);
+        code = repair_quarantine(repair, &one->set, segments[i].tier, name, err);
     }
     free(chosen);
     return code;
@@ -618,16 +636,153 @@ static enum err_code drop_skipped(struct set_repair *one, struct err *err)
     size_t count = 0;
     struct catalog_segment *segments = care_set_segments(&one->set, &count);
     size_t kept = 0;
+    size_t kept_named = 0;
     for (size_t i = 0; i < count; i++) {
-        if (one->skips[i]) {
-            buf_append(&one->dropped, &segments[i].number, sizeof(segments[i].number));
-        } else {
+        bool is_named = i < one->named_count;
+        if (!one->skips[i]) {
+            kept_named += is_named;
             segments[kept++] = segments[i];
+        } else if (is_named) {
+            buf_append(&one->dropped, &segments[i].number, sizeof(segments[i].number));
         }
     }
+    one->named_count = kept_named;
     one->set.segments.len = kept * sizeof(*segments);
     memset(one->skips, 0, count * sizeof(*one->skips));
     return buf_check(&one->dropped, err);
+}
+
+/* ---- the cold directory ---- */
+
+/* Of the segments that the catalog says are there: how many, and is one there and whole? */
+static enum err_code look_at_cold(struct set_repair *one, uint64_t *ret_count, bool *ret_is_there,
+                                  struct err *err)
+{
+    size_t count = 0;
+    const struct catalog_segment *segments = care_set_segments(&one->set, &count);
+    *ret_count = 0;
+    *ret_is_there = false;
+    for (size_t i = 0; i < count; i++) {
+        struct err what = {0};
+        if (segments[i].tier != TIER_COLD) {
+            continue;
+        }
+        ++*ret_count;
+        enum err_code code =
+            *ret_is_there ? ERR_CORRUPT : care_segment_check(&one->set, &segments[i], &what);
+        *ret_is_there = *ret_is_there || code == ERR_OK;
+        if (code == ERR_NOMEM) {
+            *err = what;
+            return code;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code take_strangers(struct repair *repair, struct set_repair *one, bool has_named,
+                                    struct err *err)
+{
+    CLEANUP(ids_closep) struct ids *ids = NULL;
+    struct care_set *set = &one->set;
+    if (set->ids == NULL) {
+        ERR_TRY(care_ids_whole(set, &ids, err));
+    }
+    struct cold_take take = {.ids = set->ids == NULL ? ids : set->ids, .is_ours_anyway = has_named};
+    ERR_TRY(repair_take_cold(repair, set, &take, err));
+    return take.taken == 0 ? ERR_OK : care_set_take_columns(set, one->named_count, err);
+}
+
+/* Is what lies in the cold directory this data set's? A segment of it that is whole says so, whatever OWNER says: the
+ * wrong directory must not cost what is safe in the right one. */
+static enum err_code check_cold(struct repair *repair, struct set_repair *one, struct err *err)
+{
+    struct care_set *set = &one->set;
+    enum cold_owner owner = COLD_NOBODYS;
+    uint64_t named = 0;
+    bool is_there = false;
+    if (set->cold[0] == '\0') {
+        return ERR_OK;
+    }
+    ERR_TRY(cold_owner_read(repair->care.io, set->cold, catalog_cold_owner(&set->row), &owner, NULL,
+                            err));
+    set->is_cold_ours = owner == COLD_OURS;
+    if (set->is_cold_ours) {
+        return ERR_OK;
+    }
+    ERR_TRY(look_at_cold(one, &named, &is_there, err));
+    if (named > 0 && !is_there) {
+        return err_set(err, ERR_INVALID,
+                       "\"%s\" is not where its %" PRIu64 " cold segments were moved to: option "
+                       "--cold-dir; or --cold-lost, where that is gone for good",
+                       set->cold, named);
+    }
+    ERR_TRY(take_strangers(repair, one, named > 0, err));
+    one->is_owner_to_write = set->is_cold_ours;
+    if (set->is_cold_ours) {
+        repair_change(repair, "%s/" COLD_OWNER ": %s: written again", set->cold,
+                      owner == COLD_NOBODYS ? "missing" : "it names another data set");
+    }
+    return ERR_OK;
+}
+
+/* Segments that were taken in may have subjects that ids.log does not name. */
+static void check_subjects(const struct set_repair *one, char why[ERR_MESSAGE_BYTES])
+{
+    const struct care_set *set = &one->set;
+    size_t count = 0;
+    const struct catalog_segment *segments = care_set_segments(set, &count);
+    for (size_t i = one->named_count; i < count && why[0] == '\0'; i++) {
+        CLEANUP(segment_closep) struct segment *segment = NULL;
+        char path[CARE_PATH_BYTES];
+        struct err ignored;
+        care_set_segment_path(set, &segments[i], path);
+        if (care_segment_open(set, path, NULL, &segment, &ignored) == ERR_OK &&
+            segment_source(segment)->subject_last >= ids_subjects(set->ids, segments[i].shard)) {
+            snprintf(why, ERR_MESSAGE_BYTES,
+                     "segments of the cold directory have subjects that it does not name");
+        }
+    }
+}
+
+/* Tell the catalog, then OWNER: while that names another, nothing in the cold directory is an orphan. */
+static enum err_code commit(struct repair *repair, struct set_repair *one,
+                            const struct ids_mark *mark, struct catalog *catalog, struct err *err)
+{
+    struct care_set *set = &one->set;
+    CLEANUP(buf_freep) struct buf counts = {0};
+    size_t count = 0;
+    const struct catalog_segment *segments = care_set_segments(set, &count);
+    struct catalog_change change = {
+        .dataset = &set->row,
+        .added = segments + one->named_count,
+        .added_count = (uint32_t)(count - one->named_count),
+        .dropped = (const uint64_t *)(const void *)one->dropped.ptr,
+        .dropped_count = (uint32_t)(one->dropped.len / sizeof(uint64_t)),
+        .runs_dropped = (const uint64_t *)(const void *)one->runs_dropped.ptr,
+        .runs_dropped_count = (uint32_t)(one->runs_dropped.len / sizeof(uint64_t)),
+    };
+    if (change.added_count > 0) {
+        ERR_TRY(care_set_value_counts(set, &counts, err));
+        change.schema = set->schema;
+        change.value_counts = (const uint64_t *)(const void *)counts.ptr;
+        change.column_count = schema_count(set->schema);
+    }
+    if (change.added_count + change.dropped_count + change.runs_dropped_count > 0 ||
+        mark->count != set->row.ids.count || mark->bytes != set->row.ids.bytes) {
+        ERR_TRY(catalog_apply(catalog, &change, err));
+    }
+    return one->is_owner_to_write
+               ? cold_owner_write(repair->care.io, set->cold, catalog_cold_owner(&set->row), err)
+               : ERR_OK;
+}
+
+static enum err_code make_skips(struct set_repair *one, struct err *err)
+{
+    size_t count = 0;
+    (void)care_set_segments(&one->set, &count);
+    one->skips = calloc(count + 1, sizeof(*one->skips));
+    return one->skips != NULL ? ERR_OK
+                              : err_set(err, ERR_NOMEM, "no memory for %zu segments", count);
 }
 
 static enum err_code repair_parts(struct repair *repair, struct set_repair *one,
@@ -635,19 +790,22 @@ static enum err_code repair_parts(struct repair *repair, struct set_repair *one,
 {
     struct care_set *set = &one->set;
     char why[ERR_MESSAGE_BYTES];
-    size_t count = 0;
     ERR_TRY(care_set_load(set, catalog, err));
-    (void)care_set_segments(set, &count);
-    one->skips = calloc(count + 1, sizeof(*one->skips));
-    if (one->skips == NULL) {
-        return err_set(err, ERR_NOMEM, "no memory for %zu segments", count);
-    }
+    (void)care_set_segments(set, &one->named_count);
     if (!repair->is_dry) {
         ERR_TRY(io_mkdir(repair->care.io, set->dir, err)); /* it may be missing altogether */
         ERR_TRY(io_sync_dir(repair->care.io, repair->care.dir, err));
     }
-    struct ids_mark mark = set->row.ids;
+    const struct ids_mark mark = set->row.ids;
     ERR_TRY(check_ids(repair, set, why, err));
+    ERR_TRY(check_cold(repair, one, err));
+    if (set->ids != NULL) {
+        check_subjects(one, why);
+    }
+    if (why[0] != '\0') { /* what is made again below has them all */
+        ids_close(TAKE(set->ids));
+    }
+    ERR_TRY(make_skips(one, err));
     ERR_TRY(check_segments(repair, one, err));
     ERR_TRY(check_copies(repair, one, err));
     if (why[0] != '\0') {
@@ -657,16 +815,14 @@ static enum err_code repair_parts(struct repair *repair, struct set_repair *one,
     ERR_TRY(repair_log(repair, set, err));
     ERR_TRY(check_runs(repair, one, err));
     ERR_TRY(repair_left_overs(repair, set, err));
-    struct catalog_change change = {
-        .dataset = &set->row,
-        .dropped = (const uint64_t *)(const void *)one->dropped.ptr,
-        .dropped_count = (uint32_t)(one->dropped.len / sizeof(uint64_t)),
-        .runs_dropped = (const uint64_t *)(const void *)one->runs_dropped.ptr,
-        .runs_dropped_count = (uint32_t)(one->runs_dropped.len / sizeof(uint64_t)),
-    };
-    bool is_changed = change.dropped_count + change.runs_dropped_count > 0 ||
-                      mark.count != set->row.ids.count || mark.bytes != set->row.ids.bytes;
-    return is_changed && !repair->is_dry ? catalog_apply(catalog, &change, err) : ERR_OK;
+    if (repair->is_dry) {
+        return ERR_OK;
+    }
+    if (one->has_lost_cold) { /* found again, what is in it must not be an orphan */
+        ERR_TRY(rng_system(&set->row.cold_owner_id, sizeof(set->row.cold_owner_id), err));
+    }
+    ERR_TRY(repair_rename_cold(repair, set, err));
+    return commit(repair, one, &mark, catalog, err);
 }
 
 static enum err_code repair_set(struct repair *repair, const struct catalog_dataset *row,
@@ -871,12 +1027,13 @@ static void begin(struct repair *repair, bool is_dry, care_line_fn fn, void *arg
     buf_clear(&repair->text);
 }
 
-static enum err_code repair_locked(struct repair *repair, bool is_dry_run, care_line_fn fn,
-                                   void *arg, struct err *err)
+static enum err_code repair_locked(struct repair *repair, const struct repair_opts *opts,
+                                   care_line_fn fn, void *arg, struct err *err)
 {
-    begin(repair, true, is_dry_run ? fn : NULL, arg);
+    repair->is_cold_lost = opts->is_cold_lost;
+    begin(repair, true, opts->is_dry_run ? fn : NULL, arg);
     ERR_TRY(run(repair, err));
-    if (is_dry_run || repair->sums.changes == 0) {
+    if (opts->is_dry_run || repair->sums.changes == 0) {
         return ERR_OK;
     }
     char now[40];
@@ -908,19 +1065,36 @@ static enum err_code check_ours(struct io *io, const char *dir, struct err *err)
                          "\"%s\" is no data folder: it has neither catalog.db nor a data set", dir);
 }
 
-enum err_code care_repair(const char *dir, bool is_dry_run, struct io *io, care_line_fn fn,
-                          void *arg, struct repair_sums *ret, struct err *err)
+static enum err_code lock_and_repair(struct repair *repair, int locks[2],
+                                     const struct repair_opts *opts, care_line_fn fn, void *arg,
+                                     struct err *err)
+{
+    enum folder_lock_mode mode = opts->is_dry_run ? FOLDER_SHARED : FOLDER_ALONE;
+    const struct care *care = &repair->care;
+    ERR_TRY(folder_lock(care->dir, mode, &locks[0], err));
+    if (care->cold_dir != NULL) {
+        ERR_TRY(cold_lock(care->cold_dir, care->dir, mode, &locks[1], err));
+    }
+    return repair_locked(repair, opts, fn, arg, err);
+}
+
+enum err_code care_repair(const char *dir, const struct repair_opts *opts, struct io *io,
+                          care_line_fn fn, void *arg, struct repair_sums *ret, struct err *err)
 {
     struct repair repair = {.now_ms = clock_wall_ms()};
     CLEANUP(buf_freep) struct buf text = {0};
-    int lock = -1;
+    int locks[2] = {-1, -1};
+    if (opts->is_cold_lost && opts->cold_dir != NULL) {
+        return err_set(err, ERR_INVALID, "a cold directory that is lost cannot be looked into");
+    }
     ERR_TRY(check_ours(io, dir, err));
-    ERR_TRY(folder_lock(dir, is_dry_run ? FOLDER_SHARED : FOLDER_ALONE, &lock, err));
-    enum err_code code = care_init(&repair.care, dir, io, NULL, NULL, err);
-    code = code == ERR_OK ? repair_locked(&repair, is_dry_run, fn, arg, err) : code;
+    enum err_code code = care_init(&repair.care, dir, opts->cold_dir, io, NULL, NULL, err);
+    code = code == ERR_OK ? lock_and_repair(&repair, locks, opts, fn, arg, err) : code;
     text = repair.text; /* freed with this scope */
-    if (lock >= 0) {
-        (void)close(lock);
+    for (size_t i = 0; i < COUNT_OF(locks); i++) {
+        if (locks[i] >= 0) {
+            (void)close(locks[i]);
+        }
     }
     *ret = repair.sums;
     care_done(&repair.care);

@@ -174,7 +174,7 @@ enum err_code care_restore(const char *from, const char *to, bool is_verifying, 
     }
     restoring->is_verifying = is_verifying;
     enum err_code code = folder_lock(from, FOLDER_SHARED, &lock, err);
-    code = code == ERR_OK ? care_init(&restoring->care, from, io, fn, arg, err) : code;
+    code = code == ERR_OK ? care_init(&restoring->care, from, NULL, io, fn, arg, err) : code;
     code = code == ERR_OK ? restore(restoring, to, err) : code;
     if (code == ERR_OK) {
         fill_report(restoring, ret);

@@ -70,7 +70,7 @@ static enum err_code gather_segment(struct gathering *gathering, uint32_t place,
     struct care_set *set = gathering->set;
     size_t count = 0;
     char path[CARE_PATH_BYTES];
-    care_segment_path(set->dir, &care_set_segments(set, &count)[place], path);
+    care_set_segment_path(set, &care_set_segments(set, &count)[place], path);
     ERR_TRY(care_segment_open(set, path, set->schema, &segment, err));
     const struct source *source = segment_source(segment);
     for (uint32_t block = 0; block < source->block_count; block++) {
@@ -184,7 +184,7 @@ enum err_code care_row_id(struct care_set *set, const struct care_row *row, char
     size_t count = 0;
     char path[CARE_PATH_BYTES];
     ASSERT(row->source != CARE_LOG_SOURCE);
-    care_segment_path(set->dir, &care_set_segments(set, &count)[row->source], path);
+    care_set_segment_path(set, &care_set_segments(set, &count)[row->source], path);
     ERR_TRY(care_segment_open(set, path, set->schema, &segment, err));
     ERR_TRY(
         source_read(segment_source(segment), &ctx, COL_EVENT_ID, row->row / BLOCK_ROWS, &id, err));

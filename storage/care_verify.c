@@ -6,6 +6,7 @@
  * against it), the segments one by one, the log record by record, the runs of event ids, the
  * event ids of all of these against each other; last the files that nothing names. */
 #include "storage/care_int.h"
+#include "storage/cold_owner.h"
 
 #include "storage/folder_lock.h"
 
@@ -135,12 +136,18 @@ struct set_look {
     uint64_t twice;
 };
 
+static void say_in(struct set_look *look, uint32_t tier, enum care_level level, const char *name,
+                   const char *problem, const char *meaning)
+{
+    char file[CARE_PATH_BYTES + 640];
+    snprintf(file, sizeof(file), "%s/%s", care_set_label(&look->set, tier), name);
+    care_say(look->care, level, file, problem, meaning);
+}
+
 static void say_of(struct set_look *look, enum care_level level, const char *name,
                    const char *problem, const char *meaning)
 {
-    char file[640];
-    snprintf(file, sizeof(file), "%s/%s", look->set.row.name, name);
-    care_say(look->care, level, file, problem, meaning);
+    say_in(look, TIER_HOT, level, name, problem, meaning);
 }
 
 static enum err_code found_of(struct set_look *look, const char *name, const struct err *what,
@@ -196,7 +203,7 @@ static enum err_code look_at_segment(struct set_look *look, size_t place, struct
         return ERR_OK;
     }
     look->bad[place] = true;
-    care_segment_path(look->set.dir, meta, path);
+    care_set_segment_path(&look->set, meta, path);
     care_span(meta->time_min_ms, meta->time_max_ms, span);
     snprintf(meaning, sizeof(meaning),
              "%" PRIu32 " rows %s cannot be trusted: trackway repair, or restore a backup",
@@ -260,12 +267,13 @@ static enum err_code say_twice(struct set_look *look, const struct care_row *a,
     char id[128] = "an event id";
     char path[CARE_PATH_BYTES];
     char problem[400];
+    char name[64];
     char where[128] = "the log";
     size_t count = 0;
     const struct catalog_segment *segments = care_set_segments(&look->set, &count);
     if (other->source != CARE_LOG_SOURCE) {
-        care_segment_path("", &segments[other->source], path);
-        snprintf(where, sizeof(where), "row %" PRIu32 " of %.100s", other->row, path + 1);
+        care_set_segment_name(&look->set, &segments[other->source], name);
+        snprintf(where, sizeof(where), "row %" PRIu32 " of %s", other->row, name);
     }
     if (stored->source == CARE_LOG_SOURCE) {
         say_of(look, CARE_DAMAGE, "wal", "an event id is there twice",
@@ -273,7 +281,7 @@ static enum err_code say_twice(struct set_look *look, const struct care_row *a,
         return ERR_OK;
     }
     ERR_TRY(care_row_id(&look->set, stored, id, err));
-    care_segment_path(look->set.dir, &segments[stored->source], path);
+    care_set_segment_path(&look->set, &segments[stored->source], path);
     snprintf(problem, sizeof(problem), "row %" PRIu32 ": event id \"%s\" is in %s as well",
              stored->row, id, where);
     care_say(look->care, CARE_DAMAGE, care_below(look->care, path), problem,
@@ -313,12 +321,14 @@ static enum err_code look_at_event_ids(struct set_look *look, struct err *err)
 
 /* ---- files that nothing names ---- */
 
-static bool is_segment_named(const struct care_set *set, uint32_t shard, uint64_t number)
+static bool is_segment_named(const struct care_set *set, uint32_t tier, uint32_t shard,
+                             uint64_t number)
 {
     size_t count = 0;
     const struct catalog_segment *segments = care_set_segments(set, &count);
     for (size_t i = 0; i < count; i++) {
-        if (segments[i].shard == shard && segments[i].number == number) {
+        if (segments[i].tier == tier && segments[i].shard == shard &&
+            segments[i].number == number) {
             return true;
         }
     }
@@ -338,23 +348,24 @@ static bool is_run_named(const struct care_set *set, uint64_t number)
 }
 
 /* `shard`: UINT32_MAX for the runs' folder. */
-static bool is_named(const struct care_set *set, const char *name, uint32_t shard)
+static bool is_named(const struct care_set *set, uint32_t tier, const char *name, uint32_t shard)
 {
     uint64_t number = 0;
     if (shard == UINT32_MAX) {
         return care_file_number(name, ".run", &number) && is_run_named(set, number);
     }
-    return care_file_number(name, ".seg", &number) && is_segment_named(set, shard, number);
+    return care_file_number(name, ".seg", &number) && is_segment_named(set, tier, shard, number);
 }
 
-static enum err_code look_for_orphans(struct set_look *look, const char *folder, uint32_t shard,
-                                      struct err *err)
+static enum err_code look_for_orphans(struct set_look *look, uint32_t tier, const char *folder,
+                                      uint32_t shard, struct err *err)
 {
     CLEANUP(buf_freep) struct buf names = {0};
+    const char *dir = care_set_dir(&look->set, tier);
     char path[CARE_PATH_BYTES];
     uint32_t count = 0;
-    if (!care_path(path, look->set.dir, folder)) {
-        return care_path_too_long(look->set.dir, err);
+    if (!care_path(path, dir, folder)) {
+        return care_path_too_long(dir, err);
     }
     enum err_code code = io_list(look->care->io, path, &names, &count, err);
     if (code == ERR_NOT_FOUND) {
@@ -364,9 +375,9 @@ static enum err_code look_for_orphans(struct set_look *look, const char *folder,
     const char *name = (const char *)names.ptr;
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
         char file[512];
-        if (!is_named(&look->set, name, shard)) {
+        if (!is_named(&look->set, tier, name, shard)) {
             snprintf(file, sizeof(file), "%s/%.300s", folder, name);
-            say_of(look, CARE_LEFT_OVER, file, "the catalog does not name it",
+            say_in(look, tier, CARE_LEFT_OVER, file, "the catalog does not name it",
                    "left over by a crash: the next start removes it");
         }
     }
@@ -404,9 +415,12 @@ static enum err_code look_for_left_overs(struct set_look *look, struct err *err)
     uint64_t bytes = 0;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         snprintf(folder, sizeof(folder), "shard-%02" PRIu32, shard);
-        ERR_TRY(look_for_orphans(look, folder, shard, err));
+        ERR_TRY(look_for_orphans(look, TIER_HOT, folder, shard, err));
+        if (look->set.is_cold_ours) {
+            ERR_TRY(look_for_orphans(look, TIER_COLD, folder, shard, err));
+        }
     }
-    ERR_TRY(look_for_orphans(look, "event-ids", UINT32_MAX, err));
+    ERR_TRY(look_for_orphans(look, TIER_HOT, "event-ids", UINT32_MAX, err));
     ERR_TRY(look_for_old_logs(look, err));
     if (!care_path(path, look->set.dir, "ids.hash.new")) {
         return care_path_too_long(look->set.dir, err);
@@ -417,6 +431,81 @@ static enum err_code look_for_left_overs(struct set_look *look, struct err *err)
                "the next stop replaces it");
     }
     return ERR_OK;
+}
+
+/* ---- the cold directory ---- */
+
+static enum err_code say_stranger(struct set_look *look, const struct cold_stranger *stranger,
+                                  struct err *err)
+{
+    char path[CARE_PATH_BYTES];
+    char span[96];
+    char meaning[320];
+    const struct catalog_segment *meta = &stranger->facts.meta;
+    care_segment_path(look->set.cold, meta, path);
+    if (stranger->fit == COLD_FIT_DAMAGED) {
+        return care_found(look->care, path, &stranger->what,
+                          "the catalog does not name it: trackway repair --cold-dir takes it out",
+                          err);
+    }
+    if (stranger->fit == COLD_FIT_CONTRADICTS) {
+        care_say(look->care, CARE_DAMAGE, path, "rows of ids that ids.log gives to others",
+                 "they are in no answer: trackway repair --cold-dir takes it out");
+        return ERR_OK;
+    }
+    care_span(meta->time_min_ms, meta->time_max_ms, span);
+    snprintf(meaning, sizeof(meaning),
+             "%" PRIu32 " rows %s are in no answer: trackway repair --cold-dir takes them in",
+             meta->row_count, span);
+    care_say(look->care, CARE_DAMAGE, path,
+             "a segment of this data set that the catalog does not name", meaning);
+    return ERR_OK;
+}
+
+/* Segments that OWNER does not say are ours: told where they are, for the catalog was lost then. */
+static enum err_code look_for_strangers(struct set_look *look, bool is_ours_anyway, struct err *err)
+{
+    CLEANUP(cold_strangers_done) struct cold_strangers strangers = {0};
+    size_t count = 0;
+    ERR_TRY(care_cold_strangers(&look->set, look->set.ids, &strangers, err));
+    const struct cold_stranger *list = cold_strangers_of(&strangers, &count);
+    if (!is_ours_anyway && !cold_strangers_are_ours(&strangers)) {
+        return ERR_OK; /* another's, and none of our concern */
+    }
+    for (size_t i = 0; i < count; i++) {
+        ERR_TRY(say_stranger(look, &list[i], err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code look_at_cold(struct set_look *look, struct err *err)
+{
+    struct care_set *set = &look->set;
+    enum cold_owner owner = COLD_NOBODYS;
+    size_t count = 0;
+    bool has_cold = false;
+    if (set->cold[0] == '\0') {
+        return ERR_OK;
+    }
+    const struct catalog_segment *segments = care_set_segments(set, &count);
+    for (size_t i = 0; i < count; i++) {
+        has_cold = has_cold || segments[i].tier == TIER_COLD;
+    }
+    ERR_TRY(cold_owner_read(look->care->io, set->cold, catalog_cold_owner(&set->row), &owner, NULL,
+                            err));
+    set->is_cold_ours = owner == COLD_OURS;
+    if (set->is_cold_ours || (set->ids == NULL && !has_cold)) {
+        return ERR_OK;
+    }
+    if (has_cold) {
+        say_in(
+            look, TIER_COLD, CARE_DAMAGE, COLD_OWNER,
+            owner == COLD_NOBODYS ? "missing" : "it names another data set",
+            owner == COLD_NOBODYS
+                ? "the next move there writes it; or trackway repair --cold-dir"
+                : "nothing can be moved there: trackway repair --cold-dir, or another directory");
+    }
+    return set->ids == NULL ? ERR_OK : look_for_strangers(look, has_cold, err);
 }
 
 static enum err_code look_at_set(struct set_look *look, struct catalog *catalog, struct err *err)
@@ -443,6 +532,7 @@ static enum err_code look_at_set(struct set_look *look, struct catalog *catalog,
     for (size_t i = 0; i < count; i++) {
         ERR_TRY(look_at_segment(look, i, err));
     }
+    ERR_TRY(look_at_cold(look, err));
     ERR_TRY(look_at_log(look, err));
     ERR_TRY(look_at_runs(look, err));
     ERR_TRY(look_at_event_ids(look, err));
@@ -598,20 +688,30 @@ enum err_code care_verify_folder(struct care *care, struct err *err)
     return code;
 }
 
-enum err_code care_verify(const char *dir, struct io *io, care_finding_fn fn, void *arg,
-                          struct care_sums *ret, struct err *err)
+static enum err_code verify_locked(struct care *care, int locks[2], struct err *err)
 {
-    struct care care = {0};
-    int lock = -1;
-    if (folder_lock(dir, FOLDER_SHARED, &lock, err) != ERR_OK) {
+    if (folder_lock(care->dir, FOLDER_SHARED, &locks[0], err) != ERR_OK) {
         return err->code == ERR_BUSY
                    ? err_set(err, ERR_BUSY, "%s: stop it, or verify a backup", err->message)
                    : err->code;
     }
-    enum err_code code = care_init(&care, dir, io, fn, arg, err);
-    code = code == ERR_OK ? care_verify_folder(&care, err) : code;
-    if (lock >= 0) {
-        (void)close(lock);
+    if (care->cold_dir != NULL) {
+        ERR_TRY(cold_lock(care->cold_dir, care->dir, FOLDER_SHARED, &locks[1], err));
+    }
+    return care_verify_folder(care, err);
+}
+
+enum err_code care_verify(const char *dir, const char *cold_dir, struct io *io, care_finding_fn fn,
+                          void *arg, struct care_sums *ret, struct err *err)
+{
+    struct care care = {0};
+    int locks[2] = {-1, -1};
+    enum err_code code = care_init(&care, dir, cold_dir, io, fn, arg, err);
+    code = code == ERR_OK ? verify_locked(&care, locks, err) : code;
+    for (size_t i = 0; i < COUNT_OF(locks); i++) {
+        if (locks[i] >= 0) {
+            (void)close(locks[i]);
+        }
     }
     *ret = care.sums;
     care_done(&care);

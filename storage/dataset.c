@@ -5,10 +5,10 @@
  * -> the log, whose events are looked for like arriving ones, so what a flush had already written
  * (its catalog transaction came, the log's removal did not) adds nothing.
  */
+#include "storage/cold_owner.h"
 #include "storage/dataset_int.h"
 
 #include "storage/dataset_record.h"
-#include "storage/tiers.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -697,17 +697,18 @@ static enum err_code make_dirs(struct dataset *dataset, struct io *io, struct er
 static enum err_code remove_all_orphans(struct opening *opening, struct err *err)
 {
     const struct dataset *dataset = opening->dataset;
-    bool is_there = false;
-    bool is_ours = false;
+    enum cold_owner owner = COLD_NOBODYS;
     if (dataset->store->opts.is_read_only) {
         return ERR_OK;
     }
     if (dataset->cold_dir[0] != '\0') {
-        ERR_TRY(tier_is_ours(dataset, opening->io, &is_there, &is_ours, err));
+        ERR_TRY(cold_owner_read(opening->io, dataset->cold_dir, catalog_cold_owner(&dataset->row),
+                                &owner, NULL, err));
     }
+    opening->report->cold_anothers += owner == COLD_ANOTHERS;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         ERR_TRY(remove_orphans(opening, shard, TIER_HOT, err));
-        if (is_ours) { /* what is another's is not ours to remove */
+        if (owner == COLD_OURS) { /* what is another's is not ours to remove */
             ERR_TRY(remove_orphans(opening, shard, TIER_COLD, err));
         }
     }

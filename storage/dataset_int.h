@@ -129,6 +129,7 @@ struct dataset {
     char cold_dir[DATASET_PATH_BYTES]; /* "" where the store has none */
     char name[DATASET_NAME_BYTES_MAX + 8];
     char zone[72];
+    _Atomic uint64_t cohorts_version;
     uint64_t identity_version;
     struct schema *schema;
     struct ids *ids;

@@ -15,3 +15,6 @@ enum folder_lock_mode { FOLDER_ALONE, FOLDER_SHARED };
  * so no server ever ran in it. ERR_BUSY names the process; ERR_IO, ERR_NOT_FOUND. */
 enum err_code folder_lock(const char *dir, enum folder_lock_mode mode, int *ret_fd,
                           struct err *err) ERR_MUST_CHECK;
+/* The same of another folder with a LOCK; `what` it is, for messages. */
+enum err_code folder_lock_as(const char *what, const char *dir, enum folder_lock_mode mode,
+                             int *ret_fd, struct err *err) ERR_MUST_CHECK;

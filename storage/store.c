@@ -400,7 +400,7 @@ enum err_code store_open(const char *dir, const struct store_opts *opts, struct 
     *report = (struct recovery_report){0};
     ERR_TRY(io_create(opts->io_kind, &io, err));
     if (!opts->is_read_only) {
-        ERR_TRY(io_mkdir(io, dir, err));
+        ERR_TRY(io_mkdir_synced(io, dir, err));
         ERR_TRY(folder_lock(dir, FOLDER_ALONE, &store->lock_fd, err));
         if (store->cold_dir[0] != '\0') {
             ERR_TRY(tier_open(store, io, err));

@@ -1,106 +1,26 @@
 /* storage/tiers.c - see tiers.h. */
 #include "storage/tiers.h"
 
+#include "storage/cold_owner.h"
 #include "storage/dataset_int.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define COPY_BYTES    (1u << 20)
 #define MOVE_RETRY_US 60000000ULL
-#define OWNER_BYTES   64u
 
 /* ---- the directory ---- */
 
-static enum err_code check_apart(const struct store *store, struct err *err)
-{
-    struct stat data;
-    struct stat cold;
-    if (stat(store->dir, &data) != 0 || stat(store->cold_dir, &cold) != 0) {
-        return err_set_errno(err, errno, "cold directory \"%s\"", store->cold_dir);
-    }
-    if (data.st_dev == cold.st_dev && data.st_ino == cold.st_ino) {
-        return err_set(err, ERR_INVALID, "the cold directory \"%s\" is the data folder itself",
-                       store->cold_dir);
-    }
-    return ERR_OK;
-}
-
 enum err_code tier_open(struct store *store, struct io *io, struct err *err)
 {
-    char path[DATASET_PATH_BYTES + 64];
-    ERR_TRY(io_mkdir(io, store->cold_dir, err));
-    ERR_TRY(check_apart(store, err));
-    snprintf(path, sizeof(path), "%s/LOCK", store->cold_dir);
-    store->cold_lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (store->cold_lock_fd < 0) {
-        return err_set_errno(err, errno, "cold directory \"%s\" cannot be written",
-                             store->cold_dir);
-    }
-    if (flock(store->cold_lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        return errno == EWOULDBLOCK
-                   ? err_set(err, ERR_BUSY, "cold directory \"%s\" is in use by another process",
-                             store->cold_dir)
-                   : err_set_errno(err, errno, "cold directory \"%s\" cannot be locked",
-                                   store->cold_dir);
-    }
-    return ERR_OK;
-}
-
-static void owner_path(const struct dataset *dataset, char out[DATASET_PATH_BYTES + 64])
-{
-    snprintf(out, DATASET_PATH_BYTES + 64, "%s/OWNER", dataset->cold_dir);
-}
-
-static void owner_text(const struct dataset *dataset, char out[OWNER_BYTES])
-{
-    snprintf(out, OWNER_BYTES, "trackway data set %016" PRIx64 "\n", dataset->row.seed);
-}
-
-enum err_code tier_is_ours(const struct dataset *dataset, struct io *io, bool *ret_is_there,
-                           bool *ret_is_ours, struct err *err)
-{
-    CLEANUP(buf_freep) struct buf text = {0};
-    char path[DATASET_PATH_BYTES + 64];
-    char want[OWNER_BYTES];
-    owner_path(dataset, path);
-    owner_text(dataset, want);
-    *ret_is_there = false;
-    *ret_is_ours = false;
-    enum err_code code = io_read_file(io, path, 4096, &text, err);
-    if (code == ERR_NOT_FOUND) {
-        return ERR_OK;
-    }
-    ERR_TRY(code);
-    *ret_is_there = true;
-    *ret_is_ours = str_eq(buf_as_str(&text), str_of(want));
-    return ERR_OK;
-}
-
-static enum err_code write_owner(const struct dataset *dataset, struct io *io, struct err *err)
-{
-    char path[DATASET_PATH_BYTES + 64];
-    char temporary[DATASET_PATH_BYTES + 72];
-    char text[OWNER_BYTES];
-    CLEANUP(io_closep) struct io_file *file = NULL;
-    owner_path(dataset, path);
-    owner_text(dataset, text);
-    snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-    ERR_TRY(io_open(io, temporary, IO_CREATE, &file, err));
-    ERR_TRY(io_write(io, file, 0, text, strlen(text), err));
-    ERR_TRY(io_sync(io, file, err));
-    ERR_TRY(io_rename(io, temporary, path, err));
-    return io_sync_dir(io, dataset->cold_dir, err);
+    ERR_TRY(io_mkdir_synced(io, store->cold_dir, err));
+    return cold_lock(store->cold_dir, store->dir, FOLDER_ALONE, &store->cold_lock_fd, err);
 }
 
 /* The data set's directories there, durable, and its own. */
@@ -108,18 +28,19 @@ static enum err_code make_dirs(const struct dataset *dataset, uint32_t shard, st
                                struct err *err)
 {
     char path[DATASET_PATH_BYTES + 64];
-    bool is_there = false;
-    bool is_ours = false;
+    enum cold_owner owner = COLD_NOBODYS;
     ERR_TRY(io_mkdir(io, dataset->cold_dir, err));
-    ERR_TRY(tier_is_ours(dataset, io, &is_there, &is_ours, err));
-    if (is_there && !is_ours) {
+    ERR_TRY(cold_owner_read(io, dataset->cold_dir, catalog_cold_owner(&dataset->row), &owner, NULL,
+                            err));
+    if (owner == COLD_ANOTHERS) {
         return err_set(err, ERR_INVALID,
-                       "\"%s\" belongs to another data folder's data set of this name: option "
-                       "\"cold-dir\"",
+                       "\"%s\" belongs to another data folder's data set of this name, or to this "
+                       "one before its catalog was lost: give another option \"cold-dir\", or stop "
+                       "the server and run trackway repair --cold-dir",
                        dataset->cold_dir);
     }
-    if (!is_there) {
-        ERR_TRY(write_owner(dataset, io, err));
+    if (owner == COLD_NOBODYS) {
+        ERR_TRY(cold_owner_write(io, dataset->cold_dir, catalog_cold_owner(&dataset->row), err));
         ERR_TRY(io_sync_dir(io, dataset->store->cold_dir, err));
     }
     dataset_cold_shard_path(dataset, shard, path);

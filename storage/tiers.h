@@ -1,7 +1,6 @@
 /* storage/tiers.h - old segments move to a directory on a slower disk, and are queried all the same.
  *
- * COLD/<dataset>/shard-03/000017.seg, laid out like the data folder; COLD/<dataset>/OWNER names the data set, so that
- * two data folders never take each other's files for orphans; COLD/LOCK: one process at a time.
+ * COLD/<dataset>/shard-03/000017.seg, laid out like the data folder; whose they are: cold_owner.h.
  *
  *     copy to 000017.seg.tmp, sync -> read it back, compare -> rename, sync the directory
  *       -> one catalog transaction (tier), new version -> unlink the hot file
@@ -23,9 +22,6 @@ struct store;
 /* Take hold of the store's cold directory, made where missing. ERR_INVALID where it is the data folder, ERR_BUSY where
  * another process has it. */
 enum err_code tier_open(struct store *store, struct io *io, struct err *err) ERR_MUST_CHECK;
-/* Is what lies in the cold directory under the data set's name this data set's? Also where nothing does. */
-enum err_code tier_is_ours(const struct dataset *dataset, struct io *io, bool *ret_is_there,
-                           bool *ret_is_ours, struct err *err) ERR_MUST_CHECK;
 /* Move one segment that is cold. *ret_did false: there is none, or no cold directory. */
 enum err_code tier_step(struct dataset *dataset, struct io *io, bool *ret_did,
                         struct err *err) ERR_MUST_CHECK;

@@ -6,8 +6,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #ifdef __SANITIZE_THREAD__
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -197,6 +201,41 @@ enum err_code io_unlink(struct io *io, const char *path, struct err *err)
 enum err_code io_mkdir(struct io *io, const char *path, struct err *err)
 {
     return io->ops->mkdir(io, path, err);
+}
+
+/* How much of a path names the folder above: 0 where that is the working folder. */
+static size_t above_len(const char *path)
+{
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/') {
+        len--;
+    }
+    while (len > 0 && path[len - 1] != '/') {
+        len--;
+    }
+    while (len > 1 && path[len - 1] == '/') {
+        len--;
+    }
+    return len;
+}
+
+enum err_code io_mkdir_synced(struct io *io, const char *path, struct err *err)
+{
+    struct stat at;
+    struct err why;
+    char above[PATH_MAX];
+    bool was_there = stat(path, &at) == 0;
+    size_t len = above_len(path);
+    if (len >= sizeof(above)) {
+        return err_set(err, ERR_INVALID, "a path of %zu bytes", strlen(path));
+    }
+    snprintf(above, sizeof(above), "%.*s", len == 0 ? 1 : (int)len, len == 0 ? "." : path);
+    ERR_TRY(io_mkdir(io, path, err));
+    if (io_sync_dir(io, above, &why) != ERR_OK && !was_there) {
+        *err = why;
+        return why.code;
+    }
+    return ERR_OK;
 }
 
 enum err_code io_sync_dir(struct io *io, const char *path, struct err *err)

@@ -58,7 +58,8 @@ enum err_code io_read_batch(struct io *io, const struct io_read_req *reqs, size_
                             struct err *err) ERR_MUST_CHECK;
 enum err_code io_write(struct io *io, struct io_file *file, uint64_t off, const void *bytes,
                        size_t len, struct err *err) ERR_MUST_CHECK;
-enum err_code io_sync(struct io *io, struct io_file *file, struct err *err) ERR_MUST_CHECK; /* fdatasync */
+enum err_code io_sync(struct io *io, struct io_file *file,
+                      struct err *err) ERR_MUST_CHECK; /* fdatasync */
 /* The same in two halves, so that the caller can work while the disk does: one at a time for each
  * struct io. io_sync_end waits and gives the outcome; until then the file is not written or closed.
  * Where the implementation has no such thing all is done by io_sync_end. */
@@ -77,6 +78,9 @@ enum err_code io_rmdir(struct io *io, const char *path, struct err *err) ERR_MUS
 enum err_code io_unlink(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK;
 enum err_code io_mkdir(struct io *io, const char *path,
                        struct err *err) ERR_MUST_CHECK; /* exists: fine */
+/* A folder where there is none, whose name outlives a power loss: the folder above is synced. Where it was there
+ * already and the one above may not be opened, that is left. */
+enum err_code io_mkdir_synced(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK;
 enum err_code io_sync_dir(struct io *io, const char *path, struct err *err) ERR_MUST_CHECK;
 /* The file's pages [off, off + len) as memory, whole pages. `at` = NULL: somewhere, else there, in place
  * of what is mapped there. Read-only and shared with the file, or is_private: writable, never written back.

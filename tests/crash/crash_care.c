@@ -14,6 +14,7 @@
 #include "storage/base/rng.h"
 #include "storage/base/size.h"
 #include "storage/care.h"
+#include "storage/tiers.h"
 #include "tests/support/faultfs.h"
 #include "tests/support/live_events.h"
 
@@ -33,16 +34,34 @@ enum err_code __wrap_rng_system(void *out, size_t len, struct err *err)
     return ERR_OK;
 }
 
-enum work { WORK_BACKUP, WORK_RESTORE, WORK_REPAIR, WORK_REBUILD };
-static const char *const work_names[] = {"backup", "restore", "repair", "rebuild"};
+enum work {
+    WORK_BACKUP,
+    WORK_RESTORE,
+    WORK_REPAIR,
+    WORK_REBUILD,
+    WORK_REBUILD_COLD, /* with segments in a cold directory */
+    WORK_TAKE_IN,      /* these, after a rebuild that did not look there */
+};
+static const char *const work_names[] = {"backup",  "restore",      "repair",
+                                         "rebuild", "rebuild cold", "take in"};
 
 struct trial {
     char root[64];
-    char data[96], backup[96], restored[96];
+    char data[96], backup[96], restored[96], cold[96];
     enum work work;
     struct store_opts opts;
     uint32_t rows; /* that an untouched repair leaves */
 };
+
+static bool has_cold(const struct trial *trial)
+{
+    return trial->work >= WORK_REBUILD_COLD;
+}
+
+static const char *cold_of(const struct trial *trial)
+{
+    return has_cold(trial) ? trial->cold : NULL;
+}
 
 static void options(struct store_opts *opts)
 {
@@ -64,7 +83,50 @@ static void make_data(struct trial *trial, struct store **ret, struct io *io)
     assert_ok(store_dataset(*ret, STR("shop"), true, &dataset, &err));
     assert_ok(live_ingest(dataset, 0, 60, io, &err));
     assert_ok(dataset_flush(dataset, &err));
+    if (has_cold(trial)) {
+        const struct settings_change change = {.has_cold_after = true,
+                                               .to = {.cold_after_ms = SETTINGS_DAY_MS}};
+        assert_ok(dataset_configure(dataset, &change, &err));
+        for (bool did = true; did;) {
+            assert_ok(tier_step(dataset, io, &did, &err));
+        }
+        assert_ok(live_ingest(dataset, 60, 30, io, &err));
+        assert_ok(dataset_flush(dataset, &err));
+        assert_ok(live_ingest(dataset, 90, 30, io, &err));
+        return;
+    }
     assert_ok(live_ingest(dataset, 60, 60, io, &err));
+}
+
+static void flip(const char *path, struct io *io)
+{
+    struct err err = {0};
+    CLEANUP(io_closep) struct io_file *file = NULL;
+    uint8_t byte = 0;
+    assert_ok(io_open(io, path, IO_APPEND, &file, &err));
+    assert_ok(io_read(io, file, 40, &byte, 1, &err));
+    byte ^= 0x20;
+    assert_ok(io_write(io, file, 40, &byte, 1, &err));
+    assert_ok(io_sync(io, file, &err));
+}
+
+/* A segment in the middle of those in a folder. */
+static void some_segment(const char *dir, char out[160])
+{
+    glob_t found = {0};
+    snprintf(out, 160, "%s/shop/shard-*/*.seg", dir);
+    assert_int_equal(glob(out, 0, NULL, &found), 0);
+    snprintf(out, 160, "%s", found.gl_pathv[found.gl_pathc / 2]);
+    globfree(&found);
+}
+
+static void lose_catalog(struct trial *trial, struct io *io)
+{
+    struct err err = {0};
+    char path[160];
+    snprintf(path, sizeof(path), "%s/catalog.db", trial->data);
+    assert_ok(io_unlink(io, path, &err));
+    assert_ok(io_sync_dir(io, trial->data, &err));
 }
 
 /* Damage that a repair finds; through `io`, so that the failing files know it. */
@@ -74,33 +136,25 @@ static void damage(struct trial *trial, struct io *io)
     char path[160];
     CLEANUP(io_closep) struct io_file *file = NULL;
     uint64_t bytes = 0;
-    char segment[160] = "";
-    glob_t found = {0};
-    snprintf(path, sizeof(path), "%s/shop/shard-*/*.seg", trial->data);
-    assert_int_equal(glob(path, 0, NULL, &found), 0);
-    snprintf(segment, sizeof(segment), "%s",
-             found.gl_pathv[found.gl_pathc / 2] + strlen(trial->data) + 1);
-    globfree(&found);
-    const char *names[] = {segment, "shop/ids.log"};
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        CLEANUP(io_closep) struct io_file *damaged = NULL;
-        uint8_t byte = 0;
-        snprintf(path, sizeof(path), "%s/%s", trial->data, names[i]);
-        assert_ok(io_open(io, path, IO_APPEND, &damaged, &err));
-        assert_ok(io_read(io, damaged, 40, &byte, 1, &err));
-        byte ^= 0x20;
-        assert_ok(io_write(io, damaged, 40, &byte, 1, &err));
-        assert_ok(io_sync(io, damaged, &err));
+    if (trial->work == WORK_TAKE_IN) { /* and a second one, of which that repair knows nothing */
+        struct repair_sums sums;
+        lose_catalog(trial, io);
+        assert_ok(care_repair(trial->data, &(struct repair_opts){0}, io, NULL, NULL, &sums, &err));
+        some_segment(trial->cold, path);
+        flip(path, io);
+        return;
     }
-    snprintf(path, sizeof(path), "%s/shop/wal/00000002.log", trial->data);
+    some_segment(has_cold(trial) ? trial->cold : trial->data, path);
+    flip(path, io);
+    snprintf(path, sizeof(path), "%s/shop/ids.log", trial->data);
+    flip(path, io);
+    snprintf(path, sizeof(path), "%s/shop/wal/0000000%d.log", trial->data, has_cold(trial) ? 3 : 2);
     assert_ok(io_open(io, path, IO_APPEND, &file, &err));
     assert_ok(io_size(io, file, &bytes, &err));
     assert_ok(io_write(io, file, bytes, "torn", 4, &err));
     assert_ok(io_sync(io, file, &err));
-    if (trial->work == WORK_REBUILD) {
-        snprintf(path, sizeof(path), "%s/catalog.db", trial->data);
-        assert_ok(io_unlink(io, path, &err));
-        assert_ok(io_sync_dir(io, trial->data, &err));
+    if (trial->work >= WORK_REBUILD) {
+        lose_catalog(trial, io);
     }
 }
 
@@ -123,7 +177,7 @@ static void check_folder(struct trial *trial, const char *dir, uint32_t rows, ch
     uint8_t seen[EVENTS] = {0};
     CLEANUP(io_freep) struct io *io = NULL;
     assert_ok(io_create(IO_POSIX, &io, &err));
-    if (care_verify(dir, io, ignore_finding, finding, &sums, &err) != ERR_OK) {
+    if (care_verify(dir, cold_of(trial), io, ignore_finding, finding, &sums, &err) != ERR_OK) {
         snprintf(wrong, 1024, "%s: cannot be verified: %s", dir, err.message);
         return;
     }
@@ -169,9 +223,10 @@ static void check_all(struct trial *trial, char wrong[1024])
     struct repair_sums sums;
     CLEANUP(io_freep) struct io *io = NULL;
     wrong[0] = '\0';
-    if (trial->work == WORK_REPAIR || trial->work == WORK_REBUILD) {
+    if (trial->work >= WORK_REPAIR) {
         assert_ok(io_create(IO_POSIX, &io, &err));
-        if (care_repair(trial->data, false, io, NULL, NULL, &sums, &err) != ERR_OK) {
+        if (care_repair(trial->data, &(struct repair_opts){.cold_dir = cold_of(trial)}, io, NULL,
+                        NULL, &sums, &err) != ERR_OK) {
             snprintf(wrong, 1024, "the next repair fails: %s", err.message);
             return;
         }
@@ -200,7 +255,12 @@ static enum err_code work(struct trial *trial, struct store *store, struct io *i
                             err);
         break;
     case WORK_REPAIR:
-    case WORK_REBUILD: code = care_repair(trial->data, false, io, NULL, NULL, &sums, err); break;
+    case WORK_REBUILD:
+    case WORK_REBUILD_COLD:
+    case WORK_TAKE_IN:
+        code = care_repair(trial->data, &(struct repair_opts){.cold_dir = cold_of(trial)}, io, NULL,
+                           NULL, &sums, err);
+        break;
     }
     free(report.datasets);
     return code;
@@ -220,7 +280,7 @@ static void prepare(struct trial *trial, struct store **ret, struct io *io)
     if (trial->work != WORK_BACKUP) {
         store_abandon(TAKE(*ret));
     }
-    if (trial->work == WORK_REPAIR || trial->work == WORK_REBUILD) {
+    if (trial->work >= WORK_REPAIR) {
         damage(trial, io);
     }
 }
@@ -287,8 +347,10 @@ static void try_all(enum work what)
     snprintf(trial.data, sizeof(trial.data), "%s/data", trial.root);
     snprintf(trial.backup, sizeof(trial.backup), "%s/backup", trial.root);
     snprintf(trial.restored, sizeof(trial.restored), "%s/restored", trial.root);
+    snprintf(trial.cold, sizeof(trial.cold), "%s/cold", trial.root);
     options(&trial.opts);
-    if (what == WORK_REPAIR || what == WORK_REBUILD) { /* how many rows the damage costs */
+    trial.opts.cold_dir = cold_of(&trial);
+    if (what >= WORK_REPAIR) { /* how many rows the damage costs */
         struct err err = {0};
         struct store *none = NULL;
         struct repair_sums sums = {0};
@@ -296,7 +358,8 @@ static void try_all(enum work what)
         faultfs_begin(trial.root);
         assert_ok(io_create(IO_POSIX, &io, &err));
         prepare(&trial, &none, io);
-        assert_ok(care_repair(trial.data, false, io, NULL, NULL, &sums, &err));
+        assert_ok(care_repair(trial.data, &(struct repair_opts){.cold_dir = cold_of(&trial)}, io,
+                              NULL, NULL, &sums, &err));
         assert_true(sums.rows_lost > 0 && sums.rows_lost < EVENTS / 2);
         trial.rows = EVENTS - (uint32_t)sums.rows_lost;
         faultfs_rest();
@@ -344,6 +407,18 @@ static void a_new_catalog_is_whole_or_made_again(void **state)
     try_all(WORK_REBUILD);
 }
 
+static void cold_segments_are_in_the_new_catalog_or_the_next(void **state)
+{
+    (void)state;
+    try_all(WORK_REBUILD_COLD);
+}
+
+static void cold_segments_are_taken_in_once_or_by_the_next(void **state)
+{
+    (void)state;
+    try_all(WORK_TAKE_IN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +426,8 @@ int main(void)
         cmocka_unit_test(a_restored_folder_is_whole_or_not_there),
         cmocka_unit_test(a_repair_that_was_cut_off_is_finished_by_the_next),
         cmocka_unit_test(a_new_catalog_is_whole_or_made_again),
+        cmocka_unit_test(cold_segments_are_in_the_new_catalog_or_the_next),
+        cmocka_unit_test(cold_segments_are_taken_in_once_or_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

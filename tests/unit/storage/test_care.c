@@ -7,7 +7,8 @@
 #include "storage/segment_format.h"
 
 #include "storage/base/rng.h"
-#include "tests/support/live_events.h"
+#include "tests/support/fixed_seeds.h"
+#include "tests/support/folder_bench.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,174 +19,37 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FINDINGS_MAX 64u
-
-struct bench {
-    char root[64];
-    char data[96];
-    struct store_opts opts;
-    struct store *store;
-    struct dataset *dataset;
-    struct io *io;
-    uint32_t count;
-    char files[FINDINGS_MAX][128];
-    char problems[FINDINGS_MAX][256];
-    struct care_sums sums;
-};
-
-/* The same seeds in each run: the same users in the same shards, and segments of known names. */
-static struct rng seeds;
-enum err_code __wrap_rng_system(void *out, size_t len, struct err *err);
-enum err_code __wrap_rng_system(void *out, size_t len, struct err *err)
-{
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    (void)err;
-    pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < len; i++) {
-        ((uint8_t *)out)[i] = (uint8_t)rng_next(&seeds);
-    }
-    pthread_mutex_unlock(&lock);
-    return ERR_OK;
-}
-
 static int setup(void **state)
 {
-    seeds = rng_init(1);
-    struct err err = {0};
-    struct bench *b = calloc(1, sizeof(*b));
-    snprintf(b->root, sizeof(b->root),
-             "/dev/shm/trackway-care-XXXXXX"); /* nothing here waits for a disk */
-    if (mkdtemp(b->root) == NULL) {
-        live_dir_make(b->root);
-    }
-    snprintf(b->data, sizeof(b->data), "%s/data", b->root);
-    store_opts_default(&b->opts);
-    b->opts.io_kind = IO_POSIX;
-    b->opts.block_cache_bytes = 16u << 20;
-    b->opts.compact_in_background = false;
-    assert_ok(io_create(IO_POSIX, &b->io, &err));
-    *state = b;
-    return 0;
-}
-
-static void open_store(struct bench *b, const char *dir)
-{
-    struct err err = {0};
-    struct recovery_report report;
-    assert_ok(store_open(dir, &b->opts, &b->store, &report, &err));
-    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+    fixed_seeds(1);
+    return bench_setup(state);
 }
 
 /* Segments, ids.hash, and a log with 500 events. */
 static void fill(struct bench *b)
 {
     struct err err = {0};
-    open_store(b, b->data);
+    bench_open(b);
     assert_ok(live_ingest(b->dataset, 0, 1500, b->io, &err));
     assert_ok(dataset_flush(b->dataset, &err));
     assert_ok(live_ingest(b->dataset, 1500, 1500, b->io, &err));
-    assert_ok(store_close(TAKE(b->store), &err));
-    open_store(b, b->data);
+    bench_close(b);
+    bench_open(b);
     assert_ok(live_ingest(b->dataset, 3000, 500, b->io, &err));
-    store_abandon(TAKE(b->store));
-}
-
-static int teardown(void **state)
-{
-    struct bench *b = *state;
-    if (b->store != NULL) {
-        store_abandon(b->store);
-    }
-    io_free(b->io);
-    live_dir_remove(b->root);
-    free(b);
-    return 0;
-}
-
-static void expect(struct bench *b, uint32_t count)
-{
-    struct err err = {0};
-    uint8_t *counts = malloc(count + 1);
-    memset(counts, 1, count + 1);
-    assert_ok(live_check_dataset(b->dataset, counts, count, b->io, &err));
-    free(counts);
-}
-
-static void note(void *arg, const struct care_finding *finding)
-{
-    struct bench *b = arg;
-    if (b->count < FINDINGS_MAX) {
-        snprintf(b->files[b->count], sizeof(b->files[0]), "%.127s", finding->file);
-        snprintf(b->problems[b->count], sizeof(b->problems[0]), "%.255s", finding->problem);
-    }
-    b->count++;
-}
-
-static uint32_t verify(struct bench *b, const char *dir)
-{
-    struct err err = {0};
-    b->count = 0;
-    assert_ok(care_verify(dir, b->io, note, b, &b->sums, &err));
-    assert_int_equal(b->count, b->sums.damaged + b->sums.left_over);
-    return b->count;
+    bench_abandon(b);
 }
 
 static void expect_clean(struct bench *b, const char *dir)
 {
-    if (verify(b, dir) != 0) {
-        fail_msg("%u findings, the first: %s: %s", b->count, b->files[0], b->problems[0]);
+    if (bench_verify(b, dir, NULL) != 0) {
+        fail_msg("findings:\n%s", b->text);
     }
-}
-
-static bool has_finding(const struct bench *b, const char *file, const char *problem)
-{
-    for (uint32_t i = 0; i < b->count && i < FINDINGS_MAX; i++) {
-        if (strstr(b->files[i], file) != NULL && strstr(b->problems[i], problem) != NULL) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void expect_finding(struct bench *b, const char *dir, const char *file, const char *problem)
 {
-    if (verify(b, dir) == 0 || !has_finding(b, file, problem)) {
-        fail_msg("no finding \"%s\" of \"%s\" among %u, the first: %s: %s", problem, file, b->count,
-                 b->files[0], b->problems[0]);
-    }
-}
-
-static char *below(struct bench *b, const char *name)
-{
-    static char path[256];
-    snprintf(path, sizeof(path), "%s/%s", b->data, name);
-    return path;
-}
-
-static size_t file_bytes(const char *path)
-{
-    struct stat at;
-    assert_int_equal(stat(path, &at), 0);
-    return (size_t)at.st_size;
-}
-
-static void flip(const char *path, size_t off)
-{
-    uint8_t byte = 0;
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, (off_t)off), 1);
-    byte ^= 0x10;
-    assert_int_equal(pwrite(fd, &byte, 1, (off_t)off), 1);
-    close(fd);
-}
-
-static void patch(const char *path, size_t off, const void *bytes, size_t len)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0);
-    assert_int_equal(pwrite(fd, bytes, len, (off_t)off), (ssize_t)len);
-    close(fd);
+    assert_true(bench_verify(b, dir, NULL) > 0);
+    bench_says(b, file, problem);
 }
 
 /* ---- verify ---- */
@@ -196,14 +60,14 @@ static void a_folder_after_a_clean_stop_and_after_a_kill_is_clean(void **state)
     struct err err = {0};
     fill(b);
     expect_clean(b, b->data);
-    assert_int_equal(b->sums.segment_rows, 3000);
-    assert_int_equal(b->sums.log_events, 500);
-    open_store(b, b->data);
+    assert_int_equal(b->found.segment_rows, 3000);
+    assert_int_equal(b->found.log_events, 500);
+    bench_open(b);
     assert_ok(dataset_delete_subject(b->dataset, 3, 0, &err));
     assert_ok(dataset_compact(b->dataset, NULL, &err));
-    assert_ok(store_close(TAKE(b->store), &err));
+    bench_close(b);
     expect_clean(b, b->data);
-    assert_int_equal(b->sums.log_events, 0);
+    assert_int_equal(b->found.log_events, 0);
 }
 
 static void a_folder_in_use_is_refused_with_the_process(void **state)
@@ -211,11 +75,13 @@ static void a_folder_in_use_is_refused_with_the_process(void **state)
     struct bench *b = *state;
     struct err err = {0};
     char want[64];
-    open_store(b, b->data);
+    bench_open(b);
     snprintf(want, sizeof(want), "in use by process %ld: stop it", (long)getpid());
-    assert_fails(care_verify(b->data, b->io, note, b, &b->sums, &err), ERR_BUSY, want);
-    assert_fails(care_verify("/nowhere/at/all", b->io, note, b, &b->sums, &err), ERR_NOT_FOUND,
-                 "/nowhere/at/all");
+    assert_fails(care_verify(b->data, NULL, b->io, bench_note_finding, b, &b->found, &err),
+                 ERR_BUSY, want);
+    assert_fails(
+        care_verify("/nowhere/at/all", NULL, b->io, bench_note_finding, b, &b->found, &err),
+        ERR_NOT_FOUND, "/nowhere/at/all");
 }
 
 /* Goal: a wrong bit anywhere in a file is found, and told of that file. Method: bits all over each file, one at a
@@ -227,22 +93,21 @@ static void a_flipped_bit_is_told_of_its_file(void **state)
                            "shop/wal/00000004.log"};
     fill(b);
     for (size_t i = 0; i < COUNT_OF(names); i++) {
-        const char *path = below(b, names[i]);
+        const char *path = bench_below(b, names[i]);
         size_t bytes = file_bytes(path);
         size_t step = bytes / 40 + 1;
         for (size_t off = i; off < bytes; off += step) {
-            flip(path, off);
-            if (verify(b, b->data) == 0 || !has_finding(b, names[i], "")) {
-                fail_msg("\"%s\", byte %zu of %zu: %u findings, the first of \"%s\"", names[i], off,
-                         bytes, b->count, b->files[0]);
+            file_flip(path, off);
+            if (bench_verify(b, b->data, NULL) == 0 || !bench_has(b, names[i], "")) {
+                fail_msg("\"%s\", byte %zu of %zu:\n%s", names[i], off, bytes, b->text);
             }
-            flip(path, off);
+            file_flip(path, off);
         }
     }
     for (size_t off = 0; off < 24; off += 5) {
-        flip(below(b, "catalog.db"), off);
+        file_flip(bench_below(b, "catalog.db"), off);
         expect_finding(b, b->data, "catalog.db", "");
-        flip(below(b, "catalog.db"), off);
+        file_flip(bench_below(b, "catalog.db"), off);
     }
     expect_clean(b, b->data);
 }
@@ -256,21 +121,21 @@ static void missing_short_and_stray_files_are_told(void **state)
     const char *names[] = {"shop/ids.log", "shop/shard-05/000006.seg", "shop/wal/00000003.log",
                            "catalog.db"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
-        assert_int_equal(rename(below(b, names[i]), moved), 0);
+        assert_int_equal(rename(bench_below(b, names[i]), moved), 0);
         expect_finding(b, b->data, i == 2 ? "shop/wal" : names[i], "");
-        assert_int_equal(rename(moved, below(b, names[i])), 0);
+        assert_int_equal(rename(moved, bench_below(b, names[i])), 0);
     }
-    assert_int_equal(truncate(below(b, "shop/shard-05/000006.seg"), 100), 0);
+    assert_int_equal(truncate(bench_below(b, "shop/shard-05/000006.seg"), 100), 0);
     expect_finding(b, b->data, "shop/shard-05/000006.seg", "trailer");
     const char *strays[] = {"shop/shard-03/000900.seg", "shop/shard-03/000901.seg.tmp",
                             "shop/event-ids/000001.run"};
-    mkdir(below(b, "shop/event-ids"), 0750);
+    mkdir(bench_below(b, "shop/event-ids"), 0750);
     for (size_t i = 0; i < COUNT_OF(strays); i++) {
-        close(open(below(b, strays[i]), O_CREAT | O_WRONLY | O_CLOEXEC, 0640));
+        close(open(bench_below(b, strays[i]), O_CREAT | O_WRONLY | O_CLOEXEC, 0640));
         expect_finding(b, b->data, strays[i], "does not name it");
     }
-    mkdir(below(b, "blog"), 0750);
-    close(open(below(b, "blog/ids.log"), O_CREAT | O_WRONLY | O_CLOEXEC, 0640));
+    mkdir(bench_below(b, "blog"), 0750);
+    close(open(bench_below(b, "blog/ids.log"), O_CREAT | O_WRONLY | O_CLOEXEC, 0640));
     expect_finding(b, b->data, "blog", "the catalog does not name");
 }
 
@@ -278,21 +143,12 @@ static void a_torn_log_is_told_with_its_place(void **state)
 {
     struct bench *b = *state;
     fill(b);
-    char *path = below(b, "shop/wal/00000004.log");
+    char *path = bench_below(b, "shop/wal/00000004.log");
     size_t bytes = file_bytes(path);
     assert_int_equal(truncate(path, (off_t)bytes - 1), 0);
     expect_finding(b, b->data, "shop/wal/00000004.log", "at byte 32: the last");
-    assert_int_equal(b->sums.left_over, 1);
-    assert_int_equal(b->sums.damaged, 0);
-}
-
-static enum err_code sql(struct bench *b, const char *text)
-{
-    sqlite3 *db = NULL;
-    assert_int_equal(sqlite3_open(below(b, "catalog.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-    return ERR_OK;
+    assert_int_equal(b->found.left_over, 1);
+    assert_int_equal(b->found.damaged, 0);
 }
 
 static void a_catalog_that_does_not_fit_its_files_is_told(void **state)
@@ -314,12 +170,12 @@ static void a_catalog_that_does_not_fit_its_files_is_told(void **state)
     char saved[256];
     char command[640];
     snprintf(saved, sizeof(saved), "%s/saved", b->root);
-    snprintf(command, sizeof(command), "cp %s %s", below(b, "catalog.db"), saved);
+    snprintf(command, sizeof(command), "cp %s %s", bench_below(b, "catalog.db"), saved);
     assert_int_equal(system(command), 0);
     for (size_t i = 0; i < COUNT_OF(changes); i++) {
-        snprintf(command, sizeof(command), "cp %s %s", saved, below(b, "catalog.db"));
+        snprintf(command, sizeof(command), "cp %s %s", saved, bench_below(b, "catalog.db"));
         assert_int_equal(system(command), 0);
-        (void)sql(b, changes[i][0]);
+        bench_sql(b, changes[i][0]);
         expect_finding(b, b->data, changes[i][1], changes[i][2]);
     }
 }
@@ -331,7 +187,7 @@ static void add_copy(struct bench *b)
     snprintf(command, sizeof(command), "cp %s/shop/shard-05/000006.seg %s/shop/shard-05/000099.seg",
              b->data, b->data);
     assert_int_equal(system(command), 0);
-    (void)sql(b, "INSERT INTO segment SELECT dataset, 99, shard, row_count, bytes, time_min_ms,"
+    bench_sql(b, "INSERT INTO segment SELECT dataset, 99, shard, row_count, bytes, time_min_ms,"
                  " time_max_ms, tier FROM segment WHERE number = 6;"
                  "UPDATE dataset SET next_segment = 200");
 }
@@ -342,7 +198,7 @@ static void an_event_that_is_there_twice_is_told_with_its_id(void **state)
     fill(b);
     add_copy(b);
     expect_finding(b, b->data, "shop/shard-05/0000", "of shard-05/000099.seg as well");
-    assert_true(b->sums.damaged > 10 && b->sums.damaged < 12);
+    assert_true(b->found.damaged > 10 && b->found.damaged < 12);
     expect_finding(b, b->data, "shop/", "more event ids are there twice");
 }
 
@@ -380,7 +236,7 @@ static void equal_rows_are_found_whatever_part_of_them_fits_memory(void **state)
         char copy[CARE_COPY_BYTES];
         struct catalog_dataset row = {
             .id = 1, .name = "shop", .seed = 5, .next_segment = 200, .wal_floor = 4};
-        assert_ok(care_init(&care, b->data, b->io, NULL, NULL, &err));
+        assert_ok(care_init(&care, b->data, NULL, b->io, NULL, NULL, &err));
         assert_ok(care_catalog_open(&care, &catalog, copy, &err));
         assert_ok(care_set_init(&set, &care, &row, &err));
         assert_ok(care_set_load(&set, catalog, &err));
@@ -398,13 +254,16 @@ static void equal_rows_are_found_whatever_part_of_them_fits_memory(void **state)
 /* ---- versions ---- */
 
 /* A newer version of each kind of file, with checksums that fit: one sentence names file, versions, and what to do. */
-static void expect_newer(struct bench *b, const char *file)
+static void expect_newer_than(struct bench *b, const char *file, uint32_t known)
 {
     struct err err = {0};
     struct recovery_report report = {0};
-    const char *want =
-        "format version 2, and this program knows version 1: use the program that wrote "
-        "it, or a newer one";
+    char want[160];
+    snprintf(
+        want, sizeof(want),
+        "format version %u, and this program knows version %u: use the program that wrote it, or a "
+        "newer one",
+        known + 1, known);
     expect_finding(b, b->data, file, want);
     const char *base = strrchr(file, '/') == NULL ? file : strrchr(file, '/') + 1;
     enum err_code code = store_open(b->data, &b->opts, &b->store, &report, &err);
@@ -416,8 +275,13 @@ static void expect_newer(struct bench *b, const char *file)
     assert_non_null(strstr(err.message, want));
     assert_non_null(strstr(err.message, base));
     if (b->store != NULL) {
-        store_abandon(TAKE(b->store));
+        bench_abandon(b);
     }
+}
+
+static void expect_newer(struct bench *b, const char *file)
+{
+    expect_newer_than(b, file, 1);
 }
 
 static void a_newer_segment_is_named(void **state)
@@ -425,13 +289,13 @@ static void a_newer_segment_is_named(void **state)
     struct bench *b = *state;
     uint8_t head[SEGMENT_HEADER_BYTES];
     fill(b);
-    char *path = below(b, "shop/shard-05/000006.seg");
+    char *path = bench_below(b, "shop/shard-05/000006.seg");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_int_equal(read(fd, head, sizeof(head)), sizeof(head));
     close(fd);
     wr_u32(head + 8, 2);
     wr_u64(head + 24, checksum64(head, 24));
-    patch(path, 0, head, sizeof(head));
+    file_patch(path, 0, head, sizeof(head));
     expect_newer(b, "shop/shard-05/000006.seg");
 }
 
@@ -440,13 +304,13 @@ static void a_newer_log_is_named(void **state)
     struct bench *b = *state;
     uint8_t head[WAL_HEADER_BYTES];
     fill(b);
-    char *path = below(b, "shop/wal/00000004.log");
+    char *path = bench_below(b, "shop/wal/00000004.log");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_int_equal(read(fd, head, sizeof(head)), sizeof(head));
     close(fd);
     wr_u32(head + 4, 2);
     wr_u64(head + 24, checksum64(head, 24));
-    patch(path, 0, head, sizeof(head));
+    file_patch(path, 0, head, sizeof(head));
     expect_newer(b, "shop/wal/00000004.log");
 }
 
@@ -454,7 +318,7 @@ static void a_newer_record_is_named(void **state)
 {
     struct bench *b = *state;
     fill(b);
-    char *path = below(b, "shop/wal/00000004.log");
+    char *path = bench_below(b, "shop/wal/00000004.log");
     size_t bytes = file_bytes(path);
     uint8_t *all = malloc(bytes);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -464,7 +328,7 @@ static void a_newer_record_is_named(void **state)
     uint32_t len = (uint32_t)record[0] | (uint32_t)record[1] << 8 | (uint32_t)record[2] << 16;
     record[WAL_RECORD_HEAD_BYTES] = 2;
     wr_u64(record + 4, checksum64(record + 12, 8 + (size_t)len));
-    patch(path, 0, all, bytes);
+    file_patch(path, 0, all, bytes);
     free(all);
     expect_newer(b, "shop/wal/00000004.log");
 }
@@ -473,7 +337,7 @@ static void a_newer_id_directory_is_named(void **state)
 {
     struct bench *b = *state;
     fill(b);
-    char *path = below(b, "shop/ids.log");
+    char *path = bench_below(b, "shop/ids.log");
     size_t bytes = file_bytes(path);
     uint8_t *all = malloc(bytes);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -482,7 +346,7 @@ static void a_newer_id_directory_is_named(void **state)
     uint32_t entries = (uint32_t)all[8] | (uint32_t)all[9] << 8 | (uint32_t)all[10] << 16;
     wr_u32(all + 12, 1);
     wr_u64(all + 16, hash64(all + 24, entries, hash64(all, 16, 0)));
-    patch(path, 0, all, bytes);
+    file_patch(path, 0, all, bytes);
     free(all);
     expect_newer(b, "shop/ids.log");
 }
@@ -491,8 +355,8 @@ static void a_newer_catalog_is_named(void **state)
 {
     struct bench *b = *state;
     fill(b);
-    (void)sql(b, "UPDATE meta SET value = 2 WHERE key = 'version'");
-    expect_newer(b, "catalog.db");
+    bench_sql(b, "UPDATE meta SET value = 3 WHERE key = 'version'");
+    expect_newer_than(b, "catalog.db", 2);
 }
 
 static void a_newer_manifest_is_named(void **state)
@@ -503,13 +367,13 @@ static void a_newer_manifest_is_named(void **state)
     char to[160];
     const char text[] = "trackway-backup 2\nsomething else\n";
     fill(b);
-    int fd = open(below(b, CARE_MANIFEST), O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
+    int fd = open(bench_below(b, CARE_MANIFEST), O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
     assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
     close(fd);
     expect_finding(b, b->data, CARE_MANIFEST, "format version 2, and this program knows version 1");
     snprintf(to, sizeof(to), "%s/restored", b->root);
-    assert_fails(care_restore(b->data, to, true, b->io, note, b, &report, &err), ERR_UNSUPPORTED,
-                 CARE_MANIFEST "\": format version 2");
+    assert_fails(care_restore(b->data, to, true, b->io, bench_note_finding, b, &report, &err),
+                 ERR_UNSUPPORTED, CARE_MANIFEST "\": format version 2");
 }
 
 /* ---- backup and restore ---- */
@@ -531,7 +395,7 @@ static void a_backup_of_a_running_store_has_all_that_was_acknowledged(void **sta
     char to[160];
     char restored[160];
     fill(b);
-    open_store(b, b->data);
+    bench_open(b);
     assert_ok(live_ingest(b->dataset, 3500, 700, b->io, &err));
     snprintf(to, sizeof(to), "%s/backup", b->root);
     snprintf(restored, sizeof(restored), "%s/restored", b->root);
@@ -543,27 +407,27 @@ static void a_backup_of_a_running_store_has_all_that_was_acknowledged(void **sta
     assert_ok(live_ingest(b->dataset, 4200, 100, b->io, &err)); /* after it: not in it */
     assert_ok(dataset_compact(b->dataset, NULL, &err)); /* takes the names of what was linked */
     expect_clean(b, to);
-    assert_int_equal(b->sums.segment_rows + b->sums.log_events, 4200);
-    assert_ok(care_restore(to, restored, true, b->io, note, b, &report, &err));
+    assert_int_equal(b->found.segment_rows + b->found.log_events, 4200);
+    assert_ok(care_restore(to, restored, true, b->io, bench_note_finding, b, &report, &err));
     assert_int_equal(report.rows, 4200);
     free(report.datasets);
     assert_int_equal(links_of(restored, "shop/ids.log"), 1);
     assert_int_equal(links_of(restored, "catalog.db"), 1);
     assert_int_equal(links_of(restored, "shop/wal/00000004.log"), 1);
     assert_int_equal(links_of(restored, "shop/shard-05/000006.seg"), 2);
-    assert_ok(store_close(TAKE(b->store), &err));
-    open_store(b, restored);
-    expect(b, 4200);
+    bench_close(b);
+    bench_open_dir(b, restored);
+    bench_expect(b, 4200);
     assert_ok(live_ingest(b->dataset, 4200, 300, b->io, &err));
-    assert_ok(store_close(TAKE(b->store), &err));
+    bench_close(b);
     expect_clean(b, restored);
     expect_clean(b, to);
-    open_store(b, to); /* a server in a backup makes a data folder of it */
-    expect(b, 4200);
-    assert_ok(store_close(TAKE(b->store), &err));
+    bench_open_dir(b, to); /* a server in a backup makes a data folder of it */
+    bench_expect(b, 4200);
+    bench_close(b);
     expect_clean(b, to);
-    assert_fails(care_restore(to, "/tmp/x", true, b->io, note, b, &report, &err), ERR_INVALID,
-                 "is no backup");
+    assert_fails(care_restore(to, "/tmp/x", true, b->io, bench_note_finding, b, &report, &err),
+                 ERR_INVALID, "is no backup");
 }
 
 /* ---- beside everything else ---- */
@@ -613,7 +477,7 @@ static void backups_beside_ingest_flushes_and_compactions_are_whole(void **state
     void *failed[2] = {NULL, NULL};
     uint32_t before[6];
     char to[160];
-    open_store(b, b->data);
+    bench_open(b);
     b->dataset->limits.block_rows = 64;
     struct loader loader = {.b = b};
     assert_int_equal(pthread_create(&threads[0], NULL, load, &loader), 0);
@@ -631,15 +495,15 @@ static void backups_beside_ingest_flushes_and_compactions_are_whole(void **state
     pthread_join(threads[0], &failed[0]);
     pthread_join(threads[1], &failed[1]);
     assert_true(failed[0] == NULL && failed[1] == NULL);
-    store_abandon(TAKE(b->store));
+    bench_abandon(b);
     for (uint32_t i = 0; i < COUNT_OF(before); i++) {
         snprintf(to, sizeof(to), "%s/backup%u", b->root, i);
         expect_clean(b, to);
-        uint32_t rows = (uint32_t)(b->sums.segment_rows + b->sums.log_events);
+        uint32_t rows = (uint32_t)(b->found.segment_rows + b->found.log_events);
         assert_true(rows >= before[i]);
-        open_store(b, to);
-        expect(b, (uint32_t)dataset_stats(b->dataset).rows);
-        store_abandon(TAKE(b->store));
+        bench_open_dir(b, to);
+        bench_expect(b, (uint32_t)dataset_stats(b->dataset).rows);
+        bench_abandon(b);
     }
 }
 
@@ -649,7 +513,7 @@ static void a_backup_goes_only_where_it_may(void **state)
     struct err err = {0};
     struct backup_report report = {0};
     char to[160];
-    open_store(b, b->data);
+    bench_open(b);
     snprintf(to, sizeof(to), "%s/inside", b->data);
     assert_fails(store_backup(b->store, to, NULL, b->io, &report, &err), ERR_INVALID,
                  "is inside of the data folder");
@@ -685,32 +549,34 @@ static void a_damaged_backup_is_not_restored_unless_told(void **state)
     struct backup_report report = {0};
     char to[160], restored[160], path[256];
     fill(b);
-    open_store(b, b->data);
+    bench_open(b);
     snprintf(to, sizeof(to), "%s/backup", b->root);
     snprintf(restored, sizeof(restored), "%s/restored", b->root);
     assert_ok(store_backup(b->store, to, NULL, b->io, &report, &err));
     free(report.datasets);
-    store_abandon(TAKE(b->store));
+    bench_abandon(b);
     const char *names[] = {"catalog.db", "shop/ids.log", "shop/wal/00000004.log",
                            "shop/shard-05/000006.seg", CARE_MANIFEST};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         snprintf(path, sizeof(path), "%s/%s", to, names[i]);
         size_t off = file_bytes(path) / 2;
-        flip(path, off);
+        file_flip(path, off);
         expect_finding(b, to, names[i], "");
-        assert_int_equal(care_restore(to, restored, true, b->io, note, b, &report, &err),
-                         ERR_CORRUPT);
+        assert_int_equal(
+            care_restore(to, restored, true, b->io, bench_note_finding, b, &report, &err),
+            ERR_CORRUPT);
         assert_int_not_equal(access(restored, F_OK), 0);
-        flip(path, off);
+        file_flip(path, off);
     }
     snprintf(path, sizeof(path), "%s/shop/shard-05/000006.seg", to);
     assert_int_equal(unlink(path), 0);
-    assert_int_equal(care_restore(to, restored, true, b->io, note, b, &report, &err), ERR_CORRUPT);
-    b->count = 0;
-    assert_ok(care_restore(to, restored, false, b->io, note, b, &report, &err));
+    assert_int_equal(care_restore(to, restored, true, b->io, bench_note_finding, b, &report, &err),
+                     ERR_CORRUPT);
+    b->text[0] = '\0';
+    assert_ok(care_restore(to, restored, false, b->io, bench_note_finding, b, &report, &err));
     free(report.datasets);
-    assert_int_equal(b->count, 1);
-    assert_string_equal(b->files[0], "shop/shard-05/000006.seg");
+    bench_says(b, "shop/shard-05/000006.seg: ", "");
+    assert_ptr_equal(strchr(b->text, '\n'), strrchr(b->text, '\n')); /* and nothing else */
 }
 
 /* Goal: no byte of a manifest makes anything but an error, and no path leads out of the folder. */
@@ -754,10 +620,10 @@ static void a_lost_catalog_does_not_pass_for_a_new_folder(void **state)
     struct err err = {0};
     struct recovery_report report;
     fill(b);
-    assert_int_equal(unlink(below(b, "catalog.db")), 0);
+    assert_int_equal(unlink(bench_below(b, "catalog.db")), 0);
     assert_fails(store_open(b->data, &b->opts, &b->store, &report, &err), ERR_CORRUPT,
                  "missing or empty, and there is data set \"shop\"");
-    assert_int_equal(access(below(b, "shop/shard-05/000006.seg"), F_OK), 0);
+    assert_int_equal(access(bench_below(b, "shop/shard-05/000006.seg"), F_OK), 0);
 }
 
 static void a_lock_is_shared_by_readers_and_had_alone_by_writers(void **state)
@@ -778,7 +644,7 @@ static void a_lock_is_shared_by_readers_and_had_alone_by_writers(void **state)
     close(d);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, bench_teardown)
 
 int main(void)
 {

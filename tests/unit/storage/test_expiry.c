@@ -5,68 +5,25 @@
 #include "storage/base/size.h"
 #include "storage/dataset_int.h"
 #include "storage/expiry.h"
-#include "tests/support/live_events.h"
+#include "tests/support/folder_bench.h"
 
 #include <dirent.h>
 
 #define DAY_MS INT64_C(86400000)
 #define K      2000u
 
-static int64_t clock_ms;
-
-static int64_t test_clock(void)
-{
-    return clock_ms;
-}
-
-struct bench {
-    char dir[64];
-    struct store_opts opts;
-    struct store *store;
-    struct dataset *dataset;
-    struct io *io;
-    struct recovery_report report;
-    uint8_t counts[K];
-};
-
-static void open_store(struct bench *b)
-{
-    struct err err = {0};
-    assert_ok(store_open(b->dir, &b->opts, &b->store, &b->report, &err));
-    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
-}
-
 static void close_and_open(struct bench *b)
 {
-    struct err err = {0};
-    assert_ok(store_close(b->store, &err));
-    open_store(b);
+    bench_close(b);
+    bench_open(b);
 }
 
 static int setup(void **state)
 {
-    struct err err = {0};
-    struct bench *b = calloc(1, sizeof(*b));
-    live_dir_make(b->dir);
-    store_opts_default(&b->opts);
-    b->opts.io_kind = IO_POSIX;
-    b->opts.block_cache_bytes = 16u << 20;
-    b->opts.compact_in_background = false;
-    b->opts.wall_ms = test_clock;
-    clock_ms = LIVE_ARRIVAL_MS;
-    assert_ok(io_create(IO_POSIX, &b->io, &err));
-    open_store(b);
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
-{
+    bench_setup(state);
     struct bench *b = *state;
-    store_abandon(b->store);
-    io_free(b->io);
-    live_dir_remove(b->dir);
-    free(b);
+    bench_stop_clock(b);
+    bench_open(b);
     return 0;
 }
 
@@ -80,11 +37,10 @@ static enum err_code expire_after(struct bench *b, uint64_t days, struct err *er
 /* Events [0, k_count) that are not older are there, and nothing else. */
 static void expect_since(struct bench *b, uint32_t k_count, int64_t since_ms)
 {
-    struct err err = {0};
     for (uint32_t k = 0; k < k_count; k++) {
         b->counts[k] = live_time(k) >= since_ms;
     }
-    assert_ok(live_check_dataset(b->dataset, b->counts, k_count, b->io, &err));
+    bench_expect_counts(b, k_count);
 }
 
 static uint64_t count_before(uint32_t k_count, int64_t time_ms)
@@ -92,22 +48,6 @@ static uint64_t count_before(uint32_t k_count, int64_t time_ms)
     uint64_t count = 0;
     for (uint32_t k = 0; k < k_count; k++) {
         count += live_time(k) < time_ms;
-    }
-    return count;
-}
-
-static uint32_t segment_files(const struct bench *b)
-{
-    uint32_t count = 0;
-    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        char path[128];
-        snprintf(path, sizeof(path), "%s/shop/shard-%02u", b->dir, shard);
-        DIR *dir = opendir(path);
-        struct dirent *entry = NULL;
-        while ((entry = readdir(dir)) != NULL) {
-            count += strstr(entry->d_name, ".seg") != NULL;
-        }
-        closedir(dir);
     }
     return count;
 }
@@ -216,10 +156,10 @@ static void segments_older_as_a_whole_are_dropped_and_their_files_go(void **stat
     bool did = false;
     assert_ok(live_ingest(b->dataset, 0, K, b->io, &err));
     assert_ok(dataset_flush(b->dataset, &err));
-    uint32_t files = segment_files(b);
+    uint32_t files = segment_files(b->data);
     assert_true(files > 8);
     assert_ok(expire_after(b, 90, &err));
-    clock_ms += 300 * DAY_MS;
+    bench_clock_ms += 300 * DAY_MS;
     CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
     assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
     assert_int_equal(snapshot->source_count, 0); /* masked before anything is done */
@@ -229,7 +169,7 @@ static void segments_older_as_a_whole_are_dropped_and_their_files_go(void **stat
     assert_int_equal(stats.segments, 0);
     assert_int_equal(stats.expired_segments, files);
     assert_int_equal(stats.expired_rows, K);
-    assert_int_equal(segment_files(b), 0);
+    assert_int_equal(segment_files(b->data), 0);
     assert_ok(expiry_step(b->dataset, false, b->io, &did, &err));
     assert_false(did);
     close_and_open(b);
@@ -248,7 +188,7 @@ static void a_pinned_snapshot_keeps_what_is_dropped_after_it(void **state)
     assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
     assert_ok(expire_after(b, 1, &err));
     assert_ok(expiry_step(b->dataset, false, b->io, &did, &err));
-    assert_int_equal(segment_files(b), 0);
+    assert_int_equal(segment_files(b->data), 0);
     memset(b->counts, 1, sizeof(b->counts));
     assert_ok(live_check(snapshot, b->counts, K, b->io, &err));
     expect_since(b, K, INT64_MAX);
@@ -282,7 +222,7 @@ static void a_third_must_be_expired_before_a_segment_is_rewritten(void **state)
     uint64_t written = 0;
     for (uint32_t day = 0; day < 60; day++) {
         uint64_t first_new = b->dataset->row.next_segment;
-        clock_ms += DAY_MS;
+        bench_clock_ms += DAY_MS;
         expiry_if_due(b->dataset, b->io);
         written += rows_of_segments(b, first_new);
         expect_since(b, K, dataset_expired_before(b->dataset));
@@ -309,8 +249,8 @@ static void what_was_logged_and_expired_since_is_replayed_and_then_left_out(void
     assert_ok(expire_after(b, 110, &err));
     assert_ok(live_ingest(b->dataset, 0, 500, b->io, &err));
     store_abandon(b->store);
-    clock_ms += 40 * DAY_MS;
-    open_store(b);
+    bench_clock_ms += 40 * DAY_MS;
+    bench_open(b);
     assert_int_equal(b->report.wal_events, 500);
     int64_t since_ms = dataset_expired_before(b->dataset);
     uint64_t expired = count_before(500, since_ms);
@@ -320,7 +260,7 @@ static void what_was_logged_and_expired_since_is_replayed_and_then_left_out(void
     expect_since(b, 500, since_ms);
     assert_int_equal(dataset_stats(b->dataset).rows, 500 - expired);
     assert_int_equal(dataset_stats(b->dataset).expired_rows, expired);
-    clock_ms += 200 * DAY_MS;
+    bench_clock_ms += 200 * DAY_MS;
     close_and_open(b); /* nothing is left to write, and that is no failure */
     expect_since(b, 500, INT64_MAX);
 }
@@ -353,7 +293,7 @@ static void a_longer_expiry_brings_back_what_was_masked_and_not_what_is_gone(voi
     assert_int_equal(snapshot->history_from_ms, gone_ms);
 }
 
-#define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, bench_teardown)
 
 int main(void)
 {

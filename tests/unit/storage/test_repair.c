@@ -6,7 +6,8 @@
 
 #include "storage/base/rng.h"
 #include "storage/base/size.h"
-#include "tests/support/live_events.h"
+#include "tests/support/fixed_seeds.h"
+#include "tests/support/folder_bench.h"
 
 #include <fcntl.h>
 #include <glob.h>
@@ -19,195 +20,31 @@
 
 #define EVENTS 3500u
 
-struct bench {
-    char root[64];
-    char data[96];
-    struct store_opts opts;
-    struct store *store;
-    struct dataset *dataset;
-    struct io *io;
-    char text[16384]; /* the lines of the last repair */
-    struct repair_sums sums;
-};
-
-/* The same seeds in each run: the same users in the same shards, and segments of known names. */
-static struct rng seeds;
-enum err_code __wrap_rng_system(void *out, size_t len, struct err *err);
-enum err_code __wrap_rng_system(void *out, size_t len, struct err *err)
-{
-    (void)err;
-    for (size_t i = 0; i < len; i++) {
-        ((uint8_t *)out)[i] = (uint8_t)rng_next(&seeds);
-    }
-    return ERR_OK;
-}
-
 static void open_store(struct bench *b)
 {
-    struct err err = {0};
-    struct recovery_report report;
-    assert_ok(store_open(b->data, &b->opts, &b->store, &report, &err));
-    if (report.refused > 0) {
-        fail_msg("refused: %s", report.refused_err.message);
-    }
-    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+    bench_open(b);
     b->dataset->limits.block_rows =
         8; /* so that small segments are worth merging, into several parts */
-}
-
-static void close_store(struct bench *b)
-{
-    struct err err = {0};
-    assert_ok(store_close(TAKE(b->store), &err));
 }
 
 /* Two generations of segments with 3,000 events, ids.hash, and a log of two files with 500. */
 static int setup(void **state)
 {
     struct err err = {0};
-    struct bench *b = calloc(1, sizeof(*b));
-    seeds = rng_init(1);
-    snprintf(b->root, sizeof(b->root),
-             "/dev/shm/trackway-care-XXXXXX"); /* nothing here waits for a disk */
-    if (mkdtemp(b->root) == NULL) {
-        live_dir_make(b->root);
-    }
-    snprintf(b->data, sizeof(b->data), "%s/data", b->root);
-    store_opts_default(&b->opts);
-    b->opts.io_kind = IO_POSIX;
-    b->opts.block_cache_bytes = 16u << 20;
-    b->opts.compact_in_background = false;
-    assert_ok(io_create(IO_POSIX, &b->io, &err));
+    fixed_seeds(1);
+    bench_setup(state);
+    struct bench *b = *state;
     open_store(b);
     assert_ok(live_ingest(b->dataset, 0, 1500, b->io, &err));
     assert_ok(dataset_flush(b->dataset, &err));
     assert_ok(live_ingest(b->dataset, 1500, 1500, b->io, &err));
-    close_store(b);
+    bench_close(b);
     open_store(b);
     for (uint32_t first = 3000; first < EVENTS; first += 50) {
         assert_ok(live_ingest(b->dataset, first, 50, b->io, &err));
     }
-    store_abandon(TAKE(b->store));
-    *state = b;
+    bench_abandon(b);
     return 0;
-}
-
-static int teardown(void **state)
-{
-    struct bench *b = *state;
-    if (b->store != NULL) {
-        store_abandon(b->store);
-    }
-    io_free(b->io);
-    live_dir_remove(b->root);
-    free(b);
-    return 0;
-}
-
-static void shell(struct bench *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void shell(struct bench *b, const char *format, ...)
-{
-    char command[1024];
-    int len = snprintf(command, sizeof(command), "cd %s && ", b->root);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(command + len, sizeof(command) - (size_t)len, format, args);
-    va_end(args);
-    if (system(command) != 0) {
-        fail_msg("%s", command);
-    }
-}
-
-static char *below(struct bench *b, const char *name)
-{
-    static char path[256];
-    snprintf(path, sizeof(path), "%s/%s", b->data, name);
-    return path;
-}
-
-static size_t file_bytes(const char *path)
-{
-    struct stat at;
-    assert_int_equal(stat(path, &at), 0);
-    return (size_t)at.st_size;
-}
-
-static void flip(const char *path, size_t off)
-{
-    uint8_t byte = 0;
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, (off_t)off), 1);
-    byte ^= 0x10;
-    assert_int_equal(pwrite(fd, &byte, 1, (off_t)off), 1);
-    close(fd);
-}
-
-static void note_line(void *arg, const char *line)
-{
-    struct bench *b = arg;
-    size_t len = strlen(b->text);
-    snprintf(b->text + len, sizeof(b->text) - len, "%s\n", line);
-}
-
-static void note_finding(void *arg, const struct care_finding *finding)
-{
-    struct bench *b = arg;
-    size_t len = strlen(b->text);
-    snprintf(b->text + len, sizeof(b->text) - len, "FOUND %s: %s\n", finding->file,
-             finding->problem);
-}
-
-static void says(struct bench *b, const char *part)
-{
-    if (strstr(b->text, part) == NULL) {
-        fail_msg("no \"%s\" in:\n%s", part, b->text);
-    }
-}
-
-/* A dry run says the same and changes nothing; the repair; then all is clean and nothing is left to do. */
-static void repair(struct bench *b)
-{
-    struct err err = {0};
-    struct care_sums sums = {0};
-    struct repair_sums dry = {0};
-    b->text[0] = '\0';
-    shell(b, "rm -rf before && cp -a data before");
-    assert_ok(care_repair(b->data, true, b->io, note_line, b, &dry, &err));
-    shell(b, "diff -r data before");
-    b->text[0] = '\0';
-    assert_ok(care_repair(b->data, false, b->io, note_line, b, &b->sums, &err));
-    assert_true((dry.changes == 0) == (b->sums.changes == 0));
-    if (strstr(b->text, "still wrong") != NULL) {
-        fail_msg("%s", b->text);
-    }
-    size_t len = strlen(b->text);
-    assert_ok(care_verify(b->data, b->io, note_finding, b, &sums, &err));
-    if (sums.damaged + sums.left_over > 0) {
-        fail_msg("not clean after repair:\n%s", b->text);
-    }
-    b->text[len] = '\0';
-    assert_ok(care_repair(b->data, false, b->io, note_line, b, &dry, &err));
-    assert_int_equal(dry.changes, 0);
-}
-
-/* How many of the events are there, each once; all values of all rows are right. */
-static uint32_t count_events(struct bench *b, uint8_t seen[EVENTS])
-{
-    struct err err = {0};
-    uint32_t there = 0;
-    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
-    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
-    memset(seen, 0, EVENTS);
-    assert_ok(live_look(snapshot, seen, EVENTS, b->io, &err));
-    for (uint32_t i = 0; i < EVENTS; i++) {
-        if (seen[i] > 1) {
-            fail_msg("event %u is there %u times\n%s", i, seen[i], b->text);
-        }
-        there += seen[i];
-    }
-    assert_ok(live_check(snapshot, seen, EVENTS, b->io, &err));
-    return there;
 }
 
 /* The repaired folder opens, has `count` events once, and takes the others again: it is as good as new. */
@@ -216,7 +53,7 @@ static void expect(struct bench *b, uint32_t count)
     struct err err = {0};
     uint8_t seen[EVENTS];
     open_store(b);
-    uint32_t there = count_events(b, seen);
+    uint32_t there = bench_look(b, seen, EVENTS);
     if (there != count) {
         fail_msg("%u events, wanted %u\n%s", there, count, b->text);
     }
@@ -225,12 +62,12 @@ static void expect(struct bench *b, uint32_t count)
             assert_ok(live_ingest(b->dataset, i, 1, b->io, &err));
         }
     }
-    assert_int_equal(count_events(b, seen), EVENTS);
+    assert_int_equal(bench_look(b, seen, EVENTS), EVENTS);
     assert_ok(dataset_compact(b->dataset, NULL, &err));
-    close_store(b);
+    bench_close(b);
     open_store(b);
-    assert_int_equal(count_events(b, seen), EVENTS);
-    close_store(b);
+    assert_int_equal(bench_look(b, seen, EVENTS), EVENTS);
+    bench_close(b);
 }
 
 /* ---- with a sound catalog ---- */
@@ -238,39 +75,39 @@ static void expect(struct bench *b, uint32_t count)
 static void a_sound_folder_needs_no_repair(void **state)
 {
     struct bench *b = *state;
-    repair(b);
-    assert_int_equal(b->sums.changes, 0);
-    assert_string_equal(b->sums.report, "");
+    bench_repair(b, NULL);
+    assert_int_equal(b->repaired.changes, 0);
+    assert_string_equal(b->repaired.report, "");
     expect(b, EVENTS);
 }
 
 static void damaged_and_missing_segments_go_and_the_rest_answers(void **state)
 {
     struct bench *b = *state;
-    char *path = below(b, "shop/shard-05/000006.seg");
-    flip(path, file_bytes(path) / 2);
-    assert_int_equal(unlink(below(b, "shop/shard-07/000008.seg")), 0);
-    repair(b);
-    assert_true(b->sums.rows_lost > 100 && b->sums.is_rows_lost_known);
-    says(b, "shop/shard-05/000006.seg: ");
-    says(b, "checksum mismatch: taken out");
-    says(b, "shop/shard-07/000008.seg: ");
-    says(b, "rows from 20");
-    assert_int_equal(access(below(b, "shop/quarantine/shard-05-000006.seg"), F_OK), 0);
-    assert_int_equal(access(below(b, b->sums.report), F_OK), 0);
-    expect(b, EVENTS - (uint32_t)b->sums.rows_lost);
+    char *path = bench_below(b, "shop/shard-05/000006.seg");
+    file_flip(path, file_bytes(path) / 2);
+    assert_int_equal(unlink(bench_below(b, "shop/shard-07/000008.seg")), 0);
+    bench_repair(b, NULL);
+    assert_true(b->repaired.rows_lost > 100 && b->repaired.is_rows_lost_known);
+    bench_says(b, "shop/shard-05/000006.seg: ", "");
+    bench_says(b, "checksum mismatch: taken out", "");
+    bench_says(b, "shop/shard-07/000008.seg: ", "");
+    bench_says(b, "rows from 20", "");
+    assert_int_equal(access(bench_below(b, "shop/quarantine/shard-05-000006.seg"), F_OK), 0);
+    assert_int_equal(access(bench_below(b, b->repaired.report), F_OK), 0);
+    expect(b, EVENTS - (uint32_t)b->repaired.rows_lost);
 }
 
 static void a_torn_log_is_cut_and_kept(void **state)
 {
     struct bench *b = *state;
-    char *path = below(b, "shop/wal/00000004.log");
+    char *path = bench_below(b, "shop/wal/00000004.log");
     assert_int_equal(truncate(path, (off_t)file_bytes(path) - 7), 0);
-    repair(b);
-    says(b, "shop/wal/00000004.log: the last ");
-    says(b, "events that arrived after 20");
-    assert_false(b->sums.is_rows_lost_known);
-    assert_int_equal(access(below(b, "shop/quarantine/wal-00000004.log"), F_OK), 0);
+    bench_repair(b, NULL);
+    bench_says(b, "shop/wal/00000004.log: the last ", "");
+    bench_says(b, "events that arrived after 20", "");
+    assert_false(b->repaired.is_rows_lost_known);
+    assert_int_equal(access(bench_below(b, "shop/quarantine/wal-00000004.log"), F_OK), 0);
     expect(b, EVENTS - 50);
 }
 
@@ -278,17 +115,17 @@ static void damage_inside_of_the_log_ends_it_there(void **state)
 {
     struct bench *b = *state;
     struct err err = {0};
-    uint64_t bytes = file_bytes(below(b, "shop/wal/00000004.log"));
+    uint64_t bytes = file_bytes(bench_below(b, "shop/wal/00000004.log"));
     open_store(b); /* a later file: the damage is not at the end */
-    store_abandon(TAKE(b->store));
-    flip(below(b, "shop/wal/00000004.log"), bytes / 2);
+    bench_abandon(b);
+    file_flip(bench_below(b, "shop/wal/00000004.log"), bytes / 2);
     struct recovery_report report;
     assert_ok(store_open(b->data, &b->opts, &b->store, &report, &err));
     assert_int_equal(report.refused, 1);
-    store_abandon(TAKE(b->store));
-    repair(b);
-    says(b, "shop/wal/00000004.log: ");
-    says(b, "shop/wal/00000005.log: moved to quarantine");
+    bench_abandon(b);
+    bench_repair(b, NULL);
+    bench_says(b, "shop/wal/00000004.log: ", "");
+    bench_says(b, "shop/wal/00000005.log: moved to quarantine", "");
     expect(b, EVENTS - 300);
 }
 
@@ -296,18 +133,18 @@ static void a_missing_log_file_ends_the_log(void **state)
 {
     struct bench *b = *state;
     open_store(b);
-    store_abandon(TAKE(b->store));
-    assert_int_equal(unlink(below(b, "shop/wal/00000003.log")), 0);
-    repair(b);
-    says(b, "shop/wal/00000003.log: missing");
+    bench_abandon(b);
+    assert_int_equal(unlink(bench_below(b, "shop/wal/00000003.log")), 0);
+    bench_repair(b, NULL);
+    bench_says(b, "shop/wal/00000003.log: missing", "");
     expect(b, 3000);
 }
 
 static void a_lost_log_folder_costs_what_is_in_no_segment(void **state)
 {
     struct bench *b = *state;
-    shell(b, "rm -r data/shop/wal");
-    repair(b);
+    bench_shell(b, "rm -r data/shop/wal");
+    bench_repair(b, NULL);
     expect(b, 3000);
 }
 
@@ -315,19 +152,19 @@ static void a_lost_log_folder_costs_what_is_in_no_segment(void **state)
 static void a_damaged_id_directory_is_made_again(void **state)
 {
     struct bench *b = *state;
-    size_t bytes = file_bytes(below(b, "shop/ids.log"));
-    shell(b, "cp -a data saved");
+    size_t bytes = file_bytes(bench_below(b, "shop/ids.log"));
+    bench_shell(b, "cp -a data saved");
     for (size_t off = 3; off < bytes + 40; off += bytes / 3) {
-        shell(b, "rm -rf data && cp -a saved data");
+        bench_shell(b, "rm -rf data && cp -a saved data");
         if (off < bytes) {
-            flip(below(b, "shop/ids.log"), off);
+            file_flip(bench_below(b, "shop/ids.log"), off);
         } else {
-            assert_int_equal(unlink(below(b, "shop/ids.log")), 0);
+            assert_int_equal(unlink(bench_below(b, "shop/ids.log")), 0);
         }
-        repair(b);
-        says(b, "shop/ids.log: ");
-        says(b, "made again from the segments and the log");
-        assert_int_equal(b->sums.rows_lost, 0);
+        bench_repair(b, NULL);
+        bench_says(b, "shop/ids.log: ", "");
+        bench_says(b, "made again from the segments and the log", "");
+        assert_int_equal(b->repaired.rows_lost, 0);
         expect(b, EVENTS);
     }
 }
@@ -341,62 +178,54 @@ static void subjects_without_events_lose_their_ids_only(void **state)
     open_store(b);
     assert_ok(dataset_delete_subject(b->dataset, 5, 1, &err));
     assert_ok(dataset_compact(b->dataset, NULL, &err));
-    uint32_t left = count_events(b, seen);
-    close_store(b);
+    uint32_t left = bench_look(b, seen, EVENTS);
+    bench_close(b);
     assert_true(left < EVENTS);
-    flip(below(b, "shop/ids.log"), 30);
-    repair(b);
-    says(b, "1 subjects without an event that is left have lost their ids");
+    file_flip(bench_below(b, "shop/ids.log"), 30);
+    bench_repair(b, NULL);
+    bench_says(b, "1 subjects without an event that is left have lost their ids", "");
     open_store(b);
-    assert_int_equal(count_events(b, seen), left);
-    close_store(b);
-}
-
-static void sql(struct bench *b, const char *text)
-{
-    sqlite3 *db = NULL;
-    assert_int_equal(sqlite3_open(below(b, "catalog.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
+    assert_int_equal(bench_look(b, seen, EVENTS), left);
+    bench_close(b);
 }
 
 static void what_can_be_made_again_is_dropped(void **state)
 {
     struct bench *b = *state;
-    shell(b,
-          "mkdir -p data/shop/event-ids && echo x >data/shop/event-ids/000700.run &&"
-          " echo x >data/shop/event-ids/000701.run && echo y >data/shop/shard-02/000900.seg.tmp");
-    sql(b, "INSERT INTO event_id_run VALUES(1, 700, 1, 99, 1, 1);"
-           "INSERT INTO event_id_run VALUES(1, 699, 1, 99, 1, 1)");
-    flip(below(b, "shop/ids.hash"), 5000);
-    repair(b);
-    says(b, "event-ids/000700.run: 2 bytes, the catalog says 99: dropped");
-    says(b, "event-ids/000699.run: missing or empty: dropped");
-    says(b, "event-ids/000701.run: nothing names it: moved to quarantine");
-    says(b, "ids.hash: damaged: removed");
-    assert_int_equal(b->sums.rows_lost, 0);
+    bench_shell(
+        b, "mkdir -p data/shop/event-ids && echo x >data/shop/event-ids/000700.run &&"
+           " echo x >data/shop/event-ids/000701.run && echo y >data/shop/shard-02/000900.seg.tmp");
+    bench_sql(b, "INSERT INTO event_id_run VALUES(1, 700, 1, 99, 1, 1);"
+                 "INSERT INTO event_id_run VALUES(1, 699, 1, 99, 1, 1)");
+    file_flip(bench_below(b, "shop/ids.hash"), 5000);
+    bench_repair(b, NULL);
+    bench_says(b, "event-ids/000700.run: 2 bytes, the catalog says 99: dropped", "");
+    bench_says(b, "event-ids/000699.run: missing or empty: dropped", "");
+    bench_says(b, "event-ids/000701.run: nothing names it: moved to quarantine", "");
+    bench_says(b, "ids.hash: damaged: removed", "");
+    assert_int_equal(b->repaired.rows_lost, 0);
     expect(b, EVENTS);
 }
 
 static void a_segment_that_is_there_twice_goes_once(void **state)
 {
     struct bench *b = *state;
-    shell(b, "cp data/shop/shard-05/000006.seg data/shop/shard-05/000099.seg");
-    sql(b, "INSERT INTO segment SELECT dataset, 99, shard, row_count, bytes, time_min_ms,"
-           " time_max_ms, tier FROM segment WHERE number = 6;"
-           "UPDATE dataset SET next_segment = 200");
-    repair(b);
-    says(b, "all of its rows are in other segments");
-    assert_int_equal(b->sums.rows_lost, 0);
+    bench_shell(b, "cp data/shop/shard-05/000006.seg data/shop/shard-05/000099.seg");
+    bench_sql(b, "INSERT INTO segment SELECT dataset, 99, shard, row_count, bytes, time_min_ms,"
+                 " time_max_ms, tier FROM segment WHERE number = 6;"
+                 "UPDATE dataset SET next_segment = 200");
+    bench_repair(b, NULL);
+    bench_says(b, "all of its rows are in other segments", "");
+    assert_int_equal(b->repaired.rows_lost, 0);
     expect(b, EVENTS);
 }
 
 static void a_data_set_without_its_folder_is_empty_after_it(void **state)
 {
     struct bench *b = *state;
-    shell(b, "rm -r data/shop");
-    repair(b);
-    assert_int_equal(b->sums.rows_lost, 3000);
+    bench_shell(b, "rm -r data/shop");
+    bench_repair(b, NULL);
+    assert_int_equal(b->repaired.rows_lost, 3000);
     expect(b, 0);
 }
 
@@ -405,12 +234,14 @@ static void a_data_set_without_its_folder_is_empty_after_it(void **state)
 static void a_lost_catalog_is_made_again(void **state)
 {
     struct bench *b = *state;
-    assert_int_equal(unlink(below(b, "catalog.db")), 0);
-    repair(b);
-    says(b, "catalog.db: missing or empty: made again");
-    says(b, "not recovered: its time zone (now UTC), its settings (now the defaults), and which "
-            "subjects were deleted");
-    assert_int_equal(b->sums.rows_lost, 0);
+    assert_int_equal(unlink(bench_below(b, "catalog.db")), 0);
+    bench_repair(b, NULL);
+    bench_says(b, "catalog.db: missing or empty: made again", "");
+    bench_says(b,
+               "not recovered: its time zone (now UTC), its settings (now the defaults), and which "
+               "subjects were deleted",
+               "");
+    assert_int_equal(b->repaired.rows_lost, 0);
     expect(b, EVENTS);
 }
 
@@ -419,44 +250,46 @@ static void a_damaged_catalog_is_kept_and_what_it_says_is_used(void **state)
     struct bench *b = *state;
     struct err err = {0};
     uint8_t seen[EVENTS];
-    sql(b, "UPDATE dataset SET zone = 'Asia/Tokyo', expire_after_ms = 86400000000");
+    bench_sql(b, "UPDATE dataset SET zone = 'Asia/Tokyo', expire_after_ms = 86400000000");
     open_store(b);
     assert_ok(dataset_delete_subject(b->dataset, 5, 1, &err));
-    uint32_t left = count_events(b, seen);
-    store_abandon(TAKE(b->store));
-    sql(b, "DELETE FROM col WHERE prop = 0");
-    repair(b);
-    says(b, "column 1 stands where 0 belongs: made again");
-    says(b, "time zone \"Asia/Tokyo\", the settings and 1 deleted subjects are what the damaged "
-            "catalog still says");
-    assert_int_equal(access(below(b, "_catalog-damaged.db"), F_OK), 0);
+    uint32_t left = bench_look(b, seen, EVENTS);
+    bench_abandon(b);
+    bench_sql(b, "DELETE FROM col WHERE prop = 0");
+    bench_repair(b, NULL);
+    bench_says(b, "column 1 stands where 0 belongs: made again", "");
+    bench_says(b,
+               "time zone \"Asia/Tokyo\", the settings and 1 deleted subjects are what the damaged "
+               "catalog still says",
+               "");
+    assert_int_equal(access(bench_below(b, "_catalog-damaged.db"), F_OK), 0);
     open_store(b);
     assert_string_equal(dataset_zone(b->dataset), "Asia/Tokyo");
     assert_int_equal(b->dataset->row.settings.expire_after_ms, 86400000000);
-    assert_int_equal(count_events(b, seen), left);
+    assert_int_equal(bench_look(b, seen, EVENTS), left);
 }
 
 static void a_catalog_that_is_no_database_is_made_again(void **state)
 {
     struct bench *b = *state;
-    shell(b, "head -c 20000 /dev/zero | tr '\\0' x >data/catalog.db");
-    repair(b);
+    bench_shell(b, "head -c 20000 /dev/zero | tr '\\0' x >data/catalog.db");
+    bench_repair(b, NULL);
     expect(b, EVENTS);
 }
 
 static void a_lost_catalog_and_a_damaged_segment_cost_that_segment(void **state)
 {
     struct bench *b = *state;
-    assert_int_equal(unlink(below(b, "catalog.db")), 0);
-    char *path = below(b, "shop/shard-05/000006.seg");
-    flip(path, 200);
-    assert_int_equal(truncate(below(b, "shop/shard-07/000008.seg"), 99), 0);
-    repair(b);
-    says(b, "how many rows it held, and of which time, cannot be told");
-    assert_true(b->sums.rows_lost > 0 && !b->sums.is_rows_lost_known);
+    assert_int_equal(unlink(bench_below(b, "catalog.db")), 0);
+    char *path = bench_below(b, "shop/shard-05/000006.seg");
+    file_flip(path, 200);
+    assert_int_equal(truncate(bench_below(b, "shop/shard-07/000008.seg"), 99), 0);
+    bench_repair(b, NULL);
+    bench_says(b, "how many rows it held, and of which time, cannot be told", "");
+    assert_true(b->repaired.rows_lost > 0 && !b->repaired.is_rows_lost_known);
     open_store(b);
     uint8_t seen[EVENTS];
-    assert_true(count_events(b, seen) < EVENTS - b->sums.rows_lost);
+    assert_true(bench_look(b, seen, EVENTS) < EVENTS - b->repaired.rows_lost);
 }
 
 /* Goal: whichever inputs and outputs of a compaction a crash left behind, with the catalog lost every event is there
@@ -469,32 +302,32 @@ static void a_cut_off_compaction_and_a_lost_catalog_count_nothing_twice(void **s
     struct rng rng = rng_init(test_seed());
     open_store(b);
     assert_ok(dataset_flush(b->dataset, &err));
-    store_abandon(TAKE(b->store));
-    shell(b, "cp -a data inputs");
+    bench_abandon(b);
+    bench_shell(b, "cp -a data inputs");
     open_store(b);
     assert_ok(dataset_compact(b->dataset, NULL, &err));
-    store_abandon(TAKE(b->store));
-    shell(b, "cp -a data outputs && rm outputs/catalog.db");
+    bench_abandon(b);
+    bench_shell(b, "cp -a data outputs && rm outputs/catalog.db");
     for (uint32_t trial = 0; trial < 12; trial++) {
         const char *whole = trial % 2 == 0 ? "outputs" : "inputs";
         const char *part = trial % 2 == 0 ? "inputs" : "outputs";
         glob_t found = {0};
         char pattern[160];
-        shell(b,
-              "rm -rf data && cp -a outputs data && rm data/shop/shard-*/*.seg && cp -a "
-              "%s/shop/shard-* data/shop/",
-              whole);
+        bench_shell(b,
+                    "rm -rf data && cp -a outputs data && rm data/shop/shard-*/*.seg && cp -a "
+                    "%s/shop/shard-* data/shop/",
+                    whole);
         snprintf(pattern, sizeof(pattern), "%s/%s/shop/shard-*/*.seg", b->root, part);
         assert_int_equal(glob(pattern, 0, NULL, &found), 0);
         for (size_t i = 0; i < found.gl_pathc; i++) {
             const char *shard = strstr(found.gl_pathv[i], "shard-");
             if (trial < 2 || rng_below(&rng, 2) == 0) {
-                shell(b, "cp -n %s data/shop/%s", found.gl_pathv[i], shard);
+                bench_shell(b, "cp -n %s data/shop/%s", found.gl_pathv[i], shard);
             }
         }
         globfree(&found);
-        repair(b);
-        assert_int_equal(b->sums.rows_lost, 0);
+        bench_repair(b, NULL);
+        assert_int_equal(b->repaired.rows_lost, 0);
         expect(b, EVENTS);
     }
 }
@@ -504,23 +337,25 @@ static void a_cut_off_flush_and_a_lost_catalog_count_nothing_twice(void **state)
 {
     struct bench *b = *state;
     struct err err = {0};
-    shell(b, "cp -a data saved");
+    bench_shell(b, "cp -a data saved");
     open_store(b);
     assert_ok(dataset_flush(b->dataset, &err));
-    store_abandon(TAKE(b->store));
-    shell(b, "cp -a data flushed");
+    bench_abandon(b);
+    bench_shell(b, "cp -a data flushed");
     for (uint32_t left_out = 0; left_out < 4; left_out++) {
-        shell(b, "rm -rf data && cp -a flushed data && rm -r data/shop/wal && cp -a saved/shop/wal "
-                 "data/shop/wal");
-        shell(b, "rm data/catalog.db");
+        bench_shell(
+            b, "rm -rf data && cp -a flushed data && rm -r data/shop/wal && cp -a saved/shop/wal "
+               "data/shop/wal");
+        bench_shell(b, "rm data/catalog.db");
         if (left_out > 0) { /* cut off after some shards; its ids are half written */
-            shell(b, "rm -f data/shop/shard-0%u/*4?.seg data/shop/shard-0%u/*3?.seg", left_out,
-                  left_out + 4);
-            assert_int_equal(truncate(below(b, "shop/ids.log"),
-                                      (off_t)file_bytes(below(b, "shop/ids.log")) - left_out * 5),
-                             0);
+            bench_shell(b, "rm -f data/shop/shard-0%u/*4?.seg data/shop/shard-0%u/*3?.seg",
+                        left_out, left_out + 4);
+            assert_int_equal(
+                truncate(bench_below(b, "shop/ids.log"),
+                         (off_t)file_bytes(bench_below(b, "shop/ids.log")) - left_out * 5),
+                0);
         }
-        repair(b);
+        bench_repair(b, NULL);
         expect(b, EVENTS);
     }
 }
@@ -528,19 +363,19 @@ static void a_cut_off_flush_and_a_lost_catalog_count_nothing_twice(void **state)
 static void a_lost_catalog_and_a_damaged_id_directory_lose_no_row(void **state)
 {
     struct bench *b = *state;
-    assert_int_equal(unlink(below(b, "catalog.db")), 0);
-    flip(below(b, "shop/ids.log"), 40);
-    repair(b);
-    assert_int_equal(b->sums.rows_lost, 0);
+    assert_int_equal(unlink(bench_below(b, "catalog.db")), 0);
+    file_flip(bench_below(b, "shop/ids.log"), 40);
+    bench_repair(b, NULL);
+    assert_int_equal(b->repaired.rows_lost, 0);
     expect(b, EVENTS);
 }
 
 static void a_folder_that_the_catalog_does_not_name_is_taken_in(void **state)
 {
     struct bench *b = *state;
-    sql(b, "UPDATE dataset SET name = 'shoq'");
-    repair(b);
-    says(b, "shop: a data set's folder that the catalog does not name: taken in");
+    bench_sql(b, "UPDATE dataset SET name = 'shoq'");
+    bench_repair(b, NULL);
+    bench_says(b, "shop: a data set's folder that the catalog does not name: taken in", "");
     expect(b, EVENTS);
 }
 
@@ -580,12 +415,12 @@ static void damage_something(struct bench *b, struct rng *rng)
     case 0: assert_int_equal(truncate(path, (off_t)at), 0); break;
     case 1: assert_int_equal(unlink(path), 0); break;
     case 2:
-        shell(b, "cp %s data/shop/shard-0%u/000%u.seg", path, (unsigned)rng_below(rng, 8),
-              (unsigned)rng_below(rng, 900) + 100);
+        bench_shell(b, "cp %s data/shop/shard-0%u/000%u.seg", path, (unsigned)rng_below(rng, 8),
+                    (unsigned)rng_below(rng, 900) + 100);
         break;
     default:
         if (bytes > 0) {
-            flip(path, at);
+            file_flip(path, at);
         }
     }
 }
@@ -600,24 +435,25 @@ static void any_damage_can_be_repaired(void **state)
     struct rng rng = rng_init(test_seed());
     uint32_t trials =
         getenv("REPAIR_TRIALS") == NULL ? 40 : (uint32_t)atoi(getenv("REPAIR_TRIALS"));
-    shell(b, "cp -a data saved");
+    bench_shell(b, "cp -a data saved");
     for (uint32_t trial = 0; trial < trials; trial++) {
         uint8_t seen[EVENTS];
         struct recovery_report report;
         struct care_sums sums = {0};
-        shell(b, "rm -rf data && cp -a saved data");
+        bench_shell(b, "rm -rf data && cp -a saved data");
         for (uint64_t n = 1 + rng_below(&rng, 4); n > 0; n--) {
             damage_something(b, &rng);
         }
         b->text[0] = '\0';
-        enum err_code code = care_repair(b->data, false, b->io, note_line, b, &b->sums, &err);
+        enum err_code code = care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line,
+                                         b, &b->repaired, &err);
         if (code == ERR_UNSUPPORTED) {
             continue; /* a flipped bit made a newer version of it */
         }
         if (code != ERR_OK || strstr(b->text, "still wrong") != NULL) {
             fail_msg("trial %u: %s\n%s", trial, code == ERR_OK ? "" : err.message, b->text);
         }
-        assert_ok(care_verify(b->data, b->io, note_finding, b, &sums, &err));
+        assert_ok(care_verify(b->data, NULL, b->io, bench_note_finding, b, &sums, &err));
         if (sums.damaged + sums.left_over > 0) {
             fail_msg("trial %u: not clean after it:\n%s", trial, b->text);
         }
@@ -626,9 +462,9 @@ static void any_damage_can_be_repaired(void **state)
             fail_msg("trial %u: %s\n%s", trial, report.refused_err.message, b->text);
         }
         if (store_dataset(b->store, STR("shop"), false, &b->dataset, &err) == ERR_OK) {
-            (void)count_events(b, seen);
+            (void)bench_look(b, seen, EVENTS);
         }
-        store_abandon(TAKE(b->store));
+        bench_abandon(b);
     }
 }
 
@@ -639,21 +475,23 @@ static void a_newer_version_stops_it_before_the_first_change(void **state)
     struct bench *b = *state;
     struct err err = {0};
     uint8_t head[WAL_HEADER_BYTES];
-    flip(below(b, "shop/shard-05/000006.seg"), 300);
-    char *path = below(b, "shop/wal/00000004.log");
+    file_flip(bench_below(b, "shop/shard-05/000006.seg"), 300);
+    char *path = bench_below(b, "shop/wal/00000004.log");
     int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_int_equal(pread(fd, head, sizeof(head), 0), sizeof(head));
     wr_u32(head + 4, 2);
     wr_u64(head + 24, checksum64(head, 24));
     assert_int_equal(pwrite(fd, head, sizeof(head), 0), sizeof(head));
     close(fd);
-    shell(b, "cp -a data before");
-    assert_fails(care_repair(b->data, false, b->io, note_line, b, &b->sums, &err), ERR_UNSUPPORTED,
-                 "00000004.log\": format version 2");
-    shell(b, "diff -r data before");
-    sql(b, "UPDATE meta SET value = 2 WHERE key = 'version'");
-    assert_fails(care_repair(b->data, false, b->io, note_line, b, &b->sums, &err), ERR_UNSUPPORTED,
-                 "catalog: format version 2");
+    bench_shell(b, "cp -a data before");
+    assert_fails(care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
+                 ERR_UNSUPPORTED, "00000004.log\": format version 2");
+    bench_shell(b, "diff -r data before");
+    bench_sql(b, "UPDATE meta SET value = 99 WHERE key = 'version'");
+    assert_fails(care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
+                 ERR_UNSUPPORTED, "catalog: format version 99");
 }
 
 static void a_folder_in_use_and_one_that_is_none_are_refused(void **state)
@@ -661,14 +499,18 @@ static void a_folder_in_use_and_one_that_is_none_are_refused(void **state)
     struct bench *b = *state;
     struct err err = {0};
     open_store(b);
-    assert_fails(care_repair(b->data, false, b->io, note_line, b, &b->sums, &err), ERR_BUSY,
-                 "in use by process");
-    assert_fails(care_repair(b->data, true, b->io, note_line, b, &b->sums, &err), ERR_BUSY,
-                 "in use by process");
-    assert_fails(care_repair(b->root, false, b->io, note_line, b, &b->sums, &err), ERR_NOT_FOUND,
-                 "is no data folder");
-    assert_fails(care_repair("/nowhere", false, b->io, note_line, b, &b->sums, &err), ERR_NOT_FOUND,
-                 "/nowhere");
+    assert_fails(care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
+                 ERR_BUSY, "in use by process");
+    assert_fails(care_repair(b->data, &(struct repair_opts){.is_dry_run = true}, b->io,
+                             bench_note_line, b, &b->repaired, &err),
+                 ERR_BUSY, "in use by process");
+    assert_fails(care_repair(b->root, &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
+                 ERR_NOT_FOUND, "is no data folder");
+    assert_fails(care_repair("/nowhere", &(struct repair_opts){0}, b->io, bench_note_line, b,
+                             &b->repaired, &err),
+                 ERR_NOT_FOUND, "/nowhere");
     char path[128];
     snprintf(path, sizeof(path), "%s/LOCK", b->root);
     assert_int_not_equal(access(path, F_OK), 0);
@@ -684,17 +526,17 @@ static void a_repaired_backup_is_a_data_folder(void **state)
     snprintf(to, sizeof(to), "%s/backup", b->root);
     assert_ok(store_backup(b->store, to, NULL, b->io, &report, &err));
     free(report.datasets);
-    store_abandon(TAKE(b->store));
+    bench_abandon(b);
     snprintf(b->data, sizeof(b->data), "%s", to);
-    repair(b);
-    assert_int_equal(b->sums.changes, 0);
-    flip(below(b, "catalog.db"), 3);
-    repair(b);
-    says(b, "_manifest: removed");
+    bench_repair(b, NULL);
+    assert_int_equal(b->repaired.changes, 0);
+    file_flip(bench_below(b, "catalog.db"), 3);
+    bench_repair(b, NULL);
+    bench_says(b, "_manifest: removed", "");
     expect(b, EVENTS);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, bench_teardown)
 
 int main(void)
 {

@@ -5,7 +5,7 @@
 #include "storage/base/size.h"
 #include "storage/dataset_int.h"
 #include "storage/tiers.h"
-#include "tests/support/live_events.h"
+#include "tests/support/folder_bench.h"
 
 #include "storage/care.h"
 
@@ -16,58 +16,13 @@
 
 #define K 2000u
 
-static int64_t clock_ms;
-
-static int64_t test_clock(void)
-{
-    return clock_ms;
-}
-
-struct bench {
-    char dir[64], cold[64];
-    struct store_opts opts;
-    struct store *store;
-    struct dataset *dataset;
-    struct io *io;
-    struct recovery_report report;
-    uint8_t counts[K];
-};
-
-static void open_store(struct bench *b)
-{
-    struct err err = {0};
-    assert_ok(store_open(b->dir, &b->opts, &b->store, &b->report, &err));
-    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
-}
-
 static int setup(void **state)
 {
-    struct err err = {0};
-    struct bench *b = calloc(1, sizeof(*b));
-    live_dir_make(b->dir);
-    live_dir_make(b->cold);
-    store_opts_default(&b->opts);
-    b->opts.io_kind = IO_POSIX;
-    b->opts.block_cache_bytes = 16u << 20;
-    b->opts.compact_in_background = false;
-    b->opts.wall_ms = test_clock;
-    b->opts.cold_dir = b->cold;
-    clock_ms = LIVE_ARRIVAL_MS;
-    memset(b->counts, 1, sizeof(b->counts));
-    assert_ok(io_create(IO_POSIX, &b->io, &err));
-    open_store(b);
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
-{
+    bench_setup(state);
     struct bench *b = *state;
-    store_abandon(b->store);
-    io_free(b->io);
-    live_dir_remove(b->dir);
-    live_dir_remove(b->cold);
-    free(b);
+    bench_stop_clock(b);
+    b->opts.cold_dir = b->cold;
+    bench_open(b);
     return 0;
 }
 
@@ -96,53 +51,28 @@ static uint32_t move_all(struct bench *b)
     return moved;
 }
 
-static uint32_t files_in(const char *dir)
-{
-    uint32_t count = 0;
-    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        char path[128];
-        snprintf(path, sizeof(path), "%s/shop/shard-%02u", dir, shard);
-        DIR *entries = opendir(path);
-        struct dirent *entry = NULL;
-        while (entries != NULL && (entry = readdir(entries)) != NULL) {
-            count += strstr(entry->d_name, ".seg") != NULL;
-        }
-        if (entries != NULL) {
-            closedir(entries);
-        }
-    }
-    return count;
-}
-
-static void expect(struct bench *b, uint32_t k_count)
-{
-    struct err err = {0};
-    assert_ok(live_check_dataset(b->dataset, b->counts, k_count, b->io, &err));
-}
-
 static void what_is_cold_moves_and_is_read_all_the_same(void **state)
 {
     struct bench *b = *state;
-    struct err err = {0};
     put_flushed(b, 0, 1000);
-    uint32_t files = files_in(b->dir);
+    uint32_t files = segment_files(b->data);
     assert_int_equal(move_all(b), 0); /* off until told otherwise */
     cold_after(b, 99);                /* each segment has an event of later than that */
     assert_int_equal(move_all(b), 0);
     cold_after(b, 1);
     assert_int_equal(move_all(b), files);
-    assert_int_equal(files_in(b->dir), 0);
-    assert_int_equal(files_in(b->cold), files);
-    expect(b, 1000);
+    assert_int_equal(segment_files(b->data), 0);
+    assert_int_equal(segment_files(b->cold), files);
+    bench_expect(b, 1000);
     struct dataset_stats stats = dataset_stats(b->dataset);
     assert_int_equal(stats.cold_segments, files);
     assert_int_equal(stats.cold_bytes, stats.segment_bytes);
     assert_int_equal(stats.moved_bytes, stats.segment_bytes);
-    assert_ok(store_close(b->store, &err));
-    open_store(b);
+    bench_close(b);
+    bench_open(b);
     assert_int_equal(b->report.orphan_files, 0);
     assert_int_equal(dataset_stats(b->dataset).cold_segments, files);
-    expect(b, 1000);
+    bench_expect(b, 1000);
 }
 
 static void a_snapshot_pinned_before_reads_on_after_the_move(void **state)
@@ -154,7 +84,7 @@ static void a_snapshot_pinned_before_reads_on_after_the_move(void **state)
     assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
     cold_after(b, 1);
     assert_true(move_all(b) > 0);
-    assert_int_equal(files_in(b->dir), 0);
+    assert_int_equal(segment_files(b->data), 0);
     assert_ok(live_check(snapshot, b->counts, 1000, b->io, &err));
 }
 
@@ -166,18 +96,18 @@ static void late_events_bring_a_segment_back_and_it_moves_again(void **state)
     cold_after(b, 1);
     uint32_t files = move_all(b);
     put_flushed(b, 1000, 1000);
-    assert_int_equal(files_in(b->cold), files);
-    assert_true(files_in(b->dir) > 0);
+    assert_int_equal(segment_files(b->cold), files);
+    assert_true(segment_files(b->data) > 0);
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         bool did = false;
         assert_ok(compaction_step(b->dataset, shard, true, b->io, &did, &err));
     }
-    assert_int_equal(files_in(b->cold), 0); /* merged, and written to the hot directory */
-    expect(b, K);
+    assert_int_equal(segment_files(b->cold), 0); /* merged, and written to the hot directory */
+    bench_expect(b, K);
     assert_ok(dataset_compact(b->dataset, NULL, &err));
-    assert_int_equal(files_in(b->dir), 0);
-    assert_true(files_in(b->cold) > 0);
-    expect(b, K);
+    assert_int_equal(segment_files(b->data), 0);
+    assert_true(segment_files(b->cold) > 0);
+    bench_expect(b, K);
 }
 
 static void what_is_cold_expires_as_well(void **state)
@@ -191,7 +121,7 @@ static void what_is_cold_expires_as_well(void **state)
                                            .to = {.expire_after_ms = 30 * SETTINGS_DAY_MS}};
     assert_ok(dataset_configure(b->dataset, &change, &err));
     assert_ok(dataset_compact(b->dataset, NULL, &err));
-    assert_int_equal(files_in(b->cold), 0);
+    assert_int_equal(segment_files(b->cold), 0);
     assert_int_equal(dataset_stats(b->dataset).segments, 0);
 }
 
@@ -206,30 +136,30 @@ static void without_its_directory_only_that_data_set_is_refused(void **state)
     assert_true(move_all(b) > 0);
     assert_ok(store_dataset(b->store, STR("blog"), true, &other, &err));
     assert_ok(live_ingest(other, 0, 10, b->io, &err));
-    assert_ok(store_close(b->store, &err));
+    bench_close(b);
 
     b->opts.cold_dir = NULL;
-    assert_ok(store_open(b->dir, &b->opts, &b->store, &b->report, &err));
+    assert_ok(store_open(b->data, &b->opts, &b->store, &b->report, &err));
     assert_int_equal(b->report.refused, 1);
     assert_fails(store_dataset(b->store, STR("shop"), false, &b->dataset, &err), ERR_CORRUPT,
                  "was moved to a cold directory, and the option \"cold-dir\" names none");
     assert_ok(store_dataset(b->store, STR("blog"), false, &other, &err));
     assert_ok(live_check_dataset(other, b->counts, 10, b->io, &err));
-    assert_ok(store_close(b->store, &err));
+    bench_close(b);
 
     live_dir_make(empty);
     b->opts.cold_dir = empty;
-    assert_ok(store_open(b->dir, &b->opts, &b->store, &b->report, &err));
+    assert_ok(store_open(b->data, &b->opts, &b->store, &b->report, &err));
     assert_fails(store_dataset(b->store, STR("shop"), false, &b->dataset, &err), ERR_CORRUPT,
                  "option \"cold-dir\" is not the directory that a segment was moved to");
     assert_ok(store_dataset(b->store, STR("blog"), false, &other, &err));
-    assert_ok(store_close(b->store, &err));
+    bench_close(b);
     live_dir_remove(empty);
 
     b->opts.cold_dir = b->cold;
-    open_store(b);
+    bench_open(b);
     assert_int_equal(b->report.refused, 0);
-    expect(b, 100);
+    bench_expect(b, 100);
 }
 
 struct heard {
@@ -258,28 +188,29 @@ static void care_does_not_take_what_is_cold_for_missing(void **state)
     struct care_sums sums;
     struct backup_report backup;
     char to[160];
-    snprintf(to, sizeof(to), "%s-backup", b->dir);
+    snprintf(to, sizeof(to), "%s-backup", b->data);
     put_flushed(b, 0, K);
     cold_after(b, 1);
     uint32_t moved = move_all(b);
     assert_true(moved > 0);
     assert_ok(store_backup(b->store, to, NULL, b->io, &backup, &err));
     free(backup.datasets);
-    assert_ok(store_close(TAKE(b->store), &err));
-    assert_ok(care_verify(b->dir, b->io, hear_finding, &heard, &sums, &err));
+    bench_close(b);
+    assert_ok(care_verify(b->data, NULL, b->io, hear_finding, &heard, &sums, &err));
     assert_int_equal(heard.cold, moved);
     assert_int_equal(heard.findings, moved);
     struct repair_sums repaired;
-    assert_fails(care_repair(b->dir, false, b->io, hear_line, NULL, &repaired, &err),
-                 ERR_UNSUPPORTED, "is in the cold directory");
-    assert_int_equal(files_in(b->cold), moved);
-    open_store(b);
-    expect(b, K);
-    store_abandon(TAKE(b->store));
+    assert_fails(
+        care_repair(b->data, &(struct repair_opts){0}, b->io, hear_line, NULL, &repaired, &err),
+        ERR_UNSUPPORTED, "is in the cold directory");
+    assert_int_equal(segment_files(b->cold), moved);
+    bench_open(b);
+    bench_expect(b, K);
+    bench_abandon(b);
     heard = (struct heard){0};
-    assert_ok(care_verify(to, b->io, hear_finding, &heard, &sums, &err));
+    assert_ok(care_verify(to, NULL, b->io, hear_finding, &heard, &sums, &err));
     assert_int_equal(heard.findings, 0);
-    open_store(b);
+    bench_open(b);
     live_dir_remove(to);
 }
 
@@ -291,28 +222,25 @@ static void two_data_folders_do_not_share_what_is_there(void **state)
     put_flushed(b, 0, 100);
     cold_after(b, 1);
     uint32_t files = move_all(b);
-    assert_ok(store_close(b->store, &err));
+    bench_close(b);
 
     live_dir_make(elsewhere);
-    char own[64];
-    memcpy(own, b->dir, sizeof(own));
-    memcpy(b->dir, elsewhere, sizeof(own));
-    open_store(b); /* another "shop", over the same cold directory */
+    bench_open_dir(b, elsewhere); /* another "shop", over the same cold directory */
     put_flushed(b, 0, 100);
     cold_after(b, 1);
     bool did = false;
     assert_fails(tier_step(b->dataset, b->io, &did, &err), ERR_INVALID,
                  "belongs to another data folder's data set");
     assert_false(did);
-    assert_ok(store_close(b->store, &err));
-    open_store(b);
+    bench_close(b);
+    bench_open_dir(b, elsewhere);
     assert_int_equal(b->report.orphan_files, 0);
-    assert_int_equal(files_in(b->cold), files); /* nothing there was taken for an orphan */
-    assert_ok(store_close(b->store, &err));
+    assert_int_equal(b->report.cold_anothers, 1);
+    assert_int_equal(segment_files(b->cold), files); /* nothing there was taken for an orphan */
+    bench_close(b);
     live_dir_remove(elsewhere);
-    memcpy(b->dir, own, sizeof(own));
-    open_store(b);
-    expect(b, 100);
+    bench_open(b);
+    bench_expect(b, 100);
 }
 
 static void a_directory_that_cannot_be_is_refused(void **state)
@@ -324,7 +252,7 @@ static void a_directory_that_cannot_be_is_refused(void **state)
     char elsewhere[64];
     live_dir_make(elsewhere);
     assert_fails(store_open(elsewhere, &b->opts, &store, &report, &err), ERR_BUSY,
-                 "is in use by another process");
+                 "is in use by process");
     struct store_opts opts = b->opts;
     opts.cold_dir = elsewhere;
     assert_fails(store_open(elsewhere, &opts, &store, &report, &err), ERR_INVALID,
@@ -360,21 +288,20 @@ static void orphans_of_either_side_are_removed_at_opening(void **state)
         fclose(file);
     }
     put_flushed(b, 100, 100);
-    assert_ok(store_close(b->store, &err));
-    open_store(b);
+    bench_close(b);
+    bench_open(b);
     assert_int_equal(b->report.orphan_files, 2);
-    assert_int_equal(files_in(b->cold), files);
+    assert_int_equal(segment_files(b->cold), files);
     assert_int_equal(access(hot, F_OK), -1);
-    expect(b, 200);
+    bench_expect(b, 200);
 }
 
 static void the_background_moves_by_itself(void **state)
 {
     struct bench *b = *state;
-    struct err err = {0};
-    assert_ok(store_close(b->store, &err));
+    bench_close(b);
     b->opts.compact_in_background = true;
-    open_store(b);
+    bench_open(b);
     put_flushed(b, 0, 300);
     uint64_t segments = dataset_stats(b->dataset).segments;
     cold_after(b, 1);
@@ -382,10 +309,10 @@ static void the_background_moves_by_itself(void **state)
         usleep(1000);
     }
     assert_int_equal(dataset_stats(b->dataset).cold_segments, segments);
-    expect(b, 300);
+    bench_expect(b, 300);
 }
 
-#define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, bench_teardown)
 
 int main(void)
 {
