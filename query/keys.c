@@ -11,6 +11,7 @@
 #include "query/grow.h"
 #include "query/pred_eval.h"
 #include "storage/base/hash.h"
+#include "storage/base/rd.h"
 #include "storage/base/size.h"
 
 #define VALUE_NULL  0u
@@ -563,6 +564,59 @@ enum err_code groups_import(struct groups *into, const struct groups *from, uint
                            err));
     }
     return groups_of_tuple(into, tuple, ret_number, err);
+}
+
+/* ---- bytes ---- */
+
+void groups_pack(const struct groups *groups, uint32_t number, struct buf *out)
+{
+    for (uint32_t k = 0; k < groups->key_count; k++) {
+        const struct key_value *v = &groups->keys[k].values[groups_tuple(groups, number)[k]];
+        buf_u8(out, (uint8_t)v->tag);
+        switch (v->tag) {
+        case TAG_NULL: break;
+        case TAG_NUMBER:
+            buf_zigzag(out, v->number.m);
+            buf_u8(out, v->number.scale);
+            break;
+        case TAG_STRING: buf_blob(out, v->string); break;
+        case TAG_BOOL:
+        case TAG_TIME:
+        case TAG_BUCKET: buf_zigzag(out, v->i64); break;
+        }
+    }
+}
+
+static struct key_value key_value_unpack(struct rd *rd)
+{
+    struct key_value v = {.tag = (enum value_tag)rd_u8(rd)};
+    switch (v.tag) {
+    case TAG_NULL: break;
+    case TAG_NUMBER:
+        v.number.m = rd_zigzag(rd);
+        v.number.scale = rd_u8(rd);
+        break;
+    case TAG_STRING: v.string = rd_blob(rd); break;
+    case TAG_BOOL:
+    case TAG_TIME:
+    case TAG_BUCKET: v.i64 = rd_zigzag(rd); break;
+    }
+    return v;
+}
+
+enum err_code groups_unpack(struct groups *groups, struct rd *rd, uint32_t *ret_number,
+                            struct err *err)
+{
+    uint32_t tuple[QUERY_KEYS_MAX];
+    for (uint32_t k = 0; k < groups->key_count; k++) {
+        struct key_value v = key_value_unpack(rd);
+        ERR_TRY(key_number(groups, &groups->keys[k], &v, false, &tuple[k], err));
+    }
+    if (groups->key_count == 0) {
+        *ret_number = 0;
+        return ERR_OK;
+    }
+    return groups_of_tuple(groups, tuple, ret_number, err);
 }
 
 enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct err *err)

@@ -39,6 +39,13 @@ struct trend_lane {
     bool is_split;   /* and of subjects whom `where` or the key does not hold for as a whole */
 };
 
+/* For contributions of segments that are kept (trend_partial.c). */
+struct trend_partials {
+    struct answer_cache *answers;
+    struct hash128 print;              /* of what the plan asks of rows */
+    struct hash128 masks[SHARD_COUNT]; /* of who is left out */
+};
+
 struct trend_plan {
     const struct bound_query *query;
     uint64_t hash_seed;
@@ -50,6 +57,7 @@ struct trend_plan {
     uint32_t grid_count;
     struct trend_lane *lanes;
     uint32_t lane_count;
+    const struct trend_partials *partials; /* NULL: none are kept */
     uint32_t *lane_of; /* by measure * agg_count + agg; UINT32_MAX where the measure has no such */
 };
 
@@ -72,7 +80,7 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
 /* A value that has no dictionary, for counting different ones. */
 struct hash128 trend_value_hash(const struct vec *vec, uint32_t place, uint64_t seed);
 
-/* ---- between trend_task.c and trend_split.c ---- */
+/* ---- between trend_task.c, trend_split.c and trend_partial.c ---- */
 
 struct hash_memo;
 /* A task at work. */
@@ -84,8 +92,27 @@ struct trend_work {
     struct arena *arena;
     struct io *io;
     struct hash_memo *memos; /* by lane */
+    struct arena *part_arena; /* of one segment at a time; NULL where no partial answers are kept */
+    bool is_past_partials;    /* one was too long: no more are made */
 };
 
+/* Room for a task's cells, of subjects [subject_begin, subject_end); and all its sources read into them. */
+enum err_code trend_work_begin(struct trend_work *work, uint32_t subject_begin,
+                               uint32_t subject_end, struct err *err) ERR_MUST_CHECK;
+enum err_code trend_work_read(struct trend_work *work, struct err *err) ERR_MUST_CHECK;
+
+/* ---- trend_partial.c ---- */
+/* Sets plan->partials where contributions of segments to this plan may be kept. */
+enum err_code trend_plan_partials(struct query_run_ctx *run, struct trend_plan *plan,
+                                  struct err *err) ERR_MUST_CHECK;
+/* Add what a source of the task contributes, from the cache or by reading it for the cache. *ret_is_added false where it
+ * is to be read like any other. */
+enum err_code trend_add_partial(struct trend_work *work, uint32_t source_idx, bool *ret_is_added,
+                                struct err *err) ERR_MUST_CHECK;
+
+/* Room for the cells of so many groups: for every group of the slot, whether it gets cells or not. */
+enum err_code trend_grow_groups(struct trend_work *work, uint32_t group_count,
+                                struct err *err) ERR_MUST_CHECK;
 /* The cells of (lane, group), made when they are not there yet. */
 enum err_code trend_cells(struct trend_work *work, uint32_t lane, uint32_t group,
                           union acc_cell **ret, struct err *err) ERR_MUST_CHECK;

@@ -235,6 +235,7 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
                           plan.lane_of + (size_t)m * query->agg_count, err));
     }
     plan_split(run, &plan);
+    ERR_TRY(trend_plan_partials(run, &plan, err));
     *ret = plan;
     return ERR_OK;
 }

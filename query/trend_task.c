@@ -25,8 +25,7 @@ struct lane_rows {
 
 /* ---- cells ---- */
 
-static enum err_code slot_grow_groups(struct trend_work *work, uint32_t group_count,
-                                      struct err *err)
+enum err_code trend_grow_groups(struct trend_work *work, uint32_t group_count, struct err *err)
 {
     struct trend_slot *slot = work->slot;
     if (group_count <= slot->group_cap) {
@@ -48,7 +47,7 @@ static enum err_code slot_grow_groups(struct trend_work *work, uint32_t group_co
 enum err_code trend_cells(struct trend_work *work, uint32_t lane, uint32_t group,
                           union acc_cell **ret, struct err *err)
 {
-    ERR_TRY(slot_grow_groups(work, group + 1, err));
+    ERR_TRY(trend_grow_groups(work, group + 1, err));
     union acc_cell **cells = &work->slot->cells[lane][group];
     if (*cells == NULL) {
         uint32_t atom_count = work->plan->grids[work->plan->lanes[lane].grid].atom_count;
@@ -372,7 +371,7 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
     const struct trend_plan *plan = work->plan;
     const uint32_t *groups = NULL;
     ERR_TRY(groups_of_block(work->slot->groups, scan, block, &groups, err));
-    ERR_TRY(slot_grow_groups(work, groups_count(work->slot->groups), err));
+    ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
     bool is_open = plan->is_from_open || plan->is_to_open;
     for (uint32_t i = 0; is_open && i < block->count; i++) {
         work->slot->row_min_ms = MIN_OF(work->slot->row_min_ms, block->times[i]);
@@ -592,6 +591,77 @@ enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const str
 
 /* ---- the task ---- */
 
+enum err_code trend_work_begin(struct trend_work *work, uint32_t subject_begin,
+                               uint32_t subject_end, struct err *err)
+{
+    const struct trend_plan *plan = work->plan;
+    struct trend_slot *slot = work->slot;
+    acc_pool_init(&slot->pool, work->arena);
+    acc_pool_subjects(&slot->pool, subject_begin, subject_end);
+    slot->row_min_ms = INT64_MAX;
+    slot->row_max_ms = INT64_MIN;
+    ERR_TRY(groups_create(plan->query, work->arena, &slot->groups, err));
+    ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->cells, err));
+    ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &work->memos, err));
+    return trend_grow_groups(work, 1, err);
+}
+
+enum err_code trend_work_read(struct trend_work *work, struct err *err)
+{
+    const struct trend_plan *plan = work->plan;
+    const struct run_task *task = work->task;
+    struct scan_want *wants = NULL;
+    uint32_t want_count = 0;
+    ERR_TRY(task_row_wants(work, &wants, &want_count, err));
+    for (uint32_t s = 0; want_count > 0 && s < task->source_count; s++) {
+        ERR_TRY(task_scan(work, task->sources[s], wants, want_count, err));
+    }
+    for (uint32_t l = 0; task->source_count > 0 && l < plan->lane_count; l++) {
+        const struct trend_lane *lane = &plan->lanes[l];
+        if (lane->is_indexed && plan->grids[lane->grid].atom_count > 0) {
+            ERR_TRY(lane->is_split ? trend_split_lane(work, l, err) : index_lane(work, l, err));
+            drop_deleted(work, l);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Add the sources that partial answers stand for; the others are left to be read. */
+static enum err_code task_add_partials(struct trend_work *work, const struct source **out_rest,
+                                       uint32_t *ret_count, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *part_arena = arena_create(arena_budget(work->arena));
+    uint32_t count = 0;
+    work->part_arena = part_arena;
+    for (uint32_t s = 0; s < work->task->source_count; s++) {
+        bool is_added = false;
+        ERR_TRY(trend_add_partial(work, s, &is_added, err));
+        if (!is_added) {
+            out_rest[count++] = work->task->sources[s];
+        }
+    }
+    work->part_arena = NULL;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+static enum err_code task_read(struct trend_work *work, struct err *err)
+{
+    const struct run_task *task = work->task;
+    const struct source **sources = NULL;
+    struct run_task rest = *task;
+    if (work->plan->partials == NULL) {
+        return trend_work_read(work, err);
+    }
+    ERR_TRY(ARENA_NEW(work->arena, task->source_count, &sources, err));
+    ERR_TRY(task_add_partials(work, sources, &rest.source_count, err));
+    rest.sources = sources;
+    work->task = &rest;
+    enum err_code code = trend_work_read(work, err);
+    work->task = task;
+    return code;
+}
+
 enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
                          struct arena *arena, struct io *io, void *slot, struct err *err)
 {
@@ -602,28 +672,7 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
     for (uint32_t s = 0; s < task->source_count; s++) {
         subject_end = MAX_OF(subject_end, task->sources[s]->subject_last + 1);
     }
-    acc_pool_init(&work.slot->pool, arena);
-    acc_pool_subjects(&work.slot->pool, task->subject_begin,
-                      MIN_OF(task->subject_end, subject_end));
-    work.slot->row_min_ms = INT64_MAX;
-    work.slot->row_max_ms = INT64_MIN;
-    ERR_TRY(groups_create(plan->query, arena, &work.slot->groups, err));
-    ERR_TRY(ARENA_NEW(arena, plan->lane_count, &work.slot->cells, err));
-    ERR_TRY(ARENA_NEW(arena, plan->lane_count, &work.memos, err));
-    ERR_TRY(slot_grow_groups(&work, 1, err));
-
-    struct scan_want *wants = NULL;
-    uint32_t want_count = 0;
-    ERR_TRY(task_row_wants(&work, &wants, &want_count, err));
-    for (uint32_t s = 0; want_count > 0 && s < task->source_count; s++) {
-        ERR_TRY(task_scan(&work, task->sources[s], wants, want_count, err));
-    }
-    for (uint32_t l = 0; l < plan->lane_count; l++) {
-        const struct trend_lane *lane = &plan->lanes[l];
-        if (lane->is_indexed && plan->grids[lane->grid].atom_count > 0) {
-            ERR_TRY(lane->is_split ? trend_split_lane(&work, l, err) : index_lane(&work, l, err));
-            drop_deleted(&work, l);
-        }
-    }
-    return ERR_OK;
+    ERR_TRY(
+        trend_work_begin(&work, task->subject_begin, MIN_OF(task->subject_end, subject_end), err));
+    return task_read(&work, err);
 }
