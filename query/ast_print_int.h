@@ -13,6 +13,10 @@ void ast_print_count(const char *word, struct ast_count count, struct buf *out);
 
 void ast_print_each(const char *word, const struct ast_each *each, struct buf *out);
 
+/* ---- ast_print_retention.c ---- */
+void ast_print_retention(const struct ast_query *query, struct buf *out); /* and ltv */
+void ast_print_churn(const struct ast_churn *churn, struct buf *out);
+
 /* ---- ast_print_journeys.c ---- */
 void ast_print_conditions(const struct ast_conditions *conditions, struct buf *out);
 void ast_print_habits(const struct ast_habits *habits, struct buf *out);

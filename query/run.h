@@ -90,4 +90,5 @@ enum err_code verb_paths(struct query_run_ctx *run, struct result *result, struc
 enum err_code verb_attribution(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_absence(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_churn(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_explain(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
