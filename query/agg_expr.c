@@ -1,5 +1,7 @@
 #include "query/agg_expr.h"
 
+#include "query/agg.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +62,19 @@ static double exact_to_double(__int128 m, uint8_t scale)
         text[--at] = '-';
     }
     return strtod(text + at, NULL);
+}
+
+struct expr_value expr_of_sum(const struct acc_sum *sum, bool is_mean)
+{
+    if (sum == NULL || sum->count == 0) {
+        return is_mean ? (struct expr_value){.kind = VALUE_MISSING} : expr_exact(0, 0);
+    }
+    struct expr_value total = sum->wide != NULL ? expr_of_total(num_sum_total(sum->wide))
+                                                : expr_exact(sum->m, sum->scale);
+    if (is_mean && total.kind != VALUE_MISSING) {
+        total = expr_double(expr_to_double(&total) / (double)sum->count);
+    }
+    return total;
 }
 
 double expr_to_double(const struct expr_value *v)

@@ -23,6 +23,9 @@ struct expr_value expr_exact(__int128 m, uint8_t scale);
 struct expr_value expr_double(double v); /* missing where it is not finite */
 struct expr_value expr_of_num(struct num n);
 struct expr_value expr_of_total(struct num_total total);
+struct acc_sum;
+/* Of a sum, or the mean of it. A sum of nothing is 0, a mean of nothing is missing. */
+struct expr_value expr_of_sum(const struct acc_sum *sum, bool is_mean);
 double expr_to_double(const struct expr_value *v); /* the nearest; of EXACT and DOUBLE only */
 
 /* `aggs[i]` is the value of aggregate i of the query. */

@@ -77,6 +77,7 @@ enum ast_pred_kind {
     AST_MATCHES,
     AST_IS_SET,
     AST_IS_NOT_SET,
+    AST_IN_COHORT, /* said of the subject: cohort `field.text`, no values */
 };
 struct ast_pred {
     enum ast_pred_kind kind;
@@ -151,7 +152,8 @@ enum ast_range_kind {
     AST_RANGE_LAST,
     AST_RANGE_TODAY,
     AST_RANGE_ON,
-    AST_RANGE_FROM_TO
+    AST_RANGE_FROM_TO,
+    AST_RANGE_ROLLING, /* `last`: elapsed time up to now */
 };
 struct ast_range {
     enum ast_range_kind kind;
@@ -208,6 +210,10 @@ struct ast_clauses {
     uint32_t week_start; /* 0 = Monday */
     struct ast_name per; /* the subject's key; line 0: the user */
     bool is_list;        /* `list users` */
+    const struct ast_name *excluded; /* cohorts left out */
+    uint32_t excluded_count;
+    struct ast_name save; /* the cohort that a set of people becomes; line 0: absent */
+    bool is_static;       /* of `save` */
 };
 
 /* ---- verbs ---- */
@@ -230,6 +236,8 @@ enum ast_verb {
     AST_CONDITIONS,
     AST_CHURN,
     AST_LTV,
+    AST_SEGMENT,
+    AST_DROP,
 };
 const char *ast_verb_name(enum ast_verb verb);
 
@@ -242,16 +250,55 @@ struct ast_distinct {
     struct ast_name key;
     struct ast_selector selector;
 };
+enum ast_first { AST_FIRST_NONE, AST_FIRST_OF_NAME, AST_FIRST_MATCHING };
 struct ast_step {
     struct ast_selector selector;
+    enum ast_first first;      /* `first a`, `first matching a` */
     struct ast_duration limit; /* since the step before */
+    bool is_optional;          /* `a?` */
+    bool is_anchored;          /* `a!` */
+    struct place mark;         /* of `?` or `!` */
 };
+struct ast_ban { /* `without SEL between i and j`, `dropping users with SEL between i and j` */
+    bool is_dropping;
+    struct place place;
+    struct ast_selector selector;
+    struct ast_count begin, end; /* line 0: the whole funnel */
+};
+enum ast_order_mode { AST_ORDERED, AST_ORDER_STRICT, AST_ORDER_ANY };
+enum ast_attempt { AST_ATTEMPT_DEFAULT, AST_ATTEMPT_EARLIEST, AST_ATTEMPT_LATEST };
+enum ast_count_what { AST_COUNT_USERS, AST_COUNT_TOTALS, AST_COUNT_SESSIONS };
+enum ast_at { AST_AT_STEP, AST_AT_FIRST_SET, AST_AT_LAST_SET, AST_AT_ALL_STEPS };
+enum ast_correlate { AST_CORRELATE_NONE, AST_CORRELATE_EVENTS, AST_CORRELATE_KEY };
 struct ast_funnel {
     const struct ast_step *steps;
     uint32_t step_count;
     struct ast_duration within;
     bool is_strict_ties;
     bool is_closed;
+    bool has_reuse;
+    bool is_entry_first;
+    enum ast_order_mode order;
+    struct ast_selector considering; /* place.line 0: absent */
+    struct ast_ban *bans;
+    uint32_t ban_count, ban_cap;
+    const struct ast_name *holding;
+    uint32_t holding_count;
+    bool stops_on_repeat;  /* mode "clickhouse:strict_deduplication" */
+    bool stops_on_foreign; /* mode "clickhouse:strict_order" */
+    bool is_once;          /* mode "clickhouse:strict_once": no reuse, as without it */
+    struct ast_name mode;  /* as given; strict_increase is is_strict_ties */
+    enum ast_attempt attempt;
+    enum ast_count_what count;
+    struct place count_place;
+    enum ast_at at;
+    struct ast_count at_step; /* of AST_AT_STEP; line 0: the first */
+    struct place at_place;
+    bool has_times;
+    const struct ast_duration *edges; /* `times (10s, 1m)`; none: found from the data */
+    uint32_t edge_count;
+    enum ast_correlate correlate;
+    struct ast_name correlate_key; /* place: of the word behind `correlate`, for events too */
 };
 enum ast_start { AST_FIRST_EVER, AST_FIRST_EVER_UNFILTERED, AST_FIRST, AST_RECURRING };
 enum ast_return_mode {
@@ -290,7 +337,13 @@ struct ast_events {
 struct ast_timeline {
     struct ast_name subject;
 };
-enum ast_show { AST_SHOW_EVENTS, AST_SHOW_PROPERTIES, AST_SHOW_VALUES, AST_SHOW_SEGMENTS };
+enum ast_show {
+    AST_SHOW_EVENTS,
+    AST_SHOW_PROPERTIES,
+    AST_SHOW_VALUES,
+    AST_SHOW_SEGMENTS,
+    AST_SHOW_COHORTS,
+};
 struct ast_show_what {
     enum ast_show kind;
     struct ast_name name; /* PROPERTIES: the event, or line 0; VALUES: the key */
@@ -416,6 +469,45 @@ struct ast_intervals {
     struct ast_duration longest;
 };
 
+/* ---- conditions on people ---- */
+struct ast_query;
+enum ast_cond_kind {
+    AST_COND_AND, /* kids: two or more, none of them AND */
+    AST_COND_OR,  /* kids: two or more, none of them OR */
+    AST_COND_NOT, /* one kid */
+    AST_COND_DID,
+    AST_COND_FIRST, /* the first event of all that the selector takes lies in the range */
+    AST_COND_LAST,
+    AST_COND_MEASURE, /* a number made of the subject's own events, compared */
+    AST_COND_REACHED, /* got to a step of a funnel */
+    AST_COND_COHORT,
+    AST_COND_IDS,
+};
+struct ast_cond {
+    enum ast_cond_kind kind;
+    struct place place;
+    const struct ast_cond *const *kids;
+    uint32_t kid_count;
+    struct ast_selector selector; /* DID, FIRST, LAST, MEASURE */
+    struct ast_range range;       /* of these; NONE: that of the query */
+    enum ast_agg agg;             /* MEASURE: COUNT, UNIQUE, SUM, AVG, MIN or MAX */
+    struct ast_name key;          /* what is unique, or the number; of COUNT: line 0 */
+    bool has_selector;            /* `sum(amount)` has none: of any */
+    enum ast_pred_kind op;        /* EQ .. GE, BETWEEN */
+    struct ast_value values[2];   /* BETWEEN: both */
+    const struct ast_query *funnel; /* REACHED */
+    struct ast_count step;
+    struct ast_name cohort;
+    const struct ast_name *ids;
+    uint32_t id_count;
+};
+struct ast_segment {
+    const struct ast_cond *cond;
+};
+struct ast_drop {
+    struct ast_name cohort;
+};
+
 struct ast_query {
     struct str text; /* as it was given */
     bool is_explain;
@@ -438,6 +530,8 @@ struct ast_query {
     struct ast_attribution attribution;
     struct ast_absence absence;
     struct ast_intervals intervals;
+    struct ast_segment segment;
+    struct ast_drop drop;
 };
 
 /* Append the query's canonical text: one line, defaults left out, clauses in one order, as few

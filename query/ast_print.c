@@ -10,7 +10,8 @@ const char *ast_verb_name(enum ast_verb verb)
     static const char *const names[] = {
         "trend",     "distinct",  "funnel",     "retention",  "events",      "timeline",
         "show",      "sequence",  "sessions",   "paths",      "attribution", "absence",
-        "intervals", "lifecycle", "stickiness", "conditions", "churn",       "ltv"};
+        "intervals", "lifecycle", "stickiness", "conditions", "churn",       "ltv",
+        "segment",   "drop"};
     return names[verb];
 }
 
@@ -63,10 +64,11 @@ void ast_print_field(struct str name, struct buf *out)
     }
 }
 
-/* An event. `first` in front of another word would read as the step's modifier. */
+/* An event. `first` in front of another word would read as the step's modifier, and `matching`
+ * behind it as part of that. */
 static void print_event(struct str name, struct buf *out)
 {
-    if (is_plain(name) && !str_eq(name, STR("first"))) {
+    if (is_plain(name) && !str_eq(name, STR("first")) && !str_eq(name, STR("matching"))) {
         buf_str(out, name);
     } else {
         ast_print_string(name, out);
@@ -128,6 +130,11 @@ static void print_test(const struct ast_pred *pred, struct buf *out)
         [AST_IS_SET] = "is set",
         [AST_IS_NOT_SET] = "is not set",
     };
+    if (pred->kind == AST_IN_COHORT) {
+        buf_z(out, "in cohort ");
+        ast_print_string(pred->field.text, out);
+        return;
+    }
     ast_print_field(pred->field.text, out);
     buf_printf(out, " %s", words[pred->kind]);
     if (pred->kind == AST_IN || pred->kind == AST_NOT_IN) {
@@ -284,12 +291,16 @@ void ast_print_each(const char *word, const struct ast_each *each, struct buf *o
     }
 }
 
-static void print_range(const struct ast_range *range, struct buf *out)
+void ast_print_range(const struct ast_range *range, struct buf *out)
 {
     switch (range->kind) {
     case AST_RANGE_NONE: return;
     case AST_RANGE_LAST:
         buf_z(out, " last ");
+        ast_print_duration(range->last.duration, out);
+        break;
+    case AST_RANGE_ROLLING:
+        buf_z(out, " rolling ");
         ast_print_duration(range->last.duration, out);
         break;
     case AST_RANGE_TODAY: buf_z(out, " today"); break;
@@ -370,7 +381,7 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
         print_per(clauses->per.text, out);
     }
     ast_print_each("each", &clauses->each, out);
-    print_range(&clauses->range, out);
+    ast_print_range(&clauses->range, out);
     ast_print_count("top", clauses->top, out);
     buf_z(out, clauses->has_other ? " with other" : "");
     if (clauses->order.column.place.line != 0) {
@@ -387,29 +398,10 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
         buf_printf(out, " week starts %s", weekdays[clauses->week_start]);
     }
     buf_z(out, clauses->is_list ? " list users" : "");
+    ast_print_people(clauses, out);
 }
 
 /* ---- verbs ---- */
-
-static void print_funnel(const struct ast_funnel *funnel, struct buf *out)
-{
-    for (uint32_t i = 0; i < funnel->step_count; i++) {
-        const struct ast_step *step = &funnel->steps[i];
-        buf_z(out, i == 0 ? " " : " -> ");
-        ast_print_selector(&step->selector, out);
-        if (step->limit.place.line != 0) {
-            buf_z(out, " (");
-            ast_print_duration(step->limit.duration, out);
-            buf_u8(out, ')');
-        }
-    }
-    if (funnel->within.place.line != 0) {
-        buf_z(out, " within ");
-        ast_print_duration(funnel->within.duration, out);
-    }
-    buf_z(out, funnel->is_strict_ties ? " ties strict" : "");
-    buf_z(out, funnel->is_closed ? " closed" : "");
-}
 
 static void print_events(const struct ast_events *events, struct buf *out)
 {
@@ -424,7 +416,8 @@ static void print_events(const struct ast_events *events, struct buf *out)
 
 static void print_show(const struct ast_show_what *show, struct buf *out)
 {
-    static const char *const words[] = {" events", " properties", " values of ", " segments"};
+    static const char *const words[] = {" events", " properties", " values of ", " segments",
+                                        " cohorts"};
     buf_z(out, words[show->kind]);
     if (show->kind == AST_SHOW_VALUES) {
         ast_print_field(show->name.text, out);
@@ -452,7 +445,7 @@ void ast_print(const struct ast_query *query, struct buf *out)
         buf_z(out, " of ");
         ast_print_selector(&query->distinct.selector, out);
         break;
-    case AST_FUNNEL: print_funnel(&query->funnel, out); break;
+    case AST_FUNNEL: ast_print_funnel(&query->funnel, clauses.key_count > 0, out); break;
     case AST_RETENTION:
     case AST_LTV:
         ast_print_retention(query, out);
@@ -474,6 +467,11 @@ void ast_print(const struct ast_query *query, struct buf *out)
     case AST_CONDITIONS: ast_print_conditions(&query->conditions, out); break;
     case AST_LIFECYCLE:
     case AST_STICKINESS: ast_print_habits(&query->habits, out); break;
+    case AST_SEGMENT: ast_print_segment(&query->segment, out); break;
+    case AST_DROP:
+        buf_z(out, " cohort ");
+        ast_print_string(query->drop.cohort.text, out);
+        break;
     }
     print_clauses(&clauses, out);
 }

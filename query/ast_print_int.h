@@ -9,6 +9,8 @@ void ast_print_duration(struct duration duration, struct buf *out);
 /* ` WORD 1h`, or nothing where the clause is absent. */
 void ast_print_duration_clause(const char *word, const struct ast_duration *duration,
                                struct buf *out);
+/* ` last 30d`, or nothing. */
+void ast_print_range(const struct ast_range *range, struct buf *out);
 void ast_print_count(const char *word, struct ast_count count, struct buf *out);
 
 void ast_print_each(const char *word, const struct ast_each *each, struct buf *out);
@@ -16,6 +18,9 @@ void ast_print_each(const char *word, const struct ast_each *each, struct buf *o
 /* ---- ast_print_retention.c ---- */
 void ast_print_retention(const struct ast_query *query, struct buf *out); /* and ltv */
 void ast_print_churn(const struct ast_churn *churn, struct buf *out);
+
+/* ---- ast_print_funnel.c ---- */
+void ast_print_funnel(const struct ast_funnel *funnel, bool has_keys, struct buf *out);
 
 /* ---- ast_print_journeys.c ---- */
 void ast_print_conditions(const struct ast_conditions *conditions, struct buf *out);
@@ -26,3 +31,8 @@ void ast_print_paths(const struct ast_paths *paths, struct buf *out);
 void ast_print_attribution(const struct ast_attribution *attribution, struct buf *out);
 void ast_print_absence(const struct ast_absence *absence, struct buf *out);
 void ast_print_intervals(const struct ast_intervals *intervals, struct buf *out);
+
+/* ---- ast_print_segment.c ---- */
+void ast_print_segment(const struct ast_segment *segment, struct buf *out);
+/* The clauses about sets of people: what is left out, and what is saved. */
+void ast_print_people(const struct ast_clauses *clauses, struct buf *out);

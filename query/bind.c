@@ -41,6 +41,7 @@ enum err_code bind_time(struct binder *b, const struct ast_value *value, int64_t
 {
     if (value->kind == AST_NOW) {
         *ret = b->query->now_ms;
+        b->query->is_now_read = true;
         if (value->before.place.line != 0 &&
             !move_back(b, b->query->now_ms, value->before.duration, ret)) {
             return fail_too_far(b, &value->before);
@@ -135,9 +136,8 @@ static enum err_code bind_from_to(struct binder *b, const struct ast_range *rang
     return ERR_OK;
 }
 
-static enum err_code bind_range(struct binder *b)
+static enum err_code bind_range(struct binder *b, const struct ast_range *range)
 {
-    const struct ast_range *range = &b->ast->clauses.range;
     struct bound_query *query = b->query;
     struct civil_grid day;
     query->from_ms = INT64_MIN;
@@ -148,6 +148,13 @@ static enum err_code bind_range(struct binder *b)
     case AST_RANGE_LAST: return bind_last(b, range);
     case AST_RANGE_ON: return bind_on(b, &range->from);
     case AST_RANGE_FROM_TO: return bind_from_to(b, range);
+    case AST_RANGE_ROLLING:
+        query->to_ms = query->now_ms;
+        if (duration_ms(range->last.duration) > (uint64_t)(query->now_ms - CIVIL_TS_MIN)) {
+            return fail_too_far(b, &range->last);
+        }
+        query->from_ms = query->now_ms - (int64_t)duration_ms(range->last.duration);
+        return ERR_OK;
     case AST_RANGE_TODAY: break;
     }
     ERR_TRY(grid_of(b, CIVIL_DAY, &day));
@@ -155,6 +162,20 @@ static enum err_code bind_range(struct binder *b)
     query->to_ms = civil_next(&day, query->now_ms);
     query->has_partial = true;
     return ERR_OK;
+}
+
+enum err_code bind_span(struct binder *b, const struct ast_range *range, int64_t *ret_begin,
+                        int64_t *ret_end)
+{
+    struct bound_query own = *b->query;
+    enum err_code code = bind_range(b, range);
+    *ret_begin = b->query->from_ms;
+    *ret_end = b->query->to_ms;
+    b->query->from_ms = own.from_ms;
+    b->query->to_ms = own.to_ms;
+    b->query->has_range = own.has_range;
+    b->query->has_partial = own.has_partial;
+    return code;
 }
 
 /* ---- each ---- */
@@ -277,28 +298,6 @@ static enum err_code bind_keys(struct binder *b)
 
 /* ---- verbs ---- */
 
-static enum err_code bind_funnel(struct binder *b)
-{
-    const struct ast_funnel *ast = &b->ast->funnel;
-    struct funnel_step *steps = NULL;
-    ERR_TRY(ARENA_NEW(b->arena, ast->step_count, &steps, b->err));
-    for (uint32_t i = 0; i < ast->step_count; i++) {
-        struct funnel_step *step = &steps[i];
-        ERR_TRY(bind_selector(b, &ast->steps[i].selector, false, &step->selector));
-        step->label = b->selectors[step->selector].text;
-        step->has_limit = ast->steps[i].limit.place.line != 0;
-        step->limit_ms = step->has_limit ? duration_ms(ast->steps[i].limit.duration) : 0;
-    }
-    b->query->funnel = (struct funnel){
-        .steps = steps,
-        .step_count = ast->step_count,
-        .window_ms = ast->within.place.line != 0 ? duration_ms(ast->within.duration) : UINT64_MAX,
-        .is_strict_ties = ast->is_strict_ties,
-        .is_closed = ast->is_closed,
-    };
-    return ERR_OK;
-}
-
 static enum err_code bind_events(struct binder *b)
 {
     const struct ast_events *ast = &b->ast->events;
@@ -359,6 +358,8 @@ static enum err_code bind_verb(struct binder *b)
     case AST_STICKINESS: return bind_habits(b);
     case AST_CHURN: return bind_churn(b);
     case AST_LTV: return bind_ltv(b);
+    case AST_SEGMENT: return bind_segment(b);
+    case AST_DROP: return bind_drop(b);
     }
     return ERR_OK;
 }
@@ -383,12 +384,14 @@ static enum verb verb_of(const struct ast_query *ast)
         [AST_CONDITIONS] = VERB_CONDITIONS,
         [AST_CHURN] = VERB_CHURN,
         [AST_LTV] = VERB_LTV,
+        [AST_SEGMENT] = VERB_SEGMENT,       [AST_DROP] = VERB_DROP_COHORT,
     };
     static const enum verb shows[] = {
         [AST_SHOW_EVENTS] = VERB_SHOW_EVENTS,
         [AST_SHOW_PROPERTIES] = VERB_SHOW_PROPERTIES,
         [AST_SHOW_VALUES] = VERB_SHOW_VALUES,
         [AST_SHOW_SEGMENTS] = VERB_SHOW_SEGMENTS,
+        [AST_SHOW_COHORTS] = VERB_SHOW_COHORTS,
     };
     return ast->verb == AST_SHOW ? shows[ast->show.kind] : verbs[ast->verb];
 }
@@ -417,9 +420,6 @@ static void add_keys(struct column_names *names, const struct bound_query *query
 /* The columns of the answer, in order, as LANGUAGE.md lists them by verb. */
 static enum err_code column_names(struct binder *b, struct column_names *ret)
 {
-    static const char *const funnel[] = {"step",       "event",         "users",
-                                         "from_first", "from_previous", "dropped",
-                                         "median_ms",  "avg_ms",        "p90_ms"};
     const struct bound_query *query = b->query;
     ret->count = 0;
     ERR_TRY(ARENA_NEW(b->arena, (size_t)query->key_count + query->measure_count + 16, &ret->items,
@@ -435,10 +435,7 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
             ret->items[ret->count++] = query->measures[i].name;
         }
         break;
-    case VERB_FUNNEL:
-        add_keys(ret, query);
-        add_words(ret, funnel, COUNT_OF(funnel));
-        break;
+    case VERB_FUNNEL: ret->count = bind_funnel_columns(query, ret->items); break;
     case VERB_RETENTION:
     case VERB_LTV:
     case VERB_CHURN: ret->count = bind_retention_columns(query, ret->items); break;
@@ -552,15 +549,21 @@ static enum err_code bind_all(struct binder *b)
         return err_set(b->err, ERR_INVALID, "now = %" PRId64 " ms lies outside of the calendar",
                        query->now_ms);
     }
+    struct bind_cohort_link own = {b->ast->clauses.save.text, b->cohorts};
+    if (own.name.len > 0 && !b->ast->clauses.is_static) {
+        b->cohorts = &own; /* what it will be made of cannot be made of it */
+    }
     ERR_TRY(bind_zone(b)); /* first: all other times are read in it */
-    ERR_TRY(bind_range(b));
+    ERR_TRY(bind_range(b, &b->ast->clauses.range));
     ERR_TRY(bind_verb(b));
     if (b->ast->clauses.where != NULL) {
         ERR_TRY(bind_pred(b, b->ast->clauses.where, &query->where));
     }
+    ERR_TRY(bind_people_clauses(b));
     ERR_TRY(bind_keys(b));
     ERR_TRY(bind_each(b));
     ERR_TRY(bind_per(b));
+    bind_funnel_end(b);
     ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));
     bind_limits(b);
@@ -570,6 +573,46 @@ static enum err_code bind_all(struct binder *b)
     query->agg_count = b->agg_count;
     query->warnings = b->warnings;
     query->warning_count = b->warning_count;
+    query->uses = b->uses;
+    query->use_count = b->use_count;
+    return ERR_OK;
+}
+
+/* Whether the inner query is bound or not: what the arena cannot free is the outer one's to free. */
+static void take_owned(struct binder *b, struct bound_owner *inner)
+{
+    struct bound_regex **regex = &b->owner->regexes;
+    struct bound_people **people = &b->owner->people;
+    while (*regex != NULL) {
+        regex = &(*regex)->next;
+    }
+    while (*people != NULL) {
+        people = &(*people)->next;
+    }
+    *regex = TAKE(inner->regexes);
+    *people = TAKE(inner->people);
+}
+
+enum err_code bind_inner(struct binder *b, const struct query_request *request,
+                         const struct ast_query *ast, struct bound_query **ret)
+{
+    struct binder inner = {.request = request,
+                           .ast = ast,
+                           .snapshot = b->snapshot,
+                           .io = b->io,
+                           .arena = b->arena,
+                           .err = b->err,
+                           .cohorts = b->cohorts};
+    ERR_TRY(ARENA_NEW(b->arena, 1, &inner.owner, b->err));
+    inner.query = &inner.owner->query;
+    enum err_code code = bind_all(&inner);
+    take_owned(b, inner.owner);
+    ERR_TRY(code);
+    for (uint32_t i = 0; i < inner.warning_count && b->warning_count < BIND_WARNINGS_MAX; i++) {
+        ERR_TRY(GROW(b->arena, &b->warnings, b->warning_count, &b->warning_cap, b->err));
+        b->warnings[b->warning_count++] = inner.warnings[i];
+    }
+    *ret = inner.query;
     return ERR_OK;
 }
 
@@ -599,5 +642,8 @@ void query_unbind(const struct bound_query *query)
     const struct bound_owner *owner = (const struct bound_owner *)query;
     for (struct bound_regex *node = owner->regexes; node != NULL; node = node->next) {
         regfree(&node->regex);
+    }
+    for (struct bound_people *node = owner->people; node != NULL; node = node->next) {
+        people_done(&node->people);
     }
 }

@@ -11,20 +11,33 @@
 #include "query/bind.h"
 #include "query/grow.h"
 #include "query/names.h"
+#include "query/people.h"
 #include "query/parse.h"
 
 #include <regex.h>
 
 #define BIND_WARNINGS_MAX 32u
+#define BIND_COHORTS_MAX  16u /* a cohort may be made of others, so deep */
 
 struct bound_regex {
     regex_t regex;
     struct bound_regex *next;
 };
+struct bound_people { /* of a static cohort */
+    struct people people;
+    struct bound_people *next;
+};
 /* What query_bind hands out: the query, and behind it what the arena cannot free. */
 struct bound_owner {
     struct bound_query query;
     struct bound_regex *regexes;
+    struct bound_people *people;
+};
+
+/* A cohort that is being bound because the one behind it says `in cohort`. */
+struct bind_cohort_link {
+    struct str name;
+    const struct bind_cohort_link *outer;
 };
 
 struct binder {
@@ -47,6 +60,9 @@ struct binder {
     uint32_t agg_count, agg_cap;
     struct str *warnings;
     uint32_t warning_count, warning_cap;
+    struct people_use **uses;
+    uint32_t use_count, use_cap;
+    const struct bind_cohort_link *cohorts; /* whose definition is bound, from the inside out */
 };
 
 #define bind_fail(b, at, ...)  err_set_at((b)->err, ERR_INVALID, (at).line, (at).column, __VA_ARGS__)
@@ -93,7 +109,17 @@ enum err_code bind_plain_selector(struct binder *b, struct ast_name event,
 enum err_code bind_trend(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_distinct(struct binder *b) ERR_MUST_CHECK;
 
+/* ---- bind_funnel.c ---- */
+enum err_code bind_funnel(struct binder *b) ERR_MUST_CHECK;
+/* What can be told when the clauses of all verbs are bound. */
+void bind_funnel_end(struct binder *b);
+/* The columns of its answer; `items` has room for all keys and 16 more. */
+uint32_t bind_funnel_columns(const struct bound_query *query, struct str *items);
+
 /* ---- bind_journeys.c ---- */
+/* A property whose values are carried along with events; `what` needs it. */
+enum err_code bind_carried(struct binder *b, struct ast_name name, const char *what,
+                           struct by_key *ret) ERR_MUST_CHECK;
 enum err_code bind_sequence(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_sessions(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_conditions(struct binder *b) ERR_MUST_CHECK;
@@ -121,7 +147,27 @@ enum err_code bind_churn(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_period(struct binder *b, enum civil_unit unit, uint32_t count) ERR_MUST_CHECK;
 uint32_t bind_retention_columns(const struct bound_query *query, struct str *items);
 
+/* ---- bind_segment.c ---- */
+enum err_code bind_segment(struct binder *b) ERR_MUST_CHECK;
+
+/* ---- bind_people.c ---- */
+/* A set of people that the query hangs on. */
+enum err_code bind_use(struct binder *b, struct people_use use,
+                       const struct people_use **ret) ERR_MUST_CHECK;
+/* The people of a saved cohort. */
+enum err_code bind_cohort(struct binder *b, struct ast_name name,
+                          const struct people_use **ret) ERR_MUST_CHECK;
+enum err_code bind_drop(struct binder *b) ERR_MUST_CHECK;
+/* `exclude`, `save`. */
+enum err_code bind_people_clauses(struct binder *b) ERR_MUST_CHECK;
+
 /* ---- bind.c ---- */
 /* A time value in milliseconds; errors have its place. */
 enum err_code bind_time(struct binder *b, const struct ast_value *value,
                         int64_t *ret) ERR_MUST_CHECK;
+/* The time of a range that is not the query's own. */
+enum err_code bind_span(struct binder *b, const struct ast_range *range, int64_t *ret_begin,
+                        int64_t *ret_end) ERR_MUST_CHECK;
+/* A query inside of the query: what it borrows, and its warnings, are the outer one's. `request` has its text. */
+enum err_code bind_inner(struct binder *b, const struct query_request *request,
+                         const struct ast_query *ast, struct bound_query **ret) ERR_MUST_CHECK;

@@ -31,8 +31,8 @@ static enum err_code bind_any_bit(struct binder *b, uint64_t *ret)
 }
 
 /* A key that events carry along: a field of single values. */
-static enum err_code bind_carried(struct binder *b, struct ast_name name, const char *what,
-                                  struct by_key *ret)
+enum err_code bind_carried(struct binder *b, struct ast_name name, const char *what,
+                           struct by_key *ret)
 {
     *ret = (struct by_key){.name = name.text};
     ERR_TRY(bind_one_field(b, name, what, &ret->field));

@@ -79,6 +79,7 @@ static enum pred_kind test_kind(enum ast_pred_kind kind)
         [AST_MATCHES] = PRED_MATCHES,
         [AST_IS_SET] = PRED_IS_SET,
         [AST_IS_NOT_SET] = PRED_IS_NOT_SET,
+        [AST_IN_COHORT] = PRED_IN_PEOPLE,
     };
     return kinds[kind];
 }
@@ -200,8 +201,21 @@ static enum err_code bind_test(struct binder *b, const struct ast_pred *ast,
     return bind_over(b, ast, &fit, PRED_OR, ret);
 }
 
+static enum err_code bind_in_cohort(struct binder *b, const struct ast_pred *ast,
+                                    const struct pred **ret)
+{
+    struct pred *pred = NULL;
+    ERR_TRY(ARENA_NEW(b->arena, 1, &pred, b->err));
+    *pred = (struct pred){.kind = PRED_IN_PEOPLE, .field = {.kind = FIELD_SUBJECT}};
+    *ret = pred;
+    return bind_cohort(b, ast->field, &pred->people);
+}
+
 enum err_code bind_pred(struct binder *b, const struct ast_pred *ast, const struct pred **ret)
 {
+    if (ast->kind == AST_IN_COHORT) {
+        return bind_in_cohort(b, ast, ret);
+    }
     if (ast->kind != AST_AND && ast->kind != AST_OR && ast->kind != AST_NOT) {
         return bind_test(b, ast, ret);
     }

@@ -100,10 +100,13 @@ enum err_code bind_ltv(struct binder *b)
 
 /* ---- churn ---- */
 
-/* The first instant of the local day `days` before that of ts_ms. */
-static int64_t days_before(const struct binder *b, int64_t ts_ms, uint32_t days)
+/* The begin of the local day that is `days` before the one that begins at ts_ms. Days that never were do not count. */
+static int64_t days_before(const struct civil_grid *day, int64_t ts_ms, uint32_t days)
 {
-    return civil_add(b->query->zone, CIVIL_DAY, -(int64_t)days, ts_ms);
+    for (uint32_t i = 0; i < days && ts_ms > CIVIL_TS_MIN; i++) {
+        ts_ms = civil_floor(day, ts_ms - 1);
+    }
+    return ts_ms;
 }
 
 static bool is_midnight(const struct civil_grid *day, int64_t ts_ms)
@@ -127,7 +130,7 @@ static enum err_code bind_churn_window(struct binder *b, const struct civil_grid
     if (query->churn.base_begin_ms <= CIVIL_TS_MIN) {
         return bind_fail(b, place, "the days before the window lie beyond the calendar");
     }
-    int64_t first_end_ms = days_before(b, query->to_ms, query->churn.days);
+    int64_t first_end_ms = days_before(day, query->to_ms, query->churn.days);
     return first_end_ms >= query->from_ms
                ? ERR_OK
                : bind_fail(b, b->ast->churn.silence.place,
@@ -150,11 +153,12 @@ enum err_code bind_churn(struct binder *b)
     query->is_list = b->ast->clauses.is_list;
     if (churn->is_last_seen) {
         /* N days ago or earlier: before the begin of the day that is N - 1 days ago */
-        churn->seen_before_ms = days_before(b, civil_floor(&day, query->now_ms), churn->days - 1);
+        churn->seen_before_ms =
+            days_before(&day, civil_floor(&day, query->now_ms), churn->days - 1);
         return ERR_OK;
     }
     if (query->from_ms != INT64_MIN) {
-        churn->base_begin_ms = days_before(b, query->from_ms, churn->days);
+        churn->base_begin_ms = days_before(&day, query->from_ms, churn->days);
     }
     return bind_churn_window(b, &day);
 }

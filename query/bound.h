@@ -14,6 +14,8 @@
 #define QUERY_KEYS_MAX      16u
 #define QUERY_BUCKETS_MAX   100000u
 #define QUERY_PERIODS_MAX   10000u
+#define QUERY_COHORTS_MAX   64u   /* of one `exclude` */
+#define QUERY_CONDS_MAX     1000u /* tests of one segment */
 
 /* ---- fields, literals, predicates ---- */
 enum field_kind {
@@ -25,12 +27,23 @@ enum field_kind {
     FIELD_USER_ID,
     FIELD_ANONYMOUS_ID,
     FIELD_RECEIVED_AT,
+    FIELD_SUBJECT,      /* whose the row is; only of PRED_IN_PEOPLE */
 };
 struct field {
     enum field_kind kind;
     struct str name;
     enum col_type type;
     uint32_t col; /* for source_read; of FIELD_UNKNOWN: UINT32_MAX */
+};
+
+struct people;
+struct bound_query;
+/* A set of people that is known before the query itself runs: a saved cohort, or who got to a step of a funnel inside
+ * of a condition. */
+struct people_use {
+    const struct bound_query *definition; /* that says who; NULL: a static cohort */
+    struct people *people;                /* filled by run_uses (run_people.h), then only read */
+    struct str cohort;                    /* for messages; empty: no saved one */
 };
 
 struct literal {
@@ -50,6 +63,7 @@ enum pred_kind {
     PRED_CONTAINS, PRED_STARTS, PRED_ENDS, /* field, values[0]; contains takes ASCII letters in either case, the others are exact */
     PRED_MATCHES,                /* field, regex (POSIX extended, compiled by the binder) */
     PRED_IS_SET, PRED_IS_NOT_SET,
+    PRED_IN_PEOPLE, /* the row's subject is one of `people` */
 };
 /* Two-valued: a comparison with a missing value is false, whatever the comparison but IS_NOT_SET; so `x != 1` is
  * false where x is missing and `not (x = 1)` is true. Lists: a string comparison holds where some item meets it. */
@@ -61,6 +75,7 @@ struct pred {
     const struct literal *values;
     uint32_t value_count;
     const void *regex; /* regex_t of the binder; regexec is safe from any thread */
+    const struct people_use *people;
 };
 
 /* ---- selectors ---- */
@@ -115,19 +130,55 @@ enum verb {
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
     VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS,
     VERB_LIFECYCLE, VERB_STICKINESS, VERB_CONDITIONS, VERB_CHURN, VERB_LTV,
+    VERB_SEGMENT, VERB_SHOW_COHORTS, VERB_DROP_COHORT,
 };
+#define SELECTOR_NONE UINT32_MAX
 struct funnel_step {
-    uint32_t selector;
+    uint32_t selector; /* the step's number, so that bit i of a mask is step i + 1 */
     bool has_limit;
     uint64_t limit_ms; /* since the step before; inclusive */
     struct str label;  /* column `event` */
+    bool is_optional;
+    bool is_anchored;        /* FUNNEL_ANY: keeps its place */
+    uint32_t first_selector; /* the event must be the subject's first ever of these; or SELECTOR_NONE */
 };
+/* `without`, `dropping`: no such event strictly between the steps `begin` and `end`, counted from 1. */
+struct funnel_ban {
+    uint32_t selector;
+    uint32_t begin, end;
+    bool is_dropping;
+};
+enum funnel_order { FUNNEL_ORDERED, FUNNEL_STRICT, FUNNEL_ANY };
+enum funnel_show { FUNNEL_SHOW_FIRST, FUNNEL_SHOW_EARLIEST, FUNNEL_SHOW_LATEST }; /* which attempt */
+enum funnel_count { FUNNEL_USERS, FUNNEL_TOTALS, FUNNEL_SESSIONS };
+enum funnel_at { FUNNEL_AT_STEP, FUNNEL_AT_FIRST_SET, FUNNEL_AT_LAST_SET, FUNNEL_AT_ALL_STEPS };
+enum funnel_table { FUNNEL_STEPS, FUNNEL_TIMES, FUNNEL_LIST, FUNNEL_CORRELATION };
 struct funnel {
     const struct funnel_step *steps;
     uint32_t step_count;
     uint64_t window_ms; /* inclusive, from the first step; UINT64_MAX where the query gives none */
     bool is_strict_ties;
     bool is_closed; /* only events before the range's end fill steps */
+    bool has_reuse; /* one event may fill several steps */
+    bool stops_on_repeat, stops_on_foreign; /* the modes of ClickHouse */
+    bool is_entry_first;
+    enum funnel_order order;
+    uint32_t considering; /* what strict order looks at; SELECTOR_NONE where nothing asks */
+    uint32_t session;     /* FUNNEL_SESSIONS: every event; else SELECTOR_NONE */
+    const struct funnel_ban *bans;
+    uint32_t ban_count;
+    const struct by_key *holding;
+    uint32_t holding_count;
+    enum funnel_show show;
+    enum funnel_count count;
+    enum funnel_at at;
+    uint32_t at_step; /* of FUNNEL_AT_STEP, from 0 */
+    enum funnel_table table;
+    const uint64_t *edges_ms; /* of FUNNEL_TIMES; none: found from the data */
+    uint32_t edge_count;
+    uint32_t correlate_any;         /* FUNNEL_CORRELATION: every event */
+    const struct by_key *correlate; /* of it: one key */
+    bool is_plain;                  /* nothing but limits, ties and keys of step 1: the fast path */
 };
 enum retention_start { RETENTION_FIRST_EVER, RETENTION_FIRST_EVER_UNFILTERED, RETENTION_FIRST, RETENTION_RECURRING };
 enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED, RETENTION_STREAK, RETENTION_BRACKET, RETENTION_UNTIL };
@@ -254,6 +305,42 @@ struct intervals {
     uint64_t longest_ms;
 };
 
+/* ---- people ---- */
+/* Which cell of an answer: `users of (...) in`. What is 0 or absent is not asked about. */
+struct bound_cell {
+    uint32_t step; /* of a funnel, from 1: who got there */
+};
+
+enum cond_kind {
+    COND_AND, COND_OR, COND_NOT, /* kids */
+    COND_DID,
+    COND_MEASURE,
+    COND_PEOPLE,
+    COND_IDS,
+};
+/* True or false of each person of the universe: those with an event in the query's range that meets its `where`. */
+struct cond {
+    enum cond_kind kind;
+    const struct cond *const *kids;
+    uint32_t kid_count;
+    uint32_t leaf; /* DID, MEASURE, IDS: number among all leaves */
+    uint32_t selector; /* DID, MEASURE */
+    int64_t begin_ms, end_ms;
+    enum agg_kind agg; /* MEASURE: COUNT, UNIQUE, SUM, AVG, MIN or MAX */
+    struct field field;
+    enum pred_kind op; /* EQ .. GE, BETWEEN */
+    struct num values[2];
+    const struct people_use *people; /* PEOPLE */
+    const struct str *ids;           /* IDS */
+    uint32_t id_count;
+};
+struct people_segment {
+    const struct cond *cond;
+    uint32_t leaf_count;
+    bool has_universe;          /* the answer hangs on it; else the condition alone says who */
+    uint32_t universe_selector; /* any active event */
+};
+
 struct order_by {
     uint32_t column; /* of the result */
     bool is_descending;
@@ -303,12 +390,25 @@ struct bound_query {
     struct attribution attribution;
     struct absence absence;
     struct intervals intervals;
+    struct people_segment segment;
+    const struct bound_cell *cell; /* the query asks for the people behind it; NULL: for its table */
+    struct people_use *const *uses; /* sets of people that the query hangs on */
+    uint32_t use_count;
+    const struct people_use *const *excluded; /* of these: whose people are left out */
+    uint32_t excluded_count;
+    struct str save; /* `save cohort`: its name; empty: none */
+    bool is_static;
+    struct str definition; /* of `save cohort`: the question, in canonical words */
     const struct field *per; /* the subject is a value of this field; NULL = the user */
     bool is_list;            /* `list users` */
     const struct field *columns; /* of `events ... columns (...)`; none: all that occur */
     uint32_t column_count;
     struct str subject_id;  /* of timeline */
     struct field show_field; /* of show values */
+    struct str drop;         /* of drop cohort */
+
+    bool is_now_read;        /* a condition compares with `now`: the answer depends on it to the millisecond */
+    bool is_beyond_snapshot; /* the answer stands on more than text, now and snapshot, or asking does something: not kept */
 
     const struct str *warnings; /* "line 1, column 8: no event \"pay_sucess\" ...; did you mean \"pay_success\"?" */
     uint32_t warning_count;

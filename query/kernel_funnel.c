@@ -22,107 +22,33 @@
  */
 #include "query/kernel_funnel.h"
 
-#define GROUP_EVENTS_MAX (QUERY_STEPS_MAX * QUERY_STEPS_MAX)
-#define NOBODY           0xffu
+#include "query/funnel_match.h"
 
 _Static_assert(QUERY_STEPS_MAX == 64, "steps are bits of a uint64_t, levels fit a uint8_t");
-
-/* Matching of steps with the events of one instant. */
-struct matching {
-    uint32_t event_count;
-    uint64_t events[GROUP_EVENTS_MAX];
-    uint8_t step_of[GROUP_EVENTS_MAX]; /* which step an event fills, or NOBODY */
-};
 
 static uint64_t steps_mask(uint32_t step_count)
 {
     return step_count == 64 ? ~UINT64_C(0) : (UINT64_C(1) << step_count) - 1;
 }
 
-/* Take in the events that can matter; `steps` are the bits asked about. */
-static void matching_init(struct matching *m, const uint64_t *masks, size_t count, size_t skip,
-                          uint64_t steps)
-{
-    uint32_t enough = (uint32_t)__builtin_popcountll(steps);
-    uint8_t candidates[QUERY_STEPS_MAX] = {0};
-    uint64_t open = steps; /* steps with fewer than `enough` candidates */
-
-    m->event_count = 0;
-    for (size_t i = 0; i < count && open != 0; i++) {
-        uint64_t mask = masks[i] & steps;
-        if ((mask & open) == 0 || i == skip) {
-            continue;
-        }
-        m->events[m->event_count] = mask;
-        m->step_of[m->event_count] = NOBODY;
-        m->event_count++;
-        for (uint64_t bits = mask & open; bits != 0; bits &= bits - 1) {
-            uint32_t step = (uint32_t)__builtin_ctzll(bits);
-            candidates[step]++;
-            if (candidates[step] == enough) {
-                open &= ~(UINT64_C(1) << step);
-            }
-        }
-    }
-}
-
-/* Find `step` an event, moving other steps to other events where needed. `visited` are steps that
- * were asked to move already. Recursion is at most one level per step. */
-static bool matching_augment(struct matching *m, uint32_t step, uint64_t *visited)
-{
-    for (uint32_t e = 0; e < m->event_count; e++) {
-        if ((m->events[e] >> step & 1) != 0 && m->step_of[e] == NOBODY) {
-            m->step_of[e] = (uint8_t)step;
-            return true;
-        }
-    }
-    for (uint32_t e = 0; e < m->event_count; e++) {
-        uint32_t holder = m->step_of[e];
-        if ((m->events[e] >> step & 1) == 0 || (*visited >> holder & 1) != 0) {
-            continue;
-        }
-        *visited |= UINT64_C(1) << holder;
-        if (matching_augment(m, holder, visited)) {
-            m->step_of[e] = (uint8_t)step;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool matching_add(struct matching *m, uint32_t step)
-{
-    uint64_t visited = UINT64_C(1) << step;
-    return matching_augment(m, step, &visited);
-}
-
-static void matching_drop(struct matching *m, uint32_t step)
-{
-    for (uint32_t e = 0; e < m->event_count; e++) {
-        if (m->step_of[e] == step) {
-            m->step_of[e] = NOBODY;
-        }
-    }
-}
-
 /* out_far where some event can fill several steps. */
 static void group_far_matched(const uint64_t *masks, size_t count, uint32_t step_count,
                               uint64_t all, uint8_t *out_far)
 {
-    struct matching m;
+    struct funnel_matching m;
     uint32_t hi = step_count; /* steps [i, hi) are matched */
 
-    matching_init(&m, masks, count, SIZE_MAX, steps_mask(step_count));
+    funnel_matching_init(&m, masks, count, SIZE_MAX, steps_mask(step_count));
     for (uint32_t i = step_count; i-- > 0;) {
         if ((all >> i & 1) == 0) {
             while (hi > i) {
                 hi--;
-                matching_drop(&m, hi);
+                funnel_matching_drop(&m, hi);
             }
         } else {
-            while (!matching_add(&m, i)) {
+            while (!funnel_matching_add(&m, i)) {
                 hi--;
-                matching_drop(&m, hi);
+                funnel_matching_drop(&m, hi);
             }
         }
         out_far[i] = (uint8_t)hi;
@@ -159,15 +85,15 @@ void funnel_group_far(const uint64_t *masks, size_t count, uint32_t step_count, 
 bool funnel_group_fills(const uint64_t *masks, size_t count, size_t skip, uint32_t begin,
                         uint32_t end)
 {
-    struct matching m;
+    struct funnel_matching m;
 
     ASSERT(begin <= end && end <= QUERY_STEPS_MAX);
     if (begin == end) {
         return true;
     }
-    matching_init(&m, masks, count, skip, steps_mask(end) & ~steps_mask(begin));
+    funnel_matching_init(&m, masks, count, skip, steps_mask(end) & ~steps_mask(begin));
     for (uint32_t step = begin; step < end; step++) {
-        if (!matching_add(&m, step)) {
+        if (!funnel_matching_add(&m, step)) {
             return false;
         }
     }

@@ -565,6 +565,16 @@ enum err_code groups_import(struct groups *into, const struct groups *from, uint
     return groups_of_tuple(into, tuple, ret_number, err);
 }
 
+enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct err *err)
+{
+    static const uint32_t tuple[QUERY_KEYS_MAX] = {VALUE_NULL};
+    if (groups->key_count == 0) {
+        *ret_number = 0;
+        return ERR_OK;
+    }
+    return groups_of_tuple(groups, tuple, ret_number, err);
+}
+
 /* ---- order and text ---- */
 
 int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b)

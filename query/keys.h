@@ -27,6 +27,8 @@ const struct bound_query *groups_query(const struct groups *groups);
 /* The number in `into` of group `number` of `from`, added when new: for merging tasks. */
 enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
                             uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
+/* The group whose keys are all missing, added when new. */
+enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
 /* Canonical order of groups: key by key; null first, then bool, numbers by value, strings by bytes, buckets by edge. */
 int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b);
 /* Key k of the group as a cell (bucket keys as their label "[10, 100)"). */

@@ -15,7 +15,8 @@
 #define JOURNEYS                                                                                   \
     (V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) |      \
      V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CONDITIONS) | V(AST_CHURN))
-#define ROWS (V(AST_EVENTS) | V(AST_TIMELINE))
+#define PEOPLE V(AST_SEGMENT)
+#define ROWS (V(AST_EVENTS) | V(AST_TIMELINE) | PEOPLE) /* what has a range and no table to shape */
 #define ALL  (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
 
 enum group {
@@ -65,6 +66,15 @@ enum group {
     GROUP_MEASURE,
     GROUP_AVERAGE,
     GROUP_DISCOUNT,
+    GROUP_CONSIDERING,
+    GROUP_BAN, /* the one clause that may be given more than once */
+    GROUP_HOLDING,
+    GROUP_REUSE,
+    GROUP_ENTRY,
+    GROUP_ATTEMPT,
+    GROUP_CORRELATE,
+    GROUP_SAVE,
+    GROUP_EXCLUDE,
 };
 
 /* ---- where, range ---- */
@@ -82,6 +92,18 @@ static enum err_code clause_last(struct parser *p)
     if (range->last.duration.count == 0) {
         return parse_fail(p, range->last.place, "\"last\" reaches back at least 1%s",
                           duration_unit_name(range->last.duration.unit));
+    }
+    return ERR_OK;
+}
+
+/* `rolling 7d`: 7 x 24 hours up to now, wherever midnight lies. */
+static enum err_code clause_rolling_range(struct parser *p)
+{
+    struct ast_range *range = &p->query->clauses.range;
+    range->kind = AST_RANGE_ROLLING;
+    ERR_TRY(parse_window(p, "\"rolling\"", &range->last));
+    if (range->last.duration.count == 0) {
+        return parse_fail(p, range->last.place, "a rolling range is longer than 0");
     }
     return ERR_OK;
 }
@@ -273,73 +295,6 @@ static enum err_code clause_week(struct parser *p)
     return parse_expected_of(p, "a day of the week (monday, ..., sunday)", days, COUNT_OF(days));
 }
 
-/* ---- funnel ---- */
-
-/* The words that `word` may be followed by: the first is the default, the others are for a later
- * version. */
-static enum err_code parse_default(struct parser *p, const char *what, const char *const *words,
-                                   size_t word_count)
-{
-    if (parse_accept_word(p, words[0])) {
-        return ERR_OK;
-    }
-    for (size_t i = 1; i < word_count; i++) {
-        if (parse_is_word(&p->cur, words[i])) {
-            return parse_unsupported(p, p->cur.place, words[i]);
-        }
-    }
-    return parse_expected_of(p, what, words, word_count);
-}
-
-static enum err_code clause_order(struct parser *p)
-{
-    static const char *const words[] = {"ordered", "strict", "any"};
-    return parse_default(p, "\"by\" or \"ordered\"", words, COUNT_OF(words));
-}
-
-static enum err_code clause_count(struct parser *p)
-{
-    static const char *const words[] = {"users", "totals", "sessions"};
-    return parse_default(p, "\"users\"", words, COUNT_OF(words));
-}
-
-static enum err_code clause_within(struct parser *p)
-{
-    return parse_window(p, "\"within\"", &p->query->funnel.within);
-}
-
-static enum err_code clause_ties(struct parser *p)
-{
-    p->query->funnel.is_strict_ties = true;
-    return parse_need_word(p, "strict");
-}
-
-static enum err_code clause_closed(struct parser *p)
-{
-    p->query->funnel.is_closed = true;
-    return ERR_OK;
-}
-
-static enum err_code clause_at_step(struct parser *p)
-{
-    static const char *const later[] = {"first", "last", "all"};
-    for (size_t i = 0; i < COUNT_OF(later); i++) {
-        if (parse_is_word(&p->cur, later[i])) {
-            char word[32];
-            snprintf(word, sizeof(word), "at %s %s", later[i], i == 2 ? "steps" : "set");
-            return parse_unsupported(p, p->cur.place, word);
-        }
-    }
-    struct ast_count step = {0};
-    p->at_step = p->cur.place;
-    ERR_TRY(parse_need_word(p, "step"));
-    ERR_TRY(parse_count(p, "at step", 1, QUERY_STEPS_MAX, &step));
-    if (step.value != 1) {
-        return parse_unsupported(p, step.place, "at step");
-    }
-    return ERR_OK;
-}
-
 /* ---- retention, events ---- */
 
 static enum err_code clause_at_least(struct parser *p)
@@ -492,7 +447,7 @@ static const struct clause clauses_known[] = {
     {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE),
      clause_by},
     {"each", NULL, GROUP_EACH,
-     V(AST_TREND) | V(AST_DISTINCT) | COHORTS | V(AST_SESSIONS) | V(AST_ABSENCE) |
+     V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | COHORTS | V(AST_SESSIONS) | V(AST_ABSENCE) |
          V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS),
      clause_each},
     {"top", NULL, GROUP_TOP,
@@ -516,6 +471,16 @@ static const struct clause clauses_known[] = {
     {"rolling", NULL, GROUP_CALENDAR, V(AST_STICKINESS), clause_habits_rolling},
     {"over", NULL, GROUP_OVER, V(AST_STICKINESS), clause_over_unit},
     {"cumulative", NULL, GROUP_MODE, V(AST_STICKINESS), clause_cumulative},
+    {"considering", NULL, GROUP_CONSIDERING, V(AST_FUNNEL), clause_considering},
+    {"without", NULL, GROUP_BAN, V(AST_FUNNEL), clause_without},
+    {"dropping", NULL, GROUP_BAN, V(AST_FUNNEL), clause_dropping},
+    {"holding", NULL, GROUP_HOLDING, V(AST_FUNNEL), clause_holding},
+    {"reuse", NULL, GROUP_REUSE, V(AST_FUNNEL), clause_reuse},
+    {"mode", NULL, GROUP_MODE, V(AST_FUNNEL), clause_mode},
+    {"entry", NULL, GROUP_ENTRY, V(AST_FUNNEL), clause_entry},
+    {"attempt", NULL, GROUP_ATTEMPT, V(AST_FUNNEL), clause_attempt},
+    {"times", NULL, GROUP_TIMES, V(AST_FUNNEL), clause_funnel_times},
+    {"correlate", NULL, GROUP_CORRELATE, V(AST_FUNNEL), clause_correlate},
     {"for", NULL, GROUP_FOR, COHORTS, clause_for},
     {"first_ever", NULL, GROUP_START, COHORTS, clause_first_ever},
     {"first", NULL, GROUP_START, COHORTS, clause_first},
@@ -529,9 +494,10 @@ static const struct clause clauses_known[] = {
     {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
     {"per", "session", GROUP_UNIT, V(AST_PATHS), clause_per_session},
     {"per", "user", GROUP_UNIT, V(AST_PATHS), clause_per_subject},
-    {"per", "user", GROUP_PER, JOURNEYS | COHORTS, clause_per_user},
-    {"per", NULL, GROUP_PER, JOURNEYS | COHORTS, clause_per},
-    {"list", NULL, GROUP_LIST, V(AST_SEQUENCE) | V(AST_ABSENCE) | V(AST_CONDITIONS) | V(AST_CHURN),
+    {"per", "user", GROUP_PER, JOURNEYS | COHORTS | V(AST_FUNNEL), clause_per_user},
+    {"per", NULL, GROUP_PER, JOURNEYS | COHORTS | V(AST_FUNNEL), clause_per},
+    {"list", NULL, GROUP_LIST,
+     V(AST_FUNNEL) | V(AST_SEQUENCE) | V(AST_ABSENCE) | V(AST_CONDITIONS) | V(AST_CHURN) | PEOPLE,
      clause_list},
     {"count", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_sequence_count},
     {"match", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_match},
@@ -569,11 +535,13 @@ static const struct clause clauses_known[] = {
     {"average", NULL, GROUP_AVERAGE, COHORTS, clause_average},
     {"discount", NULL, GROUP_DISCOUNT, V(AST_LTV), clause_discount},
     {"last_seen", NULL, GROUP_MODE, V(AST_CHURN), clause_last_seen},
+    {"rolling", NULL, GROUP_RANGE, PEOPLE, clause_rolling_range},
+    {"save", NULL, GROUP_SAVE, PEOPLE, clause_save},
+    {"exclude", NULL, GROUP_EXCLUDE, ANALYSES | JOURNEYS | ROWS | V(AST_SHOW), clause_exclude},
 };
 
 static const char *const words_later[] = {
-    "per",     "compare", "exclude", "without", "dropping", "holding",   "considering", "entry",
-    "attempt", "reuse",   "mode",    "times",   "list",     "correlate", "save",
+    "per", "compare", "list",
 };
 
 /* Some are words of one verb already, and are still to come for others. */
@@ -640,10 +608,6 @@ static enum err_code check_use(struct parser *p, const struct clause *clause)
 {
     if ((clause->verbs & V(p->query->verb)) == 0) {
         const char *verb = ast_verb_name(p->query->verb);
-        if (p->query->verb == AST_FUNNEL && clause->group == GROUP_EACH) {
-            return err_set_at(p->err, ERR_UNSUPPORTED, p->cur.place.line, p->cur.place.column,
-                              "the word \"each\" of the language is not in this version of funnel");
-        }
         return is_later_word(&p->cur)
                    ? parse_unsupported(p, p->cur.place, clause->word)
                    : parse_fail(p, p->cur.place, "\"%s\" is no clause of %s", clause->word, verb);
@@ -658,7 +622,7 @@ static enum err_code check_use(struct parser *p, const struct clause *clause)
         return parse_fail(p, p->cur.place, "a query has one range: \"%s\" comes on top of another",
                           clause->word);
     }
-    if ((p->clauses_seen & bit) != 0) {
+    if ((p->clauses_seen & bit) != 0 && clause->group != GROUP_BAN) {
         return clause->group == GROUP_START || clause->group == GROUP_MODE
                    ? parse_fail(p, p->cur.place, "\"%s\" comes on top of another word of its kind",
                                 clause->word)
@@ -668,25 +632,29 @@ static enum err_code check_use(struct parser *p, const struct clause *clause)
     return ERR_OK;
 }
 
+static enum err_code check_including(struct parser *p, struct place including)
+{
+    const struct ast_range *range = &p->query->clauses.range;
+    if (including.line != 0 &&
+        (range->kind != AST_RANGE_LAST || range->last.duration.unit < UNIT_D)) {
+        return parse_fail(p, including,
+                          "\"including today\" goes with \"last\" and whole days, weeks or months");
+    }
+    return ERR_OK;
+}
+
 /* What only the clauses together can tell. */
 static enum err_code check_together(struct parser *p, struct place including)
 {
     const struct ast_query *query = p->query;
     const struct ast_clauses *clauses = &query->clauses;
-    enum duration_unit unit = clauses->range.last.duration.unit;
-    if (including.line != 0 && (clauses->range.kind != AST_RANGE_LAST || unit < UNIT_D)) {
-        return parse_fail(p, including,
-                          "\"including today\" goes with \"last\" and whole days, weeks or months");
-    }
+    ERR_TRY(check_including(p, including));
     bool has_own_top = query->verb == AST_PATHS || query->verb == AST_SEQUENCE;
     if (clauses->top.place.line != 0 && clauses->key_count == 0 && !has_own_top) {
         return parse_fail(p, clauses->top.place, "\"top\" needs a breakdown: \"by KEY\"");
     }
-    if (p->at_step.line != 0 && clauses->key_count == 0) {
-        return parse_fail(p, p->at_step,
-                          "\"at step\" says where \"by\" is read, and there is none");
-    }
     switch (query->verb) {
+    case AST_FUNNEL: return parse_check_funnel(p);
     case AST_PATHS: return parse_check_paths(p);
     case AST_ATTRIBUTION: return parse_check_attribution(p);
     case AST_ABSENCE: return parse_check_absence(p);
@@ -697,10 +665,54 @@ static enum err_code check_together(struct parser *p, struct place including)
     }
 }
 
+/* The range clauses of a segment, put where those of the query at hand would be, and taken from there. */
+enum err_code parse_range(struct parser *p, struct ast_range *ret)
+{
+    struct ast_query *outer = p->query;
+    uint64_t outer_seen = p->clauses_seen;
+    struct place including = {0};
+    if (p->range_query == NULL) {
+        ERR_TRY(ARENA_NEW(p->arena, 1, &p->range_query, p->err));
+        p->range_query->verb = AST_SEGMENT;
+    }
+    struct ast_query *inner = p->range_query;
+    inner->clauses.range = (struct ast_range){0};
+    p->query = inner;
+    p->clauses_seen = 0;
+    while (p->cur.kind == TOK_NAME) {
+        const struct clause *clause = find_clause(p);
+        struct place place = p->cur.place;
+        if (clause == NULL || (clause->group != GROUP_RANGE && clause->group != GROUP_TO &&
+                               clause->group != GROUP_INCLUDING)) {
+            break;
+        }
+        ERR_TRY(check_use(p, clause));
+        parse_advance(p);
+        ERR_TRY(clause->parse(p));
+        if (clause->group == GROUP_INCLUDING) {
+            including = place;
+        } else {
+            inner->clauses.range.place = place;
+        }
+    }
+    ERR_TRY(check_including(p, including));
+    *ret = inner->clauses.range;
+    p->query = outer;
+    p->clauses_seen = outer_seen;
+    return ERR_OK;
+}
+
+/* The query ends here: with the text, or where what it stands in goes on. */
+static bool is_query_end(const struct parser *p)
+{
+    bool is_inner_end = p->cur.kind == TOK_COMMA || p->cur.kind == TOK_RPAREN;
+    return p->cur.kind == TOK_END || (p->nesting > 0 && is_inner_end);
+}
+
 enum err_code parse_clauses(struct parser *p)
 {
     struct place including = {0};
-    while (p->cur.kind != TOK_END) {
+    while (!is_query_end(p)) {
         const struct clause *clause = find_clause(p);
         if (clause == NULL) {
             return no_clause(p);

@@ -5,6 +5,8 @@
  *     parse_expr.c     measures
  *     parse_clauses.c  the clauses, by one table
  *     parse_verbs.c    the verbs, by one table
+ *     parse_funnel.c   the funnel, with its own clauses
+ *     parse_segment.c  conditions on people
  *     parse_sequence.c, parse_sessions.c, parse_paths.c, parse_attribution.c, parse_absence.c
  *                      verbs with their own clauses
  *
@@ -29,7 +31,8 @@ struct parser {
     uint32_t operator_count; /* of the current measure */
     struct ast_query *query;
     uint64_t clauses_seen; /* a bit for each group of clauses */
-    struct place at_step;  /* of `at step 1` */
+    struct ast_query *range_query; /* of parse_range */
+    uint32_t nesting;      /* above 0: a query inside of another ends at "," or ")" */
 };
 
 /* ---- parse.c ---- */
@@ -84,6 +87,28 @@ enum err_code parse_measures(struct parser *p, struct ast_trend *ret) ERR_MUST_C
 /* ---- parse_clauses.c ---- */
 bool parse_is_clause_word(const struct token *token);
 enum err_code parse_clauses(struct parser *p) ERR_MUST_CHECK;
+/* A range inside of something else than a query; kind NONE where none stands there. */
+enum err_code parse_range(struct parser *p, struct ast_range *ret) ERR_MUST_CHECK;
+
+/* ---- parse_funnel.c ---- */
+enum err_code verb_funnel_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_order(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_considering(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_within(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_ties(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_closed(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_reuse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_entry(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_attempt(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_holding(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_mode(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_without(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_dropping(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_count(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_at_step(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_funnel_times(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_correlate(struct parser *p) ERR_MUST_CHECK;
+enum err_code parse_check_funnel(struct parser *p) ERR_MUST_CHECK; /* what the clauses say together */
 
 /* ---- parse_sequence.c ---- */
 enum err_code verb_sequence_parse(struct parser *p) ERR_MUST_CHECK;
@@ -164,6 +189,14 @@ enum err_code verb_ltv_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_discount(struct parser *p) ERR_MUST_CHECK;
 enum err_code verb_churn_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_last_seen(struct parser *p) ERR_MUST_CHECK;
+
+/* ---- parse_segment.c ---- */
+enum err_code verb_drop_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code verb_segment_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_save(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_exclude(struct parser *p) ERR_MUST_CHECK;
+/* `cohort "NAME"`, the word `cohort` being current. */
+enum err_code parse_cohort(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK;
 
 /* ---- parse_verbs.c ---- */
 enum err_code parse_verb(struct parser *p) ERR_MUST_CHECK;

@@ -3,7 +3,7 @@
  *     pred     = conj { "or" conj }
  *     conj     = factor { "and" factor }
  *     factor   = "not" factor | "(" pred ")" | test
- *     test     = FIELD ( op VALUE | ["not"] "in" "(" VALUE { "," VALUE } ")" | "between" VALUE
+ *     test     = "in" "cohort" STRING | FIELD ( op VALUE | ["not"] "in" "(" VALUE { "," VALUE } ")" | "between" VALUE
  * "and" VALUE | "contains" VALUE | "starts" "with" VALUE | "ends" "with" VALUE | "matches" VALUE |
  * "is" ["not"] "set" ) selector = alt | "(" alt { "|" alt } ")" alt      = ( "any" | "active" |
  * EVENT ) [ "[" pred "]" ]
@@ -19,9 +19,6 @@ static enum err_code parse_value_list(struct parser *p, struct ast_pred *pred)
     struct ast_value *values = NULL;
     uint32_t count = 0;
     uint32_t cap = 0;
-    if (parse_is_word(&p->cur, "cohort")) {
-        return parse_unsupported(p, p->cur.place, "in cohort");
-    }
     ERR_TRY(parse_need(p, TOK_LPAREN, "\"(\" and the values of \"in\""));
     do {
         ERR_TRY(GROW(p->arena, &values, count, &cap, p->err));
@@ -97,11 +94,14 @@ static enum err_code parse_word_test(struct parser *p, struct ast_pred *pred)
 static enum err_code parse_test(struct parser *p, const struct ast_pred **ret)
 {
     struct ast_pred *pred = NULL;
-    if (parse_is_word(&p->cur, "in") && parse_is_word(&p->peek, "cohort")) {
-        return parse_unsupported(p, p->cur.place, "in cohort");
-    }
     ERR_TRY(ARENA_NEW(p->arena, 1, &pred, p->err));
     pred->place = p->cur.place;
+    if (parse_is_word(&p->cur, "in") && parse_is_word(&p->peek, "cohort")) {
+        parse_advance(p);
+        pred->kind = AST_IN_COHORT;
+        *ret = pred;
+        return parse_cohort(p, &pred->field);
+    }
     ERR_TRY(parse_field(p, &pred->field));
     switch (p->cur.kind) {
     case TOK_EQ: pred->kind = AST_EQ; break;

@@ -1,5 +1,6 @@
 #include "query/pred_eval.h"
 
+#include "query/people.h"
 #include "query/regex_locale.h"
 
 #include <regex.h>
@@ -29,6 +30,7 @@ uint32_t pred_field_col(const struct field *field)
     case FIELD_USER_ID: return COL_USER_ID;
     case FIELD_ANONYMOUS_ID: return COL_ANONYMOUS_ID;
     case FIELD_RECEIVED_AT: return COL_ARRIVAL;
+    case FIELD_SUBJECT: return COL_SUBJECT;
     }
     return UINT32_MAX;
 }
@@ -338,6 +340,21 @@ static void pred_eval_bools(const struct pred *pred, const struct vec *vec, cons
     }
 }
 
+/* Every row has a subject, and neighbours mostly share theirs. */
+static void pred_eval_people(const struct pred_env *env, const struct pred *pred,
+                             const struct vec *vec, const uint16_t *rows, uint32_t count,
+                             uint8_t *out)
+{
+    const struct people *people = pred->people->people;
+    const roaring_bitmap_t *bits = people == NULL ? NULL : people_of(people, env->shard);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t subject = vec->u32[rows[i]];
+        out[i] = i > 0 && subject == vec->u32[rows[i - 1]]
+                     ? out[i - 1]
+                     : bits != NULL && roaring_bitmap_contains(bits, subject);
+    }
+}
+
 /* ---- the tree ---- */
 
 static enum err_code pred_eval_leaf(struct pred_env *env, const struct pred *pred,
@@ -348,6 +365,10 @@ static enum err_code pred_eval_leaf(struct pred_env *env, const struct pred *pre
     ERR_TRY(env->vec(env->ctx, &pred->field, &vec, err));
     if (vec.kind == VEC_ABSENT) {
         memset(out, pred->kind == PRED_IS_NOT_SET, count);
+        return ERR_OK;
+    }
+    if (pred->kind == PRED_IN_PEOPLE) {
+        pred_eval_people(env, pred, &vec, rows, count, out);
         return ERR_OK;
     }
     void *memory = NULL;

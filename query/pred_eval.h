@@ -22,6 +22,7 @@ struct pred_memo;
 struct pred_env {
     enum err_code (*vec)(void *ctx, const struct field *field, struct vec *ret, struct err *err);
     void *ctx;
+    uint32_t shard;          /* of the rows: whose they are is a number within it */
     struct arena *keep;      /* owns the memos: as long as the source's dictionaries */
     struct arena *scratch;   /* arrays of one evaluation; rewound by the caller */
     struct pred_memo *memos; /* NULL at first */

@@ -163,10 +163,15 @@ static void json_meta(const struct result_meta *meta, struct buf *out)
                "\"elapsed_us\":%" PRIu64 ",\"rows_read\":%" PRIu64 ",\"bytes_read\":%" PRIu64
                ",\"blocks_loaded\":%" PRIu64 ",\"segments\":%" PRIu64
                ",\"segments_pruned\":%" PRIu64 ",\"cached\":%" PRIu64 ",\"rows_total\":%" PRIu64
-               ",\"rows_left_out\":%" PRIu64 ",\"warnings\":[",
+               ",\"rows_left_out\":%" PRIu64,
                meta->elapsed_us, meta->rows_read, meta->bytes_read, meta->blocks_loaded,
                meta->segments, meta->segments_pruned, meta->cached, meta->rows_total,
                meta->rows_left_out);
+    if (meta->has_entries) {
+        buf_printf(out, ",\"entered\":%" PRIu64 ",\"mature\":%" PRIu64, meta->entered,
+                   meta->mature);
+    }
+    buf_z(out, ",\"warnings\":[");
     for (uint32_t i = 0; i < meta->warning_count; i++) {
         if (i > 0) {
             buf_u8(out, ',');

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "query/bound.h"
+#include "query/people.h"
 #include "query/query.h"
 #include "query/scan.h"
 
@@ -19,9 +20,12 @@ struct query_run_ctx {
     struct io *io;          /* of the thread that called query_run */
     const void *verb_plan;  /* what the verb made for its tasks */
     const void *walk_plan;  /* the same of walk.c */
+    struct people excluded; /* masked in `snapshot`, beside the deleted */
     struct budget budget;
     struct arena *arena;    /* of the calling thread: plans, merged answers */
     _Atomic uint64_t rows_read, bytes_read, blocks_loaded;
+    _Atomic uint64_t cached;                    /* partial answers taken from the cache, */
+    _Atomic uint64_t rows_cached, bytes_cached; /* and the rows and bytes read that they stand for */
     _Atomic bool *is_source_used; /* one per source of the snapshot, or NULL: some scan opened it */
     _Atomic bool is_failed; /* some task failed: the others stop */
     struct err first_err;   /* guarded by the winner of is_failed */
@@ -34,6 +38,9 @@ enum err_code run_check(struct query_run_ctx *run, struct err *err) ERR_MUST_CHE
 void run_mark_source(struct query_run_ctx *run, const struct source *source);
 /* Add what a reader did to the query's counters. */
 void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *read);
+
+/* The cache of answers, or NULL: none, or this query is to leave it alone. */
+struct answer_cache *run_answers(const struct query_run_ctx *run);
 
 /* A task's share of the work. */
 struct run_task {
@@ -75,6 +82,8 @@ enum err_code run_result_rows(struct query_run_ctx *run, struct result *result, 
 enum err_code run_shape(struct query_run_ctx *run, struct result *result,
                         struct err *err) ERR_MUST_CHECK;
 
+/* The verb of run->query, whichever it is, but for what asks for people (run_people.h). */
+enum err_code run_table(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 /* The verbs: each fills the columns, cells and totals of `result` (arena of the result). */
 enum err_code verb_trend(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK; /* and distinct */
 enum err_code verb_funnel(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

@@ -210,8 +210,11 @@ enum err_code scan_open(const struct source *source, const struct scan_spec *spe
     scan->keep = keep;
     scan->scratch = arena_create(arena_budget(arena));
     scan->read = (struct read_ctx){.arena = scan->scratch, .io = io, .held = &scan->held};
-    scan->env =
-        (struct pred_env){.vec = scan_env_vec, .ctx = scan, .keep = keep, .scratch = scan->scratch};
+    scan->env = (struct pred_env){.vec = scan_env_vec,
+                                  .ctx = scan,
+                                  .shard = source->shard,
+                                  .keep = keep,
+                                  .scratch = scan->scratch};
     if (scan_start(scan, err) != ERR_OK) {
         scan_close(scan);
         return err->code;

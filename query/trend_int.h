@@ -69,6 +69,9 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
                          struct arena *arena, struct io *io, void *slot,
                          struct err *err) ERR_MUST_CHECK;
 
+/* A value that has no dictionary, for counting different ones. */
+struct hash128 trend_value_hash(const struct vec *vec, uint32_t place, uint64_t seed);
+
 /* ---- between trend_task.c and trend_split.c ---- */
 
 struct hash_memo;

@@ -180,7 +180,7 @@ static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
     return ERR_OK;
 }
 
-static struct hash128 value_hash(const struct vec *vec, uint32_t place, uint64_t seed)
+struct hash128 trend_value_hash(const struct vec *vec, uint32_t place, uint64_t seed)
 {
     if (vec->kind == VEC_BYTES) {
         struct str s = vec_str(vec, place);
@@ -240,7 +240,7 @@ static enum err_code add_unique(struct trend_work *work, uint32_t lane,
             continue;
         }
         if (!has_codes) {
-            ERR_TRY(acc_add_hash(pool, rows->cells[k], value_hash(vec, place, seed), err));
+            ERR_TRY(acc_add_hash(pool, rows->cells[k], trend_value_hash(vec, place, seed), err));
             continue;
         }
         /* each item of a list is a value */

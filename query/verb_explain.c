@@ -24,6 +24,7 @@ struct explain {
     struct str columns[COLUMNS_MAX];
     uint32_t column_count;
     bool has_predicate;
+    bool has_number; /* a segment counts or adds up */
 };
 
 /* ---- what is looked at ---- */
@@ -54,6 +55,26 @@ static void explain_pred(struct explain *explain, const struct pred *pred)
     }
 }
 
+/* What the tests of a segment look at: their own times, and their numbers' columns. */
+static void explain_cond(struct explain *explain, const struct cond *cond)
+{
+    for (uint32_t k = 0; k < cond->kid_count; k++) {
+        explain_cond(explain, cond->kids[k]);
+    }
+    if (cond->kind != COND_DID && cond->kind != COND_MEASURE) {
+        return;
+    }
+    int64_t begin_ms = MAX_OF(cond->begin_ms, explain->run->snapshot->expired_before_ms);
+    explain->begin_ms = MIN_OF(explain->begin_ms, begin_ms);
+    explain->end_ms = MAX_OF(explain->end_ms, cond->end_ms);
+    if (cond->kind == COND_MEASURE) {
+        explain->has_number = true;
+        if (cond->field.name.len > 0) {
+            explain_column(explain, cond->field.name);
+        }
+    }
+}
+
 static void explain_columns(struct explain *explain)
 {
     const struct bound_query *query = explain->run->query;
@@ -76,6 +97,12 @@ static void explain_columns(struct explain *explain)
     for (uint32_t c = 0; c < query->column_count; c++) {
         explain_column(explain, query->columns[c].name);
     }
+    for (uint32_t h = 0; h < query->funnel.holding_count; h++) {
+        explain_column(explain, query->funnel.holding[h].field.name);
+    }
+    if (query->funnel.correlate != NULL) {
+        explain_column(explain, query->funnel.correlate->field.name);
+    }
     for (uint32_t k = 0; query->verb == VERB_PATHS && k < query->paths.node_key_count; k++) {
         explain_column(explain, query->paths.node_keys[k].field.name);
     }
@@ -90,6 +117,9 @@ static void explain_columns(struct explain *explain)
     }
     if (query->per != NULL) {
         explain_column(explain, query->per->name);
+    }
+    if (query->verb == VERB_SEGMENT) {
+        explain_cond(explain, query->segment.cond);
     }
 }
 
@@ -119,19 +149,35 @@ static void explain_beyond(const struct bound_query *query, uint64_t *ret_back_m
     }
 }
 
+/* First events, and where sessions begin, are told by all that was before. */
+static bool explain_needs_history(const struct funnel *funnel)
+{
+    for (uint32_t i = 0; i < funnel->step_count; i++) {
+        if (funnel->steps[i].first_selector != SELECTOR_NONE) {
+            return true;
+        }
+    }
+    return funnel->session != SELECTOR_NONE;
+}
+
 /* Funnels look beyond the range's end, rolling measures and first times before its begin. */
 static void explain_range(struct explain *explain)
 {
     const struct bound_query *query = explain->run->query;
     explain->begin_ms = query->from_ms;
     explain->end_ms = query->to_ms;
+    if (query->verb == VERB_SEGMENT && !query->segment.has_universe) {
+        explain->begin_ms = INT64_MAX; /* the tests say, explain_cond */
+        explain->end_ms = INT64_MIN;
+    }
     uint64_t back_ms = 0;
     uint64_t after_ms = 0;
     explain_beyond(query, &back_ms, &after_ms);
     for (uint32_t m = 0; m < query->measure_count; m++) {
         back_ms = MAX_OF(back_ms, query->measures[m].rolling_ms);
     }
-    if (query->verb == VERB_LIFECYCLE) {
+    if (query->verb == VERB_LIFECYCLE ||
+        (query->verb == VERB_FUNNEL && explain_needs_history(&query->funnel))) {
         explain->begin_ms = INT64_MIN;
     } else if (query->verb == VERB_CHURN && !query->churn.is_last_seen) {
         explain->begin_ms = query->churn.base_begin_ms;
@@ -275,6 +321,10 @@ static enum err_code explain_source(struct explain *explain, const struct source
 static bool explain_is_index_only(const struct explain *explain)
 {
     const struct bound_query *query = explain->run->query;
+    if (query->verb == VERB_SEGMENT) {
+        return !explain->has_predicate && !explain->has_number &&
+               !explain->run->request->is_reference_path;
+    }
     if (query->key_count > 0 || query->per != NULL || query->is_list || explain->has_predicate ||
         explain->run->request->is_reference_path) {
         return false;
@@ -391,6 +441,9 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_CONDITIONS] = "conditions",
         [VERB_CHURN] = "churn",
         [VERB_LTV] = "ltv",
+        [VERB_SEGMENT] = "segment",
+        [VERB_SHOW_COHORTS] = "show cohorts",
+        [VERB_DROP_COHORT] = "drop cohort",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
     bool is_index_only = explain_is_index_only(explain) && explain->with_sets == explain->to_scan;

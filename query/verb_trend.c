@@ -195,23 +195,6 @@ static enum err_code value_of(struct trend_answer *answer, const struct acc_valu
     return ERR_OK;
 }
 
-static enum err_code sum_value(const struct agg *agg, const struct acc_sum *sum,
-                               struct expr_value *ret)
-{
-    bool is_empty = sum == NULL || sum->count == 0;
-    if (is_empty) { /* a sum of nothing is 0, an average of nothing is not a number */
-        *ret = agg->kind == AGG_SUM ? expr_exact(0, 0) : (struct expr_value){.kind = VALUE_MISSING};
-        return ERR_OK;
-    }
-    struct expr_value total = sum->wide != NULL ? expr_of_total(num_sum_total(sum->wide))
-                                                : expr_exact(sum->m, sum->scale);
-    if (agg->kind == AGG_AVG && total.kind != VALUE_MISSING) {
-        total = expr_double(expr_to_double(&total) / (double)sum->count);
-    }
-    *ret = total;
-    return ERR_OK;
-}
-
 static enum err_code answer_agg(struct trend_answer *answer, const struct agg *agg, uint32_t lane,
                                 const struct trend_group *group, struct trend_bucket atoms,
                                 struct expr_value *ret, struct err *err)
@@ -230,7 +213,7 @@ static enum err_code answer_agg(struct trend_answer *answer, const struct agg *a
     case ACC_UNIQUE:
         *ret = expr_exact(cell.unique == NULL ? 0 : cell.unique->count, 0);
         return ERR_OK;
-    case ACC_SUM: return sum_value(agg, cell.sum, ret);
+    case ACC_SUM: *ret = expr_of_sum(cell.sum, agg->kind == AGG_AVG); return ERR_OK;
     case ACC_VALUES: {
         struct num n = {0};
         if (acc_quantile(cell.values, agg->quantile, &n)) {

@@ -285,6 +285,8 @@ static enum err_code meta_of(struct arena *arena, const struct result_meta *from
     meta->cached = from->cached;
     meta->rows_total = from->rows_total;
     meta->rows_left_out = from->rows_left_out;
+    meta->entered = from->has_entries ? from->entered : 0;
+    meta->mature = from->has_entries ? from->mature : 0;
     ERR_TRY(ARENA_NEW(arena, from->warning_count, &meta->warnings, err));
     for (uint32_t i = 0; i < from->warning_count; i++) {
         ERR_TRY(z_of(arena, from->warnings[i], &meta->warnings[i], err));

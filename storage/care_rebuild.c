@@ -595,6 +595,12 @@ static enum err_code put_row(struct set_rebuild *one, struct err *err)
     for (size_t i = 0; i < one->deleted.len / sizeof(*pairs); i += 2) {
         ERR_TRY(catalog_delete_subject(fresh, row.id, pairs[i], pairs[i + 1], err));
     }
+    if (one->is_salvaged) {
+        uint32_t cohorts = 0;
+        ERR_TRY(catalog_copy_cohorts(one->rebuild->old, set->row.id, fresh, row.id, &cohorts, err));
+        repair_say(one->rebuild->repair, "data set \"%s\": %" PRIu32 " saved cohorts", row.name,
+                   cohorts);
+    }
     return ERR_OK;
 }
 
@@ -622,7 +628,7 @@ static void say_set(struct set_rebuild *one)
         repair_say(repair,
                    "data set \"%s\": not recovered: its time zone (now UTC), its settings (now the "
                    "defaults), and "
-                   "which subjects were deleted: delete them again",
+                   "which subjects were deleted: delete them again; and its saved cohorts",
                    row->name);
     }
 }

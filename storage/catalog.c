@@ -1,6 +1,8 @@
 /* storage/catalog.c - the catalog's tables, and one function per question and per transaction. */
 #include "storage/catalog.h"
 
+#include "storage/base/hash.h"
+
 #include <inttypes.h>
 #include <pthread.h>
 #include <sqlite3.h>
@@ -12,6 +14,7 @@ struct catalog {
     sqlite3 *db;
     pthread_mutex_t lock; /* guards db: one statement or transaction at a time */
     char *path;
+    int64_t version; /* of the file: 1 only where it was opened read-only */
     int64_t transaction; /* number of the last one, kept as user_version; 31 bits, then from 1 */
     bool is_unsure;      /* whether the last transaction happened, see end() */
     struct err why;
@@ -37,6 +40,14 @@ static const char *const tables_sql =
     " name BLOB NOT NULL, value_count INTEGER NOT NULL, PRIMARY KEY(dataset, prop)) WITHOUT ROWID;"
     "CREATE TABLE deleted_subject(dataset INTEGER NOT NULL, shard INTEGER NOT NULL,"
     " subject INTEGER NOT NULL, PRIMARY KEY(dataset, shard, subject)) WITHOUT ROWID;";
+
+/* What version 2 has more than version 1. `sum` is of the bytes: SQLite keeps none. */
+static const char *const cohort_tables_sql =
+    "CREATE TABLE cohort(dataset INTEGER NOT NULL, name BLOB NOT NULL, definition BLOB NOT NULL,"
+    " is_static INTEGER NOT NULL, epoch INTEGER NOT NULL, saved_ms INTEGER NOT NULL,"
+    " users INTEGER NOT NULL, PRIMARY KEY(dataset, name)) WITHOUT ROWID;"
+    "CREATE TABLE cohort_set(dataset INTEGER NOT NULL, name BLOB NOT NULL, shard INTEGER NOT NULL,"
+    " sum INTEGER NOT NULL, bits BLOB NOT NULL, PRIMARY KEY(dataset, name, shard)) WITHOUT ROWID;";
 
 static enum err_code fail(struct catalog *catalog, int rc, struct err *err)
 {
@@ -119,6 +130,27 @@ static enum err_code read_transaction(sqlite3 *db, int64_t *ret)
     return ERR_OK;
 }
 
+/* From version 1: all of it in one transaction, so that a crash leaves the one or the other. */
+static enum err_code upgrade(struct catalog *catalog, struct err *err)
+{
+    ERR_TRY(exec(catalog, "BEGIN IMMEDIATE", err));
+    enum err_code code = exec(catalog, cohort_tables_sql, err);
+    if (code == ERR_OK) {
+        code = exec(catalog, "UPDATE meta SET value = 2 WHERE key = 'version'", err);
+    }
+    if (code == ERR_OK) {
+        code = exec(catalog, "COMMIT", err);
+    }
+    if (code != ERR_OK) {
+        if (sqlite3_get_autocommit(catalog->db) == 0) {
+            sqlite3_exec(catalog->db, "ROLLBACK", NULL, NULL, NULL);
+        }
+        return code;
+    }
+    catalog->version = CATALOG_VERSION;
+    return ERR_OK;
+}
+
 static enum err_code check_version(struct catalog *catalog, bool is_read_only, struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
@@ -132,7 +164,9 @@ static enum err_code check_version(struct catalog *catalog, bool is_read_only, s
         sqlite3_reset(stmt);
         ERR_TRY(exec(catalog, "BEGIN IMMEDIATE", err));
         ERR_TRY(exec(catalog, tables_sql, err));
-        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 1)", err));
+        ERR_TRY(exec(catalog, cohort_tables_sql, err));
+        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 2)", err));
+        catalog->version = CATALOG_VERSION;
         return exec(catalog, "COMMIT", err);
     }
     CLEANUP(finalize) sqlite3_stmt *version_stmt = NULL;
@@ -146,7 +180,8 @@ static enum err_code check_version(struct catalog *catalog, bool is_read_only, s
         (void)err_set_newer(err, (uint64_t)version, CATALOG_VERSION);
         return err_context(err, "catalog");
     }
-    return ERR_OK;
+    catalog->version = version;
+    return version == CATALOG_VERSION || is_read_only ? ERR_OK : upgrade(catalog, err);
 }
 
 enum err_code catalog_open(const char *path, bool is_read_only, struct catalog **ret,
@@ -748,4 +783,250 @@ enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, u
     }
     pthread_mutex_unlock(&catalog->lock);
     return code;
+}
+
+/* ---- cohorts ---- */
+
+static struct str col_bytes(sqlite3_stmt *stmt, int idx)
+{
+    const char *bytes = sqlite3_column_blob(stmt, idx);
+    return (struct str){bytes == NULL ? "" : bytes, (size_t)sqlite3_column_bytes(stmt, idx)};
+}
+
+static enum err_code bind_bytes(struct catalog *catalog, sqlite3_stmt *stmt, int idx,
+                                struct str bytes, struct err *err)
+{
+    int rc = sqlite3_bind_blob64(stmt, idx, bytes.len == 0 ? "" : bytes.ptr, bytes.len,
+                                 SQLITE_STATIC);
+    return rc == SQLITE_OK ? ERR_OK : fail(catalog, rc, err);
+}
+
+/* The name is part of the sum: a set under another's name is no set of that cohort. */
+static int64_t set_sum(struct str name, struct str bits)
+{
+    uint64_t seed = hash128(name.ptr, name.len, 0).lo;
+    return (int64_t)hash128(bits.ptr, bits.len, seed).lo;
+}
+
+struct each_cohort_arg {
+    catalog_cohort_fn cohort;
+    catalog_cohort_set_fn set;
+    struct str name;
+    void *arg;
+};
+
+static enum err_code each_cohort(sqlite3_stmt *stmt, void *arg, struct err *err)
+{
+    const struct each_cohort_arg *each = arg;
+    const struct catalog_cohort cohort = {
+        .name = col_bytes(stmt, 0),
+        .definition = col_bytes(stmt, 1),
+        .is_static = sqlite3_column_int64(stmt, 2) != 0,
+        .epoch = col_u64(stmt, 3),
+        .saved_ms = sqlite3_column_int64(stmt, 4),
+        .users = col_u64(stmt, 5),
+    };
+    return each->cohort(each->arg, &cohort, err);
+}
+
+enum err_code catalog_cohorts(struct catalog *catalog, int64_t dataset, catalog_cohort_fn fn,
+                              void *arg, struct err *err)
+{
+    struct each_cohort_arg each = {.cohort = fn, .arg = arg};
+    if (catalog->version < 2) {
+        return ERR_OK;
+    }
+    return list(catalog,
+                "SELECT name, definition, is_static, epoch, saved_ms, users FROM cohort"
+                " WHERE dataset = ? ORDER BY name",
+                &dataset, each_cohort, &each, err);
+}
+
+static enum err_code each_cohort_set(sqlite3_stmt *stmt, void *arg, struct err *err)
+{
+    const struct each_cohort_arg *each = arg;
+    struct catalog_cohort_set set = {.bits = col_bytes(stmt, 3)};
+    struct str name = col_bytes(stmt, 0);
+    ERR_TRY(col_u32(stmt, 1, &set.shard, err));
+    if (!str_eq(name, each->name)) {
+        return ERR_OK;
+    }
+    if (set.shard >= SHARD_COUNT || sqlite3_column_int64(stmt, 2) != set_sum(name, set.bits)) {
+        return err_set(err, ERR_CORRUPT,
+                       "catalog: cohort \"" STR_FMT "\": the set of shard %" PRIu32
+                       " is not what was written",
+                       STR_ARG(name), set.shard);
+    }
+    return each->set(each->arg, &set, err);
+}
+
+enum err_code catalog_cohort_sets(struct catalog *catalog, int64_t dataset, struct str name,
+                                  catalog_cohort_set_fn fn, void *arg, struct err *err)
+{
+    struct each_cohort_arg each = {.set = fn, .name = name, .arg = arg};
+    if (catalog->version < 2) {
+        return ERR_OK;
+    }
+    return list(catalog,
+                "SELECT name, shard, sum, bits FROM cohort_set WHERE dataset = ?"
+                " ORDER BY name, shard",
+                &dataset, each_cohort_set, &each, err);
+}
+
+/* *ret_count: how many cohorts went. */
+static enum err_code delete_cohort(struct catalog *catalog, int64_t dataset, struct str name,
+                                   int *ret_count, struct err *err)
+{
+    static const char *const sqls[] = {"DELETE FROM cohort_set WHERE dataset = ? AND name = ?",
+                                       "DELETE FROM cohort WHERE dataset = ? AND name = ?"};
+    for (size_t i = 0; i < COUNT_OF(sqls); i++) {
+        CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+        ERR_TRY(prepare(catalog, sqls[i], &stmt, err));
+        ERR_TRY(bind_ints(catalog, stmt, 1, &dataset, err));
+        ERR_TRY(bind_bytes(catalog, stmt, 2, name, err));
+        ERR_TRY(run(catalog, stmt, err));
+        *ret_count = sqlite3_changes(catalog->db);
+    }
+    return ERR_OK;
+}
+
+static enum err_code put_cohort(struct catalog *catalog, int64_t dataset,
+                                const struct catalog_cohort *cohort,
+                                const struct catalog_cohort_set *sets, uint32_t set_count,
+                                struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    CLEANUP(finalize) sqlite3_stmt *set_stmt = NULL;
+    int ignored = 0;
+    ERR_TRY(delete_cohort(catalog, dataset, cohort->name, &ignored, err));
+    ERR_TRY(prepare(catalog,
+                    "INSERT INTO cohort(dataset, is_static, epoch, saved_ms, users, name,"
+                    " definition) VALUES(?, ?, ?, ?, ?, ?, ?)",
+                    &stmt, err));
+    int64_t values[5] = {dataset, cohort->is_static ? 1 : 0, (int64_t)cohort->epoch,
+                         cohort->saved_ms, (int64_t)cohort->users};
+    ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+    ERR_TRY(bind_bytes(catalog, stmt, 6, cohort->name, err));
+    ERR_TRY(bind_bytes(catalog, stmt, 7, cohort->definition, err));
+    ERR_TRY(run(catalog, stmt, err));
+    ERR_TRY(prepare(catalog,
+                    "INSERT INTO cohort_set(dataset, shard, sum, name, bits)"
+                    " VALUES(?, ?, ?, ?, ?)",
+                    &set_stmt, err));
+    for (uint32_t i = 0; i < set_count; i++) {
+        int64_t set_values[3] = {dataset, sets[i].shard, set_sum(cohort->name, sets[i].bits)};
+        ERR_TRY(bind_ints(catalog, set_stmt, COUNT_OF(set_values), set_values, err));
+        ERR_TRY(bind_bytes(catalog, set_stmt, 4, cohort->name, err));
+        ERR_TRY(bind_bytes(catalog, set_stmt, 5, sets[i].bits, err));
+        ERR_TRY(run(catalog, set_stmt, err));
+    }
+    return ERR_OK;
+}
+
+enum err_code catalog_put_cohort(struct catalog *catalog, int64_t dataset,
+                                 const struct catalog_cohort *cohort,
+                                 const struct catalog_cohort_set *sets, uint32_t set_count,
+                                 struct err *err)
+{
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = begin(catalog, err);
+    if (code == ERR_OK) {
+        code = end(catalog, put_cohort(catalog, dataset, cohort, sets, set_count, err), err);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
+enum err_code catalog_drop_cohort(struct catalog *catalog, int64_t dataset, struct str name,
+                                  struct err *err)
+{
+    int count = 0;
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = begin(catalog, err);
+    if (code == ERR_OK) {
+        code = delete_cohort(catalog, dataset, name, &count, err);
+        if (code == ERR_OK && count == 0) {
+            code = err_set(err, ERR_NOT_FOUND, "no cohort \"" STR_FMT "\" is saved",
+                           STR_ARG(name));
+        }
+        code = end(catalog, code, err);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
+struct cohort_copy {
+    struct catalog_cohort_set sets[SHARD_COUNT]; /* of the cohort at hand; their bytes are in `bytes` */
+    size_t offs[SHARD_COUNT];
+    uint32_t set_count;
+    struct buf names;            /* of all cohorts, each with its length before it */
+    struct buf bytes;
+    struct catalog_cohort *items;
+    uint32_t count, cap;
+};
+
+static enum err_code copy_take(void *arg, const struct catalog_cohort *cohort, struct err *err)
+{
+    struct cohort_copy *copy = arg;
+    if (copy->count == copy->cap) {
+        uint32_t cap = copy->cap == 0 ? 16 : copy->cap * 2;
+        struct catalog_cohort *more = realloc(copy->items, cap * sizeof(*more));
+        if (more == NULL) {
+            return err_set(err, ERR_NOMEM, "no memory for cohorts");
+        }
+        copy->items = more;
+        copy->cap = cap;
+    }
+    copy->items[copy->count++] = *cohort; /* name and definition: their lengths; the bytes follow */
+    buf_append(&copy->names, cohort->name.ptr, cohort->name.len);
+    buf_append(&copy->names, cohort->definition.ptr, cohort->definition.len);
+    return buf_check(&copy->names, err);
+}
+
+static enum err_code copy_take_set(void *arg, const struct catalog_cohort_set *set, struct err *err)
+{
+    struct cohort_copy *copy = arg;
+    if (copy->set_count == SHARD_COUNT) {
+        return err_set(err, ERR_CORRUPT, "catalog: more sets than shards");
+    }
+    copy->offs[copy->set_count] = copy->bytes.len;
+    copy->sets[copy->set_count++] = *set;
+    buf_append(&copy->bytes, set->bits.ptr, set->bits.len);
+    return buf_check(&copy->bytes, err);
+}
+
+static void copy_done(struct cohort_copy *copy)
+{
+    buf_done(&copy->names);
+    buf_done(&copy->bytes);
+    free(copy->items);
+}
+
+enum err_code catalog_copy_cohorts(struct catalog *from, int64_t from_dataset, struct catalog *to,
+                                   int64_t to_dataset, uint32_t *ret_count, struct err *err)
+{
+    CLEANUP(copy_done) struct cohort_copy copy = {0};
+    struct err unread;
+    *ret_count = 0;
+    (void)!catalog_cohorts(from, from_dataset, copy_take, &copy, &unread);
+    ERR_TRY(buf_check(&copy.names, err));
+    const char *at = (const char *)copy.names.ptr;
+    for (uint32_t i = 0; i < copy.count; i++) {
+        struct catalog_cohort *cohort = &copy.items[i];
+        cohort->name.ptr = at;
+        cohort->definition.ptr = at + cohort->name.len;
+        at += cohort->name.len + cohort->definition.len;
+        copy.set_count = 0;
+        buf_clear(&copy.bytes);
+        if (catalog_cohort_sets(from, from_dataset, cohort->name, copy_take_set, &copy, &unread) !=
+            ERR_OK) {
+            continue; /* half of a set is no set */
+        }
+        for (uint32_t s = 0; s < copy.set_count; s++) {
+            copy.sets[s].bits.ptr = (const char *)copy.bytes.ptr + copy.offs[s];
+        }
+        ERR_TRY(catalog_put_cohort(to, to_dataset, cohort, copy.sets, copy.set_count, err));
+        (*ret_count)++;
+    }
+    return ERR_OK;
 }

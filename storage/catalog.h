@@ -15,7 +15,7 @@
 #include "storage/schema.h"
 #include "storage/settings.h"
 
-#define CATALOG_VERSION 1
+#define CATALOG_VERSION 2 /* 1 has no cohorts; opening for writing makes a 2 of it */
 
 struct catalog;
 
@@ -131,3 +131,39 @@ enum err_code catalog_apply(struct catalog *catalog, const struct catalog_change
                             struct err *err) ERR_MUST_CHECK;
 enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,
                                      uint32_t subject, struct err *err) ERR_MUST_CHECK;
+
+/* A saved set of people. A static one keeps who they were, by shard; a live one the question alone. */
+struct catalog_cohort {
+    struct str name;       /* bytes, unique in the data set */
+    struct str definition; /* the question, in canonical words */
+    bool is_static;
+    uint64_t epoch; /* of the answer that it was saved from */
+    int64_t saved_ms;
+    uint64_t users; /* then */
+};
+struct catalog_cohort_set {
+    uint32_t shard;
+    struct str bits; /* a roaring bitmap in its portable form */
+};
+typedef enum err_code (*catalog_cohort_fn)(void *arg, const struct catalog_cohort *cohort,
+                                           struct err *err);
+typedef enum err_code (*catalog_cohort_set_fn)(void *arg, const struct catalog_cohort_set *set,
+                                               struct err *err);
+/* By name; by shard. What the callback is given lives while it runs. */
+enum err_code catalog_cohorts(struct catalog *catalog, int64_t dataset, catalog_cohort_fn fn,
+                              void *arg, struct err *err) ERR_MUST_CHECK;
+enum err_code catalog_cohort_sets(struct catalog *catalog, int64_t dataset, struct str name,
+                                  catalog_cohort_set_fn fn, void *arg,
+                                  struct err *err) ERR_MUST_CHECK;
+/* In one transaction, in the place of one of the same name. */
+enum err_code catalog_put_cohort(struct catalog *catalog, int64_t dataset,
+                                 const struct catalog_cohort *cohort,
+                                 const struct catalog_cohort_set *sets, uint32_t set_count,
+                                 struct err *err) ERR_MUST_CHECK;
+/* ERR_NOT_FOUND where there is none. */
+enum err_code catalog_drop_cohort(struct catalog *catalog, int64_t dataset, struct str name,
+                                  struct err *err) ERR_MUST_CHECK;
+/* Put all cohorts of a data set of one catalog into another, as far as they can be read; *ret_count is how many. */
+enum err_code catalog_copy_cohorts(struct catalog *from, int64_t from_dataset, struct catalog *to,
+                                   int64_t to_dataset, uint32_t *ret_count,
+                                   struct err *err) ERR_MUST_CHECK;

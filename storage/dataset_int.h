@@ -124,10 +124,12 @@ struct group {
 
 struct dataset {
     struct store *store;
+    uint64_t uid; /* of this opening, in this process */
     char dir[DATASET_PATH_BYTES];
     char cold_dir[DATASET_PATH_BYTES]; /* "" where the store has none */
     char name[DATASET_NAME_BYTES_MAX + 8];
     char zone[72];
+    _Atomic uint64_t cohorts_version;
     uint64_t identity_version;
     struct schema *schema;
     struct ids *ids;

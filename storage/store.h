@@ -53,6 +53,7 @@ enum err_code store_close(struct store *store, struct err *err) ERR_MUST_CHECK;
 /* Close without flushing, as a crash would (tests). */
 void store_abandon(struct store *store);
 
+#define COHORT_NAME_BYTES_MAX  200u
 #define DATASET_NAME_BYTES_MAX 64u /* [A-Za-z0-9][A-Za-z0-9._-]* */
 bool dataset_name_is_valid(struct str name);
 /* A data set that is damaged does not keep the others from opening: asking for it gives the error that opening
@@ -76,6 +77,8 @@ enum err_code dataset_configure(struct dataset *dataset, const struct settings_c
                                 struct err *err) ERR_MUST_CHECK;
 
 const char *dataset_name(const struct dataset *dataset);
+/* Of this data set as it was opened: no other one of this process, and not the same one opened again, has this number. */
+uint64_t dataset_uid(const struct dataset *dataset);
 const char *dataset_zone(const struct dataset *dataset); /* IANA name; "UTC" until told otherwise */
 
 typedef void (*dataset_done_fn)(void *arg, struct event_batch *batch, enum err_code code,
@@ -124,9 +127,43 @@ static inline void snapshot_unpinp(struct snapshot **snapshot)
 /* The subject of an id as events carry it: user ids and anonymous ids are separate name spaces. */
 bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
                           uint32_t *ret_shard, uint32_t *ret_subject);
+/* The ids of subjects, each once, in no particular order: a user's id, or of who never had one a device's. Of
+ * subjects that are in `sets` (by shard; NULL: nobody). An id is readable as long as the data set. */
+typedef enum err_code (*dataset_id_fn)(void *arg, struct str id, struct err *err);
+enum err_code dataset_ids_of(struct dataset *dataset,
+                             const roaring_bitmap_t *const sets[SHARD_COUNT], dataset_id_fn fn,
+                             void *arg, struct err *err) ERR_MUST_CHECK;
 /* Take a subject out of every answer (a catalog transaction; rows go at the next compaction). */
 enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, uint32_t subject,
                                      struct err *err) ERR_MUST_CHECK;
+
+/* Saved sets of people. A live one is its question, asked anew whenever it is used; a static one is also who they were. */
+#define COHORTS_MAX 10000u /* of a data set */
+struct saved_cohort {
+    struct str name;
+    struct str definition; /* a query in canonical words */
+    bool is_static;
+    uint64_t epoch; /* of the snapshot that it was saved from */
+    int64_t saved_ms;
+    uint64_t users; /* then */
+};
+/* By name, in the arena. */
+enum err_code dataset_cohorts(struct dataset *dataset, struct arena *arena,
+                              struct saved_cohort **ret, uint32_t *ret_count,
+                              struct err *err) ERR_MUST_CHECK;
+/* ERR_NOT_FOUND. Of a static one out_sets (by shard, NULL at first) gets bitmaps, also after an error: the caller's to
+ * free. */
+enum err_code dataset_cohort(struct dataset *dataset, struct str name, struct arena *arena,
+                             struct saved_cohort *ret, roaring_bitmap_t *out_sets[SHARD_COUNT],
+                             struct err *err) ERR_MUST_CHECK;
+/* One catalog transaction; takes the place of a cohort of the same name. `sets`: of a static one. */
+enum err_code dataset_save_cohort(struct dataset *dataset, const struct saved_cohort *cohort,
+                                  const roaring_bitmap_t *const sets[SHARD_COUNT],
+                                  struct err *err) ERR_MUST_CHECK;
+enum err_code dataset_drop_cohort(struct dataset *dataset, struct str name,
+                                  struct err *err) ERR_MUST_CHECK;
+/* Grows with every change of the cohorts: answers that hang on some may differ between two numbers. */
+uint64_t dataset_cohorts_version(const struct dataset *dataset);
 
 /* Write all memtable rows to segments now, and wait. */
 enum err_code dataset_flush(struct dataset *dataset, struct err *err) ERR_MUST_CHECK;

@@ -19,10 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIALS      400u
-#define HOUR_MS     (60 * MINUTE_MS)
-#define DAY_MS      (24 * HOUR_MS)
-#define COHORTS_MAX 64
+#define TRIALS   400u
+#define HOUR_MS  (60 * MINUTE_MS)
+#define DAY_MS   (24 * HOUR_MS)
+#define ROWS_MAX 64
 
 struct selector {
     const char *text;
@@ -131,10 +131,10 @@ static int cohort_count(const struct trial *trial)
 }
 
 static int64_t count_all(const struct walkers *walkers, const struct trial *trial,
-                         struct sums sums[COHORTS_MAX][REF_COHORT_COLUMNS_MAX])
+                         struct sums sums[ROWS_MAX][REF_COHORT_COLUMNS_MAX])
 {
     int64_t total = 0;
-    memset(sums, 0, sizeof(struct sums) * COHORTS_MAX * REF_COHORT_COLUMNS_MAX);
+    memset(sums, 0, sizeof(struct sums) * ROWS_MAX * REF_COHORT_COLUMNS_MAX);
     for (int s = 0; s < walkers_subjects(trial->is_device); s++) {
         struct walker_event all[WALKER_EVENTS_MAX];
         struct ref_cohort_event events[WALKER_EVENTS_MAX];
@@ -268,7 +268,7 @@ static void print_cells(const struct trial *trial, const struct sums *sums, int 
 }
 
 static void print_average(const struct trial *trial,
-                          struct sums sums[COHORTS_MAX][REF_COHORT_COLUMNS_MAX], struct buf *want)
+                          struct sums sums[ROWS_MAX][REF_COHORT_COLUMNS_MAX], struct buf *want)
 {
     struct curve curve = {.factor = 1};
     for (int n = 0; n < trial->query.columns; n++) {
@@ -289,7 +289,7 @@ static void print_average(const struct trial *trial,
 
 static void expect(const struct walkers *walkers, const struct trial *trial, struct buf *want)
 {
-    static struct sums sums[COHORTS_MAX][REF_COHORT_COLUMNS_MAX];
+    static struct sums sums[ROWS_MAX][REF_COHORT_COLUMNS_MAX];
     int64_t total = count_all(walkers, trial, sums);
 
     if (trial->is_average) {

@@ -229,14 +229,98 @@ static void a_newer_version_is_refused_by_name(void **state)
     struct catalog *none = NULL;
     catalog_close(TAKE(f->catalog));
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 2", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 3", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 2, and this program knows version 1");
+    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 3, and this program knows version 2");
+}
+
+static void change_by_hand(struct fixture *f, const char *sql)
+{
+    sqlite3 *db = NULL;
+    catalog_close(TAKE(f->catalog));
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void reopen(struct fixture *f, bool is_read_only)
+{
+    struct err err = {0};
+    catalog_close(TAKE(f->catalog));
+    if (catalog_open(f->path, is_read_only, &f->catalog, &err) != ERR_OK) {
+        fail_msg("%s", err.message);
+    }
+}
+
+static enum err_code count_cohort(void *arg, const struct catalog_cohort *cohort, struct err *err)
+{
+    uint32_t *count = arg;
+    (void)err;
+    assert_true(str_eq(cohort->name, STR("v\0ip")));
+    assert_true(str_eq(cohort->definition, STR("segment did(a)")));
+    assert_int_equal(cohort->users, 3);
+    (*count)++;
+    return ERR_OK;
+}
+
+static enum err_code count_set(void *arg, const struct catalog_cohort_set *set, struct err *err)
+{
+    uint32_t *shards = arg;
+    (void)err;
+    assert_int_equal(set->bits.len, 4);
+    *shards |= 1u << set->shard;
+    return ERR_OK;
+}
+
+static uint32_t cohorts_of(struct fixture *f)
+{
+    struct err err = {0};
+    uint32_t count = 0;
+    assert_int_equal(catalog_cohorts(f->catalog, f->row.id, count_cohort, &count, &err), ERR_OK);
+    return count;
+}
+
+static void version_1_becomes_2_when_it_is_written_and_is_read_as_it_is(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    const struct catalog_cohort_set sets[] = {{3, STR("abcd")}, {5, STR("efgh")}};
+    const struct catalog_cohort cohort = {
+        .name = STR("v\0ip"), .definition = STR("segment did(a)"), .is_static = true, .users = 3};
+    uint32_t shards = 0;
+    change_by_hand(f, "DROP TABLE cohort; DROP TABLE cohort_set; UPDATE meta SET value = 1");
+    reopen(f, true);
+    assert_int_equal(cohorts_of(f), 0);
+    reopen(f, false);
+    assert_int_equal(look(f).datasets, 1);
+    assert_int_equal(catalog_put_cohort(f->catalog, f->row.id, &cohort, sets, 2, &err), ERR_OK);
+    reopen(f, true);
+    assert_int_equal(cohorts_of(f), 1);
+    assert_int_equal(
+        catalog_cohort_sets(f->catalog, f->row.id, STR("v\0ip"), count_set, &shards, &err), ERR_OK);
+    assert_int_equal(shards, 1u << 3 | 1u << 5);
+    /* one set less, in the place of the same */
+    reopen(f, false);
+    assert_int_equal(catalog_put_cohort(f->catalog, f->row.id, &cohort, sets, 1, &err), ERR_OK);
+    shards = 0;
+    assert_int_equal(
+        catalog_cohort_sets(f->catalog, f->row.id, STR("v\0ip"), count_set, &shards, &err), ERR_OK);
+    assert_int_equal(shards, 1u << 3);
+    change_by_hand(f, "UPDATE cohort_set SET bits = x'61626365'");
+    reopen(f, false);
+    assert_fails(catalog_cohort_sets(f->catalog, f->row.id, STR("v\0ip"), count_set, &shards, &err),
+                 ERR_CORRUPT, "shard 3");
+    assert_int_equal(catalog_drop_cohort(f->catalog, f->row.id, STR("v\0ip"), &err), ERR_OK);
+    assert_int_equal(cohorts_of(f), 0);
+    assert_fails(catalog_drop_cohort(f->catalog, f->row.id, STR("v"), &err), ERR_NOT_FOUND,
+                 "no cohort \"v\"");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(version_1_becomes_2_when_it_is_written_and_is_read_as_it_is,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_is_there_after_reopening, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_that_fails_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(segments_move_and_runs_come_and_go_with_a_change, setup,

@@ -1,0 +1,311 @@
+/* query/bind_segment.c - conditions on people.
+ *
+ * What can be said by whether an event happened at all is said so, because stored sets of subjects answer that: `count(a)
+ * >= 1` is did(a), `count(a) = 0` is not did(a), and the first ever event lies in a range where there is one in the range
+ * and none before it. */
+#include "query/bind_int.h"
+#include "query/segment_cond.h"
+
+/* What is known of the segment while its tests are bound. */
+struct segment_binder {
+    struct binder *b;
+    struct people_segment segment;
+    bool needs_universe; /* some test can hold for people that no event leads to */
+};
+
+static enum err_code bind_cond(struct segment_binder *s, const struct ast_cond *ast,
+                               const struct cond **ret);
+
+static enum err_code cond_new(struct segment_binder *s, struct cond cond, struct cond **ret)
+{
+    ERR_TRY(ARENA_NEW(s->b->arena, 1, ret, s->b->err));
+    **ret = cond;
+    return ERR_OK;
+}
+
+static enum err_code cond_node(struct segment_binder *s, enum cond_kind kind,
+                               const struct cond *first, const struct cond *second,
+                               const struct cond **ret)
+{
+    const struct cond **kids = NULL;
+    struct cond *cond = NULL;
+    ERR_TRY(ARENA_NEW(s->b->arena, 2, &kids, s->b->err));
+    kids[0] = first;
+    kids[1] = second;
+    s->needs_universe |= kind == COND_NOT;
+    ERR_TRY(cond_new(
+        s, (struct cond){.kind = kind, .kids = kids, .kid_count = second == NULL ? 1 : 2}, &cond));
+    *ret = cond;
+    return ERR_OK;
+}
+
+/* A test that looks at events gets a number of its own. */
+static enum err_code leaf_new(struct segment_binder *s, struct place place, struct cond leaf,
+                              struct cond **ret)
+{
+    if (s->segment.leaf_count == QUERY_CONDS_MAX) {
+        return bind_limit(s->b, place, "a segment has at most %u tests", QUERY_CONDS_MAX);
+    }
+    leaf.leaf = s->segment.leaf_count++;
+    return cond_new(s, leaf, ret);
+}
+
+/* ---- tests ---- */
+
+/* The time that a test looks at: its own range, or that of the query. */
+static enum err_code bind_cond_range(struct segment_binder *s, const struct ast_range *range,
+                                     struct cond *cond)
+{
+    cond->begin_ms = s->b->query->from_ms;
+    cond->end_ms = s->b->query->to_ms;
+    return range->kind == AST_RANGE_NONE ? ERR_OK
+                                         : bind_span(s->b, range, &cond->begin_ms, &cond->end_ms);
+}
+
+static enum err_code bind_did(struct segment_binder *s, const struct ast_cond *ast,
+                              struct cond **ret)
+{
+    struct cond cond = {.kind = COND_DID};
+    ERR_TRY(bind_selector(s->b, &ast->selector, true, &cond.selector));
+    ERR_TRY(bind_cond_range(s, &ast->range, &cond));
+    return leaf_new(s, ast->place, cond, ret);
+}
+
+/* The first, or the last, of all: an event in the range, and none beyond it. */
+static enum err_code bind_edge(struct segment_binder *s, const struct ast_cond *ast,
+                               const struct cond **ret)
+{
+    bool is_first = ast->kind == AST_COND_FIRST;
+    const struct cond *without = NULL;
+    struct cond *in = NULL;
+    struct cond *beyond = NULL;
+    if (ast->range.kind == AST_RANGE_NONE && !s->b->query->has_range) {
+        return bind_fail(s->b, ast->place,
+                         "\"%s\" asks whether that event lies in a range, and there is none; "
+                         "without one it is did(...)",
+                         is_first ? "first" : "last");
+    }
+    ERR_TRY(bind_did(s, ast, &in));
+    struct cond cond = *in;
+    cond.begin_ms = is_first ? INT64_MIN : in->end_ms;
+    cond.end_ms = is_first ? in->begin_ms : INT64_MAX;
+    *ret = in;
+    if (cond.begin_ms >= cond.end_ms) {
+        return ERR_OK;
+    }
+    ERR_TRY(leaf_new(s, ast->place, cond, &beyond));
+    ERR_TRY(cond_node(s, COND_NOT, beyond, NULL, &without));
+    return cond_node(s, COND_AND, in, without, ret);
+}
+
+static enum pred_kind op_of(enum ast_pred_kind op)
+{
+    switch (op) {
+    case AST_EQ: return PRED_EQ;
+    case AST_NE: return PRED_NE;
+    case AST_LT: return PRED_LT;
+    case AST_LE: return PRED_LE;
+    case AST_GT: return PRED_GT;
+    case AST_GE: return PRED_GE;
+    default: return PRED_BETWEEN;
+    }
+}
+
+/* A comparison of a count that only asks whether there is any; *ret_any says which way. */
+static bool is_any_test(const struct ast_cond *ast, bool *ret_any)
+{
+    struct num value = ast->values[0].number;
+    int to_zero = num_cmp(value, num_int(0));
+    int to_one = num_cmp(value, num_int(1));
+    bool is_none = (ast->op == AST_EQ && to_zero == 0) || (ast->op == AST_LE && to_zero == 0) ||
+                   (ast->op == AST_LT && to_one == 0);
+    *ret_any = (ast->op == AST_NE && to_zero == 0) || (ast->op == AST_GT && to_zero == 0) ||
+               (ast->op == AST_GE && to_one == 0);
+    return ast->agg == AST_AGG_COUNT && (is_none || *ret_any);
+}
+
+static enum err_code bind_measure_cond(struct segment_binder *s, const struct ast_cond *ast,
+                                       const struct cond **ret)
+{
+    static const struct ast_alt any = {.kind = AST_ANY};
+    static const enum agg_kind aggs[] = {
+        [AST_AGG_COUNT] = AGG_COUNT, [AST_AGG_UNIQUE] = AGG_UNIQUE, [AST_AGG_SUM] = AGG_SUM,
+        [AST_AGG_AVG] = AGG_AVG,     [AST_AGG_MIN] = AGG_MIN,       [AST_AGG_MAX] = AGG_MAX,
+    };
+    struct ast_selector of_any = {.alts = &any, .alt_count = 1, .place = ast->place};
+    struct cond cond = {.kind = COND_MEASURE, .agg = aggs[ast->agg], .op = op_of(ast->op)};
+    struct cond *leaf = NULL;
+    bool is_any = false;
+    if (is_any_test(ast, &is_any)) {
+        ERR_TRY(bind_did(s, ast, &leaf));
+        *ret = leaf;
+        return is_any ? ERR_OK : cond_node(s, COND_NOT, leaf, NULL, ret);
+    }
+    if (ast->agg == AST_AGG_UNIQUE) {
+        ERR_TRY(bind_one_field(s->b, ast->key, "unique", &cond.field));
+    } else if (ast->agg != AST_AGG_COUNT) {
+        ERR_TRY(bind_number_field(s->b, ast->key, "a sum, mean, smallest or largest value",
+                                  &cond.field));
+    }
+    const struct ast_selector *selector = ast->has_selector ? &ast->selector : &of_any;
+    ERR_TRY(bind_selector(s->b, selector, true, &cond.selector));
+    ERR_TRY(bind_cond_range(s, &ast->range, &cond));
+    cond.values[0] = ast->values[0].number;
+    cond.values[1] = ast->values[1].number;
+    ERR_TRY(leaf_new(s, ast->place, cond, &leaf));
+    s->needs_universe |= cond_holds_for_nothing(leaf);
+    *ret = leaf;
+    return ERR_OK;
+}
+
+/* The funnel inside of a condition lives in the query's time and zone, and under its `where`. */
+static enum err_code bind_reached(struct segment_binder *s, const struct ast_cond *ast,
+                                  struct cond *cond)
+{
+    struct binder *b = s->b;
+    struct ast_query *funnel = NULL;
+    const struct ast_clauses *outer = &b->ast->clauses;
+    ERR_TRY(ARENA_NEW(b->arena, 1, &funnel, b->err));
+    *funnel = *ast->funnel;
+    struct ast_clauses *clauses = &funnel->clauses;
+    clauses->zone = outer->zone;
+    clauses->has_week_start = outer->has_week_start;
+    clauses->week_start = outer->week_start;
+    if (clauses->range.kind == AST_RANGE_NONE) {
+        clauses->range = outer->range;
+    }
+    if (clauses->where == NULL || outer->where == NULL) {
+        clauses->where = clauses->where == NULL ? outer->where : clauses->where;
+    } else {
+        struct ast_pred *both = NULL;
+        const struct ast_pred **kids = NULL;
+        ERR_TRY(ARENA_NEW(b->arena, 1, &both, b->err));
+        ERR_TRY(ARENA_NEW(b->arena, 2, &kids, b->err));
+        kids[0] = outer->where;
+        kids[1] = clauses->where;
+        *both =
+            (struct ast_pred){.kind = AST_AND, .place = ast->place, .kids = kids, .kid_count = 2};
+        clauses->where = both;
+    }
+    struct bound_cell *cell = NULL;
+    struct bound_query *bound = NULL;
+    ERR_TRY(ARENA_NEW(b->arena, 1, &cell, b->err));
+    ERR_TRY(bind_inner(b, b->request, funnel, &bound));
+    cell->step = (uint32_t)ast->step.value;
+    bound->cell = cell;
+    return bind_use(b, (struct people_use){.definition = bound}, &cond->people);
+}
+
+static enum err_code bind_ids(struct segment_binder *s, const struct ast_cond *ast,
+                              struct cond *cond)
+{
+    struct str *ids = NULL;
+    ERR_TRY(ARENA_NEW(s->b->arena, ast->id_count, &ids, s->b->err));
+    for (uint32_t i = 0; i < ast->id_count; i++) {
+        ids[i] = ast->ids[i].text;
+    }
+    cond->ids = ids;
+    cond->id_count = ast->id_count;
+    return ERR_OK;
+}
+
+static enum err_code bind_people_cond(struct segment_binder *s, const struct ast_cond *ast,
+                                      const struct cond **ret)
+{
+    struct cond cond = {.kind = COND_PEOPLE};
+    struct cond *leaf = NULL;
+    s->needs_universe = true; /* whoever they are, the query is about people of its own range */
+    if (ast->kind == AST_COND_IDS) {
+        cond.kind = COND_IDS;
+        ERR_TRY(bind_ids(s, ast, &cond));
+    } else if (ast->kind == AST_COND_COHORT) {
+        ERR_TRY(bind_cohort(s->b, ast->cohort, &cond.people));
+    } else {
+        ERR_TRY(bind_reached(s, ast, &cond));
+    }
+    ERR_TRY(leaf_new(s, ast->place, cond, &leaf));
+    *ret = leaf;
+    return ERR_OK;
+}
+
+/* ---- the tree ---- */
+
+static enum err_code bind_kids(struct segment_binder *s, const struct ast_cond *ast,
+                               const struct cond **ret)
+{
+    const struct cond **kids = NULL;
+    struct cond *cond = NULL;
+    ERR_TRY(ARENA_NEW(s->b->arena, ast->kid_count, &kids, s->b->err));
+    for (uint32_t i = 0; i < ast->kid_count; i++) {
+        ERR_TRY(bind_cond(s, ast->kids[i], &kids[i]));
+    }
+    enum cond_kind kind = ast->kind == AST_COND_AND ? COND_AND : COND_OR;
+    ERR_TRY(
+        cond_new(s, (struct cond){.kind = kind, .kids = kids, .kid_count = ast->kid_count}, &cond));
+    *ret = cond;
+    return ERR_OK;
+}
+
+static enum err_code bind_cond(struct segment_binder *s, const struct ast_cond *ast,
+                               const struct cond **ret)
+{
+    struct cond *leaf = NULL;
+    switch (ast->kind) {
+    case AST_COND_AND:
+    case AST_COND_OR: return bind_kids(s, ast, ret);
+    case AST_COND_NOT: {
+        const struct cond *kid = NULL;
+        ERR_TRY(bind_cond(s, ast->kids[0], &kid));
+        return cond_node(s, COND_NOT, kid, NULL, ret);
+    }
+    case AST_COND_DID:
+        ERR_TRY(bind_did(s, ast, &leaf));
+        *ret = leaf;
+        return ERR_OK;
+    case AST_COND_FIRST:
+    case AST_COND_LAST: return bind_edge(s, ast, ret);
+    case AST_COND_MEASURE: return bind_measure_cond(s, ast, ret);
+    case AST_COND_REACHED:
+    case AST_COND_COHORT:
+    case AST_COND_IDS: break;
+    }
+    return bind_people_cond(s, ast, ret);
+}
+
+bool cond_number_holds(const struct cond *cond, const struct cell *value)
+{
+    struct cell literal = cell_of_num(cond->values[0]);
+    int order = cell_cmp(value, &literal);
+    switch (cond->op) {
+    case PRED_EQ: return order == 0;
+    case PRED_NE: return order != 0;
+    case PRED_LT: return order < 0;
+    case PRED_LE: return order <= 0;
+    case PRED_GT: return order > 0;
+    case PRED_GE: return order >= 0;
+    default: break;
+    }
+    literal = cell_of_num(cond->values[1]);
+    return order >= 0 && cell_cmp(value, &literal) <= 0;
+}
+
+bool cond_holds_for_nothing(const struct cond *cond)
+{
+    const struct cell zero = {.kind = CELL_I64};
+    bool is_zero = cond->agg == AGG_COUNT || cond->agg == AGG_UNIQUE || cond->agg == AGG_SUM;
+    return is_zero && cond_number_holds(cond, &zero);
+}
+
+enum err_code bind_segment(struct binder *b)
+{
+    static const struct ast_alt active = {.kind = AST_ACTIVE};
+    const struct ast_selector everyone = {.alts = &active, .alt_count = 1};
+    struct segment_binder s = {.b = b};
+    ERR_TRY(bind_cond(&s, b->ast->segment.cond, &s.segment.cond));
+    s.segment.has_universe = s.needs_universe || b->query->has_range;
+    if (s.segment.has_universe) {
+        ERR_TRY(bind_selector(b, &everyone, true, &s.segment.universe_selector));
+    }
+    b->query->segment = s.segment;
+    return ERR_OK;
+}

@@ -1,0 +1,378 @@
+/* query/funnel_count.c */
+#include "query/funnel_count.h"
+
+#include "storage/base/size.h"
+
+#define LOG_CHUNK_WORDS 4096u /* a record is at most QUERY_STEPS_MAX words */
+#define LEVEL_SHIFT     32u
+#define COUNTS_SHIFT    48u
+#define NONE            UINT32_MAX
+
+struct funnel_log {
+    struct funnel_log *next;
+    uint32_t used;
+    uint64_t words[LOG_CHUNK_WORDS];
+};
+
+struct record {
+    uint32_t cell, level, counts;
+    const uint64_t *ms; /* [i]: of step i + 1, from 1 */
+};
+
+/* ---- a task ---- */
+
+enum err_code funnel_part_init(struct funnel_part *part, const struct bound_query *query,
+                               struct groups *groups, bool has_places, bool is_all_apart,
+                               struct arena *arena, struct err *err)
+{
+    *part = (struct funnel_part){.groups = groups};
+    if (has_places) {
+        ERR_TRY(ARENA_NEW(arena, 1, &part->places, err));
+        ERR_TRY(interns_init(part->places, arena, err));
+    }
+    return is_all_apart ? ARENA_NEW(arena, query->funnel.step_count, &part->all_users, err)
+                        : ERR_OK;
+}
+
+enum err_code funnel_part_cell(struct funnel_part *part, uint32_t bucket, uint32_t group,
+                               uint32_t *ret_cell, struct err *err)
+{
+    const uint32_t words[2] = {bucket, group};
+    return interns_put_words(part->places, words, COUNT_OF(words), ret_cell, err);
+}
+
+static enum err_code users_grow(uint64_t **users, uint32_t *cell_cap, struct arena *arena,
+                                uint32_t cell, uint32_t step_count, struct err *err)
+{
+    size_t cap = MAX_OF(2 * (size_t)*cell_cap, (size_t)cell + 1);
+    size_t counts = 0;
+    uint64_t *more = NULL;
+
+    if (cap > UINT32_MAX || !size_mul(cap, step_count, &counts)) {
+        return err_set(err, ERR_LIMIT, "more than %u groups", *cell_cap);
+    }
+    ERR_TRY(ARENA_NEW(arena, counts, &more, err));
+    if (*cell_cap > 0) {
+        memcpy(more, *users, (size_t)*cell_cap * step_count * sizeof(*more));
+    }
+    *users = more;
+    *cell_cap = (uint32_t)cap;
+    return ERR_OK;
+}
+
+static enum err_code log_append(struct funnel_part *part, struct arena *arena, uint32_t cell,
+                                uint32_t counts, const struct funnel_counted *attempt,
+                                struct err *err)
+{
+    struct funnel_log *chunk = part->log_last;
+
+    if (chunk == NULL || LOG_CHUNK_WORDS - chunk->used < attempt->level) {
+        void *memory = NULL;
+        ERR_TRY(arena_alloc_raw(arena, sizeof(*chunk), &memory, err));
+        chunk = memory;
+        chunk->next = NULL;
+        chunk->used = 0;
+        if (part->log_last == NULL) {
+            part->log_first = chunk;
+        } else {
+            part->log_last->next = chunk;
+        }
+        part->log_last = chunk;
+    }
+    uint64_t *words = chunk->words + chunk->used;
+    words[0] = (uint64_t)counts << COUNTS_SHIFT | (uint64_t)attempt->level << LEVEL_SHIFT | cell;
+    for (uint32_t i = 1; i < attempt->level; i++) {
+        words[i] = (attempt->filled >> i & 1) != 0
+                       ? (uint64_t)attempt->times[i] - (uint64_t)attempt->times[0]
+                       : FUNNEL_SKIPPED;
+    }
+    chunk->used += attempt->level;
+    return ERR_OK;
+}
+
+static void users_count(uint64_t *users, const struct funnel_counted *attempt)
+{
+    for (uint32_t i = 0; i < attempt->level; i++) {
+        users[i] += attempt->filled >> i & 1;
+    }
+}
+
+enum err_code funnel_part_count(struct funnel_part *part, const struct bound_query *query,
+                                struct arena *arena, uint32_t cell, uint32_t counts,
+                                const struct funnel_counted *attempt, struct err *err)
+{
+    uint32_t step_count = query->funnel.step_count;
+
+    if ((counts & FUNNEL_COUNTS_LINE) != 0) {
+        if (cell >= part->cell_cap) {
+            ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, cell, step_count, err));
+        }
+        users_count(part->users + (size_t)cell * step_count, attempt);
+    }
+    if ((counts & FUNNEL_COUNTS_ALL) != 0) {
+        if (part->all_users != NULL) {
+            users_count(part->all_users, attempt);
+        }
+        bool is_mature =
+            query->now_ms > attempt->times[0] &&
+            (uint64_t)query->now_ms - (uint64_t)attempt->times[0] > query->funnel.window_ms;
+        part->mature += is_mature ? 1 : 0;
+    }
+    return attempt->level == 1 ? ERR_OK : log_append(part, arena, cell, counts, attempt, err);
+}
+
+/* ---- all tasks together ---- */
+
+struct merging {
+    struct query_run_ctx *run;
+    const struct run_tasks *tasks;
+    size_t part_off;
+    struct funnel_merge *m;
+    struct interns places; /* (bucket, group) of all tasks */
+    uint64_t *users;       /* [place * step_count + step] */
+    uint32_t place_cap;
+    uint32_t **place_of; /* [task][its cell]; NONE where nobody entered */
+    uint32_t *line_of;   /* of a group: its place among those shown, or NONE */
+    uint32_t lines_each; /* lines of one bucket */
+    uint32_t bucket_begin, bucket_end;
+};
+
+static const struct funnel_part *part_of(const struct merging *g, uint32_t task)
+{
+    const char *slot = (const char *)g->tasks->slots + (size_t)task * g->tasks->slot_bytes;
+    return (const struct funnel_part *)(const void *)(slot + g->part_off);
+}
+
+static void users_add(uint64_t *into, const uint64_t *from, uint32_t step_count)
+{
+    for (uint32_t i = 0; i < step_count; i++) {
+        into[i] += from[i];
+    }
+}
+
+/* The place of a task's cell, by value. */
+static enum err_code import_cell(struct merging *g, const struct funnel_part *part, uint32_t cell,
+                                 uint32_t *ret_place, struct err *err)
+{
+    uint32_t words[2] = {0, cell};
+    if (part->places != NULL) {
+        uint32_t count = 0;
+        memcpy(words, interns_words(part->places, cell, &count), sizeof(words));
+    }
+    if (words[1] == FUNNEL_GROUP_NULL) {
+        ERR_TRY(groups_null(g->m->groups, &words[1], err));
+    } else if (part->groups != NULL) {
+        ERR_TRY(groups_import(g->m->groups, part->groups, words[1], &words[1], err));
+    }
+    return interns_put_words(&g->places, words, COUNT_OF(words), ret_place, err);
+}
+
+/* Match the tasks' cells by value, and add up their users. */
+static enum err_code merge_users(struct merging *g, struct err *err)
+{
+    uint32_t step_count = g->m->step_count;
+    struct arena *arena = g->run->arena;
+
+    ERR_TRY(ARENA_NEW(arena, g->tasks->count, &g->place_of, err));
+    for (uint32_t t = 0; t < g->tasks->count; t++) {
+        const struct funnel_part *part = part_of(g, t);
+        ERR_TRY(ARENA_NEW(arena, part->cell_cap, &g->place_of[t], err));
+        for (uint32_t c = 0; c < part->cell_cap; c++) {
+            const uint64_t *users = part->users + (size_t)c * step_count;
+            uint32_t place = NONE;
+            if (users[0] > 0) {
+                ERR_TRY(import_cell(g, part, c, &place, err));
+                if (place >= g->place_cap) {
+                    ERR_TRY(users_grow(&g->users, &g->place_cap, arena, place, step_count, err));
+                }
+                users_add(g->users + (size_t)place * step_count, users, step_count);
+            }
+            g->place_of[t][c] = place;
+        }
+        if (part->all_users != NULL) {
+            users_add(g->m->all.users, part->all_users, step_count);
+        }
+        g->m->mature += part->mature;
+    }
+    return ERR_OK;
+}
+
+/* Which buckets have rows: over an end that the query gives they are filled, else from the first to the last with
+ * an entry. */
+static void find_buckets(struct merging *g)
+{
+    const struct answer_buckets *buckets = &g->m->buckets;
+    uint32_t first = NONE;
+    uint32_t end = 0;
+
+    for (uint32_t p = 0; p < g->places.count; p++) {
+        uint32_t count = 0;
+        uint32_t bucket = interns_words(&g->places, p, &count)[0];
+        first = MIN_OF(first, bucket);
+        end = MAX_OF(end, bucket + 1);
+    }
+    if (!g->run->query->has_each) {
+        first = 0;
+        end = 1;
+    } else {
+        first = buckets->has_from ? 0 : first;
+        end = buckets->has_to ? buckets->count : end;
+    }
+    g->bucket_begin = MIN_OF(first, end);
+    g->bucket_end = end;
+}
+
+/* Choose the groups that are shown; the rest may be one more line. */
+static enum err_code choose_groups(struct merging *g, struct answer_group **ret_picked,
+                                   uint32_t *ret_shown, struct err *err)
+{
+    const struct bound_query *query = g->run->query;
+    struct funnel_merge *m = g->m;
+    uint32_t count = groups_count(m->groups);
+    struct answer_group *picked = NULL;
+
+    ERR_TRY(ARENA_NEW(g->run->arena, count, &picked, err));
+    ERR_TRY(ARENA_NEW(g->run->arena, count, &g->line_of, err));
+    for (uint32_t i = 0; i < count; i++) {
+        picked[i].number = i;
+    }
+    for (uint32_t p = 0; p < g->places.count; p++) {
+        uint32_t words = 0;
+        picked[interns_words(&g->places, p, &words)[1]].weight +=
+            g->users[(size_t)p * m->step_count];
+    }
+    uint32_t shown = answer_pick_groups(query, m->groups, picked, count);
+    m->has_other = query->has_other && shown < count;
+    g->lines_each = shown + (m->has_other ? 1 : 0);
+    m->left_out = m->has_other ? 0 : (uint64_t)(count - shown) * (g->bucket_end - g->bucket_begin);
+    for (uint32_t i = 0; i < count; i++) {
+        g->line_of[picked[i].number] = i < shown ? i : m->has_other ? shown : NONE;
+    }
+    *ret_picked = picked;
+    *ret_shown = shown;
+    return ERR_OK;
+}
+
+/* The line of a place, or NULL where it is not shown. */
+static struct funnel_line *line_at(const struct merging *g, uint32_t place)
+{
+    uint32_t count = 0;
+    const uint32_t *words = interns_words(&g->places, place, &count);
+    uint32_t line = g->line_of[words[1]];
+    if (line == NONE) {
+        return NULL;
+    }
+    return &g->m->lines[(uint64_t)(words[0] - g->bucket_begin) * g->lines_each + line];
+}
+
+/* Room for the durations of a line whose users are known. */
+static enum err_code line_alloc(struct funnel_line *line, uint32_t first_step, uint32_t step_count,
+                                struct arena *arena, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(arena, step_count, &line->ms, err));
+    ERR_TRY(ARENA_NEW(arena, step_count, &line->filled, err));
+    for (uint32_t i = first_step; i < step_count; i++) {
+        ERR_TRY(ARENA_NEW(arena, line->users[i], &line->ms[i], err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code make_lines(struct merging *g, struct err *err)
+{
+    struct funnel_merge *m = g->m;
+    struct arena *arena = g->run->arena;
+    struct answer_group *picked = NULL;
+    uint32_t shown = 0;
+    size_t count = 0;
+    uint64_t *users = NULL;
+
+    find_buckets(g);
+    ERR_TRY(choose_groups(g, &picked, &shown, err));
+    if (!size_mul(g->bucket_end - g->bucket_begin, g->lines_each, &count)) {
+        return err_set(err, ERR_LIMIT, "more lines than memory");
+    }
+    ERR_TRY(ARENA_NEW(arena, count, &m->lines, err));
+    ERR_TRY(arena_alloc_array(arena, count, m->step_count * sizeof(*users), (void **)&users, err));
+    m->line_count = count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t line = (uint32_t)(i % g->lines_each);
+        m->lines[i] = (struct funnel_line){
+            .bucket = g->bucket_begin + (uint32_t)(i / g->lines_each),
+            .group = line < shown ? picked[line].number : 0,
+            .is_other = line == shown,
+            .users = users + i * m->step_count,
+        };
+    }
+    for (uint32_t p = 0; p < g->places.count; p++) {
+        struct funnel_line *line = line_at(g, p);
+        const uint64_t *from = g->users + (size_t)p * m->step_count;
+        if (line != NULL) {
+            users_add(line->users, from, m->step_count);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (m->lines[i].users[0] > 0) {
+            ERR_TRY(line_alloc(&m->lines[i], 1, m->step_count, arena, err));
+        }
+    }
+    return ERR_OK;
+}
+
+static void deal_record(const struct record *r, uint32_t step_count, struct funnel_line *line,
+                        struct funnel_line *all)
+{
+    uint32_t last = step_count - 1;
+    if ((r->counts & FUNNEL_COUNTS_ALL) != 0 && r->level == step_count &&
+        r->ms[last] != FUNNEL_SKIPPED) {
+        all->ms[last][all->filled[last]++] = r->ms[last];
+    }
+    for (uint32_t i = 1; line != NULL && i < r->level; i++) {
+        if (r->ms[i] != FUNNEL_SKIPPED) {
+            line->ms[i][line->filled[i]++] = r->ms[i];
+        }
+    }
+}
+
+/* Read the tasks' logs into the lines' arrays. */
+static void deal_durations(const struct merging *g)
+{
+    for (uint32_t t = 0; t < g->tasks->count; t++) {
+        for (const struct funnel_log *c = part_of(g, t)->log_first; c != NULL; c = c->next) {
+            for (uint32_t at = 0; at < c->used;) {
+                const uint64_t *words = c->words + at;
+                struct record r = {
+                    .cell = (uint32_t)words[0],
+                    .level = (uint32_t)(words[0] >> LEVEL_SHIFT) & UINT16_MAX,
+                    .counts = (uint32_t)(words[0] >> COUNTS_SHIFT),
+                    .ms = words,
+                };
+                bool has_line = (r.counts & FUNNEL_COUNTS_LINE) != 0;
+                deal_record(&r, g->m->step_count,
+                            has_line ? line_at(g, g->place_of[t][r.cell]) : NULL, &g->m->all);
+                at += r.level;
+            }
+        }
+    }
+}
+
+enum err_code funnel_merge(struct query_run_ctx *run, const struct run_tasks *tasks,
+                           size_t part_off, const struct answer_buckets *buckets,
+                           struct funnel_merge *ret, struct err *err)
+{
+    struct merging g = {.run = run, .tasks = tasks, .part_off = part_off, .m = ret};
+    uint32_t step_count = run->query->funnel.step_count;
+
+    *ret = (struct funnel_merge){.step_count = step_count, .buckets = *buckets};
+    ERR_TRY(groups_create(run->query, run->arena, &ret->groups, err));
+    ERR_TRY(interns_init(&g.places, run->arena, err));
+    ERR_TRY(ARENA_NEW(run->arena, step_count, &ret->all.users, err));
+    ERR_TRY(merge_users(&g, err));
+    ERR_TRY(make_lines(&g, err));
+    bool is_all_apart = tasks->count > 0 && part_of(&g, 0)->all_users != NULL;
+    for (uint32_t p = 0; !is_all_apart && p < g.places.count; p++) {
+        users_add(ret->all.users, g.users + (size_t)p * step_count, step_count);
+    }
+    ERR_TRY(line_alloc(&ret->all, MAX_OF(step_count - 1, 1u), step_count, run->arena, err));
+    deal_durations(&g);
+    return ERR_OK;
+}

@@ -1,0 +1,81 @@
+/* query/funnel_count.h - what a funnel counts, from the attempts of a task to the lines of the answer.
+ *
+ *     task    users[cell][step] += 1, and for every attempt that got past step 1 a record in a log:
+ *             | flags, level, cell | t2 - t1 | t3 - t1 | ... |       FUNNEL_SKIPPED for a step that was not done
+ *     all     cells of tasks matched by value; users added; logs dealt out into one array of durations per
+ *             (line, step), which percentiles are read from
+ *
+ * A cell is a group of the breakdown or, with `each`, one in a bucket of time. A line is a cell that is shown, the groups
+ * beyond `top` together, or all. What the lines count need not add up to all of it (people enter on several
+ * days), so that is counted apart where it does not.
+ *
+ * Thread: a part is its task's; the merge is the calling thread's.
+ */
+#pragma once
+
+#include "query/answer_journeys.h"
+#include "query/interns.h"
+
+#define FUNNEL_SKIPPED    UINT64_MAX
+#define FUNNEL_GROUP_NULL (UINT32_MAX - 1) /* the group whose keys are all missing */
+
+struct funnel_log; /* a chunk of records */
+
+struct funnel_part {
+    struct groups *groups;  /* NULL without keys: then all groups are 0 */
+    struct interns *places; /* cell -> (bucket, group); NULL: a cell is the group's number */
+    uint64_t *users;        /* [cell * step_count + step]: who did it */
+    uint32_t cell_cap;
+    uint64_t *all_users; /* per step, where all is counted apart; else NULL */
+    uint64_t mature;     /* attempts whose window was over when the query was asked */
+    struct funnel_log *log_first;
+    struct funnel_log *log_last;
+};
+
+/* With `has_places` cells are numbered by funnel_part_cell; with `is_all_apart` an attempt counts for its line and
+ * for all only where it is said. */
+enum err_code funnel_part_init(struct funnel_part *part, const struct bound_query *query,
+                               struct groups *groups, bool has_places, bool is_all_apart,
+                               struct arena *arena, struct err *err) ERR_MUST_CHECK;
+enum err_code funnel_part_cell(struct funnel_part *part, uint32_t bucket, uint32_t group,
+                               uint32_t *ret_cell, struct err *err) ERR_MUST_CHECK;
+
+enum funnel_counts { FUNNEL_COUNTS_LINE = 1, FUNNEL_COUNTS_ALL = 2 };
+struct funnel_counted {
+    uint32_t level;
+    uint64_t filled;      /* bit i: step i + 1 was done; bit 0 is set */
+    const int64_t *times; /* of the steps done */
+};
+/* Count an attempt; `counts` are bits of funnel_counts, and `cell` says nothing without LINE. */
+enum err_code funnel_part_count(struct funnel_part *part, const struct bound_query *query,
+                                struct arena *arena, uint32_t cell, uint32_t counts,
+                                const struct funnel_counted *attempt,
+                                struct err *err) ERR_MUST_CHECK;
+
+/* ---- all tasks together ---- */
+
+struct funnel_line {
+    uint32_t bucket;
+    uint32_t group;
+    bool is_other;
+    uint64_t *users; /* per step */
+    uint64_t **ms;   /* per step but the first: durations, users[step] of them */
+    size_t *filled;  /* how many of these are dealt out */
+};
+
+struct funnel_merge {
+    uint32_t step_count;
+    struct groups *groups;
+    struct answer_buckets buckets;
+    struct funnel_line *lines; /* by bucket, then group */
+    uint64_t line_count;
+    uint64_t left_out; /* lines that `top` left out */
+    bool has_other;
+    struct funnel_line all; /* durations of the last step only */
+    uint64_t mature;
+};
+
+/* `part_off`: of the funnel_part in a slot. */
+enum err_code funnel_merge(struct query_run_ctx *run, const struct run_tasks *tasks,
+                           size_t part_off, const struct answer_buckets *buckets,
+                           struct funnel_merge *ret, struct err *err) ERR_MUST_CHECK;

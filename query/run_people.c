@@ -1,0 +1,200 @@
+#include "query/run_people.h"
+
+#include "storage/base/size.h"
+
+#include <stdlib.h>
+
+#define PEOPLE_WARNINGS_MAX 32u
+
+/* ---- queries inside of a query ---- */
+
+static void run_inner_done(struct query_run_ctx *inner)
+{
+    run_uses_done(inner);
+    arena_free(inner->arena);
+}
+
+/* Run `query` beside the one at hand: same snapshot, same workers, what is left of its memory. Only its people are kept. */
+static enum err_code run_inner(struct query_run_ctx *run, const struct bound_query *query,
+                               struct people *ret, struct err *err)
+{
+    CLEANUP(run_inner_done)
+    struct query_run_ctx inner = {
+        .query = query,
+        .request = run->request,
+        .snapshot = run->snapshot,
+        .pool = run->pool,
+        .io = run->io,
+        .is_source_used = run->is_source_used,
+    };
+    size_t used = atomic_load_explicit(&run->budget.used_bytes, memory_order_relaxed);
+    size_t left = run->budget.max_bytes > used ? run->budget.max_bytes - used : 1;
+    budget_init(&inner.budget, run->budget.max_bytes == 0 ? 0 : left, run->budget.what);
+    inner.arena = arena_create(&inner.budget);
+    ERR_TRY(run_uses(&inner, err));
+    ERR_TRY(run_exclude(&inner, err));
+    ERR_TRY(run_people(&inner, ret, err));
+    atomic_fetch_add(&run->rows_read, atomic_load(&inner.rows_read));
+    atomic_fetch_add(&run->bytes_read, atomic_load(&inner.bytes_read));
+    atomic_fetch_add(&run->blocks_loaded, atomic_load(&inner.blocks_loaded));
+    return ERR_OK;
+}
+
+enum err_code run_uses(struct query_run_ctx *run, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    for (uint32_t i = 0; i < query->use_count; i++) {
+        struct people_use *use = query->uses[i];
+        if (use->definition == NULL) {
+            continue; /* a static cohort: the binder has read it */
+        }
+        struct people *people = NULL;
+        ERR_TRY(ARENA_NEW(run->arena, 1, &people, err));
+        people_init(people, run->arena);
+        use->people = people;
+        if (run_inner(run, use->definition, people, err) != ERR_OK) {
+            return use->cohort.len == 0
+                       ? err->code
+                       : err_context(err, "cohort \"" STR_FMT "\"", STR_ARG(use->cohort));
+        }
+    }
+    return ERR_OK;
+}
+
+void run_uses_done(struct query_run_ctx *run)
+{
+    const struct bound_query *query = run->query;
+    for (uint32_t i = 0; query != NULL && i < query->use_count; i++) {
+        struct people_use *use = query->uses[i];
+        if (use->definition != NULL && use->people != NULL) {
+            people_done(use->people);
+            use->people = NULL;
+        }
+    }
+    people_done(&run->excluded);
+}
+
+enum err_code run_exclude(struct query_run_ctx *run, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct snapshot *masked = NULL;
+    people_init(&run->excluded, run->arena);
+    if (query->excluded_count == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(run->arena, 1, &masked, err));
+    *masked = *run->snapshot;
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        ERR_TRY(people_or(&run->excluded, shard, run->snapshot->deleted[shard], err));
+        for (uint32_t i = 0; i < query->excluded_count; i++) {
+            ERR_TRY(people_or(&run->excluded, shard, people_of(query->excluded[i]->people, shard),
+                              err));
+        }
+        masked->deleted[shard] = people_of(&run->excluded, shard);
+    }
+    run->snapshot = masked;
+    return ERR_OK;
+}
+
+/* ---- who ---- */
+
+bool run_find_subject(const struct query_run_ctx *run, struct str id, uint32_t *ret_shard,
+                      uint32_t *ret_subject)
+{
+    const struct str none = {0};
+    struct dataset *dataset = run->snapshot->dataset;
+    return dataset != NULL && (dataset_find_subject(dataset, id, none, ret_shard, ret_subject) ||
+                               dataset_find_subject(dataset, none, id, ret_shard, ret_subject));
+}
+
+bool run_asks_people(const struct bound_query *query)
+{
+    return query->verb == VERB_SEGMENT;
+}
+
+enum err_code run_people(struct query_run_ctx *run, struct people *ret, struct err *err)
+{
+    ASSERT(run->query->verb == VERB_SEGMENT);
+    return segment_people(run, ret, err);
+}
+
+/* ---- the answer ---- */
+
+struct id_list {
+    struct str *items;
+    size_t count, cap;
+};
+
+static enum err_code take_id(void *arg, struct str id, struct err *err)
+{
+    struct id_list *list = arg;
+    if (list->count == list->cap) { /* an id more than there are people */
+        return err_set(err, ERR_CORRUPT, "the id directory has two ids of one subject");
+    }
+    list->items[list->count++] = id;
+    return ERR_OK;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+static enum err_code answer_list(struct query_run_ctx *run, const struct people *people,
+                                 struct result *result, struct err *err)
+{
+    static const struct result_col cols[] = {{{"user_id", 7}, RESULT_STRING}};
+    const roaring_bitmap_t *sets[SHARD_COUNT];
+    struct id_list list = {.cap = people_count(people)};
+    struct cell *cells = NULL;
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        sets[shard] = people_of(people, shard);
+    }
+    ERR_TRY(ARENA_NEW(run->arena, list.cap, &list.items, err));
+    ERR_TRY(dataset_ids_of(run->snapshot->dataset, sets, take_id, &list, err));
+    ERR_TRY(run_check(run, err));
+    qsort(list.items, list.count, sizeof(*list.items), compare_ids);
+    uint64_t shown = list.count;
+    if (run->query->has_limit && run->query->limit < shown) {
+        shown = run->query->limit;
+    }
+    result->cols = cols;
+    result->col_count = COUNT_OF(cols);
+    ERR_TRY(run_result_rows(run, result, shown, &cells, err));
+    for (uint64_t i = 0; i < shown; i++) {
+        cells[i].kind = CELL_STRING;
+        ERR_TRY(arena_str(result->arena, list.items[i], &cells[i].string, err));
+    }
+    result->meta.rows_total = list.count;
+    result->meta.rows_left_out = list.count - shown;
+    return ERR_OK;
+}
+
+static enum err_code answer_count(struct query_run_ctx *run, const struct people *people,
+                                  struct result *result, struct err *err)
+{
+    static const struct result_col cols[] = {{{"users", 5}, RESULT_INT64}};
+    struct cell *cells = NULL;
+    result->cols = cols;
+    result->col_count = COUNT_OF(cols);
+    ERR_TRY(run_result_rows(run, result, 1, &cells, err));
+    cells[0] = (struct cell){.kind = CELL_I64, .i64 = (int64_t)people_count(people)};
+    return ERR_OK;
+}
+
+static void people_donep(struct people *people)
+{
+    people_done(people);
+}
+
+enum err_code verb_people(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    CLEANUP(people_donep) struct people people;
+    people_init(&people, run->arena);
+    ERR_TRY(run_people(run, &people, err));
+    if (run->query->save.len > 0) {
+        ERR_TRY(cohort_save(run, &people, err));
+    }
+    return run->query->is_list ? answer_list(run, &people, result, err)
+                               : answer_count(run, &people, result, err);
+}

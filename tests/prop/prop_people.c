@@ -1,0 +1,394 @@
+/* tests/prop/prop_people.c - Goal: a segment is those people, and its list just those ids. Method: random events (ties,
+ * borders of days), random trees of conditions, and a computation that looks at one person and one event at a time.
+ * Every question is asked of memtables, of segments, and of merged segments, by index and by rows.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "storage/base/size.h"
+#include "tests/support/live_events.h"
+#include "tests/support/ref_people.h"
+#include "tests/support/shop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DAY_MS     SHOP_DAY_MS
+#define NOW_MS     (INT64_C(1750000000000) / DAY_MS * DAY_MS + DAY_MS / 2) /* noon */
+#define DAYS       12
+#define EVENTS_MAX 160u
+#define USERS      23u
+#define TEXT_BYTES 4096u
+#define CONDS_MAX  64u
+
+static const char *const names[] = {"view", "add", "order", "pay", "rare"};
+#define ALL_NAMES UINT32_MAX
+
+static uint64_t seed_of_run(void)
+{
+    const char *text = getenv("TEST_SEED");
+    return text != NULL ? strtoull(text, NULL, 0) : 4711;
+}
+
+struct world {
+    struct shop_event shop[EVENTS_MAX];
+    struct ref_people_event events[EVENTS_MAX];
+    uint32_t count;
+};
+
+static void world_make(struct world *w, struct rng *rng)
+{
+    w->count = 1 + (uint32_t)rng_below(rng, EVENTS_MAX);
+    shop_random(rng, 0, w->count, NOW_MS - DAYS * DAY_MS, NOW_MS, w->shop);
+    for (uint32_t i = 0; i < w->count; i++) {
+        const struct shop_event *e = &w->shop[i];
+        w->events[i] =
+            (struct ref_people_event){e->user, e->name, e->channel, e->time_ms, e->cents};
+    }
+}
+
+/* ---- random conditions, and their text ---- */
+
+struct ask {
+    struct ref_cond conds[CONDS_MAX];
+    uint32_t cond_count;
+    const struct ref_cond *root;
+    int64_t begin_ms, end_ms; /* of the query */
+    char text[TEXT_BYTES];
+    const struct ref_cond *cohorts[2]; /* saved ones: REF_COHORT, REF_LISTED; NULL = none yet */
+};
+static const char *const cohort_names[2] = {"live one", "fixed one"};
+
+static void put(struct ask *ask, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void put(struct ask *ask, const char *format, ...)
+{
+    size_t len = strlen(ask->text);
+    va_list args;
+    va_start(args, format);
+    int more = vsnprintf(ask->text + len, TEXT_BYTES - len, format, args);
+    va_end(args);
+    assert_true(more >= 0 && (size_t)more < TEXT_BYTES - len);
+}
+
+/* Days are civil days of UTC; now is noon. */
+static void random_range(struct ask *ask, struct rng *rng, int64_t *begin, int64_t *end)
+{
+    int64_t today = NOW_MS / DAY_MS * DAY_MS;
+    int64_t n = 1 + (int64_t)rng_below(rng, DAYS);
+    char date[2][16];
+    switch (rng_below(rng, 6)) {
+    case 0: return; /* that of the query */
+    case 1:
+        put(ask, " last %dd", (int)n);
+        *begin = today - n * DAY_MS;
+        *end = today;
+        return;
+    case 2:
+        put(ask, " rolling %dd", (int)n);
+        *begin = NOW_MS - n * DAY_MS;
+        *end = NOW_MS;
+        return;
+    case 3:
+        put(ask, " last %dd including today", (int)n);
+        *begin = today - n * DAY_MS;
+        *end = today + DAY_MS;
+        return;
+    case 4:
+        put(ask, " last %dh", (int)(n * 7));
+        *begin = NOW_MS - n * 7 * 3600000;
+        *end = NOW_MS;
+        return;
+    default:
+        *end = today - (int64_t)rng_below(rng, DAYS) * DAY_MS;
+        *begin = *end - n * DAY_MS;
+        shop_date(*begin, date[0]);
+        shop_date(*end, date[1]);
+        put(ask, " from %s to %s", date[0], date[1]);
+        return;
+    }
+}
+
+static struct ref_select random_select(struct ask *ask, struct rng *rng)
+{
+    struct ref_select select = {.names = ALL_NAMES};
+    uint32_t a = (uint32_t)rng_below(rng, 5);
+    uint32_t b = (a + 1) % 5;
+    switch (rng_below(rng, 4)) {
+    case 0: put(ask, "any"); break;
+    case 1:
+        put(ask, "(%s | %s)", names[a], names[b]);
+        select.names = 1u << a | 1u << b;
+        break;
+    case 2:
+        select.cents_over = (int64_t)rng_below(rng, 80000);
+        select.has_cents_over = true;
+        select.names = 1u << a;
+        put(ask, "%s[amount > %d.%02d]", names[a], (int)(select.cents_over / 100),
+            (int)(select.cents_over % 100));
+        break;
+    default:
+        put(ask, "%s", names[a]);
+        select.names = 1u << a;
+        break;
+    }
+    return select;
+}
+
+static void random_number(struct ask *ask, struct rng *rng, struct ref_cond *cond)
+{
+    static const char *const ops[] = {"=", "!=", "<", "<=", ">", ">="};
+    bool is_count = cond->kind == REF_COUNT || cond->kind == REF_UNIQUE;
+    uint64_t most = is_count ? 6 : cond->kind == REF_SUM ? 300000 : 100000;
+    cond->op = (enum ref_op)rng_below(rng, 7);
+    cond->values[0] = (int64_t)rng_below(rng, most);
+    cond->values[1] = cond->values[0] + (int64_t)rng_below(rng, most);
+    for (uint32_t v = 0; v < (cond->op == REF_BETWEEN ? 2 : 1); v++) {
+        put(ask, v == 0 ? (cond->op == REF_BETWEEN ? " between " : " ") : " and ");
+        if (v == 0 && cond->op != REF_BETWEEN) {
+            put(ask, "%s ", ops[cond->op]);
+        }
+        if (is_count) {
+            put(ask, "%d", (int)cond->values[v]);
+        } else {
+            put(ask, "%d.%02d", (int)(cond->values[v] / 100), (int)(cond->values[v] % 100));
+        }
+    }
+}
+
+static const struct ref_cond *random_cond(struct ask *ask, struct rng *rng, uint32_t depth)
+{
+    static const char *const words[] = {
+        [REF_DID] = "did",     [REF_FIRST] = "first", [REF_LAST] = "last",
+        [REF_COUNT] = "count", [REF_SUM] = "sum",     [REF_AVG] = "avg",
+        [REF_MIN] = "min",     [REF_MAX] = "max",     [REF_UNIQUE] = "unique"};
+    assert_true(ask->cond_count < CONDS_MAX);
+    struct ref_cond *cond = &ask->conds[ask->cond_count++];
+    if (ask->cohorts[0] != NULL && rng_below(rng, 8) == 0) {
+        uint64_t which = rng_below(rng, 2);
+        put(ask, "in cohort \"%s\"", cohort_names[which]);
+        *cond = *ask->cohorts[which];
+        return cond;
+    }
+    uint64_t kind = rng_below(rng, depth == 0 ? 10 : 20);
+    *cond = (struct ref_cond){.begin_ms = ask->begin_ms, .end_ms = ask->end_ms};
+    if (kind >= 10) { /* and, or, not */
+        cond->kind = kind < 14 ? REF_AND : kind < 18 ? REF_OR : REF_NOT;
+        cond->kid_count = cond->kind == REF_NOT ? 1 : 2 + (uint32_t)rng_below(rng, 2);
+        put(ask, cond->kind == REF_NOT ? "not (" : "(");
+        for (uint32_t k = 0; k < cond->kid_count; k++) {
+            put(ask, "%s", k == 0 ? "" : cond->kind == REF_AND ? " and " : " or ");
+            cond->kids[k] = random_cond(ask, rng, depth - 1);
+        }
+        put(ask, ")");
+        return cond;
+    }
+    if (kind == 0) {
+        cond->kind = REF_LISTED;
+        put(ask, "user in (\"nobody\"");
+        for (uint32_t u = 0; u < USERS; u += 1 + (uint32_t)rng_below(rng, 6)) {
+            cond->users |= 1u << u;
+            put(ask, ", \"u%u\"", u);
+        }
+        put(ask, ")");
+        return cond;
+    }
+    cond->kind = (enum ref_cond_kind)(REF_DID + kind - 1);
+    put(ask, "%s(", words[cond->kind]);
+    if (cond->kind >= REF_SUM) {
+        put(ask, cond->kind == REF_UNIQUE ? "channel of " : "amount of ");
+    }
+    cond->select = random_select(ask, rng);
+    bool is_edge = cond->kind == REF_FIRST || cond->kind == REF_LAST;
+    size_t mark = strlen(ask->text);
+    do { /* an edge has a range of its own */
+        ask->text[mark] = '\0';
+        random_range(ask, rng, &cond->begin_ms, &cond->end_ms);
+    } while (is_edge && strlen(ask->text) == mark);
+    put(ask, ")");
+    if (cond->kind >= REF_COUNT) {
+        random_number(ask, rng, cond);
+    }
+    return cond;
+}
+
+static void ask_random(struct ask *ask, struct rng *rng)
+{
+    ask->cond_count = 0;
+    ask->text[0] = '\0';
+    ask->begin_ms = INT64_MIN;
+    ask->end_ms = INT64_MAX;
+    /* The range stands behind the condition, and conditions take it over: it is made first. */
+    char range[128] = "";
+    if (rng_below(rng, 2) == 0) {
+        random_range(ask, rng, &ask->begin_ms, &ask->end_ms);
+        (void)snprintf(range, sizeof(range), "%.100s", ask->text);
+        ask->text[0] = '\0';
+    }
+    put(ask, "segment ");
+    ask->root = random_cond(ask, rng, 3);
+    put(ask, "%s", range);
+}
+
+/* ---- asking ---- */
+
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The members' ids in byte order, as the answer's JSON has them. */
+static uint32_t expect(const struct world *w, const struct ask *ask, struct buf *out)
+{
+    static char ids[USERS][8];
+    const char *members[USERS];
+    uint32_t count = 0;
+    const struct ref_cond active = {.kind = REF_DID,
+                                    .select = {.names = ALL_NAMES},
+                                    .begin_ms = ask->begin_ms,
+                                    .end_ms = ask->end_ms};
+    for (uint32_t u = 0; u < USERS; u++) {
+        if (ref_people_meets(&active, w->events, w->count, u) &&
+            ref_people_meets(ask->root, w->events, w->count, u)) {
+            (void)snprintf(ids[u], sizeof(ids[u]), "u%u", u % 100);
+            members[count++] = ids[u];
+        }
+    }
+    qsort(members, count, sizeof(*members), compare_text);
+    buf_clear(out);
+    buf_z(out, "\"rows\":[");
+    for (uint32_t i = 0; i < count; i++) {
+        buf_printf(out, "%s[\"%s\"]", i == 0 ? "" : ",", members[i]);
+    }
+    buf_z(out, "]");
+    buf_u8(out, 0);
+    return count;
+}
+
+static void check(struct dataset *dataset, const struct world *w, const struct ask *ask,
+                  struct io *io, uint64_t seed)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(buf_freep) struct buf want = {0};
+    CLEANUP(buf_freep) struct buf got = {0};
+    char list[TEXT_BYTES + 32];
+    char number[64];
+    uint32_t count = expect(w, ask, &want);
+    (void)snprintf(list, sizeof(list), "%s list users", ask->text);
+    (void)snprintf(number, sizeof(number), "\"rows\":[[%u]]", count);
+    assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
+    for (int path = 0; path < 2; path++) {
+        const char *answer = shop_ask(snapshot, ask->text, NOW_MS, path == 1, NULL, io, &got);
+        if (strstr(answer, number) == NULL) {
+            fail_msg("seed %" PRIu64 ": %s\n%s\nexpected %s", seed, ask->text, answer, number);
+        }
+        answer = shop_ask(snapshot, list, NOW_MS, path == 1, NULL, io, &got);
+        if (strstr(answer, (const char *)want.ptr) == NULL) {
+            fail_msg("seed %" PRIu64 ": %s\n%s\nexpected %s", seed, list, answer,
+                     (const char *)want.ptr);
+        }
+    }
+}
+
+static void ask_one(struct dataset *dataset, const char *text, struct io *io)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(buf_freep) struct buf got = {0};
+    assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
+    const char *answer = shop_ask(snapshot, text, NOW_MS, false, NULL, io, &got);
+    if (strncmp(answer, "error", 5) == 0) {
+        fail_msg("%s\n%s", text, answer);
+    }
+}
+
+/* A live cohort and a static one, of what is there now. The static one stays what it is whatever comes. */
+static void save_cohorts(struct dataset *dataset, const struct world *w, uint32_t count,
+                         struct rng *rng, struct ref_cond out[2], struct ask asks[2], struct io *io)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        struct ask *ask = &asks[i];
+        char text[TEXT_BYTES + 64];
+        ask->cohorts[0] = NULL;
+        ask_random(ask, rng);
+        (void)snprintf(text, sizeof(text), "%s save cohort \"%s\"%s", ask->text, cohort_names[i],
+                       i == 1 ? " static" : "");
+        ask_one(dataset, text, io);
+        out[i] = (struct ref_cond){.kind = REF_COHORT,
+                                   .kids = {ask->root},
+                                   .kid_count = 1,
+                                   .begin_ms = ask->begin_ms,
+                                   .end_ms = ask->end_ms};
+    }
+    struct ref_cond fixed = {.kind = REF_LISTED};
+    for (uint32_t u = 0; u < USERS; u++) {
+        fixed.users |= ref_people_meets(&out[1], w->events, count, u) ? 1u << u : 0;
+    }
+    out[1] = fixed;
+}
+
+static void segments_are_those_people(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run();
+    struct err err = {0};
+    char dir[64];
+    struct store_opts opts;
+    struct store *store = NULL;
+    struct recovery_report report;
+    struct io *io = NULL;
+    live_dir_make(dir);
+    store_opts_default(&opts);
+    opts.compact_in_background = false;
+    assert_int_equal(store_open(dir, &opts, &store, &report, &err), ERR_OK);
+    assert_int_equal(io_create(IO_POSIX, &io, &err), ERR_OK);
+    for (uint64_t trial = 0; trial < 40; trial++) {
+        struct rng rng = rng_init(seed + trial);
+        static struct world w;
+        static struct ask ask;
+        static struct ask asks[2];
+        struct ref_cond cohorts[2];
+        struct dataset *dataset = NULL;
+        char name[16];
+        (void)snprintf(name, sizeof(name), "d%u", (unsigned)(trial % 1000));
+        world_make(&w, &rng);
+        assert_int_equal(store_dataset(store, str_of(name), true, &dataset, &err), ERR_OK);
+        uint32_t half = (uint32_t)rng_below(&rng, w.count + 1);
+        if (half > 0) {
+            assert_int_equal(shop_put(dataset, w.shop, half, NOW_MS, io, &err), ERR_OK);
+        }
+        if (trial % 3 != 0) {
+            assert_int_equal(dataset_flush(dataset, &err), ERR_OK);
+        }
+        save_cohorts(dataset, &w, half, &rng, cohorts, asks, io);
+        ask.cohorts[0] = &cohorts[0];
+        ask.cohorts[1] = &cohorts[1];
+        if (half < w.count) {
+            assert_int_equal(shop_put(dataset, w.shop + half, w.count - half, NOW_MS, io, &err),
+                             ERR_OK);
+        }
+        if (trial % 3 == 2) {
+            assert_int_equal(dataset_compact(dataset, NULL, &err), ERR_OK);
+        }
+        for (uint32_t i = 0; i < 40; i++) {
+            ask_random(&ask, &rng);
+            check(dataset, &w, &ask, io, seed + trial);
+        }
+    }
+    io_free(io);
+    assert_int_equal(store_close(store, &err), ERR_OK);
+    live_dir_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(segments_are_those_people),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

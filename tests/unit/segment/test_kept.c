@@ -1,0 +1,218 @@
+/* tests/unit/segment/test_kept.c - what is made of a segment's blocks and kept in the block cache says what the blocks say.
+ *
+ * Goal: vectors, rows of events, values of subjects and unions of sets that lie in the cache equal those made of the blocks
+ * each time, with room for all, for some and for none of them. Method: random segments, each question asked with and
+ * without a holder, twice: first made, then found.
+ */
+#include "tests/unit/segment/segment_test.h"
+
+#include "storage/base/size.h"
+#include "storage/read_held.h"
+
+#include <stdlib.h>
+
+struct kept {
+    struct seg_table t;
+    struct block_cache *cache;
+    struct segment *segment;
+    const struct source *source;
+    struct read_held held;
+    struct read_ctx plain, holding;
+    const struct mem_row **sorted;
+    uint32_t row_count;
+    struct rng rng;
+};
+
+static void kept_open(struct kept *k, uint64_t seed, size_t cache_bytes)
+{
+    struct err err = {0};
+    struct mem_row *rows = NULL;
+    struct segment_stats stats = {0};
+    k->rng = rng_init(seed);
+    struct random_shape shape = {
+        .row_count = (uint32_t)rng_below(&k->rng, 2000) + 1,
+        .subjects = (uint32_t)rng_below(&k->rng, 200) + 1,
+        .subject_step = (uint32_t)rng_below(&k->rng, 900) + 1,
+        .span_ms = UINT64_C(1) << (20 + rng_below(&k->rng, 13)),
+        .events = (uint32_t)rng_below(&k->rng, 9) + 1,
+        .has_props = true,
+    };
+    if (seed % 8 == 0) {
+        shape.row_count += BLOCK_ROWS; /* two blocks */
+    }
+    table_open(&k->t);
+    assert_ok(random_rows(k->t.arena, &k->rng, &shape, &rows, &err));
+    struct mem_source *mem = mem_source_create(rows, shape.row_count, k->t.schema, 3);
+    const struct source *source = mem_source_of(mem);
+    assert_ok(segment_write(k->t.io, k->t.path, k->t.schema, &source, 1, INT64_MIN, INT64_MAX, NULL,
+                            &(struct segment_write_opts){.shard = 3}, &stats, &err));
+    mem_source_free(mem);
+    assert_ok(block_cache_create(cache_bytes, &k->cache, &err));
+    assert_ok(segment_open(k->t.io, k->t.path, k->t.schema, k->cache, 7, &k->segment, &err));
+    k->source = segment_source(k->segment);
+    k->row_count = shape.row_count;
+    k->sorted = calloc(k->row_count, sizeof(*k->sorted));
+    assert_non_null(k->sorted);
+    for (uint32_t i = 0; i < k->row_count; i++) {
+        k->sorted[i] = &rows[i];
+    }
+    qsort(k->sorted, k->row_count, sizeof(*k->sorted), mem_row_cmp);
+    k->held = (struct read_held){0};
+    k->plain = k->t.ctx;
+    k->holding = k->t.ctx;
+    k->holding.held = &k->held;
+}
+
+static void kept_close(struct kept *k)
+{
+    read_held_done(&k->held);
+    free(k->sorted);
+    segment_close(k->segment);
+    block_cache_free(k->cache);
+    table_close(&k->t);
+}
+
+static void check_vectors(struct kept *k)
+{
+    struct err err = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        assert_ok(
+            source_equals_rows(k->source, k->t.schema, &k->holding, k->sorted, k->row_count, &err));
+        read_held_clear(&k->held);
+    }
+}
+
+static void check_event_rows(struct kept *k, uint32_t block, uint32_t code)
+{
+    struct err err = {0};
+    struct event_rows rows = {0};
+    struct vec times = {0};
+    struct vec subjects = {0};
+    uint16_t *want = malloc(BLOCK_ROWS * sizeof(*want));
+    uint32_t count = 0;
+    bool is_found = false;
+    assert_non_null(want);
+    assert_ok(
+        source_value_rows(k->source, &k->plain, COL_EVENT_NAME, code, block, want, &count, &err));
+    assert_ok(source_read(k->source, &k->plain, COL_EVENT_TIME, block, &times, &err));
+    assert_ok(source_read(k->source, &k->plain, COL_SUBJECT, block, &subjects, &err));
+    assert_ok(source_event_rows(k->source, &k->holding, code, block, &rows, &is_found, &err));
+    if (is_found) {
+        assert_int_equal(rows.count, count);
+        for (uint32_t i = 0; i < count; i++) {
+            assert_int_equal(rows.rows[i], want[i]);
+            assert_int_equal(rows.times[i], times.i64[want[i]]);
+            assert_int_equal(rows.subjects[i], subjects.u32[want[i]]);
+        }
+    }
+    free(want);
+    read_held_clear(&k->held);
+}
+
+/* The bit of row r's value, by the text of the value. */
+static uint64_t value_bit(const struct kept *k, uint32_t row, uint32_t prop,
+                          const struct dict *dict)
+{
+    const struct mem_value *value = mem_row_value(k->sorted[row], prop);
+    uint32_t code = 0;
+    while (code < dict->count &&
+           (value == NULL || !str_eq(dict_value(dict, code), value->string))) {
+        code++;
+    }
+    return UINT64_C(1) << code;
+}
+
+static void check_values(struct kept *k, uint32_t prop)
+{
+    struct err err = {0};
+    struct subject_values values = {0};
+    bool is_found = false;
+    assert_ok(source_subject_values(k->source, &k->holding, COL_FIRST_PROP + prop, &values,
+                                    &is_found, &err));
+    if (!is_found) {
+        read_held_clear(&k->held);
+        return;
+    }
+    uint32_t row = 0;
+    for (uint32_t i = 0; i < values.count; i++) {
+        uint64_t mask = 0;
+        assert_int_equal(values.rows[i], row);
+        assert_int_equal(values.subjects[i], k->sorted[row]->subject);
+        for (; row < k->row_count && k->sorted[row]->subject == values.subjects[i]; row++) {
+            mask |= value_bit(k, row, prop, values.dict);
+        }
+        assert_int_equal(values.masks[i], mask);
+    }
+    assert_int_equal(row, k->row_count);
+    assert_int_equal(values.rows[values.count], k->row_count);
+    read_held_clear(&k->held);
+}
+
+/* Unions of neighbouring sets, made and found, against a bitmap of the sets one by one. */
+static void check_unions(struct kept *k, uint32_t event)
+{
+    struct err err = {0};
+    const struct subject_set *sets = NULL;
+    uint32_t set_count = 0;
+    assert_ok(source_subject_sets(k->source, &k->plain, event, &sets, &set_count, &err));
+    for (uint32_t first = 0; first < set_count;) {
+        uint32_t count = (uint32_t)rng_below(&k->rng, set_count - first) + 1;
+        roaring_bitmap_t *want = roaring_bitmap_create();
+        for (uint32_t i = 0; i < count; i++) {
+            const roaring_bitmap_t *one = NULL;
+            assert_ok(
+                source_subject_set(k->source, &k->plain, sets[first + i].set_idx, &one, &err));
+            roaring_bitmap_or_inplace(want, one);
+        }
+        for (int pass = 0; pass < 3; pass++) {
+            const uint32_t *members = NULL;
+            uint32_t member_count = 0;
+            struct read_ctx *ctx = pass == 0 ? &k->plain : &k->holding;
+            assert_ok(
+                source_union(k->source, ctx, sets + first, count, &members, &member_count, &err));
+            assert_int_equal(member_count, roaring_bitmap_get_cardinality(want));
+            for (uint32_t i = 0; i < member_count; i++) {
+                assert_true(roaring_bitmap_contains(want, members[i]));
+                assert_true(i == 0 || members[i - 1] < members[i]);
+            }
+            read_held_clear(&k->held);
+        }
+        roaring_bitmap_free(want);
+        first += count;
+    }
+}
+
+static void what_is_kept_says_what_the_blocks_say(void **state)
+{
+    (void)state;
+    const size_t cache_bytes[] = {64u << 20, 1u << 20, 64u << 10, 1};
+    for (uint64_t i = 0; i < 24; i++) {
+        struct kept k;
+        struct err err = {0};
+        const struct dict *names = NULL;
+        kept_open(&k, 900 + i, cache_bytes[i % COUNT_OF(cache_bytes)]);
+        check_vectors(&k);
+        assert_ok(source_dict(k.source, &k.plain, COL_EVENT_NAME, &names, &err));
+        for (int pass = 0; pass < 2; pass++) {
+            for (uint32_t code = 0; code < names->count; code++) {
+                for (uint32_t b = 0; b < k.source->block_count; b++) {
+                    check_event_rows(&k, b, code);
+                }
+                check_unions(&k, code);
+            }
+            check_unions(&k, SUBJECT_SET_ANY);
+            for (uint32_t p = 0; p < schema_count(k.t.schema); p++) {
+                check_values(&k, p);
+            }
+        }
+        kept_close(&k);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_kept_says_what_the_blocks_say),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
