@@ -163,8 +163,8 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 /* Verbs that keep only the best rows while they read have cut them already. */
 static bool verb_shapes_itself(const struct bound_query *query)
 {
-    return !query->is_explain && (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE ||
-                                  run_asks_people(query));
+    return !query->is_explain &&
+           (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query));
 }
 
 static enum err_code run_bound(struct query_run_ctx *run, struct result *result, struct err *err)
@@ -278,7 +278,9 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     ERR_TRY(query_bind(request, snapshot, io, arena, &query, err));
     run.query = query;
     ERR_TRY(result_create(&result, err));
-    ERR_TRY(run_or_find(&run, column_count, result, err));
+    enum err_code code = run_or_find(&run, column_count, result, err);
+    run_uses_done(&run);
+    ERR_TRY(code);
     result->meta.elapsed_us = clock_mono_us() - begin_us;
     *ret = TAKE(result);
     return ERR_OK;
