@@ -30,7 +30,9 @@ bool answer_has_key(const struct query_run_ctx *run)
     case VERB_INTERVALS:
     case VERB_LIFECYCLE:
     case VERB_STICKINESS:
-    case VERB_CONDITIONS: return true;
+    case VERB_CONDITIONS:
+    case VERB_CHURN:
+    case VERB_LTV: return true;
     case VERB_SEGMENT:
     case VERB_SHOW_COHORTS:
     case VERB_DROP_COHORT:
@@ -105,7 +107,8 @@ static bool is_maturing(const struct bound_query *query)
 static enum err_code key_now(const struct bound_query *query, struct buf *out, struct err *err)
 {
     const struct retention *retention = &query->retention;
-    bool is_rolling = query->verb == VERB_RETENTION && retention->rolling_ms > 0;
+    bool has_cohorts = query->verb == VERB_RETENTION || query->verb == VERB_LTV;
+    bool is_rolling = has_cohorts && retention->rolling_ms > 0;
     if (query->is_now_read || is_rolling || is_maturing(query) || query->verb == VERB_ABSENCE ||
         query->verb == VERB_INTERVALS) {
         buf_i64(out, query->now_ms);
@@ -115,7 +118,7 @@ static enum err_code key_now(const struct bound_query *query, struct buf *out, s
     if (query->has_each) {
         ERR_TRY(key_now_floor(query, query->each_unit, query->each_count, out, err));
     }
-    return query->verb != VERB_RETENTION
+    return !has_cohorts
                ? ERR_OK
                : key_now_floor(query, retention->unit, retention->unit_count, out, err);
 }

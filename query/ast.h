@@ -234,6 +234,8 @@ enum ast_verb {
     AST_LIFECYCLE,
     AST_STICKINESS,
     AST_CONDITIONS,
+    AST_CHURN,
+    AST_LTV,
     AST_SEGMENT,
     AST_DROP,
 };
@@ -299,12 +301,19 @@ struct ast_funnel {
     struct ast_name correlate_key; /* place: of the word behind `correlate`, for events too */
 };
 enum ast_start { AST_FIRST_EVER, AST_FIRST_EVER_UNFILTERED, AST_FIRST, AST_RECURRING };
-enum ast_return_mode { AST_RETURN_EXACT, AST_RETURN_UNBOUNDED, AST_RETURN_STREAK, AST_RETURN_BRACKET };
+enum ast_return_mode {
+    AST_RETURN_EXACT,
+    AST_RETURN_UNBOUNDED,
+    AST_RETURN_STREAK,
+    AST_RETURN_BRACKET,
+    AST_RETURN_UNTIL,
+};
 struct ast_bracket { /* `2-7`: both included */
     uint64_t first, last;
 };
-struct ast_retention {
+struct ast_retention { /* of ltv as well */
     struct ast_selector start, back;
+    bool has_back;            /* ltv: `-> SEL` says who is active; else any event does */
     struct ast_count periods; /* `for N` */
     enum ast_start from;
     enum ast_return_mode mode;
@@ -312,6 +321,13 @@ struct ast_retention {
     uint32_t bracket_count;
     bool is_rolling;
     struct ast_count at_least;
+    struct ast_name value; /* line 0: absent */
+    bool is_value_mean;    /* `value avg`, else `value sum` */
+    bool has_value_selector;
+    struct ast_selector value_selector;
+    bool is_average; /* one curve of all cohorts */
+    struct num discount;
+    struct place discount_place; /* line 0: absent */
 };
 struct ast_events {
     struct ast_selector selector;
@@ -370,11 +386,21 @@ struct ast_sessions {
     bool is_uncapped, is_cut_at_midnight;
 };
 
+enum ast_events_op { AST_EVENTS_AT_LEAST, AST_EVENTS_AT_MOST, AST_EVENTS_EXACTLY };
 struct ast_habits { /* lifecycle, stickiness */
     struct ast_selector selector;
     struct ast_each over; /* line 0: the whole range is one */
     bool is_cumulative;
-    struct ast_count at_least;
+    enum ast_events_op events_op;
+    struct ast_count events;     /* in a period that counts; line 0: at least 1 */
+    bool is_dau_mau;             /* `stickiness dau_mau of` */
+    struct ast_duration rolling; /* of dau_mau; line 0: civil months */
+};
+
+struct ast_churn {
+    struct ast_selector selector;
+    struct ast_duration silence; /* days or weeks */
+    bool is_last_seen;
 };
 
 struct ast_conditions {
@@ -500,6 +526,7 @@ struct ast_query {
     struct ast_sessions sessions;
     struct ast_habits habits;
     struct ast_conditions conditions;
+    struct ast_churn churn;
     struct ast_paths paths;
     struct ast_attribution attribution;
     struct ast_absence absence;

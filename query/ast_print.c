@@ -7,11 +7,11 @@
 
 const char *ast_verb_name(enum ast_verb verb)
 {
-    static const char *const names[] = {"trend",     "distinct",  "funnel",      "retention",
-                                        "events",    "timeline",  "show",        "sequence",
-                                        "sessions",  "paths",     "attribution", "absence",
-                                        "intervals", "lifecycle", "stickiness",  "conditions",
-                                        "segment",   "drop"};
+    static const char *const names[] = {
+        "trend",     "distinct",  "funnel",     "retention",  "events",      "timeline",
+        "show",      "sequence",  "sessions",   "paths",      "attribution", "absence",
+        "intervals", "lifecycle", "stickiness", "conditions", "churn",       "ltv",
+        "segment",   "drop"};
     return names[verb];
 }
 
@@ -403,31 +403,6 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
 
 /* ---- verbs ---- */
 
-static void print_retention(const struct ast_retention *retention,
-                            const struct ast_clauses *clauses, struct buf *out)
-{
-    static const char *const starts[] = {"", " first_ever unfiltered", " first", " recurring"};
-    buf_u8(out, ' ');
-    ast_print_selector(&retention->start, out);
-    buf_z(out, " -> ");
-    ast_print_selector(&retention->back, out);
-    ast_print_each("each", &clauses->each, out);
-    ast_print_count("for", retention->periods, out);
-    buf_z(out, starts[retention->from]);
-    buf_z(out, retention->is_rolling ? " rolling" : "");
-    buf_z(out, retention->mode == AST_RETURN_UNBOUNDED ? " unbounded" : "");
-    buf_z(out, retention->mode == AST_RETURN_STREAK ? " streak" : "");
-    for (uint32_t i = 0; i < retention->bracket_count; i++) {
-        const struct ast_bracket *bracket = &retention->brackets[i];
-        buf_printf(out, "%s%" PRIu64, i == 0 ? " bracket (" : ", ", bracket->first);
-        if (bracket->last != bracket->first) {
-            buf_printf(out, "-%" PRIu64, bracket->last);
-        }
-    }
-    buf_z(out, retention->bracket_count > 0 ? ")" : "");
-    ast_print_count("at least", retention->at_least, out);
-}
-
 static void print_events(const struct ast_events *events, struct buf *out)
 {
     buf_u8(out, ' ');
@@ -473,9 +448,11 @@ void ast_print(const struct ast_query *query, struct buf *out)
         break;
     case AST_FUNNEL: ast_print_funnel(&query->funnel, clauses.key_count > 0, out); break;
     case AST_RETENTION:
-        print_retention(&query->retention, &clauses, out);
+    case AST_LTV:
+        ast_print_retention(query, out);
         clauses.each = (struct ast_each){0}; /* stands with the verb */
         break;
+    case AST_CHURN: ast_print_churn(&query->churn, out); break;
     case AST_EVENTS: print_events(&query->events, out); break;
     case AST_TIMELINE:
         buf_u8(out, ' ');

@@ -15,6 +15,10 @@ void ast_print_count(const char *word, struct ast_count count, struct buf *out);
 
 void ast_print_each(const char *word, const struct ast_each *each, struct buf *out);
 
+/* ---- ast_print_retention.c ---- */
+void ast_print_retention(const struct ast_query *query, struct buf *out); /* and ltv */
+void ast_print_churn(const struct ast_churn *churn, struct buf *out);
+
 /* ---- ast_print_funnel.c ---- */
 void ast_print_funnel(const struct ast_funnel *funnel, bool has_keys, struct buf *out);
 

@@ -141,10 +141,15 @@ void ast_print_intervals(const struct ast_intervals *intervals, struct buf *out)
 
 void ast_print_habits(const struct ast_habits *habits, struct buf *out)
 {
+    static const char *const ops[] = {[AST_EVENTS_AT_LEAST] = "at least",
+                                      [AST_EVENTS_AT_MOST] = "at most",
+                                      [AST_EVENTS_EXACTLY] = "exactly"};
+    buf_z(out, habits->is_dau_mau ? " dau_mau" : "");
     print_selector(" of", &habits->selector, out);
+    ast_print_duration_clause("rolling", &habits->rolling, out);
     ast_print_each("over", &habits->over, out);
     buf_z(out, habits->is_cumulative ? " cumulative" : "");
-    ast_print_count("at least", habits->at_least, out);
+    ast_print_count(ops[habits->events_op], habits->events, out);
 }
 
 void ast_print_conditions(const struct ast_conditions *conditions, struct buf *out)

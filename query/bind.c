@@ -229,16 +229,6 @@ enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civi
     return ERR_OK;
 }
 
-/* Elapsed time: a day is 24 hours, a week 7 days, a month 30, a quarter 90, a year 365. */
-static uint64_t unit_ms(enum civil_unit unit)
-{
-    static const uint64_t hours[] = {
-        [CIVIL_HOUR] = 1,        [CIVIL_DAY] = 24,          [CIVIL_WEEK] = 7 * 24,
-        [CIVIL_MONTH] = 30 * 24, [CIVIL_QUARTER] = 90 * 24, [CIVIL_YEAR] = 365 * 24,
-    };
-    return hours[unit] * 3600000;
-}
-
 static enum err_code bind_each(struct binder *b)
 {
     const struct ast_each *each = &b->ast->clauses.each;
@@ -257,20 +247,12 @@ static enum err_code bind_each(struct binder *b)
                               QUERY_BUCKETS_MAX);
         }
     }
-    if (query->verb != VERB_RETENTION) {
-        query->has_each = true;
-        query->each_unit = unit;
-        query->each_count = n;
-        return ERR_OK;
+    if (query->verb == VERB_RETENTION || query->verb == VERB_LTV) {
+        return bind_period(b, unit, n);
     }
-    if (unit < CIVIL_HOUR) {
-        return bind_fail(b, each->place, "a period of retention is an hour or longer");
-    }
-    query->retention.unit = unit;
-    query->retention.unit_count = n;
-    if (b->ast->retention.is_rolling) {
-        query->retention.rolling_ms = unit_ms(unit) * n;
-    }
+    query->has_each = true;
+    query->each_unit = unit;
+    query->each_count = n;
     return ERR_OK;
 }
 
@@ -315,50 +297,6 @@ static enum err_code bind_keys(struct binder *b)
 }
 
 /* ---- verbs ---- */
-
-/* `for N`, or as far as the brackets go. */
-static enum err_code bind_periods(struct binder *b)
-{
-    const struct ast_retention *ast = &b->ast->retention;
-    struct retention *retention = &b->query->retention;
-    struct retention_bracket *brackets = NULL;
-    uint64_t last = ast->periods.value;
-    ERR_TRY(ARENA_NEW(b->arena, ast->bracket_count, &brackets, b->err));
-    for (uint32_t i = 0; i < ast->bracket_count; i++) {
-        brackets[i] = (struct retention_bracket){(uint32_t)ast->brackets[i].first,
-                                                 (uint32_t)ast->brackets[i].last};
-        last = ast->brackets[i].last > last ? ast->brackets[i].last : last;
-    }
-    retention->brackets = brackets;
-    retention->bracket_count = ast->bracket_count;
-    retention->period_count = (uint32_t)last + 1;
-    return ERR_OK;
-}
-
-static enum err_code bind_retention(struct binder *b)
-{
-    static const enum retention_start starts[] = {
-        [AST_FIRST_EVER] = RETENTION_FIRST_EVER,
-        [AST_FIRST_EVER_UNFILTERED] = RETENTION_FIRST_EVER_UNFILTERED,
-        [AST_FIRST] = RETENTION_FIRST,
-        [AST_RECURRING] = RETENTION_RECURRING,
-    };
-    static const enum retention_mode modes[] = {
-        [AST_RETURN_EXACT] = RETENTION_EXACT,
-        [AST_RETURN_UNBOUNDED] = RETENTION_UNBOUNDED,
-        [AST_RETURN_STREAK] = RETENTION_STREAK,
-        [AST_RETURN_BRACKET] = RETENTION_BRACKET,
-    };
-    const struct ast_retention *ast = &b->ast->retention;
-    struct retention *retention = &b->query->retention;
-    ERR_TRY(bind_selector(b, &ast->start, false, &retention->start_selector));
-    ERR_TRY(bind_selector(b, &ast->back, false, &retention->return_selector));
-    retention->start = starts[ast->from];
-    retention->mode = modes[ast->mode];
-    ERR_TRY(bind_periods(b));
-    retention->at_least = ast->at_least.place.line != 0 ? (uint32_t)ast->at_least.value : 1;
-    return ERR_OK;
-}
 
 static enum err_code bind_events(struct binder *b)
 {
@@ -418,6 +356,8 @@ static enum err_code bind_verb(struct binder *b)
     case AST_CONDITIONS: return bind_conditions(b);
     case AST_LIFECYCLE:
     case AST_STICKINESS: return bind_habits(b);
+    case AST_CHURN: return bind_churn(b);
+    case AST_LTV: return bind_ltv(b);
     case AST_SEGMENT: return bind_segment(b);
     case AST_DROP: return bind_drop(b);
     }
@@ -427,14 +367,23 @@ static enum err_code bind_verb(struct binder *b)
 static enum verb verb_of(const struct ast_query *ast)
 {
     static const enum verb verbs[] = {
-        [AST_TREND] = VERB_TREND,           [AST_DISTINCT] = VERB_DISTINCT,
-        [AST_FUNNEL] = VERB_FUNNEL,         [AST_RETENTION] = VERB_RETENTION,
-        [AST_EVENTS] = VERB_EVENTS,         [AST_TIMELINE] = VERB_TIMELINE,
-        [AST_SEQUENCE] = VERB_SEQUENCE,     [AST_SESSIONS] = VERB_SESSIONS,
-        [AST_PATHS] = VERB_PATHS,           [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
-        [AST_ABSENCE] = VERB_ABSENCE,       [AST_INTERVALS] = VERB_INTERVALS,
-        [AST_LIFECYCLE] = VERB_LIFECYCLE,   [AST_STICKINESS] = VERB_STICKINESS,
+        [AST_TREND] = VERB_TREND,
+        [AST_DISTINCT] = VERB_DISTINCT,
+        [AST_FUNNEL] = VERB_FUNNEL,
+        [AST_RETENTION] = VERB_RETENTION,
+        [AST_EVENTS] = VERB_EVENTS,
+        [AST_TIMELINE] = VERB_TIMELINE,
+        [AST_SEQUENCE] = VERB_SEQUENCE,
+        [AST_SESSIONS] = VERB_SESSIONS,
+        [AST_PATHS] = VERB_PATHS,
+        [AST_ATTRIBUTION] = VERB_ATTRIBUTION,
+        [AST_ABSENCE] = VERB_ABSENCE,
+        [AST_INTERVALS] = VERB_INTERVALS,
+        [AST_LIFECYCLE] = VERB_LIFECYCLE,
+        [AST_STICKINESS] = VERB_STICKINESS,
         [AST_CONDITIONS] = VERB_CONDITIONS,
+        [AST_CHURN] = VERB_CHURN,
+        [AST_LTV] = VERB_LTV,
         [AST_SEGMENT] = VERB_SEGMENT,       [AST_DROP] = VERB_DROP_COHORT,
     };
     static const enum verb shows[] = {
@@ -471,7 +420,6 @@ static void add_keys(struct column_names *names, const struct bound_query *query
 /* The columns of the answer, in order, as LANGUAGE.md lists them by verb. */
 static enum err_code column_names(struct binder *b, struct column_names *ret)
 {
-    static const char *const retention[] = {"period", "size", "users", "rate", "complete"};
     const struct bound_query *query = b->query;
     ret->count = 0;
     ERR_TRY(ARENA_NEW(b->arena, (size_t)query->key_count + query->measure_count + 16, &ret->items,
@@ -489,10 +437,8 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
         break;
     case VERB_FUNNEL: ret->count = bind_funnel_columns(query, ret->items); break;
     case VERB_RETENTION:
-        ret->items[ret->count++] = STR("cohort");
-        add_keys(ret, query);
-        add_words(ret, retention, COUNT_OF(retention));
-        break;
+    case VERB_LTV:
+    case VERB_CHURN: ret->count = bind_retention_columns(query, ret->items); break;
     case VERB_SEQUENCE:
     case VERB_SESSIONS:
     case VERB_PATHS:
@@ -509,7 +455,7 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
         }
         break;
     case VERB_LIFECYCLE:
-    case VERB_STICKINESS: ret->count = bind_habits_columns(query, ret->items); break;
+    case VERB_STICKINESS: return bind_habits_columns(b, ret->items, &ret->count);
     default: break;
     }
     return ERR_OK;

@@ -8,7 +8,11 @@ enum err_code bind_habits(struct binder *b)
     struct habits *habits = &query->habits;
 
     ERR_TRY(bind_selector(b, &ast->selector, false, &habits->selector));
-    habits->at_least = ast->at_least.place.line == 0 ? 1 : (uint32_t)ast->at_least.value;
+    uint32_t events = ast->events.place.line == 0 ? 1 : (uint32_t)ast->events.value;
+    habits->events_min = ast->events_op == AST_EVENTS_AT_MOST ? 1 : events;
+    habits->events_max = ast->events_op == AST_EVENTS_AT_LEAST ? UINT32_MAX : events;
+    habits->is_dau_mau = ast->is_dau_mau;
+    habits->rolling_days = (uint32_t)ast->rolling.duration.count;
     habits->is_cumulative = ast->is_cumulative;
     habits->has_over = ast->over.place.line != 0;
     if (habits->has_over) {
@@ -33,19 +37,30 @@ enum err_code bind_conditions(struct binder *b)
     return ERR_OK;
 }
 
-uint32_t bind_habits_columns(const struct bound_query *query, struct str *items)
+enum err_code bind_habits_columns(struct binder *b, struct str *items, uint32_t *ret_count)
 {
     static const char *const lifecycle[] = {"time", "new", "returning", "resurrecting", "dormant"};
     static const char *const stickiness[] = {"time", "periods", "users"};
+    static const char *const ratio[] = {"time", "days", "mean_dau", "mau", "dau_mau"};
+    const struct habits *habits = &b->query->habits;
+    bool is_lifecycle = b->query->verb == VERB_LIFECYCLE;
+    const char *const *words = is_lifecycle ? lifecycle : habits->is_dau_mau ? ratio : stickiness;
+    uint32_t word_count = is_lifecycle || habits->is_dau_mau ? 5 : 3;
     uint32_t count = 0;
-    if (query->verb == VERB_LIFECYCLE) {
-        for (; count < COUNT_OF(lifecycle); count++) {
-            items[count] = str_of(lifecycle[count]);
+
+    if (habits->is_dau_mau && habits->rolling_days > 0) { /* the number of days is in the names */
+        items[count++] = STR("time");
+        for (uint32_t i = 2; i < word_count; i++) {
+            ERR_TRY(arena_printf(b->arena, &items[count++], b->err, "%s_%ud", ratio[i],
+                                 habits->rolling_days));
         }
-        return count;
+        *ret_count = count;
+        return ERR_OK;
     }
-    for (uint32_t i = query->habits.has_over ? 0 : 1; i < COUNT_OF(stickiness); i++) {
-        items[count++] = str_of(stickiness[i]);
+    bool has_time = is_lifecycle || habits->is_dau_mau || habits->has_over;
+    for (uint32_t i = has_time ? 0 : 1; i < word_count; i++) {
+        items[count++] = str_of(words[i]);
     }
-    return count;
+    *ret_count = count;
+    return ERR_OK;
 }

@@ -128,7 +128,8 @@ enum err_code bind_habits(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civil_unit *ret_unit,
                         uint32_t *ret_count) ERR_MUST_CHECK;
 /* Names of the answer's columns; returns how many. */
-uint32_t bind_habits_columns(const struct bound_query *query, struct str *items);
+enum err_code bind_habits_columns(struct binder *b, struct str *items,
+                                  uint32_t *ret_count) ERR_MUST_CHECK;
 enum err_code bind_paths(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_attribution(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_absence(struct binder *b) ERR_MUST_CHECK;
@@ -137,6 +138,14 @@ enum err_code bind_per(struct binder *b) ERR_MUST_CHECK;
 /* The columns of one of these verbs' answers; `items` has room for all keys and BIND_JOURNEY_COLUMNS_MAX more. */
 #define BIND_JOURNEY_COLUMNS_MAX 16u
 uint32_t bind_journey_columns(const struct bound_query *query, struct str *items);
+
+/* ---- bind_retention.c ---- */
+enum err_code bind_retention(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_ltv(struct binder *b) ERR_MUST_CHECK;
+enum err_code bind_churn(struct binder *b) ERR_MUST_CHECK;
+/* `each` of retention and ltv. */
+enum err_code bind_period(struct binder *b, enum civil_unit unit, uint32_t count) ERR_MUST_CHECK;
+uint32_t bind_retention_columns(const struct bound_query *query, struct str *items);
 
 /* ---- bind_segment.c ---- */
 enum err_code bind_segment(struct binder *b) ERR_MUST_CHECK;

@@ -128,7 +128,8 @@ struct by_key {
 enum verb {
     VERB_TREND, VERB_DISTINCT, VERB_FUNNEL, VERB_RETENTION, VERB_EVENTS, VERB_TIMELINE,
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
-    VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS, VERB_LIFECYCLE, VERB_STICKINESS, VERB_CONDITIONS,
+    VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS,
+    VERB_LIFECYCLE, VERB_STICKINESS, VERB_CONDITIONS, VERB_CHURN, VERB_LTV,
     VERB_SEGMENT, VERB_SHOW_COHORTS, VERB_DROP_COHORT,
 };
 #define SELECTOR_NONE UINT32_MAX
@@ -180,7 +181,8 @@ struct funnel {
     bool is_plain;                  /* nothing but limits, ties and keys of step 1: the fast path */
 };
 enum retention_start { RETENTION_FIRST_EVER, RETENTION_FIRST_EVER_UNFILTERED, RETENTION_FIRST, RETENTION_RECURRING };
-enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED, RETENTION_STREAK, RETENTION_BRACKET };
+enum retention_mode { RETENTION_EXACT, RETENTION_UNBOUNDED, RETENTION_STREAK, RETENTION_BRACKET, RETENTION_UNTIL };
+enum retention_value { RETENTION_NO_VALUE, RETENTION_SUM, RETENTION_MEAN };
 struct retention_bracket { /* periods, both included */
     uint32_t first, last;
 };
@@ -195,6 +197,19 @@ struct retention {
     uint64_t rolling_ms;   /* periods of so long from the subject's own start; 0 = civil periods */
     const struct retention_bracket *brackets; /* of BRACKET */
     uint32_t bracket_count;
+    enum retention_value value; /* of the property `value_key` of events of `value_selector` */
+    uint32_t value_selector;
+    struct by_key value_key;
+    bool is_average; /* one curve of all cohorts whose periods are complete */
+    double discount; /* of ltv, per period */
+};
+
+struct churn {
+    uint32_t selector;
+    uint32_t days;           /* civil days of silence */
+    int64_t base_begin_ms;   /* the base was active in [this, from) */
+    bool is_last_seen;       /* the base is who was active in the range; churned, who was seen last before: */
+    int64_t seen_before_ms;
 };
 
 /* ---- verbs over journeys: selector numbers are bits of the rows' masks ---- */
@@ -228,7 +243,9 @@ struct session_spec {
 /* lifecycle and stickiness: in which buckets of `each` somebody was active. */
 struct habits {
     uint32_t selector;
-    uint32_t at_least; /* events that make a bucket active */
+    uint32_t events_min, events_max; /* events that make a bucket active, both included */
+    bool is_dau_mau;       /* of stickiness: the ratio, not the histogram */
+    uint32_t rolling_days; /* of dau_mau; 0 = civil months */
     bool has_over;     /* of stickiness: counted within these; else within the whole range */
     enum civil_unit over_unit;
     uint32_t over_count;
@@ -369,6 +386,7 @@ struct bound_query {
     struct sequence sequence;
     struct sessions sessions;
     struct habits habits;
+    struct churn churn;
     struct paths paths;
     struct attribution attribution;
     struct absence absence;

@@ -8,7 +8,8 @@
 bool habit_bits_serve(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
-    return query->per == NULL && query->habits.at_least == 1 &&
+    return query->per == NULL && query->habits.events_min == 1 &&
+           query->habits.events_max == UINT32_MAX &&
            index_serves(run, &query->selectors[query->habits.selector]);
 }
 
@@ -52,13 +53,12 @@ static void drop_beyond(struct habit_bits *bits, uint32_t atom_count, uint32_t s
 }
 
 enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *task,
-                              const int64_t *edges, uint32_t atom_count, struct arena *arena,
-                              struct io *io, struct habit_bits *ret, struct err *err)
+                              uint32_t selector, const int64_t *edges, uint32_t atom_count,
+                              struct arena *arena, struct io *io, struct habit_bits *ret,
+                              struct err *err)
 {
-    const struct index_ask ask = {.query = run->query,
-                                  .selector = run->query->habits.selector,
-                                  .edges = edges,
-                                  .atom_count = atom_count};
+    const struct index_ask ask = {
+        .query = run->query, .selector = selector, .edges = edges, .atom_count = atom_count};
     const struct index_taker taker = {.arg = ret, .take = take};
     uint32_t end = run->snapshot->subject_count[task->shard];
     for (uint32_t s = 0; s < task->source_count; s++) {

@@ -1,4 +1,4 @@
-/* query/habit_bits.h - who was active in which span of time, as sets of a task's subjects: for lifecycle and stickiness.
+/* query/habit_bits.h - who was active in which span of time, as sets of a task's subjects: for lifecycle, stickiness and churn.
  *
  * Thread: one task. Ownership: the arena's.
  */
@@ -18,8 +18,8 @@ static inline uint64_t *habit_bits_of(const struct habit_bits *bits, uint32_t at
 
 /* Whether stored sets say it: events without conditions, no `where`, one event makes active, users. */
 bool habit_bits_serve(const struct query_run_ctx *run);
-/* Active subjects between neighbouring edges (atom_count + 1 of them, each after the one before), deleted ones left out. */
+/* Subjects with an event of the selector between neighbouring edges (atom_count + 1 of them, each after the one before), deleted ones left out. */
 enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *task,
-                              const int64_t *edges, uint32_t atom_count, struct arena *arena,
-                              struct io *io, struct habit_bits *ret,
+                              uint32_t selector, const int64_t *edges, uint32_t atom_count,
+                              struct arena *arena, struct io *io, struct habit_bits *ret,
                               struct err *err) ERR_MUST_CHECK;

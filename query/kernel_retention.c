@@ -93,7 +93,8 @@ static size_t walk_slot(const struct retention_spec *spec, const int64_t *restri
     }
     if (member != NULL) {
         member->slot = slot;
-        member->is_active = returns - (member->is_start_return ? 1 : 0) >= spec->at_least;
+        member->is_active =
+            returns - (member->is_start_return && !spec->counts_start ? 1 : 0) >= spec->at_least;
         member->later = scratch->active_count;
         scratch->member_count++;
     }
@@ -205,10 +206,15 @@ static void rolling_vector(const struct retention_spec *spec, const struct reten
                            size_t count, uint8_t *restrict back, bool *ret_beyond)
 {
     int64_t start_ms = times[member->tie_begin];
-    bool is_start_left = member->is_start_return; /* one return of that instant is the start */
+    bool is_start_left = member->is_start_return &&
+                         !spec->counts_start; /* one return of that instant is the start */
     uint64_t period = UINT64_MAX;
     uint32_t found = 0;
-    for (size_t i = member->tie_begin; i < count; i++) {
+    size_t i = member->tie_begin;
+    while (i > 0 && times[i - 1] == start_ms) { /* returns of that instant may stand before it */
+        i--;
+    }
+    for (; i < count; i++) {
         if ((masks[i] & RETENTION_RETURN) == 0) {
             continue;
         }
@@ -217,6 +223,9 @@ static void rolling_vector(const struct retention_spec *spec, const struct reten
             continue;
         }
         uint64_t n = ((uint64_t)times[i] - (uint64_t)start_ms) / spec->rolling_ms;
+        if (n >= spec->period_count && spec->mode != RETENTION_UNBOUNDED) {
+            return;
+        }
         found = n == period ? found + 1 : 1;
         period = n;
         if (found == spec->at_least && n < spec->period_count) {
@@ -240,9 +249,24 @@ static void calendar_vector(const struct retention_spec *spec,
     }
 }
 
-static void add_by_mode(const struct retention_spec *spec, const uint8_t *restrict back,
-                        bool is_beyond, uint64_t *restrict users)
+uint32_t kernel_retention_streak(const struct retention_spec *spec,
+                                 const struct retention_member *member, const uint8_t *back)
 {
+    uint32_t n = 1;
+    for (; n < spec->period_count; n++) {
+        bool is_period = spec->rolling_ms > 0 ||
+                         spec->begins[member->slot + n] < spec->begins[member->slot + n + 1];
+        if (back[n] == 0 && is_period) {
+            break;
+        }
+    }
+    return n - 1;
+}
+
+static void add_by_mode(const struct retention_spec *spec, const struct retention_member *member,
+                        const uint8_t *restrict back, bool is_beyond, uint64_t *restrict users)
+{
+    uint32_t streak = 0;
     bool is_back = is_beyond;
     switch (spec->mode) {
     case RETENTION_EXACT:
@@ -258,8 +282,16 @@ static void add_by_mode(const struct retention_spec *spec, const uint8_t *restri
         return;
     case RETENTION_STREAK: /* in every period from 1 on */
         users[0] += back[0];
-        for (uint32_t n = 1; n < spec->period_count && back[n] != 0; n++) {
+        streak = kernel_retention_streak(spec, member, back);
+        for (uint32_t n = 1; n <= streak; n++) {
             users[n]++;
+        }
+        return;
+    case RETENTION_UNTIL:
+        is_back = false;
+        for (uint32_t n = 0; n < spec->period_count; n++) {
+            is_back = is_back || back[n] != 0;
+            users[n] += is_back;
         }
         return;
     case RETENTION_BRACKET:
@@ -287,5 +319,5 @@ void kernel_retention_add_vector(const struct retention_spec *spec,
     } else {
         calendar_vector(spec, scratch, member, back);
     }
-    add_by_mode(spec, back, is_beyond, users);
+    add_by_mode(spec, member, back, is_beyond, users);
 }

@@ -16,6 +16,7 @@
 #define RETENTION_START  UINT64_C(1)
 #define RETENTION_RETURN UINT64_C(2)
 #define RETENTION_NAME   UINT64_C(4)
+#define RETENTION_VALUE  UINT64_C(8) /* its value is summed up */
 
 struct retention_spec {
     const int64_t *begins; /* slot_count + 1, ascending */
@@ -28,6 +29,8 @@ struct retention_spec {
     uint32_t at_least; /* returns in a slot that make it active; at least 1 */
     enum retention_start start;
     enum retention_mode mode;
+    bool counts_start;      /* the start event is a return like any other (ltv) */
+    bool has_value;         /* rows carry sums behind the counts (retention_value.h) */
     int64_t from_ms, to_ms; /* starts lie in [from_ms, to_ms) */
 };
 
@@ -54,8 +57,8 @@ struct retention_scratch {
 void kernel_retention(const struct retention_spec *spec, const int64_t *restrict times,
                       const uint64_t *restrict masks, size_t count,
                       struct retention_scratch *scratch);
-/* The same where periods run from the start, or for STREAK and BRACKET: the journey is looked at once more. `back` is
- * scratch, period_count long. */
+/* The same for every mode, and where periods run from the start: the journey is looked at once more. `back`, period_count
+ * long, gets the periods that the member was back in, 1 or 0. */
 void kernel_retention_add_vector(const struct retention_spec *spec,
                                  const struct retention_scratch *scratch,
                                  const struct retention_member *member,
@@ -65,6 +68,9 @@ void kernel_retention_add_vector(const struct retention_spec *spec,
 void kernel_retention_add(const struct retention_spec *spec,
                           const struct retention_scratch *scratch,
                           const struct retention_member *member, uint64_t *restrict users);
+/* The last period of the member's streak: 0 where period 1 breaks it. A civil period that never was does not. */
+uint32_t kernel_retention_streak(const struct retention_spec *spec,
+                                 const struct retention_member *member, const uint8_t *back);
 /* Whether event i of [tie_begin, tie_end) can be the start event. */
 static inline bool retention_is_start(const struct retention_member *member, uint64_t mask)
 {

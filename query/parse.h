@@ -19,6 +19,9 @@
 #define PARSE_TOP_MAX       10000u
 #define PARSE_LIMIT_MAX     1000000u
 
+#define PARSE_ROLLING_DAYS_MAX 366u /* of dau_mau */
+#define PARSE_CHURN_DAYS_MAX   3660u
+
 /* ERR_INVALID, with place, for what is no query; ERR_UNSUPPORTED for words of the language that
  * this version does not have; ERR_LIMIT for bounds. Each parameter must be used and each used one
  * given. */

@@ -10,10 +10,11 @@
 #include <stdio.h>
 
 #define V(verb)  (1u << (verb))
-#define ANALYSES (V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION))
+#define COHORTS  (V(AST_RETENTION) | V(AST_LTV))
+#define ANALYSES (V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | COHORTS)
 #define JOURNEYS                                                                                   \
     (V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) |      \
-     V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CONDITIONS))
+     V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CONDITIONS) | V(AST_CHURN))
 #define PEOPLE V(AST_SEGMENT)
 #define ROWS (V(AST_EVENTS) | V(AST_TIMELINE) | PEOPLE) /* what has a range and no table to shape */
 #define ALL  (ANALYSES | JOURNEYS | ROWS | V(AST_SHOW))
@@ -63,6 +64,8 @@ enum group {
     GROUP_CONSUME,
     GROUP_VALUE,
     GROUP_MEASURE,
+    GROUP_AVERAGE,
+    GROUP_DISCOUNT,
     GROUP_CONSIDERING,
     GROUP_BAN, /* the one clause that may be given more than once */
     GROUP_HOLDING,
@@ -444,8 +447,8 @@ static const struct clause clauses_known[] = {
     {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE),
      clause_by},
     {"each", NULL, GROUP_EACH,
-     V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | V(AST_RETENTION) | V(AST_SESSIONS) |
-         V(AST_ABSENCE) | V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS),
+     V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | COHORTS | V(AST_SESSIONS) | V(AST_ABSENCE) |
+         V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS),
      clause_each},
     {"top", NULL, GROUP_TOP,
      ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) |
@@ -462,7 +465,10 @@ static const struct clause clauses_known[] = {
     {"count", NULL, GROUP_COUNT, V(AST_FUNNEL), clause_count},
     {"at", "least", GROUP_AT_LEAST, V(AST_RETENTION), clause_at_least},
     {"at", NULL, GROUP_AT_STEP, V(AST_FUNNEL), clause_at_step},
-    {"at", "least", GROUP_AT_LEAST, V(AST_LIFECYCLE) | V(AST_STICKINESS), clause_habits_at_least},
+    {"at", "least", GROUP_AT_LEAST, V(AST_STICKINESS), clause_habits_at_least},
+    {"at", "most", GROUP_AT_LEAST, V(AST_STICKINESS), clause_habits_at_most},
+    {"exactly", NULL, GROUP_AT_LEAST, V(AST_STICKINESS), clause_habits_exactly},
+    {"rolling", NULL, GROUP_CALENDAR, V(AST_STICKINESS), clause_habits_rolling},
     {"over", NULL, GROUP_OVER, V(AST_STICKINESS), clause_over_unit},
     {"cumulative", NULL, GROUP_MODE, V(AST_STICKINESS), clause_cumulative},
     {"considering", NULL, GROUP_CONSIDERING, V(AST_FUNNEL), clause_considering},
@@ -475,23 +481,23 @@ static const struct clause clauses_known[] = {
     {"attempt", NULL, GROUP_ATTEMPT, V(AST_FUNNEL), clause_attempt},
     {"times", NULL, GROUP_TIMES, V(AST_FUNNEL), clause_funnel_times},
     {"correlate", NULL, GROUP_CORRELATE, V(AST_FUNNEL), clause_correlate},
-    {"for", NULL, GROUP_FOR, V(AST_RETENTION), clause_for},
-    {"first_ever", NULL, GROUP_START, V(AST_RETENTION), clause_first_ever},
-    {"first", NULL, GROUP_START, V(AST_RETENTION), clause_first},
-    {"recurring", NULL, GROUP_START, V(AST_RETENTION), clause_recurring},
+    {"for", NULL, GROUP_FOR, COHORTS, clause_for},
+    {"first_ever", NULL, GROUP_START, COHORTS, clause_first_ever},
+    {"first", NULL, GROUP_START, COHORTS, clause_first},
+    {"recurring", NULL, GROUP_START, COHORTS, clause_recurring},
     {"exact", NULL, GROUP_MODE, V(AST_RETENTION), clause_default},
     {"unbounded", NULL, GROUP_MODE, V(AST_RETENTION), clause_unbounded},
     {"streak", NULL, GROUP_MODE, V(AST_RETENTION), clause_streak},
     {"bracket", NULL, GROUP_MODE, V(AST_RETENTION), clause_bracket},
-    {"rolling", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_rolling},
-    {"calendar", NULL, GROUP_CALENDAR, V(AST_RETENTION), clause_default},
+    {"rolling", NULL, GROUP_CALENDAR, COHORTS, clause_rolling},
+    {"calendar", NULL, GROUP_CALENDAR, COHORTS, clause_default},
     {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
     {"per", "session", GROUP_UNIT, V(AST_PATHS), clause_per_session},
     {"per", "user", GROUP_UNIT, V(AST_PATHS), clause_per_subject},
-    {"per", "user", GROUP_PER, JOURNEYS | V(AST_FUNNEL), clause_per_user},
-    {"per", NULL, GROUP_PER, JOURNEYS | V(AST_FUNNEL), clause_per},
-    {"list", NULL, GROUP_LIST, V(AST_FUNNEL) | V(AST_SEQUENCE) | V(AST_ABSENCE) | V(AST_CONDITIONS) |
-         PEOPLE,
+    {"per", "user", GROUP_PER, JOURNEYS | COHORTS | V(AST_FUNNEL), clause_per_user},
+    {"per", NULL, GROUP_PER, JOURNEYS | COHORTS | V(AST_FUNNEL), clause_per},
+    {"list", NULL, GROUP_LIST,
+     V(AST_FUNNEL) | V(AST_SEQUENCE) | V(AST_ABSENCE) | V(AST_CONDITIONS) | V(AST_CHURN) | PEOPLE,
      clause_list},
     {"count", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_sequence_count},
     {"match", NULL, GROUP_MODE, V(AST_SEQUENCE), clause_match},
@@ -524,13 +530,18 @@ static const struct clause clauses_known[] = {
     {"within", NULL, GROUP_WITHIN, V(AST_ABSENCE), clause_absence_within},
     {"measure", NULL, GROUP_MEASURE, V(AST_INTERVALS), clause_measure},
     {"longest", NULL, GROUP_CAP, V(AST_INTERVALS), clause_longest},
+    {"until", NULL, GROUP_MODE, V(AST_RETENTION), clause_until},
+    {"value", NULL, GROUP_VALUE, COHORTS, clause_retention_value},
+    {"average", NULL, GROUP_AVERAGE, COHORTS, clause_average},
+    {"discount", NULL, GROUP_DISCOUNT, V(AST_LTV), clause_discount},
+    {"last_seen", NULL, GROUP_MODE, V(AST_CHURN), clause_last_seen},
     {"rolling", NULL, GROUP_RANGE, PEOPLE, clause_rolling_range},
     {"save", NULL, GROUP_SAVE, PEOPLE, clause_save},
     {"exclude", NULL, GROUP_EXCLUDE, ANALYSES | JOURNEYS | ROWS | V(AST_SHOW), clause_exclude},
 };
 
 static const char *const words_later[] = {
-    "per", "compare", "list", "value", "discount",
+    "per", "compare", "list",
 };
 
 /* Some are words of one verb already, and are still to come for others. */
@@ -647,19 +658,11 @@ static enum err_code check_together(struct parser *p, struct place including)
     case AST_PATHS: return parse_check_paths(p);
     case AST_ATTRIBUTION: return parse_check_attribution(p);
     case AST_ABSENCE: return parse_check_absence(p);
-    case AST_RETENTION: break;
+    case AST_STICKINESS: return parse_check_stickiness(p);
+    case AST_RETENTION:
+    case AST_LTV: return parse_check_retention(p);
     default: return ERR_OK;
     }
-    if (clauses->each.place.line == 0) {
-        return parse_fail(
-            p, query->place,
-            "retention needs its period: \"each day\", \"each week\", \"each month\"");
-    }
-    if (query->retention.periods.place.line == 0 && query->retention.bracket_count == 0) {
-        return parse_fail(p, query->place,
-                          "retention needs the number of periods: \"for 30\" is periods 0 to 30");
-    }
-    return ERR_OK;
 }
 
 /* The range clauses of a segment, put where those of the query at hand would be, and taken from there. */

@@ -120,7 +120,12 @@ enum err_code clause_anchor(struct parser *p) ERR_MUST_CHECK;
 /* ---- parse_sessions.c ---- */
 enum err_code verb_conditions_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code verb_habits_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code verb_stickiness_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_habits_at_least(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_habits_at_most(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_habits_exactly(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_habits_rolling(struct parser *p) ERR_MUST_CHECK;
+enum err_code parse_check_stickiness(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_over_unit(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_cumulative(struct parser *p) ERR_MUST_CHECK;
 enum err_code verb_sessions_parse(struct parser *p) ERR_MUST_CHECK;
@@ -174,6 +179,16 @@ enum err_code parse_check_absence(struct parser *p) ERR_MUST_CHECK;
 
 /* A bucket of time: a unit's name, or a duration. */
 enum err_code parse_each(struct parser *p, struct ast_each *ret) ERR_MUST_CHECK;
+
+/* ---- parse_retention.c ---- */
+enum err_code clause_until(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_average(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_retention_value(struct parser *p) ERR_MUST_CHECK;
+enum err_code parse_check_retention(struct parser *p) ERR_MUST_CHECK;
+enum err_code verb_ltv_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_discount(struct parser *p) ERR_MUST_CHECK;
+enum err_code verb_churn_parse(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_last_seen(struct parser *p) ERR_MUST_CHECK;
 
 /* ---- parse_segment.c ---- */
 enum err_code verb_drop_parse(struct parser *p) ERR_MUST_CHECK;

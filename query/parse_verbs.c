@@ -79,14 +79,16 @@ static enum err_code (*const verbs[])(struct parser *p) = {
     [AST_ABSENCE] = verb_absence_parse,
     [AST_INTERVALS] = verb_intervals_parse,
     [AST_LIFECYCLE] = verb_habits_parse,
-    [AST_STICKINESS] = verb_habits_parse,
+    [AST_STICKINESS] = verb_stickiness_parse,
     [AST_CONDITIONS] = verb_conditions_parse,
+    [AST_CHURN] = verb_churn_parse,
+    [AST_LTV] = verb_ltv_parse,
     [AST_SEGMENT] = verb_segment_parse,
     [AST_DROP] = verb_drop_parse,
 };
 
 static const char *const verbs_later[] = {
-    "churn", "ltv", "why", "users", "diff",
+    "why", "users", "diff",
 };
 
 enum err_code parse_verb(struct parser *p)

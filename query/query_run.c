@@ -29,6 +29,8 @@ static struct str verb_name(const struct bound_query *query)
     case VERB_SESSIONS: return STR("sessions");
     case VERB_LIFECYCLE: return STR("lifecycle");
     case VERB_CONDITIONS: return STR("conditions");
+    case VERB_CHURN: return STR("churn");
+    case VERB_LTV: return STR("ltv");
     case VERB_STICKINESS: return STR("stickiness");
     case VERB_PATHS: return STR("paths");
     case VERB_ATTRIBUTION: return STR("attribution");
@@ -47,7 +49,8 @@ enum err_code run_table(struct query_run_ctx *run, struct result *result, struct
     case VERB_TREND:
     case VERB_DISTINCT: return verb_trend(run, result, err);
     case VERB_FUNNEL: return verb_funnel(run, result, err);
-    case VERB_RETENTION: return verb_retention(run, result, err);
+    case VERB_RETENTION:
+    case VERB_LTV: return verb_retention(run, result, err);
     case VERB_EVENTS:
     case VERB_TIMELINE: return verb_events(run, result, err);
     case VERB_SHOW_EVENTS:
@@ -58,6 +61,7 @@ enum err_code run_table(struct query_run_ctx *run, struct result *result, struct
     case VERB_SESSIONS: return verb_sessions(run, result, err);
     case VERB_LIFECYCLE: return verb_lifecycle(run, result, err);
     case VERB_CONDITIONS: return verb_conditions(run, result, err);
+    case VERB_CHURN: return verb_churn(run, result, err);
     case VERB_STICKINESS: return verb_stickiness(run, result, err);
     case VERB_PATHS: return verb_paths(run, result, err);
     case VERB_ATTRIBUTION: return verb_attribution(run, result, err);

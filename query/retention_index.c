@@ -105,7 +105,8 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
     const struct selector *start = &query->selectors[query->retention.start_selector];
     const struct selector *back = &query->selectors[query->retention.return_selector];
     uint64_t words = 0;
-    bool is_plain = spec->rolling_ms == 0 &&
+    bool is_plain = spec->rolling_ms == 0 && !spec->has_value && !spec->counts_start &&
+                    query->per == NULL &&
                     (spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED);
     if (!is_plain || spec->at_least != 1 || query->key_count > 0 || !index_serves(run, start) ||
         !index_serves(run, back) || (!has_any(back) && !are_apart(start, back)) ||

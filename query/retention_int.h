@@ -1,14 +1,15 @@
 /* query/retention_int.h - a retention between its two halves: what tasks count, and what is made of it.
  *
- * A task counts from journeys (verb_retention.c) or from stored sets of subjects (retention_index.c); the counts are
+ * Of ltv as well. A task counts from journeys (verb_retention.c) or from stored sets of subjects (retention_index.c); the counts are
  * the same. */
 #pragma once
 
-#include "query/keys.h"
+#include "query/agg.h"
+#include "query/answer.h"
 #include "query/retention_calendar.h"
 #include "query/run.h"
 
-enum { WANT_START, WANT_RETURN, WANT_NAME, WANT_COUNT };
+enum { WANT_START, WANT_RETURN, WANT_NAME, WANT_VALUE, WANT_COUNT };
 
 /* What all tasks share; immutable while they run. */
 struct retention_plan {
@@ -18,6 +19,7 @@ struct retention_plan {
     struct civil_grid grid;
     struct retention_calendar calendar;
     struct retention_spec spec;
+    uint32_t lane_keys, lane_value; /* of the walk; UINT32_MAX: none */
 };
 
 /* In the run's arena; *ret NULL where no period has passed. */
@@ -27,15 +29,40 @@ enum err_code retention_plan_make(struct query_run_ctx *run, struct retention_pl
 /* Counts of one task, and of all. */
 struct retention_part {
     struct groups *groups;
-    uint64_t **
-        *rows; /* [group][cohort], NULL where nobody is in: size, then users of each period */
+    uint64_t ***
+        rows; /* [group][cohort], NULL where nobody is in: size, then users of each column, then its sums */
     uint32_t group_cap;
+    struct acc_pool pool; /* of the sums */
 };
 
 /* The row of (group, cohort), made when it is not there yet. */
 enum err_code retention_row(struct retention_part *part, const struct retention_spec *spec,
                             uint32_t group, uint32_t cohort, struct arena *arena, uint64_t **ret,
                             struct err *err) ERR_MUST_CHECK;
+/* Add a row, counts and sums, to another. */
+enum err_code retention_row_add(const struct retention_spec *spec, uint64_t *from, uint64_t *into,
+                                struct acc_pool *pool, struct err *err) ERR_MUST_CHECK;
+
+/* ---- retention_table.c ---- */
+
+/* What is shown: lines are groups. */
+struct retention_lines {
+    struct retention_part part; /* [line][cohort] */
+    struct answer_group *groups;
+    uint32_t count;
+    bool has_other; /* the last one is of the groups that are not shown */
+    uint32_t cohort_begin, cohort_end;
+    uint64_t size; /* of all groups */
+    uint64_t left_out;
+};
+enum err_code retention_columns(const struct bound_query *query, bool has_other,
+                                struct result *result, struct err *err) ERR_MUST_CHECK;
+/* Rows and totals. */
+enum err_code retention_table(struct query_run_ctx *run, const struct retention_plan *plan,
+                              const struct groups *groups, struct retention_lines *lines,
+                              struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code retention_totals(const struct bound_query *query, uint64_t size,
+                               struct result *result, struct err *err) ERR_MUST_CHECK;
 
 /* Whether stored sets answer the question; and the run_task_fn that has them do it. */
 bool retention_index_serves(const struct query_run_ctx *run, const struct retention_plan *plan);

@@ -113,6 +113,9 @@ static void explain_columns(struct explain *explain)
     if (query->verb == VERB_ATTRIBUTION && query->attribution.has_value) {
         explain_column(explain, query->attribution.value.field.name);
     }
+    if (query->retention.value != RETENTION_NO_VALUE) {
+        explain_column(explain, query->retention.value_key.field.name);
+    }
     if (query->per != NULL) {
         explain_column(explain, query->per->name);
     }
@@ -177,7 +180,10 @@ static void explain_range(struct explain *explain)
     if (query->verb == VERB_LIFECYCLE ||
         (query->verb == VERB_FUNNEL && explain_needs_history(&query->funnel))) {
         explain->begin_ms = INT64_MIN;
-    } else if (query->verb == VERB_RETENTION) {
+    } else if (query->verb == VERB_CHURN && !query->churn.is_last_seen) {
+        explain->begin_ms = query->churn.base_begin_ms;
+    } else if (query->verb == VERB_RETENTION || query->verb == VERB_LTV ||
+               query->verb == VERB_CHURN) {
         explain->begin_ms = INT64_MIN;
         explain->end_ms = INT64_MAX;
     } else if (back_ms > INT64_MAX ||
@@ -258,9 +264,18 @@ static bool explain_is_index_only(const struct explain *explain)
         return !explain->has_predicate && !explain->has_number &&
                !explain->run->request->is_reference_path;
     }
-    if ((query->verb != VERB_TREND && query->verb != VERB_DISTINCT) || query->key_count > 0 ||
-        explain->has_predicate || explain->run->request->is_reference_path) {
+    if (query->key_count > 0 || query->per != NULL || query->is_list || explain->has_predicate ||
+        explain->run->request->is_reference_path) {
         return false;
+    }
+    switch (query->verb) {
+    case VERB_TREND:
+    case VERB_DISTINCT: break;
+    case VERB_LIFECYCLE:
+    case VERB_CHURN: return true;
+    case VERB_STICKINESS:
+        return query->habits.events_min == 1 && query->habits.events_max == UINT32_MAX;
+    default: return false;
     }
     for (uint32_t a = 0; a < query->agg_count; a++) {
         if (query->aggs[a].kind != AGG_USERS) {
@@ -381,6 +396,8 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_LIFECYCLE] = "lifecycle",
         [VERB_STICKINESS] = "stickiness",
         [VERB_CONDITIONS] = "conditions",
+        [VERB_CHURN] = "churn",
+        [VERB_LTV] = "ltv",
         [VERB_SEGMENT] = "segment",
         [VERB_SHOW_COHORTS] = "show cohorts",
         [VERB_DROP_COHORT] = "drop cohort",

@@ -92,7 +92,8 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     ERR_TRY(ARENA_NEW(arena, (size_t)atoms + 1, &edges, err));
     edges[0] = plan->data_begin_ms;
     memcpy(edges + (has_before ? 1 : 0), plan->begins, ((size_t)plan->count + 2) * sizeof(*edges));
-    ERR_TRY(habit_bits_make(run, task, edges, atoms, arena, io, &bits, err));
+    ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, edges, atoms, arena, io, &bits,
+                            err));
     ERR_TRY(ARENA_NEW(arena, (size_t)plan->count * LIFE_KINDS, &part->counts, err));
     ERR_TRY(ARENA_NEW(arena, bits.word_count, &seen, err));
     ERR_TRY(ARENA_NEW(arena, bits.word_count, &fresh, err));
@@ -127,14 +128,13 @@ static void count_active(struct life *life, int64_t period, uint64_t *counts)
     *life = (struct life){true, period};
 }
 
-static void count_journey(const struct lifecycle_plan *plan, uint32_t at_least,
-                          const struct journey *journey, uint64_t *counts)
+static void count_journey(const struct lifecycle_plan *plan, const struct journey *journey,
+                          uint64_t *counts)
 {
     struct life life = {false, LONG_AGO};
     for (size_t i = 0; i < journey->count;) {
         int64_t ts = journey->times[i];
         if (ts < plan->begins[0]) {
-            /* how many events made it active that long ago is asked of no period: one is enough */
             life = (struct life){true, LONG_AGO};
             i++;
             continue;
@@ -144,9 +144,7 @@ static void count_journey(const struct lifecycle_plan *plan, uint32_t at_least,
         while (end < journey->count && journey->times[end] < plan->begins[period + 1]) {
             end++;
         }
-        if (end - i >= at_least) {
-            count_active(&life, period, counts);
-        }
+        count_active(&life, period, counts);
         i = end;
     }
     if (life.is_seen && life.last >= 0 && life.last < plan->count) {
@@ -164,7 +162,7 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
     ERR_TRY(ARENA_NEW(arena, (size_t)plan->count * LIFE_KINDS, &part->counts, err));
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
-        count_journey(plan, run->query->habits.at_least, &journey, part->counts);
+        count_journey(plan, &journey, part->counts);
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
     return ERR_OK;
@@ -226,6 +224,11 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct lifecyc
     for (uint32_t t = 0; t < tasks->count; t++) {
         for (size_t i = 0; parts[t].counts != NULL && i < count; i++) {
             sums[i] += parts[t].counts[i];
+        }
+    }
+    for (uint32_t p = 0; p < plan->count; p++) {
+        if (plan->begins[p + 1] > run->query->now_ms) { /* it has not begun: nobody can tell yet */
+            sums[(size_t)p * LIFE_KINDS + LIFE_DORMANT] = 0;
         }
     }
     return make_rows(run, plan, sums, result, err);

@@ -7,6 +7,7 @@
  */
 #include "query/answer_journeys.h"
 #include "query/habit_bits.h"
+#include "query/stickiness_int.h"
 #include "storage/base/size.h"
 
 struct parent {
@@ -99,7 +100,8 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     struct habit_bits bits;
     uint32_t *times = NULL; /* by subject: active buckets of the parent at hand */
     uint8_t *is_user = NULL;
-    ERR_TRY(habit_bits_make(run, task, plan->edges, plan->count, arena, io, &bits, err));
+    ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, plan->edges, plan->count, arena,
+                            io, &bits, err));
     size_t subjects = bits.word_count * 64;
     ERR_TRY(ARENA_NEW(arena, plan->place_count, &part->histograms, err));
     ERR_TRY(ARENA_NEW(arena, subjects, &times, err));
@@ -129,7 +131,7 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
 
 /* ---- from journeys ---- */
 
-static void count_journey(const struct stickiness_plan *plan, uint32_t at_least,
+static void count_journey(const struct stickiness_plan *plan, const struct habits *habits,
                           const struct journey *journey, struct stickiness_part *part)
 {
     uint32_t p = 0;
@@ -141,7 +143,7 @@ static void count_journey(const struct stickiness_plan *plan, uint32_t at_least,
         while (end < journey->count && journey->times[end] < plan->edges[b + 1]) {
             end++;
         }
-        bool is_active = end - i >= at_least;
+        bool is_active = end - i >= habits->events_min && end - i <= habits->events_max;
         i = end;
         if (!is_active) {
             continue;
@@ -171,7 +173,7 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
     ERR_TRY(ARENA_NEW(arena, plan->place_count, &part->histograms, err));
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
-        count_journey(plan, run->query->habits.at_least, &journey, part);
+        count_journey(plan, &run->query->habits, &journey, part);
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
     return ERR_OK;
@@ -245,6 +247,9 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct stickin
 
 enum err_code verb_stickiness(struct query_run_ctx *run, struct result *result, struct err *err)
 {
+    if (run->query->habits.is_dau_mau) {
+        return stickiness_ratio(run, result, err);
+    }
     CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
     const struct bound_query *query = run->query;
     struct stickiness_plan plan = {0};

@@ -50,6 +50,10 @@ static const char *const tokens[] = {
     "ignore",      "trailing",  "slash",       "group",      "gap",        "keep",
     "repeats",     "times",     "model",       "linear",     "touches",    "lookback",
     "half_life",   "consume",   "value",       "measure",    "peak",       "longest",
+    "bounce_rate", "shortest",  "loops",       "lifecycle",  "stickiness", "dau_mau",
+    "cumulative",  "most",      "events",      "month",      "conditions", "churn",
+    "ltv",         "discount",  "0.1",         "average",    "until",      "streak",
+    "last_seen",   "avg",       "14d",
     "bounce_rate", "shortest",  "loops",       "segment",    "did",        "reached",
     "save",        "static",    "exclude",    "drop",       "cohorts",
 };
@@ -90,6 +94,16 @@ static const char *const seeds_of_mutation[] = {
     "attribution of pay_success by channel model time_decay half_life 3d touches any lookback 2w "
     "consume keep repeats value sum(amount of pay_success) top 2 with other",
     "absence register -> pay_success within 5m per task_id by channel each hour last 1d",
+    "lifecycle of (register | page_view[channel = \"x\"]) each week where vip = true per task_id "
+    "last 12w",
+    "stickiness of any each 2d over month cumulative at most 2 events last 90d order by users desc",
+    "stickiness dau_mau of any rolling 28d last 30d",
+    "conditions register, any[amount > 1], pay_success list users last 7d",
+    "retention register -> any each day bracket (1, 2-7, 8-14) rolling value avg(amount of "
+    "pay_success) average by channel top 2 with other per task_id",
+    "ltv register -> any value sum(amount of pay_success) each month for 12 discount 0.01 last 2mo",
+    "churn 14d of active last 30d list users per task_id",
+    "churn 2w of any[vip = true] last_seen last 90d",
     "intervals register -> pay_success measure utilisation, peak longest 8h per task_id each hour",
 };
 

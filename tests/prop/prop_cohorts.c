@@ -1,0 +1,481 @@
+/* tests/prop/prop_cohorts.c - Goal: retention in every mode, rolling and in civil hours, with values and averages, ltv and
+ * churn equal their definitions. Method: random journeys; ref_cohorts tries every event against every period; numbers are
+ * added up as integers here. And ltv keeps its identity: the sum of ARPU * survival is revenue per member. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "query/civil.h"
+#include "storage/base/size.h"
+#include "tests/support/ref_cohorts.h"
+#include "tests/support/walkers.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRIALS   400u
+#define HOUR_MS  (60 * MINUTE_MS)
+#define DAY_MS   (24 * HOUR_MS)
+#define ROWS_MAX 64
+
+struct selector {
+    const char *text;
+    int name; /* -1: any */
+    int page; /* -1: whatever */
+};
+static const struct selector selectors[] = {
+    {"any", -1, -1}, {"a", 0, -1}, {"b", 1, -1}, {"c[page = \"/q\"]", 2, 3}};
+
+static bool is_selected(const struct selector *selector, const struct walker_event *event)
+{
+    return (selector->name < 0 || event->name == selector->name) &&
+           (selector->page < 0 || event->page == selector->page);
+}
+
+struct trial {
+    struct ref_cohort_query query;
+    const struct selector *start, *back, *value; /* value NULL: none */
+    bool is_mean, is_average, is_device, is_ltv;
+    int percent; /* discount */
+};
+
+struct sums {
+    int64_t size, users, cents, values;
+};
+
+/* ---- the questions ---- */
+
+static struct trial trial_random(struct rng *rng, bool is_ltv)
+{
+    struct trial trial = {
+        .query = {.mode = is_ltv ? REF_MODE_EXACT : (enum ref_cohort_mode)rng_below(rng, 5),
+                  .is_recurring = rng_below(rng, 2) == 0,
+                  .is_rolling = rng_below(rng, 2) == 0,
+                  .counts_start = is_ltv,
+                  .length_ms = HOUR_MS,
+                  .at_least = is_ltv || rng_below(rng, 3) != 0 ? 1 : 2,
+                  .columns = 1 + (int)rng_below(rng, 8)},
+        .start = &selectors[rng_below(rng, COUNT_OF(selectors))],
+        .back = &selectors[rng_below(rng, COUNT_OF(selectors))],
+        .is_average = rng_below(rng, 4) == 0,
+        .is_device = rng_below(rng, 4) == 0,
+        .is_ltv = is_ltv,
+    };
+    if (is_ltv || rng_below(rng, 2) == 0) {
+        trial.value = &selectors[rng_below(rng, COUNT_OF(selectors))];
+        trial.is_mean = !is_ltv && rng_below(rng, 2) == 0;
+    }
+    trial.percent = is_ltv && rng_below(rng, 2) == 0 ? (int)rng_below(rng, 100) : 0;
+    for (int b = 0; trial.query.mode == REF_MODE_BRACKET && b < trial.query.columns; b++) {
+        trial.query.brackets[b][0] = (int)rng_below(rng, 6);
+        trial.query.brackets[b][1] = trial.query.brackets[b][0] + (int)rng_below(rng, 4);
+    }
+    int64_t from = SNAP_NOW_MS - (int64_t)rng_below(rng, 30) * HOUR_MS;
+    trial.query.from_ms =
+        from + (rng_below(rng, 2) == 0 ? 0 : (int64_t)rng_below(rng, 60) * MINUTE_MS);
+    trial.query.to_ms = trial.query.from_ms + (int64_t)(1 + rng_below(rng, 20 * 60)) * MINUTE_MS;
+    return trial;
+}
+
+static void print_query(const struct trial *trial, struct buf *query)
+{
+    static const char *const modes[] = {"exact", "unbounded", "streak", "until", ""};
+    const struct ref_cohort_query *q = &trial->query;
+    char from[CIVIL_TEXT_BYTES];
+    char to[CIVIL_TEXT_BYTES];
+
+    buf_printf(query, "%s %s -> %s each hour", trial->is_ltv ? "ltv" : "retention",
+               trial->start->text, trial->back->text);
+    if (q->mode == REF_MODE_BRACKET) {
+        for (int b = 0; b < q->columns; b++) {
+            buf_printf(query, "%s%d-%d", b == 0 ? " bracket (" : ", ", q->brackets[b][0],
+                       q->brackets[b][1]);
+        }
+        buf_z(query, ")");
+    } else {
+        buf_printf(query, " for %d %s", q->columns - 1, trial->is_ltv ? "" : modes[q->mode]);
+    }
+    if (trial->value != NULL) {
+        buf_printf(query, " value %s(amount of %s)", trial->is_mean ? "avg" : "sum",
+                   trial->value->text);
+    }
+    buf_z(query, q->at_least > 1 ? " at least 2" : "");
+    buf_printf(query, "%s%s%s%s", q->is_recurring ? " recurring" : "",
+               q->is_rolling ? " rolling" : "", trial->is_average ? " average" : "",
+               trial->is_device ? " per device" : "");
+    if (trial->percent > 0) {
+        buf_printf(query, " discount 0.%02d", trial->percent);
+    }
+    (void)civil_format_instant(zone_utc(), q->from_ms, from);
+    (void)civil_format_instant(zone_utc(), q->to_ms, to);
+    buf_printf(query, " from %s to %s", from, to);
+    buf_u8(query, 0);
+}
+
+/* ---- the answers ---- */
+
+static int64_t first_cohort(const struct trial *trial)
+{
+    return trial->query.from_ms / HOUR_MS;
+}
+
+static int cohort_count(const struct trial *trial)
+{
+    return (int)((trial->query.to_ms + HOUR_MS - 1) / HOUR_MS - first_cohort(trial));
+}
+
+static int64_t count_all(const struct walkers *walkers, const struct trial *trial,
+                         struct sums sums[ROWS_MAX][REF_COHORT_COLUMNS_MAX])
+{
+    int64_t total = 0;
+    memset(sums, 0, sizeof(struct sums) * ROWS_MAX * REF_COHORT_COLUMNS_MAX);
+    for (int s = 0; s < walkers_subjects(trial->is_device); s++) {
+        struct walker_event all[WALKER_EVENTS_MAX];
+        struct ref_cohort_event events[WALKER_EVENTS_MAX];
+        struct ref_cohort_member members[REF_COHORTS_MAX];
+        int count = walkers_of(walkers, trial->is_device, s, all);
+        for (int i = 0; i < count; i++) {
+            events[i] = (struct ref_cohort_event){
+                .time_ms = all[i].time_ms,
+                .is_start = is_selected(trial->start, &all[i]),
+                .is_return = is_selected(trial->back, &all[i]),
+                .has_value =
+                    trial->value != NULL && is_selected(trial->value, &all[i]) && all[i].has_amount,
+                .cents = all[i].cents,
+            };
+        }
+        int found = ref_cohorts(&trial->query, events, count, members);
+        total += found;
+        for (int m = 0; m < found; m++) {
+            struct sums *row = sums[members[m].cohort - first_cohort(trial)];
+            for (int n = 0; n < trial->query.columns; n++) {
+                row[n].size++;
+                row[n].users += members[m].is_back[n];
+                row[n].cents += members[m].cents[n];
+                row[n].values += members[m].values[n];
+            }
+        }
+    }
+    return total;
+}
+
+static bool is_complete(const struct trial *trial, int cohort, int column)
+{
+    const struct ref_cohort_query *q = &trial->query;
+    int last = q->mode == REF_MODE_BRACKET ? q->brackets[column][1] : column;
+    /* rolling: the last start lies just before the cohort's end, and its period `last` ends last + 1 lengths later */
+    int64_t end = first_cohort(trial) + cohort + last + (q->is_rolling ? 2 : 1);
+    return end * HOUR_MS <= SNAP_NOW_MS;
+}
+
+static void print_ratio(int64_t a, int64_t b, struct buf *out)
+{
+    if (b == 0) {
+        buf_z(out, "-");
+    } else {
+        buf_printf(out, "%.9g", (double)a / (double)b);
+    }
+}
+
+static void print_money(int64_t cents, struct buf *out)
+{
+    num_format(num_decimal(cents, 2), out);
+}
+
+static void print_mean(int64_t cents, int64_t count, struct buf *out)
+{
+    if (count == 0) {
+        buf_z(out, "-");
+    } else {
+        buf_printf(out, "%.9g", (double)cents / 100 / (double)count);
+    }
+}
+
+/* The curve so far: all revenue, and the terms one by one. */
+struct curve {
+    int64_t cents;
+    double terms, factor;
+};
+
+static void print_ltv(const struct trial *trial, const struct sums *sums, struct curve *curve,
+                      struct buf *out)
+{
+    if (sums->size > 0 && sums->users > 0) { /* ARPU * survival, as the definition has it */
+        double arpu = (double)sums->cents / 100 / (double)sums->users;
+        double survival = (double)sums->users / (double)sums->size;
+        curve->terms += arpu * survival / curve->factor;
+    }
+    curve->factor *= 1 + trial->percent / 100.0;
+    curve->cents += sums->cents;
+    if (trial->percent == 0 && !trial->is_average && sums->size > 0) {
+        double per_member = (double)curve->cents / 100 / (double)sums->size;
+        assert_true(fabs(per_member - curve->terms) <= 1e-9 * (1 + fabs(per_member)));
+    }
+    buf_printf(out, "%" PRId64 "|", sums->users);
+    print_money(sums->cents, out);
+    buf_u8(out, '|');
+    print_mean(sums->cents, sums->users, out);
+    buf_u8(out, '|');
+    print_ratio(sums->users, sums->size, out);
+    buf_u8(out, '|');
+    if (sums->size == 0) {
+        buf_z(out, "-");
+    } else {
+        /* terms of floats cancel to nearly nothing, where money adds up to nothing */
+        buf_printf(out, "%.6f", fabs(curve->terms) < 5e-7 ? 0.0 : curve->terms);
+    }
+}
+
+static void print_cells(const struct trial *trial, const struct sums *sums, int cohorts, int column,
+                        bool is_over, struct curve *curve, struct buf *out)
+{
+    const struct ref_cohort_query *q = &trial->query;
+    if (q->mode != REF_MODE_BRACKET) {
+        buf_printf(out, "%d|", column);
+    } else if (q->brackets[column][0] == q->brackets[column][1]) {
+        buf_printf(out, "%d|", q->brackets[column][0]);
+    } else {
+        buf_printf(out, "%d-%d|", q->brackets[column][0], q->brackets[column][1]);
+    }
+    if (trial->is_average) {
+        buf_printf(out, "%d|", cohorts);
+    }
+    buf_printf(out, "%" PRId64 "|", sums->size);
+    if (trial->is_ltv) {
+        print_ltv(trial, sums, curve, out);
+    } else {
+        buf_printf(out, "%" PRId64 "|", sums->users);
+        print_ratio(sums->users, sums->size, out);
+    }
+    if (!trial->is_average) {
+        buf_z(out, is_over ? "|true" : "|false");
+    }
+    if (!trial->is_ltv && trial->value != NULL) {
+        buf_u8(out, '|');
+        if (trial->is_mean) {
+            print_mean(sums->cents, sums->values, out);
+        } else {
+            print_money(sums->cents, out);
+        }
+    }
+    buf_u8(out, '\n');
+}
+
+static void print_average(const struct trial *trial,
+                          struct sums sums[ROWS_MAX][REF_COHORT_COLUMNS_MAX], struct buf *want)
+{
+    struct curve curve = {.factor = 1};
+    for (int n = 0; n < trial->query.columns; n++) {
+        struct sums all = {0};
+        int cohorts = 0;
+        for (int c = 0; c < cohort_count(trial); c++) {
+            if (is_complete(trial, c, n) && sums[c][n].size > 0) {
+                cohorts++;
+                all.size += sums[c][n].size;
+                all.users += sums[c][n].users;
+                all.cents += sums[c][n].cents;
+                all.values += sums[c][n].values;
+            }
+        }
+        print_cells(trial, &all, cohorts, n, true, &curve, want);
+    }
+}
+
+static void expect(const struct walkers *walkers, const struct trial *trial, struct buf *want)
+{
+    static struct sums sums[ROWS_MAX][REF_COHORT_COLUMNS_MAX];
+    int64_t total = count_all(walkers, trial, sums);
+
+    if (trial->is_average) {
+        print_average(trial, sums, want);
+    }
+    for (int c = 0; !trial->is_average && c < cohort_count(trial); c++) {
+        struct curve curve = {.factor = 1};
+        for (int n = 0; n < trial->query.columns; n++) {
+            char time[CIVIL_TEXT_BYTES];
+            buf_str(want,
+                    civil_format_instant(zone_utc(), (first_cohort(trial) + c) * HOUR_MS, time));
+            buf_u8(want, '|');
+            print_cells(trial, &sums[c][n], 0, n, is_complete(trial, c, n), &curve, want);
+        }
+    }
+    /* totals: the members of all cohorts */
+    int columns = trial->is_ltv ? 8 : 5 + (trial->value != NULL ? 1 : 0);
+    columns += trial->is_average ? 0 : 1;
+    for (int i = 0; i < columns; i++) {
+        buf_z(want, i == 0 ? "= " : "|");
+        if (i == 2) {
+            buf_printf(want, "%" PRId64, total);
+        } else {
+            buf_u8(want, '-');
+        }
+    }
+    buf_u8(want, '\n');
+}
+
+/* Numbers of a column with six digits behind the point, as the reference prints ltv. */
+static void round_ltv(struct buf *got)
+{
+    CLEANUP(buf_freep) struct buf rounded = {0};
+    int ltv_col = 7; /* of an average as well: `cohorts` stands there in the place of `cohort` */
+    char *line = (char *)got->ptr;
+    while (*line != '\0') {
+        char *end = strchr(line, '\n');
+        int col = 0;
+        assert_non_null(end);
+        *end = '\0';
+        for (char *cell = line; cell != NULL; col++) {
+            char *bar = strchr(cell, '|');
+            if (bar != NULL) {
+                *bar = '\0';
+            }
+            bool is_ltv = col == ltv_col && strcmp(cell, "-") != 0;
+            double value = is_ltv ? strtod(cell, NULL) : 0;
+            buf_z(&rounded, col > 0 ? "|" : "");
+            if (is_ltv) {
+                buf_printf(&rounded, "%.6f", fabs(value) < 5e-7 ? 0.0 : value);
+            } else {
+                buf_z(&rounded, cell);
+            }
+            cell = bar == NULL ? NULL : bar + 1;
+        }
+        buf_u8(&rounded, '\n');
+        line = end + 1;
+    }
+    buf_u8(&rounded, 0);
+    buf_clear(got);
+    buf_append(got, rounded.ptr, rounded.len);
+}
+
+static void check(const struct walkers *walkers, const struct trial *trial, struct rng *rng,
+                  uint64_t seed)
+{
+    CLEANUP(buf_freep) struct buf query = {0};
+    CLEANUP(buf_freep) struct buf want = {0};
+    CLEANUP(buf_freep) struct buf got = {0};
+
+    print_query(trial, &query);
+    expect(walkers, trial, &want);
+    buf_u8(&want, 0);
+    walkers_ask(walkers, (const char *)query.ptr, rng, &got);
+    if (trial->is_ltv && strncmp((const char *)got.ptr, "error", 5) != 0) {
+        round_ltv(&got);
+    }
+    if (strcmp((const char *)got.ptr, (const char *)want.ptr) != 0) {
+        fprintf(stderr, "%s\nanswer:\n%s\nby definition:\n%s\n", (const char *)query.ptr,
+                (const char *)got.ptr, (const char *)want.ptr);
+        fail_msg("seed %" PRIu64, seed);
+    }
+}
+
+static void retention_equals_its_definition_in_every_mode(void **state)
+{
+    (void)state;
+    uint64_t first_seed = walkers_seed(515151);
+    for (uint64_t seed = first_seed; seed < first_seed + TRIALS; seed++) {
+        struct rng rng = rng_init(seed);
+        struct walkers walkers = walkers_random(&rng);
+        struct trial trial = trial_random(&rng, false);
+        check(&walkers, &trial, &rng, seed);
+    }
+}
+
+static void ltv_is_revenue_per_member(void **state)
+{
+    (void)state;
+    uint64_t first_seed = walkers_seed(616161);
+    for (uint64_t seed = first_seed; seed < first_seed + TRIALS; seed++) {
+        struct rng rng = rng_init(seed);
+        struct walkers walkers = walkers_random(&rng);
+        struct trial trial = trial_random(&rng, true);
+        check(&walkers, &trial, &rng, seed);
+    }
+}
+
+/* ---- churn ---- */
+
+static int days_of(const struct walkers *walkers, const struct selector *selector, bool is_device,
+                   int subject, int64_t *out, int64_t *ret_last_ms)
+{
+    struct walker_event events[WALKER_EVENTS_MAX];
+    int all = walkers_of(walkers, is_device, subject, events);
+    int count = 0;
+    *ret_last_ms = INT64_MIN;
+    for (int i = 0; i < all; i++) {
+        if (is_selected(selector, &events[i])) {
+            out[count++] = events[i].time_ms / DAY_MS;
+            *ret_last_ms = MAX_OF(*ret_last_ms, events[i].time_ms);
+        }
+    }
+    return count;
+}
+
+static void churn_equals_its_definition(void **state)
+{
+    (void)state;
+    uint64_t first_seed = walkers_seed(717171);
+    for (uint64_t seed = first_seed; seed < first_seed + TRIALS; seed++) {
+        struct rng rng = rng_init(seed);
+        struct walkers walkers = walkers_random(&rng);
+        CLEANUP(buf_freep) struct buf query = {0};
+        CLEANUP(buf_freep) struct buf want = {0};
+        const struct selector *selector = &selectors[rng_below(&rng, COUNT_OF(selectors))];
+        bool is_device = rng_below(&rng, 4) == 0;
+        bool is_last_seen = rng_below(&rng, 3) == 0;
+        int silence = 1 + (int)rng_below(&rng, 5);
+        int64_t today = SNAP_NOW_MS / DAY_MS;
+        int64_t first = today - (int64_t)rng_below(&rng, 18);
+        int64_t last = first + silence - 1 + (int64_t)rng_below(&rng, 8);
+        int64_t stretch = 1 + (int64_t)rng_below(&rng, 12);
+        int base = 0;
+        int churned = 0;
+
+        for (int i = 0; i < walkers.count; i++) { /* hours become days */
+            walkers.events[i].time_ms =
+                SNAP_NOW_MS - (SNAP_NOW_MS - walkers.events[i].time_ms) * stretch;
+        }
+        for (int s = 0; s < walkers_subjects(is_device); s++) {
+            int64_t days[WALKER_EVENTS_MAX];
+            int64_t last_ms = 0;
+            bool is_base = false;
+            int count = days_of(&walkers, selector, is_device, s, days, &last_ms);
+            bool is_churned = ref_churned(days, count, first, last, today - 1, silence, &is_base);
+            if (is_last_seen) {
+                is_base = false;
+                for (int i = 0; i < count; i++) {
+                    is_base = is_base || (days[i] >= first && days[i] <= last);
+                }
+                is_churned = count > 0 && today - last_ms / DAY_MS >= silence;
+            }
+            base += is_base;
+            churned += is_base && is_churned;
+        }
+        char from[CIVIL_TEXT_BYTES];
+        char to[CIVIL_TEXT_BYTES];
+        (void)civil_format_date(zone_utc(), first * DAY_MS, from);
+        (void)civil_format_date(zone_utc(), (last + 1) * DAY_MS, to);
+        buf_printf(&query, "churn %dd of %s%s from %s to %s%s", silence, selector->text,
+                   is_last_seen ? " last_seen" : "", from, to, is_device ? " per device" : "");
+        buf_u8(&query, 0);
+        buf_printf(&want, "%d|%d|", base, churned);
+        print_ratio(churned, base, &want);
+        buf_u8(&want, '\n');
+        walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(retention_equals_its_definition_in_every_mode),
+        cmocka_unit_test(ltv_is_revenue_per_member),
+        cmocka_unit_test(churn_equals_its_definition),
+    };
+    return cmocka_run_group_tests_name("prop/cohorts", tests, NULL, NULL);
+}
