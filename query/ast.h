@@ -482,9 +482,20 @@ struct ast_drop {
     struct ast_name cohort;
 };
 
+/* One of the words between the parentheses of `users of (...) in`. */
+struct ast_coordinate {
+    struct ast_name name;
+    bool is_null;           /* NAME is not set */
+    struct ast_value value; /* else NAME = value */
+};
+
 struct ast_query {
     struct str text; /* as it was given */
     bool is_explain;
+    struct place users_of; /* `users of (coordinates) in` stands before the verb; line 0: it does not */
+    const struct ast_coordinate *coordinates;
+    uint32_t coordinate_count;
+    bool is_people_list; /* `list users` is said of these users, not of the verb */
     enum ast_verb verb;
     struct place place; /* of the verb */
     struct ast_clauses clauses;

@@ -141,6 +141,10 @@ uint32_t bind_journey_columns(const struct bound_query *query, struct str *items
 /* ---- bind_segment.c ---- */
 enum err_code bind_segment(struct binder *b) ERR_MUST_CHECK;
 
+/* ---- bind_cell.c ---- */
+/* `users of (...) in`; after the verb, its keys and its buckets. */
+enum err_code bind_cell(struct binder *b) ERR_MUST_CHECK;
+
 /* ---- bind_people.c ---- */
 /* A set of people that the query hangs on. */
 enum err_code bind_use(struct binder *b, struct people_use use,

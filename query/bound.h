@@ -289,9 +289,18 @@ struct intervals {
 };
 
 /* ---- people ---- */
-/* Which cell of an answer: `users of (...) in`. What is 0 or absent is not asked about. */
+/* Which cell of an answer: `users of (...) in`. What is absent is not asked about. */
+struct cell;
 struct bound_cell {
-    uint32_t step; /* of a funnel, from 1: who got there */
+    const struct cell *keys; /* by key of the query, where */
+    const bool *has_key;     /* says so; both NULL: no key */
+    bool has_time;           /* the bucket, or the cohort, that begins at */
+    int64_t time_ms;
+    uint32_t measure; /* of trend and distinct: one that counts users */
+    uint32_t step;    /* of a funnel, from 1: who did it */
+    bool is_dropped;  /* or who did the step before, and not this one */
+    bool has_period;  /* of retention: who was back in it; else the members */
+    uint32_t period;
 };
 
 enum cond_kind {

@@ -554,6 +554,12 @@ bool parse_is_clause_word(const struct token *token)
     return is_later_word(token);
 }
 
+/* Whose clauses the query takes: its verb's, and behind `users of` those about people. */
+static uint32_t verbs_of(const struct parser *p)
+{
+    return V(p->query->verb) | (p->query->users_of.line != 0 ? PEOPLE : 0);
+}
+
 /* The clause that the current tokens open: one of this verb's if there is one. */
 static const struct clause *find_clause(const struct parser *p)
 {
@@ -563,7 +569,7 @@ static const struct clause *find_clause(const struct parser *p)
         if (!parse_is_word(&p->cur, clause->word)) {
             continue;
         }
-        bool is_ours = (clause->verbs & V(p->query->verb)) != 0;
+        bool is_ours = (clause->verbs & verbs_of(p)) != 0;
         if (is_ours && (clause->second == NULL || parse_is_word(&p->peek, clause->second))) {
             return clause;
         }
@@ -586,7 +592,7 @@ static enum err_code no_clause(struct parser *p)
     const char *words[COUNT_OF(clauses_known)];
     size_t count = 0;
     for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {
-        if ((clauses_known[i].verbs & V(p->query->verb)) != 0) {
+        if ((clauses_known[i].verbs & verbs_of(p)) != 0) {
             words[count++] = clauses_known[i].word;
         }
     }
@@ -595,7 +601,7 @@ static enum err_code no_clause(struct parser *p)
 
 static enum err_code check_use(struct parser *p, const struct clause *clause)
 {
-    if ((clause->verbs & V(p->query->verb)) == 0) {
+    if ((clause->verbs & verbs_of(p)) == 0) {
         const char *verb = ast_verb_name(p->query->verb);
         return is_later_word(&p->cur)
                    ? parse_unsupported(p, p->cur.place, clause->word)
@@ -638,6 +644,10 @@ static enum err_code check_together(struct parser *p, struct place including)
     const struct ast_query *query = p->query;
     const struct ast_clauses *clauses = &query->clauses;
     ERR_TRY(check_including(p, including));
+    if (query->users_of.line != 0 && query->verb != AST_SEGMENT) {
+        p->query->is_people_list = clauses->is_list;
+        p->query->clauses.is_list = false;
+    }
     bool has_own_top = query->verb == AST_PATHS || query->verb == AST_SEQUENCE;
     if (clauses->top.place.line != 0 && clauses->key_count == 0 && !has_own_top) {
         return parse_fail(p, clauses->top.place, "\"top\" needs a breakdown: \"by KEY\"");

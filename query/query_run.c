@@ -10,6 +10,9 @@ static struct str verb_name(const struct bound_query *query)
     if (query->is_explain) {
         return STR("explain");
     }
+    if (query->cell != NULL) {
+        return STR("users");
+    }
     switch (query->verb) {
     case VERB_TREND: return STR("trend");
     case VERB_DISTINCT: return STR("distinct");

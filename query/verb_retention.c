@@ -8,6 +8,7 @@
  * selector has the bare names.
  */
 #include "query/answer.h"
+#include "query/cell_taker.h"
 #include "query/journey.h"
 #include "query/retention_int.h"
 #include "storage/base/size.h"
@@ -197,6 +198,26 @@ static uint32_t start_group(const struct groups *groups, const struct journey *j
     return best;
 }
 
+/* A member as a taker sees it: counted on rows of its own, one cell after the other. */
+struct member_watch {
+    struct cell_taker *taker;
+    uint64_t *row; /* column_count + 1 */
+};
+
+static enum err_code take_member(const struct query_run_ctx *run, const struct retention_plan *plan,
+                                 const struct member_watch *watch, const struct groups *groups,
+                                 uint32_t subject, uint32_t slot, uint32_t group, struct err *err)
+{
+    const struct bound_cell *cell = run->query->cell;
+    bool is_wanted = false;
+    if ((cell->has_time && plan->calendar.begins[slot] != cell->time_ms) ||
+        (cell->has_period && watch->row[1 + cell->period] == 0)) {
+        return ERR_OK;
+    }
+    ERR_TRY(cell_taker_wants(watch->taker, groups, group, &is_wanted, err));
+    return is_wanted ? cell_take(watch->taker, subject, err) : ERR_OK;
+}
+
 static enum err_code retention_task(struct query_run_ctx *run, const struct run_task *task,
                                     struct arena *arena, struct io *io, void *slot, struct err *err)
 {
@@ -205,6 +226,7 @@ static enum err_code retention_task(struct query_run_ctx *run, const struct run_
     struct retention_part *part = slot;
     struct retention_scratch scratch = {0};
     uint8_t *back = NULL;
+    struct member_watch watch = {0};
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
     struct journey journey;
     bool has_more = false;
@@ -215,6 +237,8 @@ static enum err_code retention_task(struct query_run_ctx *run, const struct run_
     if (spec->rolling_ms > 0 || spec->mode == RETENTION_STREAK || spec->mode == RETENTION_BRACKET) {
         ERR_TRY(ARENA_NEW(arena, spec->period_count, &back, err));
     }
+    ERR_TRY(cell_taker_open(run, task->shard, &watch.taker, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)spec->column_count + 1, &watch.row, err));
     struct journeys_spec journeys_spec = {
         .query = &plan->scan_query,
         .wants = plan->wants,
@@ -231,12 +255,20 @@ static enum err_code retention_task(struct query_run_ctx *run, const struct run_
                 journey.groups == NULL ? 0 : start_group(part->groups, &journey, member);
             uint64_t *row = NULL;
             ERR_TRY(retention_row(part, spec, group, member->slot, arena, &row, err));
+            if (watch.taker != NULL) { /* what is counted in the row is of this member alone */
+                row = watch.row;
+                memset(row, 0, ((size_t)spec->column_count + 1) * sizeof(*row));
+            }
             row[0]++;
             if (back == NULL) {
                 kernel_retention_add(spec, &scratch, member, row + 1);
             } else {
                 kernel_retention_add_vector(spec, &scratch, member, journey.times, journey.masks,
                                             journey.count, back, row + 1);
+            }
+            if (watch.taker != NULL) {
+                ERR_TRY(take_member(run, plan, &watch, part->groups, journey.subject, member->slot,
+                                    group, err));
             }
         }
         ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
@@ -525,12 +557,16 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
     ASSERT(query->retention.period_count >= 1 &&
            query->retention.period_count <= QUERY_PERIODS_MAX + 1);
     ERR_TRY(plan_make(run, &plan, err));
+    if (plan == NULL && query->cell != NULL) {
+        return ERR_OK; /* nobody */
+    }
     if (plan == NULL) {
         ERR_TRY(make_columns(query, false, result, err));
         return make_totals(query, 0, result, err);
     }
     run->verb_plan = plan;
-    run_task_fn task = retention_index_serves(run, plan) ? retention_index_task : retention_task;
+    bool is_indexed = query->cell == NULL && retention_index_serves(run, plan);
+    run_task_fn task = is_indexed ? retention_index_task : retention_task;
     ERR_TRY(run_all_tasks(run, task, sizeof(struct retention_part), &tasks, err));
-    return make_answer(run, plan, &tasks, result, err);
+    return query->cell != NULL ? ERR_OK : make_answer(run, plan, &tasks, result, err);
 }
