@@ -194,6 +194,13 @@ struct ast_order {
     bool is_descending;
 };
 
+enum ast_compare {
+    AST_COMPARE_NONE,
+    AST_COMPARE_PERIOD, /* with the time just before the range, as long as it */
+    AST_COMPARE_YEAR,   /* with the same dates a year before */
+    AST_COMPARE_COHORT, /* with the people of a cohort */
+};
+
 struct ast_clauses {
     const struct ast_pred *where; /* NULL = none */
     struct ast_range range;
@@ -214,6 +221,9 @@ struct ast_clauses {
     uint32_t excluded_count;
     struct ast_name save; /* the cohort that a set of people becomes; line 0: absent */
     bool is_static;       /* of `save` */
+    enum ast_compare compare;
+    struct place compare_place;
+    struct ast_name compare_cohort;
 };
 
 /* ---- verbs ---- */

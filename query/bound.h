@@ -333,6 +333,14 @@ struct segment {
     uint32_t universe_selector; /* any active event */
 };
 
+/* A second series beside the first: the same question of another time, or of other people. */
+struct compare {
+    struct str name; /* of the second series; empty: nothing is compared */
+    bool has_range;
+    int64_t from_ms, to_ms;
+    const struct people_use *people; /* NULL: the same people */
+};
+
 struct order_by {
     uint32_t column; /* of the result */
     bool is_descending;
@@ -382,6 +390,7 @@ struct bound_query {
     struct absence absence;
     struct intervals intervals;
     struct segment segment;
+    struct compare compare;
     const struct bound_cell *cell; /* the query asks for the people behind it; NULL: for its table */
     struct people_use *const *uses; /* sets of people that the query hangs on */
     uint32_t use_count;

@@ -72,6 +72,7 @@ enum group {
     GROUP_CORRELATE,
     GROUP_SAVE,
     GROUP_EXCLUDE,
+    GROUP_COMPARE,
 };
 
 /* ---- where, range ---- */
@@ -526,11 +527,12 @@ static const struct clause clauses_known[] = {
     {"longest", NULL, GROUP_CAP, V(AST_INTERVALS), clause_longest},
     {"rolling", NULL, GROUP_RANGE, PEOPLE, clause_rolling_range},
     {"save", NULL, GROUP_SAVE, PEOPLE, clause_save},
+    {"compare", NULL, GROUP_COMPARE, ANALYSES, clause_compare},
     {"exclude", NULL, GROUP_EXCLUDE, ANALYSES | JOURNEYS | ROWS | V(AST_SHOW), clause_exclude},
 };
 
 static const char *const words_later[] = {
-    "per", "compare", "list", "value", "discount",
+    "per", "list", "value", "discount",
 };
 
 /* Some are words of one verb already, and are still to come for others. */

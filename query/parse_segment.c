@@ -101,7 +101,7 @@ static enum err_code parse_reached(struct parser *p, struct ast_cond *cond)
     if (clauses->key_count > 0 || clauses->each.place.line != 0 || clauses->limit.place.line != 0 ||
         clauses->order.column.place.line != 0 || clauses->zone.place.line != 0 ||
         clauses->has_week_start || clauses->per.place.line != 0 || clauses->is_list ||
-        clauses->excluded_count > 0) {
+        clauses->excluded_count > 0 || clauses->compare != AST_COMPARE_NONE) {
         return parse_fail(p, cond->place,
                           "the funnel of \"reached\" takes steps, its own clauses, \"where\" and a "
                           "range; what shapes an answer has no place in it");
@@ -361,4 +361,28 @@ enum err_code clause_exclude(struct parser *p)
     clauses->excluded = names;
     clauses->excluded_count = count;
     return ERR_OK;
+}
+
+/* `compare previous period`, `compare previous year`, `compare cohort "control"` */
+enum err_code clause_compare(struct parser *p)
+{
+    static const char *const words[] = {"previous", "cohort"};
+    static const char *const spans[] = {"period", "year"};
+    struct ast_clauses *clauses = &p->query->clauses;
+    clauses->compare_place = p->cur.place;
+    if (parse_is_word(&p->cur, "cohort")) {
+        clauses->compare = AST_COMPARE_COHORT;
+        return parse_cohort(p, &clauses->compare_cohort);
+    }
+    if (!parse_accept_word(p, "previous")) {
+        return parse_expected_of(p, "\"previous\" or \"cohort\"", words, COUNT_OF(words));
+    }
+    if (parse_accept_word(p, "period")) {
+        clauses->compare = AST_COMPARE_PERIOD;
+        return ERR_OK;
+    }
+    clauses->compare = AST_COMPARE_YEAR;
+    return parse_accept_word(p, "year")
+               ? ERR_OK
+               : parse_expected_of(p, "\"period\" or \"year\"", spans, COUNT_OF(spans));
 }

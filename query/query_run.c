@@ -76,8 +76,11 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     }
     ERR_TRY(run_uses(run, err));
     ERR_TRY(run_exclude(run, err));
-    return run_asks_people(run->query) ? verb_people(run, result, err)
-                                       : run_table(run, result, err);
+    if (run_asks_people(run->query)) {
+        return verb_people(run, result, err);
+    }
+    return run->query->compare.name.len > 0 ? run_compared(run, result, err)
+                                            : run_table(run, result, err);
 }
 
 /* ---- meta ---- */
@@ -195,6 +198,11 @@ static void query_unbindp(const struct bound_query **query)
     }
 }
 
+static void run_uses_donep(struct query_run_ctx **run)
+{
+    run_uses_done(*run);
+}
+
 enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
                         const struct query_request *request, struct result **ret, struct err *err)
 {
@@ -205,10 +213,11 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
                 "query memory");
     CLEANUP(arena_freep) struct arena *arena = arena_create(&run.budget);
     CLEANUP(query_unbindp) const struct bound_query *query = NULL;
+    CLEANUP(run_uses_donep) struct query_run_ctx *own = &run; /* before the arena and the query go */
     CLEANUP(result_freep) struct result *result = NULL;
     run.arena = arena;
     ERR_TRY(query_bind(request, snapshot, io, arena, &query, err));
-    run.query = query;
+    own->query = query;
     ERR_TRY(result_create(&result, err));
     ERR_TRY(run_bound(&run, result, err));
     result->meta.elapsed_us = clock_mono_us() - begin_us;

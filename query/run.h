@@ -22,6 +22,7 @@ struct query_run_ctx {
     const void *walk_plan;  /* the same of walk.c */
     _Atomic(struct cell_taker *) cell_takers; /* of tasks, for cell_taker.h */
     struct people *cell_people;               /* where verbs that keep sets put those of query->cell */
+    struct people uncompared; /* masked in the second series of `compare cohort` */
     struct people excluded; /* masked in `snapshot`, beside the deleted */
     struct budget budget;
     struct arena *arena;    /* of the calling thread: plans, merged answers */

@@ -74,6 +74,7 @@ void run_uses_done(struct query_run_ctx *run)
         }
     }
     people_done(&run->excluded);
+    people_done(&run->uncompared);
 }
 
 enum err_code run_exclude(struct query_run_ctx *run, struct err *err)

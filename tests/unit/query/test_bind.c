@@ -286,7 +286,7 @@ static const struct {
     {"trend count(any) per device_id",
      "unsupported 1:18: the word \"per\" of the language is not in this version"},
     {"trend count(any) compare previous period",
-     "unsupported 1:18: the word \"compare\" of the language is not in this version"},
+     "invalid 1:26: \"compare previous\" needs a range with a begin and an end"},
     {"trend count(any) as of 12",
      "unsupported 1:18: the word \"as of\" of the language is not in this version"},
     {"trend count(any) exclude cohort \"bots\"",
