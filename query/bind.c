@@ -41,6 +41,7 @@ enum err_code bind_time(struct binder *b, const struct ast_value *value, int64_t
 {
     if (value->kind == AST_NOW) {
         *ret = b->query->now_ms;
+        b->query->is_now_read = true;
         if (value->before.place.line != 0 &&
             !move_back(b, b->query->now_ms, value->before.duration, ret)) {
             return fail_too_far(b, &value->before);

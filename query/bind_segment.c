@@ -9,7 +9,7 @@
 /* What is known of the segment while its tests are bound. */
 struct segment_binder {
     struct binder *b;
-    struct segment segment;
+    struct people_segment segment;
     bool needs_universe; /* some test can hold for people that no event leads to */
 };
 

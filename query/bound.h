@@ -326,7 +326,7 @@ struct cond {
     const struct str *ids;           /* IDS */
     uint32_t id_count;
 };
-struct segment {
+struct people_segment {
     const struct cond *cond;
     uint32_t leaf_count;
     bool has_universe;          /* the answer hangs on it; else the condition alone says who */
@@ -389,7 +389,7 @@ struct bound_query {
     struct attribution attribution;
     struct absence absence;
     struct intervals intervals;
-    struct segment segment;
+    struct people_segment segment;
     struct compare compare;
     const struct bound_cell *cell; /* the query asks for the people behind it; NULL: for its table */
     struct people_use *const *uses; /* sets of people that the query hangs on */
@@ -406,6 +406,9 @@ struct bound_query {
     struct str subject_id;  /* of timeline */
     struct field show_field; /* of show values */
     struct str drop;         /* of drop cohort */
+
+    bool is_now_read;        /* a condition compares with `now`: the answer depends on it to the millisecond */
+    bool is_beyond_snapshot; /* the answer stands on more than text, now and snapshot, or asking does something: not kept */
 
     const struct str *warnings; /* "line 1, column 8: no event \"pay_sucess\" ...; did you mean \"pay_success\"?" */
     uint32_t warning_count;

@@ -8,6 +8,8 @@
 #include "query/result.h"
 #include "storage/store.h"
 
+struct answer_cache;
+
 struct query_param { /* :name in the text; values never need quoting into it */
     struct str name;
     enum { PARAM_STRING, PARAM_NUMBER, PARAM_BOOL } kind;
@@ -23,7 +25,8 @@ struct query_request {
     size_t memory_bytes_max;   /* 0 = 1 GiB */
     uint64_t deadline_us;      /* of clock_mono_us; 0 = none -> ERR_TIMEOUT */
     const _Atomic bool *cancel; /* may be NULL -> ERR_CANCELLED */
-    bool is_cache_off;         /* no result cache is asked or filled (there is none yet) */
+    struct answer_cache *answers; /* of the process (answer_cache.h); NULL: none */
+    bool is_cache_off;         /* it is neither asked nor filled */
     bool is_read_only;         /* what would change the data set is ERR_INVALID: the request was a GET */
     bool is_reference_path;    /* never use indexes: tests compare both paths */
 };

@@ -1,5 +1,8 @@
 /* query/query_run.c - the one door: bind, run the verb, say what the answer stands on. */
+#include "query/answer_cache.h"
+#include "query/answer_key.h"
 #include "query/bind.h"
+#include "query/result_pack.h"
 #include "query/run_people.h"
 #include "storage/base/clock.h"
 
@@ -97,6 +100,9 @@ static void meta_sources(const struct query_run_ctx *run, struct result_meta *me
     meta->rows_read = atomic_load(&run->rows_read);
     meta->bytes_read = atomic_load(&run->bytes_read);
     meta->blocks_loaded = atomic_load(&run->blocks_loaded);
+    meta->cached = atomic_load(&run->cached);
+    meta->rows_cached = atomic_load(&run->rows_cached);
+    meta->bytes_cached = atomic_load(&run->bytes_cached);
 }
 
 static enum err_code meta_text(struct arena *arena, const char *text, struct str *ret,
@@ -159,8 +165,8 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 /* Verbs that keep only the best rows while they read have cut them already. */
 static bool verb_shapes_itself(const struct bound_query *query)
 {
-    return !query->is_explain && (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE ||
-                                  run_asks_people(query));
+    return !query->is_explain &&
+           (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query));
 }
 
 static enum err_code run_bound(struct query_run_ctx *run, struct result *result, struct err *err)
@@ -191,6 +197,66 @@ static enum err_code result_create(struct result **ret, struct err *err)
     return ERR_OK;
 }
 
+/* ---- whole answers ---- */
+
+struct answer_cache *run_answers(const struct query_run_ctx *run)
+{
+    const struct query_request *request = run->request;
+    bool is_off = request == NULL || request->is_cache_off || request->is_reference_path;
+    return is_off ? NULL : request->answers;
+}
+
+/* *ret_is_found true where the answer was there. */
+static enum err_code find_answer(struct query_run_ctx *run, struct str key, struct result *result,
+                                 bool *ret_is_found, struct err *err)
+{
+    CLEANUP(answer_hit_done) struct answer_hit hit = {.block = NULL};
+    *ret_is_found = answer_cache_find(run_answers(run), ANSWER_WHOLE, key, &hit);
+    if (!*ret_is_found) {
+        return ERR_OK;
+    }
+    struct result_meta *meta = &result->meta;
+    ERR_TRY(result_unpack(hit.bytes, result, err));
+    meta->cached = 1;
+    meta->rows_cached = meta->rows_read;
+    meta->bytes_cached = meta->bytes_read;
+    return ERR_OK;
+}
+
+static void keep_answer(struct query_run_ctx *run, struct str key, const struct result *result)
+{
+    CLEANUP(buf_freep) struct buf packed = {0};
+    struct answer_cache *answers = run_answers(run);
+    if (result_pack(result, answer_cache_item_max(answers), &packed)) {
+        answer_cache_keep(answers, ANSWER_WHOLE, key, buf_as_str(&packed));
+    }
+}
+
+/* The known columns are the one thing about a data set that can grow under a snapshot: an answer is kept where they did
+ * not while it was made. `column_count` is from before the binder looked. */
+static enum err_code run_or_find(struct query_run_ctx *run, uint32_t column_count,
+                                 struct result *result, struct err *err)
+{
+    CLEANUP(buf_freep) struct buf key = {0};
+    const struct schema *schema = run->snapshot->schema;
+    bool is_found = false;
+    if (run_answers(run) == NULL || !answer_has_key(run)) {
+        return run_bound(run, result, err);
+    }
+    ERR_TRY(answer_key(run, &key, err));
+    if (schema_count(schema) == column_count) {
+        ERR_TRY(find_answer(run, buf_as_str(&key), result, &is_found, err));
+    }
+    if (is_found) {
+        return ERR_OK;
+    }
+    ERR_TRY(run_bound(run, result, err));
+    if (schema_count(schema) == column_count) {
+        keep_answer(run, buf_as_str(&key), result);
+    }
+    return ERR_OK;
+}
+
 static void query_unbindp(const struct bound_query **query)
 {
     if (*query != NULL) {
@@ -216,10 +282,11 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     CLEANUP(run_uses_donep) struct query_run_ctx *own = &run; /* before the arena and the query go */
     CLEANUP(result_freep) struct result *result = NULL;
     run.arena = arena;
+    uint32_t column_count = schema_count(snapshot->schema);
     ERR_TRY(query_bind(request, snapshot, io, arena, &query, err));
     own->query = query;
     ERR_TRY(result_create(&result, err));
-    ERR_TRY(run_bound(&run, result, err));
+    ERR_TRY(run_or_find(&run, column_count, result, err));
     result->meta.elapsed_us = clock_mono_us() - begin_us;
     *ret = TAKE(result);
     return ERR_OK;

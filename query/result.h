@@ -48,6 +48,7 @@ struct result_meta {
     struct str time_zone, zone_version;
     struct str verb; /* "funnel": clients choose a drawing by it */
     uint64_t elapsed_us, rows_read, bytes_read, blocks_loaded, segments, segments_pruned, cached;
+    uint64_t rows_cached, bytes_cached; /* of those read: what cached answers stand for; for metrics, not shown */
     uint64_t rows_total;   /* before top/limit cut */
     uint64_t rows_left_out;
     bool has_entries;         /* of a funnel with a window: */

@@ -27,6 +27,8 @@ struct query_run_ctx {
     struct budget budget;
     struct arena *arena;    /* of the calling thread: plans, merged answers */
     _Atomic uint64_t rows_read, bytes_read, blocks_loaded;
+    _Atomic uint64_t cached;                    /* partial answers taken from the cache, */
+    _Atomic uint64_t rows_cached, bytes_cached; /* and the rows and bytes read that they stand for */
     _Atomic bool *is_source_used; /* one per source of the snapshot, or NULL: some scan opened it */
     _Atomic bool is_failed; /* some task failed: the others stop */
     struct err first_err;   /* guarded by the winner of is_failed */
@@ -39,6 +41,9 @@ enum err_code run_check(struct query_run_ctx *run, struct err *err) ERR_MUST_CHE
 void run_mark_source(struct query_run_ctx *run, const struct source *source);
 /* Add what a reader did to the query's counters. */
 void run_count(struct query_run_ctx *run, uint64_t rows, const struct read_ctx *read);
+
+/* The cache of answers, or NULL: none, or this query is to leave it alone. */
+struct answer_cache *run_answers(const struct query_run_ctx *run);
 
 /* A task's share of the work. */
 struct run_task {

@@ -47,6 +47,9 @@ struct split {
 static const struct field *only_field(const struct pred *pred)
 {
     const struct field *field = NULL;
+    if (pred->kind == PRED_IN_PEOPLE) {
+        return NULL;
+    }
     if (pred->kind >= PRED_EQ) {
         return pred->field.kind == FIELD_PROP && pred->field.type == COL_STRING ? &pred->field
                                                                                 : NULL;

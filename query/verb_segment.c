@@ -46,7 +46,7 @@ static enum err_code plan_make(struct query_run_ctx *run, struct segment_plan *p
                                struct err *err)
 {
     const struct bound_query *query = run->query;
-    const struct segment *segment = &query->segment;
+    const struct people_segment *segment = &query->segment;
     uint32_t leaf_count = segment->leaf_count + (segment->has_universe ? 1 : 0);
     plan->root = segment->cond;
     plan->leaf_count = leaf_count;

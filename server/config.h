@@ -43,6 +43,7 @@ struct config {
     uint64_t memtable_bytes_max;
     uint64_t dataset_queue_bytes_max;
     uint64_t block_cache_bytes;
+    uint64_t answer_cache_bytes; /* 0: none */
     enum io_kind io;
     enum log_level log_level;
 };

@@ -8,6 +8,7 @@
  * Exit status: 0 after a clean stop, 1 when it could not start or stop cleanly, 2 for wrong
  * options.
  */
+#include "query/answer_cache.h"
 #include "server/http.h"
 #include "server/metrics.h"
 #include "storage/base/clock.h"
@@ -141,6 +142,13 @@ static enum err_code open_store(const struct config *config, struct store **ret,
     return ERR_OK;
 }
 
+static enum err_code open_answers(const struct config *config, struct err *err)
+{
+    return config->answer_cache_bytes == 0
+               ? ERR_OK
+               : answer_cache_create((size_t)config->answer_cache_bytes, &server.answers, err);
+}
+
 static enum err_code start_pools(const struct config *config, struct err *err)
 {
     ERR_TRY(
@@ -159,6 +167,7 @@ static enum err_code start(const struct config *config, struct err *err)
     raise_file_limit(&server.config);
     ERR_TRY(http_listen(&server.config, &http, err));
     ERR_TRY(open_store(&server.config, &server.store, err));
+    ERR_TRY(open_answers(&server.config, err));
     ERR_TRY(start_pools(&server.config, err));
     ERR_TRY(http_start(http, &server, err));
     log_line(LOG_INFO, "ready",
@@ -183,6 +192,7 @@ static enum err_code stop(struct err *err)
     pool_free(server.query_pool);
     pool_free(server.ingest_pool);
     pool_free(server.admin_pool);
+    answer_cache_free(server.answers);
     log_line(LOG_INFO, "requests drained", "elapsed_ms=%" PRIu64,
              (clock_mono_us() - begin_us) / 1000);
     ERR_TRY(store_close(server.store, err));

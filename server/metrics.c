@@ -1,6 +1,7 @@
 /* server/metrics.c - see metrics.h. */
 #include "server/metrics.h"
 
+#include "query/answer_cache.h"
 #include "server/routes.h"
 #include "storage/base/clock.h"
 
@@ -255,6 +256,29 @@ static void write_pools(const struct server *server, struct buf *out)
     }
 }
 
+static void write_answers(const struct answer_cache *answers, struct buf *out)
+{
+    static const char *const kinds[ANSWER_KINDS] = {"whole", "partial"};
+    struct answer_cache_stats stats = {0};
+    if (answers != NULL) {
+        stats = answer_cache_stats(answers);
+    }
+    write_gauge(out, "answer_cache_bytes", "kept answers in memory", stats.bytes);
+    write_gauge(out, "answer_cache_bytes_max", "bound of the kept answers", stats.bytes_max);
+    write_head(out, "answer_cache_hits_total", "counter",
+               "whole answers, and contributions of segments, found kept");
+    for (uint32_t i = 0; i < ANSWER_KINDS; i++) {
+        buf_printf(out, "trackway_answer_cache_hits_total{kind=\"%s\"} %" PRIu64 "\n", kinds[i],
+                   stats.hits[i]);
+    }
+    write_head(out, "answer_cache_misses_total", "counter", "of both, asked for and not found");
+    for (uint32_t i = 0; i < ANSWER_KINDS; i++) {
+        buf_printf(out, "trackway_answer_cache_misses_total{kind=\"%s\"} %" PRIu64 "\n", kinds[i],
+                   stats.misses[i]);
+    }
+    write_counter(out, "answer_cache_evictions_total", "kept answers put out", stats.evictions);
+}
+
 void metrics_write(struct server *server, struct buf *out)
 {
     const struct metrics *metrics = server->metrics;
@@ -288,6 +312,7 @@ void metrics_write(struct server *server, struct buf *out)
                   stats.cache.misses);
     write_counter(out, "block_cache_evictions_total", "blocks put out of the cache",
                   stats.cache.evictions);
+    write_answers(server->answers, out);
     write_gauge(out, "memtable_bytes", "rows in memory of all data sets", stats.memtable_bytes);
     write_datasets(server->store, out);
 }

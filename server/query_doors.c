@@ -49,13 +49,15 @@ enum err_code query_job_run(struct job *job, struct str dataset_name, struct que
     request->memory_bytes_max = (size_t)server->config.query_memory_max;
     request->deadline_us = job->deadline_us;
     request->cancel = &job->is_cancelled;
+    request->answers = server->answers;
     request->is_read_only = !str_eq(job->request.method, STR("POST")); /* links and pages only ask */
     ERR_TRY(store_dataset(server->store, dataset_name, false, &dataset, err));
     ERR_TRY(job_check(job, err));
     ERR_TRY(dataset_snapshot(dataset, &snapshot, err));
     ERR_TRY(query_run(snapshot, server->query_pool, io, request, ret, err));
-    metrics_add(server->metrics, COUNTER_QUERY_ROWS_READ, (*ret)->meta.rows_read);
-    metrics_add(server->metrics, COUNTER_QUERY_BYTES_READ, (*ret)->meta.bytes_read);
+    const struct result_meta *meta = &(*ret)->meta;
+    metrics_add(server->metrics, COUNTER_QUERY_ROWS_READ, meta->rows_read - meta->rows_cached);
+    metrics_add(server->metrics, COUNTER_QUERY_BYTES_READ, meta->bytes_read - meta->bytes_cached);
     return ERR_OK;
 }
 

@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+struct answer_cache;
 struct metrics;
 struct server {
     struct config config;
@@ -17,6 +18,7 @@ struct server {
     struct pool *query_pool;  /* runs queries and their tasks */
     struct pool *ingest_pool; /* parses bodies, renders receipts; its threads become writers */
     struct pool *admin_pool;  /* one thread: flush and compact on request */
+    struct answer_cache *answers; /* NULL: none are kept */
     struct metrics *metrics;
     struct budget bodies; /* of all requests in work */
     uint64_t begin_us;

@@ -36,7 +36,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define STRIPES       16u
+#define STRIPES       BLOCK_CACHE_PARTS
 #define BUCKETS_LEAST 64u
 #define SMALL_PARTS   10u /* SMALL is one part of so many */
 #define USES_MAX      3u

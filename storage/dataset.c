@@ -773,6 +773,8 @@ static enum err_code open_parts(struct opening *opening, struct err *err)
     return open_log(opening, err);
 }
 
+static _Atomic uint64_t last_uid; /* of this process */
+
 static struct dataset *dataset_create(struct store *store, const struct catalog_dataset *row)
 {
     struct dataset *dataset = calloc(1, sizeof(*dataset));
@@ -786,6 +788,7 @@ static struct dataset *dataset_create(struct store *store, const struct catalog_
     pthread_mutex_init(&dataset->compact_lock, NULL);
     pthread_mutex_init(&dataset->catalog_lock, NULL);
     dataset->store = store;
+    dataset->uid = atomic_fetch_add_explicit(&last_uid, 1, memory_order_relaxed) + 1;
     dataset->row = *row;
     dataset->identity_version = row->identity_version;
     atomic_init(&dataset->gone_before_ms, row->gone_before_ms);
@@ -1001,6 +1004,11 @@ void snapshot_unpin(struct snapshot *snapshot)
 const char *dataset_name(const struct dataset *dataset)
 {
     return dataset->name;
+}
+
+uint64_t dataset_uid(const struct dataset *dataset)
+{
+    return dataset->uid;
 }
 
 const char *dataset_zone(const struct dataset *dataset)

@@ -124,6 +124,7 @@ struct group {
 
 struct dataset {
     struct store *store;
+    uint64_t uid; /* of this opening, in this process */
     char dir[DATASET_PATH_BYTES];
     char cold_dir[DATASET_PATH_BYTES]; /* "" where the store has none */
     char name[DATASET_NAME_BYTES_MAX + 8];

@@ -8,21 +8,11 @@
  */
 #pragma once
 
+#include "storage/block_cache.h"
 #include "storage/schema.h"
 #include "storage/source.h"
 
 struct segment;
-struct block_cache;
-
-/* Raw blocks of all segments of a process, verified once, within `max_bytes`; what is read once does not push out
- * what is read again and again (S3-FIFO, block_cache.c). */
-enum err_code block_cache_create(size_t max_bytes, struct block_cache **ret,
-                                 struct err *err) ERR_MUST_CHECK;
-void block_cache_free(struct block_cache *cache);
-struct block_cache_stats {
-    uint64_t bytes, bytes_max, hits, misses, evictions;
-};
-struct block_cache_stats block_cache_stats(const struct block_cache *cache);
 
 struct segment_write_opts {
     uint32_t shard;

@@ -1,6 +1,7 @@
-/* storage/segment_int.h - an open segment, and the block cache, as segment_*.c see them. */
+/* storage/segment_int.h - an open segment, as segment_*.c see it. */
 #pragma once
 
+#include "storage/block_cache.h"
 #include "storage/read_ahead.h"
 #include "storage/segment.h"
 #include "storage/segment_format.h"
@@ -174,29 +175,3 @@ uint32_t segment_prefetch(const struct source *source, struct read_ctx *ctx,
                           const struct read_item *items, uint32_t count);
 uint32_t segment_prefetch_sets(const struct source *source, struct read_ctx *ctx,
                                const struct subject_set *sets, uint32_t count);
-
-/* ---- block cache ---- */
-
-struct cache_block {
-    uint64_t uid, off;
-    struct cache_block *next;  /* in its bucket; under the stripe's lock */
-    struct cache_block *after; /* in its queue; likewise */
-    _Atomic uint32_t pins;     /* rises from 0 under the lock only */
-    uint8_t uses;              /* since it was offered; under the lock */
-    bool is_cached;            /* set once, before it is shared */
-    uint32_t len;
-    _Alignas(16) uint8_t data[]; /* len, then BITS_SLACK zero bytes */
-};
-/* A block with one pin, not yet in the cache. */
-enum err_code cache_block_create(uint64_t uid, uint64_t off, uint32_t len, struct cache_block **ret,
-                                 struct err *err) ERR_MUST_CHECK;
-/* Pin the block, or NULL where it is not there. `cache` may be NULL: never there. Not `is_use`: it
- * is none the dearer to the cache for it (a merge, which reads everything once). */
-struct cache_block *block_cache_pin(struct block_cache *cache, uint64_t uid, uint64_t off,
-                                    bool is_use);
-/* Offer a loaded and checked block to the cache. It stays pinned for the caller whether it is kept
- * or not. */
-void block_cache_offer(struct block_cache *cache, struct cache_block *block);
-void cache_block_unpin(struct cache_block *block); /* NULL is fine */
-/* Whether a block of that name and length would be kept without anything leaving for it. */
-bool block_cache_has_room(struct block_cache *cache, uint64_t uid, uint64_t off, size_t len);

@@ -77,6 +77,8 @@ enum err_code dataset_configure(struct dataset *dataset, const struct settings_c
                                 struct err *err) ERR_MUST_CHECK;
 
 const char *dataset_name(const struct dataset *dataset);
+/* Of this data set as it was opened: no other one of this process, and not the same one opened again, has this number. */
+uint64_t dataset_uid(const struct dataset *dataset);
 const char *dataset_zone(const struct dataset *dataset); /* IANA name; "UTC" until told otherwise */
 
 typedef void (*dataset_done_fn)(void *arg, struct event_batch *batch, enum err_code code,

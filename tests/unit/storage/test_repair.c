@@ -488,10 +488,10 @@ static void a_newer_version_stops_it_before_the_first_change(void **state)
                              &b->repaired, &err),
                  ERR_UNSUPPORTED, "00000004.log\": format version 2");
     bench_shell(b, "diff -r data before");
-    bench_sql(b, "UPDATE meta SET value = 2 WHERE key = 'version'");
+    bench_sql(b, "UPDATE meta SET value = 99 WHERE key = 'version'");
     assert_fails(care_repair(b->data, &(struct repair_opts){0}, b->io, bench_note_line, b,
                              &b->repaired, &err),
-                 ERR_UNSUPPORTED, "catalog: format version 2");
+                 ERR_UNSUPPORTED, "catalog: format version 99");
 }
 
 static void a_folder_in_use_and_one_that_is_none_are_refused(void **state)
