@@ -182,6 +182,23 @@ static bool add_word_bit(uint32_t subject, void *arg)
     return true;
 }
 
+void acc_put_users(const struct acc_pool *pool, const union acc_cell *cell, roaring_bitmap_t *into)
+{
+    const struct acc_users *users = cell->users;
+    if (users->words == NULL) {
+        roaring_bitmap_or_inplace(into, users->bitmap);
+        return;
+    }
+    for (uint32_t w = 0; w < pool->word_count; w++) {
+        uint32_t subjects[64];
+        uint32_t count = 0;
+        for (uint64_t bits = users->words[w]; bits != 0; bits &= bits - 1) {
+            subjects[count++] = pool->subject_base + w * 64 + (uint32_t)__builtin_ctzll(bits);
+        }
+        roaring_bitmap_add_many(into, count, subjects);
+    }
+}
+
 /* All sets as words: those that are bitmaps are few, of cells that came when room for words was spent. */
 static enum err_code count_words(const struct acc_pool *pool, union acc_cell *const *cells,
                                  size_t cell_count, struct arena *scratch, uint64_t *ret,

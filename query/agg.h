@@ -101,6 +101,8 @@ enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const u
 /* Take subjects out again; `gone` may be NULL. */
 void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone);
 bool acc_has_users(const struct acc_pool *pool, const union acc_cell *cell);
+/* Put the cell's subjects into a bitmap. */
+void acc_put_users(const struct acc_pool *pool, const union acc_cell *cell, roaring_bitmap_t *into);
 /* How many different subjects the cells have together; cells may be NULL pointers' worth (no users). ERR_NOMEM,
  * ERR_LIMIT. */
 enum err_code acc_count_users(const struct acc_pool *pool, union acc_cell *const *cells,

@@ -194,6 +194,13 @@ struct ast_order {
     bool is_descending;
 };
 
+enum ast_compare {
+    AST_COMPARE_NONE,
+    AST_COMPARE_PERIOD, /* with the time just before the range, as long as it */
+    AST_COMPARE_YEAR,   /* with the same dates a year before */
+    AST_COMPARE_COHORT, /* with the people of a cohort */
+};
+
 struct ast_clauses {
     const struct ast_pred *where; /* NULL = none */
     struct ast_range range;
@@ -214,6 +221,9 @@ struct ast_clauses {
     uint32_t excluded_count;
     struct ast_name save; /* the cohort that a set of people becomes; line 0: absent */
     bool is_static;       /* of `save` */
+    enum ast_compare compare;
+    struct place compare_place;
+    struct ast_name compare_cohort;
 };
 
 /* ---- verbs ---- */
@@ -508,10 +518,21 @@ struct ast_drop {
     struct ast_name cohort;
 };
 
+/* One of the words between the parentheses of `users of (...) in`. */
+struct ast_coordinate {
+    struct ast_name name;
+    bool is_null;           /* NAME is not set */
+    struct ast_value value; /* else NAME = value */
+};
+
 struct ast_query {
     struct str text; /* as it was given */
     bool is_explain;
     bool is_profile; /* at most one of the two */
+    struct place users_of; /* `users of (coordinates) in` stands before the verb; line 0: it does not */
+    const struct ast_coordinate *coordinates;
+    uint32_t coordinate_count;
+    bool is_people_list; /* `list users` is said of these users, not of the verb */
     enum ast_verb verb;
     struct place place; /* of the verb */
     struct ast_clauses clauses;

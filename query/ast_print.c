@@ -427,11 +427,34 @@ static void print_show(const struct ast_show_what *show, struct buf *out)
     }
 }
 
+static void print_users_of(const struct ast_query *query, struct buf *out)
+{
+    if (query->users_of.line == 0) {
+        return;
+    }
+    buf_z(out, "users of (");
+    for (uint32_t i = 0; i < query->coordinate_count; i++) {
+        const struct ast_coordinate *coordinate = &query->coordinates[i];
+        buf_z(out, i == 0 ? "" : ", ");
+        ast_print_field(coordinate->name.text, out);
+        if (coordinate->is_null) {
+            buf_z(out, " is not set");
+            continue;
+        }
+        buf_z(out, " = ");
+        print_value(&coordinate->value, out);
+    }
+    buf_z(out, ") in ");
+}
+
 void ast_print(const struct ast_query *query, struct buf *out)
 {
     struct ast_clauses clauses = query->clauses;
     const char *before = query->is_explain ? "explain " : query->is_profile ? "profile " : "";
-    buf_printf(out, "%s%s", before, ast_verb_name(query->verb));
+    clauses.is_list |= query->is_people_list;
+    buf_z(out, before);
+    print_users_of(query, out);
+    buf_z(out, ast_verb_name(query->verb));
     switch (query->verb) {
     case AST_TREND: print_trend(&query->trend, out); break;
     case AST_DISTINCT:

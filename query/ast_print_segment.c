@@ -94,6 +94,13 @@ void ast_print_people(const struct ast_clauses *clauses, struct buf *out)
         buf_z(out, i == 0 ? " exclude cohort " : ", ");
         ast_print_string(clauses->excluded[i].text, out);
     }
+    if (clauses->compare == AST_COMPARE_COHORT) {
+        buf_z(out, " compare cohort ");
+        ast_print_string(clauses->compare_cohort.text, out);
+    } else if (clauses->compare != AST_COMPARE_NONE) {
+        buf_printf(out, " compare previous %s",
+                   clauses->compare == AST_COMPARE_PERIOD ? "period" : "year");
+    }
     if (clauses->save.place.line != 0) {
         buf_z(out, " save cohort ");
         ast_print_string(clauses->save.text, out);

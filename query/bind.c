@@ -499,8 +499,9 @@ static enum err_code bind_order(struct binder *b)
     ERR_TRY(column_names(b, &names));
     for (uint32_t i = 0; i < names.count; i++) {
         if (str_eq(names.items[i], order->column.text)) {
+            uint32_t first = b->query->compare.name.len > 0 ? 1 : 0; /* behind "series" */
             b->query->has_order = true;
-            b->query->order = (struct order_by){i, order->is_descending};
+            b->query->order = (struct order_by){first + i, order->is_descending};
             return ERR_OK;
         }
     }
@@ -565,6 +566,8 @@ static enum err_code bind_all(struct binder *b)
     ERR_TRY(bind_each(b));
     ERR_TRY(bind_per(b));
     bind_funnel_end(b);
+    ERR_TRY(bind_cell(b));
+    ERR_TRY(bind_compare(b));
     ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));
     bind_limits(b);

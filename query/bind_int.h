@@ -150,6 +150,14 @@ uint32_t bind_retention_columns(const struct bound_query *query, struct str *ite
 /* ---- bind_segment.c ---- */
 enum err_code bind_segment(struct binder *b) ERR_MUST_CHECK;
 
+/* ---- bind_cell.c ---- */
+/* `users of (...) in`; after the verb, its keys and its buckets. */
+enum err_code bind_cell(struct binder *b) ERR_MUST_CHECK;
+
+/* ---- bind_compare.c ---- */
+/* `compare`; after the range, and before the columns are named. */
+enum err_code bind_compare(struct binder *b) ERR_MUST_CHECK;
+
 /* ---- bind_people.c ---- */
 /* A set of people that the query hangs on. */
 enum err_code bind_use(struct binder *b, struct people_use use,

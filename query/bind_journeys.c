@@ -320,7 +320,7 @@ enum err_code bind_per(struct binder *b)
     struct by_key key = {0};
     struct field *field = NULL;
 
-    b->query->is_list = b->ast->clauses.is_list;
+    b->query->is_list = b->ast->clauses.is_list || b->ast->is_people_list;
     if (per->place.line == 0) {
         return ERR_OK;
     }

@@ -129,6 +129,7 @@ static enum err_code definition_of(struct binder *b, struct str *ret)
     *question = *b->ast;
     question->clauses.save = (struct ast_name){0};
     question->clauses.is_list = false;
+    question->is_people_list = false;
     question->clauses.limit = (struct ast_count){0};
     ast_print(question, &text);
     ERR_TRY(buf_check(&text, b->err));
@@ -143,7 +144,6 @@ enum err_code bind_people_clauses(struct binder *b)
 {
     const struct ast_clauses *clauses = &b->ast->clauses;
     const struct people_use **excluded = NULL;
-    b->query->is_list = clauses->is_list;
     ERR_TRY(ARENA_NEW(b->arena, clauses->excluded_count, &excluded, b->err));
     for (uint32_t i = 0; i < clauses->excluded_count; i++) {
         ERR_TRY(bind_cohort(b, clauses->excluded[i], &excluded[i]));

@@ -191,6 +191,10 @@ static enum err_code bind_reached(struct segment_binder *s, const struct ast_con
     struct bound_query *bound = NULL;
     ERR_TRY(ARENA_NEW(b->arena, 1, &cell, b->err));
     ERR_TRY(bind_inner(b, b->request, funnel, &bound));
+    if (bound->funnel.count != FUNNEL_USERS || bound->funnel.table != FUNNEL_STEPS) {
+        return bind_fail(b, ast->place,
+                         "the funnel of \"reached\" is one that counts users, by its steps");
+    }
     cell->step = (uint32_t)ast->step.value;
     bound->cell = cell;
     return bind_use(b, (struct people_use){.definition = bound}, &cond->people);

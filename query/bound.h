@@ -306,9 +306,18 @@ struct intervals {
 };
 
 /* ---- people ---- */
-/* Which cell of an answer: `users of (...) in`. What is 0 or absent is not asked about. */
+/* Which cell of an answer: `users of (...) in`. What is absent is not asked about. */
+struct cell;
 struct bound_cell {
-    uint32_t step; /* of a funnel, from 1: who got there */
+    const struct cell *keys; /* by key of the query, where */
+    const bool *has_key;     /* says so; both NULL: no key */
+    bool has_time;           /* the bucket, or the cohort, that begins at */
+    int64_t time_ms;
+    uint32_t measure; /* of trend and distinct: one that counts users */
+    uint32_t step;    /* of a funnel, from 1: who did it */
+    bool is_dropped;  /* or who did the step before, and not this one */
+    bool has_period;  /* of retention: who was back in it; else the members */
+    uint32_t period;
 };
 
 enum cond_kind {
@@ -339,6 +348,14 @@ struct people_segment {
     uint32_t leaf_count;
     bool has_universe;          /* the answer hangs on it; else the condition alone says who */
     uint32_t universe_selector; /* any active event */
+};
+
+/* A second series beside the first: the same question of another time, or of other people. */
+struct compare {
+    struct str name; /* of the second series; empty: nothing is compared */
+    bool has_range;
+    int64_t from_ms, to_ms;
+    const struct people_use *people; /* NULL: the same people */
 };
 
 struct order_by {
@@ -392,6 +409,7 @@ struct bound_query {
     struct absence absence;
     struct intervals intervals;
     struct people_segment segment;
+    struct compare compare;
     const struct bound_cell *cell; /* the query asks for the people behind it; NULL: for its table */
     struct people_use *const *uses; /* sets of people that the query hangs on */
     uint32_t use_count;

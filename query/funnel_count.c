@@ -1,6 +1,7 @@
 /* query/funnel_count.c */
 #include "query/funnel_count.h"
 
+#include "query/cell_taker.h"
 #include "storage/base/size.h"
 
 #define LOG_CHUNK_WORDS 4096u /* a record is at most QUERY_STEPS_MAX words */
@@ -97,6 +98,53 @@ static void users_count(uint64_t *users, const struct funnel_counted *attempt)
     }
 }
 
+enum err_code funnel_part_watch(struct funnel_part *part, struct query_run_ctx *run, uint32_t shard,
+                                const struct answer_buckets *buckets, struct err *err)
+{
+    const struct bound_cell *cell = run->query->cell;
+    ERR_TRY(cell_taker_open(run, shard, &part->taker, err));
+    part->taken_begin_ms = INT64_MIN;
+    part->taken_end_ms = INT64_MAX;
+    for (uint32_t b = 0; cell != NULL && cell->has_time && b < buckets->count; b++) {
+        if (buckets->begins[b] == cell->time_ms) {
+            part->taken_begin_ms = buckets->begins[b];
+            part->taken_end_ms = buckets->begins[b + 1];
+            return ERR_OK;
+        }
+    }
+    if (cell != NULL && cell->has_time) { /* the answer has no such bucket */
+        part->taken_end_ms = INT64_MIN;
+    }
+    return ERR_OK;
+}
+
+/* The taker sees whoever is added to users[cell]. */
+static enum err_code part_take(struct funnel_part *part, const struct bound_query *query,
+                               uint32_t cell, const struct funnel_counted *attempt, struct err *err)
+{
+    uint32_t step = query->cell->step - 1;
+    bool is_done = attempt->filled >> step & 1 && attempt->level > step;
+    uint32_t words[2] = {0, cell};
+    bool is_wanted = false;
+    if (query->cell->is_dropped) {
+        is_done = !is_done && attempt->filled >> (step - 1) & 1 && attempt->level > step - 1;
+    }
+    if (!is_done || attempt->times[0] < part->taken_begin_ms ||
+        attempt->times[0] >= part->taken_end_ms) {
+        return ERR_OK;
+    }
+    if (part->places != NULL) {
+        uint32_t count = 0;
+        memcpy(words, interns_words(part->places, cell, &count), sizeof(words));
+    }
+    if (words[1] == FUNNEL_GROUP_NULL) {
+        is_wanted = cell_wants_null(query);
+    } else {
+        ERR_TRY(cell_taker_wants(part->taker, part->groups, words[1], &is_wanted, err));
+    }
+    return is_wanted ? cell_take(part->taker, part->subject, err) : ERR_OK;
+}
+
 enum err_code funnel_part_count(struct funnel_part *part, const struct bound_query *query,
                                 struct arena *arena, uint32_t cell, uint32_t counts,
                                 const struct funnel_counted *attempt, struct err *err)
@@ -108,6 +156,7 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
             ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, cell, step_count, err));
         }
         users_count(part->users + (size_t)cell * step_count, attempt);
+        ERR_TRY(part->taker == NULL ? ERR_OK : part_take(part, query, cell, attempt, err));
     }
     if ((counts & FUNNEL_COUNTS_ALL) != 0) {
         if (part->all_users != NULL) {

@@ -27,6 +27,9 @@ struct funnel_part {
     uint64_t *users;        /* [cell * step_count + step]: who did it */
     uint32_t cell_cap;
     uint64_t *all_users; /* per step, where all is counted apart; else NULL */
+    struct cell_taker *taker; /* NULL: nobody asks who is counted */
+    uint32_t subject;         /* whose attempts are counted now; of `taker` */
+    int64_t taken_begin_ms, taken_end_ms; /* entries of the bucket that `taker` wants */
     uint64_t mature;     /* attempts whose window was over when the query was asked */
     struct funnel_log *log_first;
     struct funnel_log *log_last;
@@ -46,6 +49,10 @@ struct funnel_counted {
     uint64_t filled;      /* bit i: step i + 1 was done; bit 0 is set */
     const int64_t *times; /* of the steps done */
 };
+/* Show the people who are counted for a cell to a taker of the task, where the query asks for them. */
+enum err_code funnel_part_watch(struct funnel_part *part, struct query_run_ctx *run, uint32_t shard,
+                                const struct answer_buckets *buckets,
+                                struct err *err) ERR_MUST_CHECK;
 /* Count an attempt; `counts` are bits of funnel_counts, and `cell` says nothing without LINE. */
 enum err_code funnel_part_count(struct funnel_part *part, const struct bound_query *query,
                                 struct arena *arena, uint32_t cell, uint32_t counts,

@@ -471,8 +471,9 @@ static enum err_code task_open(struct rules_task *task, struct walk *walk, struc
     };
     task->slot->list.groups = lane_groups(walk, plan->key_lane);
     task->slot->correlation.groups = lane_groups(walk, plan->key_lane);
-    return funnel_part_init(&task->slot->part, task->query, by_groups, true, plan->is_all_apart,
-                            task->arena, err);
+    ERR_TRY(funnel_part_init(&task->slot->part, task->query, by_groups, true, plan->is_all_apart,
+                             task->arena, err));
+    return funnel_part_watch(&task->slot->part, task->run, walk_shard(walk), &plan->buckets, err);
 }
 
 static enum err_code rules_task_run(struct query_run_ctx *run, struct walk *walk,
@@ -486,6 +487,7 @@ static enum err_code rules_task_run(struct query_run_ctx *run, struct walk *walk
     ERR_TRY(task_open(&task, walk, err));
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
+        task.slot->part.subject = journey.subject;
         ERR_TRY(count_subject(&task, &journey, err));
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
@@ -503,6 +505,9 @@ enum err_code funnel_with_rules(struct query_run_ctx *run, struct result *result
     ERR_TRY(plan_make(run, &plan, err));
     run->verb_plan = plan;
     ERR_TRY(walk_all(run, &plan->walk, rules_task_run, sizeof(struct rules_slot), &tasks, err));
+    if (run->query->cell != NULL) {
+        return ERR_OK; /* who was counted is asked for, not a table */
+    }
     switch (run->query->funnel.table) {
     case FUNNEL_LIST:
         return funnel_list_table(run, &tasks, offsetof(struct rules_slot, list), result, err);

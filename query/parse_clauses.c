@@ -75,6 +75,7 @@ enum group {
     GROUP_CORRELATE,
     GROUP_SAVE,
     GROUP_EXCLUDE,
+    GROUP_COMPARE,
 };
 
 /* ---- where, range ---- */
@@ -537,11 +538,12 @@ static const struct clause clauses_known[] = {
     {"last_seen", NULL, GROUP_MODE, V(AST_CHURN), clause_last_seen},
     {"rolling", NULL, GROUP_RANGE, PEOPLE, clause_rolling_range},
     {"save", NULL, GROUP_SAVE, PEOPLE, clause_save},
+    {"compare", NULL, GROUP_COMPARE, ANALYSES, clause_compare},
     {"exclude", NULL, GROUP_EXCLUDE, ANALYSES | JOURNEYS | ROWS | V(AST_SHOW), clause_exclude},
 };
 
 static const char *const words_later[] = {
-    "per", "compare", "list",
+    "per", "list",
 };
 
 /* Some are words of one verb already, and are still to come for others. */
@@ -565,6 +567,12 @@ bool parse_is_clause_word(const struct token *token)
     return is_later_word(token);
 }
 
+/* Whose clauses the query takes: its verb's, and behind `users of` those about people. */
+static uint32_t verbs_of(const struct parser *p)
+{
+    return V(p->query->verb) | (p->query->users_of.line != 0 ? PEOPLE : 0);
+}
+
 /* The clause that the current tokens open: one of this verb's if there is one. */
 static const struct clause *find_clause(const struct parser *p)
 {
@@ -574,7 +582,7 @@ static const struct clause *find_clause(const struct parser *p)
         if (!parse_is_word(&p->cur, clause->word)) {
             continue;
         }
-        bool is_ours = (clause->verbs & V(p->query->verb)) != 0;
+        bool is_ours = (clause->verbs & verbs_of(p)) != 0;
         if (is_ours && (clause->second == NULL || parse_is_word(&p->peek, clause->second))) {
             return clause;
         }
@@ -597,7 +605,7 @@ static enum err_code no_clause(struct parser *p)
     const char *words[COUNT_OF(clauses_known)];
     size_t count = 0;
     for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {
-        if ((clauses_known[i].verbs & V(p->query->verb)) != 0) {
+        if ((clauses_known[i].verbs & verbs_of(p)) != 0) {
             words[count++] = clauses_known[i].word;
         }
     }
@@ -606,7 +614,7 @@ static enum err_code no_clause(struct parser *p)
 
 static enum err_code check_use(struct parser *p, const struct clause *clause)
 {
-    if ((clause->verbs & V(p->query->verb)) == 0) {
+    if ((clause->verbs & verbs_of(p)) == 0) {
         const char *verb = ast_verb_name(p->query->verb);
         return is_later_word(&p->cur)
                    ? parse_unsupported(p, p->cur.place, clause->word)
@@ -649,6 +657,10 @@ static enum err_code check_together(struct parser *p, struct place including)
     const struct ast_query *query = p->query;
     const struct ast_clauses *clauses = &query->clauses;
     ERR_TRY(check_including(p, including));
+    if (query->users_of.line != 0 && query->verb != AST_SEGMENT) {
+        p->query->is_people_list = clauses->is_list;
+        p->query->clauses.is_list = false;
+    }
     bool has_own_top = query->verb == AST_PATHS || query->verb == AST_SEQUENCE;
     if (clauses->top.place.line != 0 && clauses->key_count == 0 && !has_own_top) {
         return parse_fail(p, clauses->top.place, "\"top\" needs a breakdown: \"by KEY\"");

@@ -195,6 +195,9 @@ enum err_code verb_drop_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code verb_segment_parse(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_save(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_exclude(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_compare(struct parser *p) ERR_MUST_CHECK;
+/* `users of (step = 2, platform = "ios") in`, the word `users` being current. */
+enum err_code parse_users_of(struct parser *p) ERR_MUST_CHECK;
 /* `cohort "NAME"`, the word `cohort` being current. */
 enum err_code parse_cohort(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK;
 

@@ -10,6 +10,8 @@
  *             | "user" "in" "(" STRING { "," STRING } ")"
  *     measure = "count" "(" selector [ range ] ")"
  *             | ( "unique" | "sum" | "avg" | "min" | "max" ) "(" FIELD [ "of" selector ] [ range ] ")"
+ *
+ *     users   = "users" "of" "(" [ COLUMN ( "=" VALUE | "is" "not" "set" ) { "," ... } ] ")" "in" query
  *     range   = the range clauses of a query, or "rolling" DURATION
  */
 #include "query/parse_int.h"
@@ -99,7 +101,7 @@ static enum err_code parse_reached(struct parser *p, struct ast_cond *cond)
     if (clauses->key_count > 0 || clauses->each.place.line != 0 || clauses->limit.place.line != 0 ||
         clauses->order.column.place.line != 0 || clauses->zone.place.line != 0 ||
         clauses->has_week_start || clauses->per.place.line != 0 || clauses->is_list ||
-        clauses->excluded_count > 0) {
+        clauses->excluded_count > 0 || clauses->compare != AST_COMPARE_NONE) {
         return parse_fail(p, cond->place,
                           "the funnel of \"reached\" takes steps, its own clauses, \"where\" and a "
                           "range; what shapes an answer has no place in it");
@@ -277,6 +279,54 @@ enum err_code verb_segment_parse(struct parser *p)
     return parse_cond(p, &p->query->segment.cond);
 }
 
+/* ---- users of ---- */
+
+static enum err_code parse_coordinate(struct parser *p, struct ast_coordinate *ret)
+{
+    ERR_TRY(parse_name(p, "a column of the answer", &ret->name));
+    if (parse_accept_word(p, "is")) {
+        ret->is_null = true;
+        ERR_TRY(parse_need_word(p, "not"));
+        return parse_need_word(p, "set");
+    }
+    ERR_TRY(parse_need(p, TOK_EQ, "\"=\" or \"is not set\""));
+    return parse_value(p, &ret->value);
+}
+
+enum err_code parse_users_of(struct parser *p)
+{
+    struct ast_coordinate *items = NULL;
+    uint32_t count = 0;
+    uint32_t cap = 0;
+    p->query->users_of = p->cur.place;
+    parse_advance(p);
+    ERR_TRY(parse_need_word(p, "of"));
+    ERR_TRY(parse_need(p, TOK_LPAREN, "\"(\" and the cell: step = 2, platform = \"ios\""));
+    while (p->cur.kind != TOK_RPAREN) {
+        if (count == PARSE_COORDINATES_MAX) {
+            return parse_limit(p, p->cur.place, "more than %u columns", PARSE_COORDINATES_MAX);
+        }
+        ERR_TRY(GROW(p->arena, &items, count, &cap, p->err));
+        items[count] = (struct ast_coordinate){0};
+        ERR_TRY(parse_coordinate(p, &items[count]));
+        for (uint32_t i = 0; i < count; i++) {
+            if (str_eq(items[i].name.text, items[count].name.text)) {
+                return parse_fail(p, items[count].name.place,
+                                  "column \"" STR_FMT "\" is given twice",
+                                  STR_ARG(items[i].name.text));
+            }
+        }
+        count++;
+        if (!parse_accept(p, TOK_COMMA)) {
+            break;
+        }
+    }
+    ERR_TRY(parse_need(p, TOK_RPAREN, "\",\" or \")\""));
+    p->query->coordinates = items;
+    p->query->coordinate_count = count;
+    return parse_need_word(p, "in");
+}
+
 enum err_code verb_drop_parse(struct parser *p)
 {
     return parse_cohort(p, &p->query->drop.cohort);
@@ -311,4 +361,28 @@ enum err_code clause_exclude(struct parser *p)
     clauses->excluded = names;
     clauses->excluded_count = count;
     return ERR_OK;
+}
+
+/* `compare previous period`, `compare previous year`, `compare cohort "control"` */
+enum err_code clause_compare(struct parser *p)
+{
+    static const char *const words[] = {"previous", "cohort"};
+    static const char *const spans[] = {"period", "year"};
+    struct ast_clauses *clauses = &p->query->clauses;
+    clauses->compare_place = p->cur.place;
+    if (parse_is_word(&p->cur, "cohort")) {
+        clauses->compare = AST_COMPARE_COHORT;
+        return parse_cohort(p, &clauses->compare_cohort);
+    }
+    if (!parse_accept_word(p, "previous")) {
+        return parse_expected_of(p, "\"previous\" or \"cohort\"", words, COUNT_OF(words));
+    }
+    if (parse_accept_word(p, "period")) {
+        clauses->compare = AST_COMPARE_PERIOD;
+        return ERR_OK;
+    }
+    clauses->compare = AST_COMPARE_YEAR;
+    return parse_accept_word(p, "year")
+               ? ERR_OK
+               : parse_expected_of(p, "\"period\" or \"year\"", spans, COUNT_OF(spans));
 }

@@ -88,7 +88,7 @@ static enum err_code (*const verbs[])(struct parser *p) = {
 };
 
 static const char *const verbs_later[] = {
-    "why", "users", "diff",
+    "why", "diff",
 };
 
 enum err_code parse_verb(struct parser *p)
@@ -96,6 +96,9 @@ enum err_code parse_verb(struct parser *p)
     const char *words[COUNT_OF(verbs) + 2];
     p->query->is_explain = parse_accept_word(p, "explain");
     p->query->is_profile = !p->query->is_explain && parse_accept_word(p, "profile");
+    if (parse_is_word(&p->cur, "users")) {
+        ERR_TRY(parse_users_of(p));
+    }
     p->query->place = p->cur.place;
     for (uint32_t i = 0; i < COUNT_OF(verbs); i++) {
         words[i] = ast_verb_name((enum ast_verb)i);

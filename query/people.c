@@ -66,6 +66,20 @@ enum err_code people_add(struct people *people, uint32_t shard, uint32_t subject
     return ERR_OK;
 }
 
+enum err_code people_bits(struct people *people, uint32_t shard, roaring_bitmap_t **ret,
+                          struct err *err)
+{
+    ERR_TRY(people_shard(people, shard, err));
+    *ret = people->of[shard]->bits;
+    return ERR_OK;
+}
+
+enum err_code people_settle(struct people *people, uint32_t shard, struct err *err)
+{
+    return people->of[shard] == NULL ? ERR_OK
+                                     : people_charge(&people->pool, people->of[shard], err);
+}
+
 enum err_code people_or(struct people *people, uint32_t shard, const roaring_bitmap_t *more,
                         struct err *err)
 {

@@ -36,6 +36,10 @@ void people_init(struct people *people, struct arena *arena);
 void people_done(struct people *people);
 enum err_code people_add(struct people *people, uint32_t shard, uint32_t subject,
                          struct err *err) ERR_MUST_CHECK;
+/* The set of a shard, made when there is none, to be added to; after that, people_settle. */
+enum err_code people_bits(struct people *people, uint32_t shard, roaring_bitmap_t **ret,
+                          struct err *err) ERR_MUST_CHECK;
+enum err_code people_settle(struct people *people, uint32_t shard, struct err *err) ERR_MUST_CHECK;
 /* Put more people of a shard in; `more` may be NULL. */
 enum err_code people_or(struct people *people, uint32_t shard, const roaring_bitmap_t *more,
                         struct err *err) ERR_MUST_CHECK;

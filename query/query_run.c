@@ -14,6 +14,9 @@ static struct str verb_name(const struct bound_query *query)
     if (query->is_explain || query->is_profile) {
         return query->is_explain ? STR("explain") : STR("profile");
     }
+    if (query->cell != NULL) {
+        return STR("users");
+    }
     switch (query->verb) {
     case VERB_TREND: return STR("trend");
     case VERB_DISTINCT: return STR("distinct");
@@ -81,8 +84,11 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     }
     ERR_TRY(run_uses(run, err));
     ERR_TRY(run_exclude(run, err));
-    return run_asks_people(run->query) ? verb_people(run, result, err)
-                                       : run_table(run, result, err);
+    if (run_asks_people(run->query)) {
+        return verb_people(run, result, err);
+    }
+    return run->query->compare.name.len > 0 ? run_compared(run, result, err)
+                                            : run_table(run, result, err);
 }
 
 /* ---- meta ---- */
@@ -292,6 +298,11 @@ static enum err_code profile_start(struct query_run_ctx *run, uint64_t bind_us, 
     return ARENA_NEW(run->arena, run->profile->thread_count, &run->profile->threads, err);
 }
 
+static void run_uses_donep(struct query_run_ctx **run)
+{
+    run_uses_done(*run);
+}
+
 enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
                         const struct query_request *request, struct result **ret, struct err *err)
 {
@@ -309,18 +320,17 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     CLEANUP(budget_endp) struct budget *budget = &run.budget;
     CLEANUP(arena_freep) struct arena *arena = arena_create(budget);
     CLEANUP(query_unbindp) const struct bound_query *query = NULL;
+    CLEANUP(run_uses_donep) struct query_run_ctx *own = &run; /* before the arena and the query go */
     CLEANUP(result_freep) struct result *result = NULL;
     run.arena = arena;
     uint32_t column_count = schema_count(snapshot->schema);
     ERR_TRY(query_bind(request, snapshot, io, arena, &query, err));
-    run.query = query;
+    own->query = query;
     if (query->is_profile) {
         ERR_TRY(profile_start(&run, clock_mono_us() - begin_us, err));
     }
     ERR_TRY(result_create(&result, err));
-    enum err_code code = run_or_find(&run, column_count, result, err);
-    run_uses_done(&run);
-    ERR_TRY(code);
+    ERR_TRY(run_or_find(&run, column_count, result, err));
     result->meta.elapsed_us = clock_mono_us() - begin_us;
     *ret = TAKE(result);
     return ERR_OK;

@@ -241,7 +241,9 @@ enum err_code run_all_tasks(struct query_run_ctx *run, run_task_fn fn, size_t sl
     uint32_t count = 0;
     ERR_TRY(run_make_tasks(run, &tasks, &count, err));
     struct run_task_list list = {.fn = fn, .tasks = tasks};
-    return run_all_parts(run, count, run_task_part, &list, slot_bytes, ret, err);
+    enum err_code code = run_all_parts(run, count, run_task_part, &list, slot_bytes, ret, err);
+    ret->tasks = tasks;
+    return code;
 }
 
 enum err_code run_task_count(struct query_run_ctx *run, uint32_t *ret, struct err *err)

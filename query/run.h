@@ -25,6 +25,9 @@ struct query_run_ctx {
     struct io *io;          /* of the thread that called query_run */
     const void *verb_plan;  /* what the verb made for its tasks */
     const void *walk_plan;  /* the same of walk.c */
+    _Atomic(struct cell_taker *) cell_takers; /* of tasks, for cell_taker.h */
+    struct people *cell_people;               /* where verbs that keep sets put those of query->cell */
+    struct people uncompared; /* masked in the second series of `compare cohort` */
     struct people excluded; /* masked in `snapshot`, beside the deleted */
     struct budget budget;
     struct arena *arena;    /* of the calling thread: plans, merged answers */
@@ -66,6 +69,7 @@ typedef enum err_code (*run_task_fn)(struct query_run_ctx *run, const struct run
                                      struct arena *arena, struct io *io, void *slot,
                                      struct err *err);
 struct run_tasks {
+    const struct run_task *tasks; /* of run_all_tasks: whose slots they are */
     void *slots;
     size_t slot_bytes;
     uint32_t count;

@@ -1,5 +1,7 @@
 #include "query/run_people.h"
 
+#include "query/cell_taker.h"
+
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -76,6 +78,7 @@ void run_uses_done(struct query_run_ctx *run)
         }
     }
     people_done(&run->excluded);
+    people_done(&run->uncompared);
 }
 
 enum err_code run_exclude(struct query_run_ctx *run, struct err *err)
@@ -113,13 +116,23 @@ bool run_find_subject(const struct query_run_ctx *run, struct str id, uint32_t *
 
 bool run_asks_people(const struct bound_query *query)
 {
-    return query->verb == VERB_SEGMENT;
+    return query->verb == VERB_SEGMENT || query->cell != NULL;
 }
 
 enum err_code run_people(struct query_run_ctx *run, struct people *ret, struct err *err)
 {
-    ASSERT(run->query->verb == VERB_SEGMENT);
-    return segment_people(run, ret, err);
+    struct result none = {.arena = run->arena}; /* the verb returns before its table */
+    if (run->query->verb == VERB_SEGMENT) {
+        return segment_people(run, ret, err);
+    }
+    run->cell_people = ret;
+    enum err_code code = run_table(run, &none, err);
+    run->cell_people = NULL;
+    if (code != ERR_OK) {
+        cell_takers_free(run);
+        return code;
+    }
+    return cell_takers_merge(run, ret, err);
 }
 
 /* ---- the answer ---- */

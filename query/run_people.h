@@ -32,6 +32,10 @@ enum err_code verb_people(struct query_run_ctx *run, struct result *result,
 bool run_find_subject(const struct query_run_ctx *run, struct str id, uint32_t *ret_shard,
                       uint32_t *ret_subject);
 
+/* ---- run_compare.c ---- */
+/* The table of the verb, and behind it that of the second series; a first column says which. */
+enum err_code run_compared(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+
 /* ---- verb_cohorts.c ---- */
 /* The people become a cohort, as the query says. */
 enum err_code cohort_save(struct query_run_ctx *run, const struct people *people, struct err *err) ERR_MUST_CHECK;

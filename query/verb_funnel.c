@@ -138,6 +138,7 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
 
     ERR_TRY(groups_create(run->query, arena, &groups, err));
     ERR_TRY(funnel_part_init(part, run->query, groups, false, false, arena, err));
+    ERR_TRY(funnel_part_watch(part, run, task->shard, NULL, err));
     struct journeys_spec spec = {
         .query = run->query,
         .wants = plan->wants,
@@ -147,6 +148,7 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
     ERR_TRY(journeys_open(run, task, &spec, arena, io, &journeys, err));
     ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     while (has_more) {
+        part->subject = journey.subject;
         ERR_TRY(count_subject(run->query, &plan->spec, &journey, part, &scratch, arena, err));
         ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     }
@@ -166,6 +168,9 @@ static enum err_code plain_funnel(struct query_run_ctx *run, struct result *resu
     ERR_TRY(answer_buckets(run, &buckets, err));
     run->verb_plan = plan;
     ERR_TRY(run_all_tasks(run, funnel_task, sizeof(struct funnel_part), &tasks, err));
+    if (run->query->cell != NULL) {
+        return ERR_OK; /* who was counted is asked for, not the table */
+    }
     ERR_TRY(funnel_merge(run, &tasks, 0, &buckets, &merge, err));
     return funnel_table(run, &merge, result, err);
 }

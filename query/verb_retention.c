@@ -8,6 +8,7 @@
  * included. So its scan has no `where`: the start and return selectors carry it inside, and a third
  * selector has the bare names.
  */
+#include "query/cell_taker.h"
 #include "query/retention_value.h"
 #include "query/saturating.h"
 #include "query/walk.h"
@@ -227,10 +228,27 @@ struct task_work {
     struct retention_scratch scratch;
     uint8_t *back;               /* NULL where slots say all */
     const struct groups *values; /* numbers of the value lane; NULL: no value */
+    struct cell_taker *taker;    /* NULL: a table is asked for */
+    uint64_t *taker_row;         /* what one member is counted in, then */
     struct arena *arena;
 };
 
-static enum err_code count_member(struct task_work *work, const struct journey *journey,
+/* `row` counts this member alone. */
+static enum err_code take_member(struct task_work *work, const struct bound_cell *cell,
+                                 const uint64_t *row, const struct journey *journey, uint32_t slot,
+                                 uint32_t group, struct err *err)
+{
+    bool is_wanted = false;
+    if ((cell->has_time && work->plan->calendar.begins[slot] != cell->time_ms) ||
+        (cell->has_period && row[1 + cell->period] == 0)) {
+        return ERR_OK;
+    }
+    ERR_TRY(cell_taker_wants(work->taker, work->part->groups, group, &is_wanted, err));
+    return is_wanted ? cell_take(work->taker, journey->subject, err) : ERR_OK;
+}
+
+static enum err_code count_member(struct task_work *work, const struct bound_cell *cell,
+                                  const struct journey *journey,
                                   const struct retention_member *member, struct err *err)
 {
     const struct retention_plan *plan = work->plan;
@@ -242,14 +260,22 @@ static enum err_code count_member(struct task_work *work, const struct journey *
             ? 0
             : start_group(part->groups, journey, journey->lanes[plan->lane_keys], member);
 
-    ERR_TRY(retention_row(part, spec, group, member->slot, work->arena, &row, err));
+    if (work->taker != NULL) {
+        row = work->taker_row;
+        memset(row, 0, ((size_t)spec->column_count + 1) * sizeof(*row));
+    } else {
+        ERR_TRY(retention_row(part, spec, group, member->slot, work->arena, &row, err));
+    }
     row[0]++;
     if (work->back == NULL) {
         kernel_retention_add(spec, &work->scratch, member, row + 1);
-        return ERR_OK;
+    } else {
+        kernel_retention_add_vector(spec, &work->scratch, member, journey->times, journey->masks,
+                                    journey->count, work->back, row + 1);
     }
-    kernel_retention_add_vector(spec, &work->scratch, member, journey->times, journey->masks,
-                                journey->count, work->back, row + 1);
+    if (work->taker != NULL) {
+        return take_member(work, cell, row, journey, member->slot, group, err);
+    }
     return work->values == NULL
                ? ERR_OK
                : retention_value_add(spec, member, journey, work->back, work->values,
@@ -281,11 +307,15 @@ static enum err_code retention_task(struct query_run_ctx *run, struct walk *walk
     if (!is_plain) {
         ERR_TRY(ARENA_NEW(arena, spec->period_count, &work.back, err));
     }
+    if (run->query->cell != NULL) {
+        ERR_TRY(cell_taker_open(run, walk_shard(walk), &work.taker, err));
+        ERR_TRY(ARENA_NEW(arena, (size_t)spec->column_count + 1, &work.taker_row, err));
+    }
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
         kernel_retention(spec, journey.times, journey.masks, journey.count, &work.scratch);
         for (uint32_t m = 0; m < work.scratch.member_count; m++) {
-            ERR_TRY(count_member(&work, &journey, &work.scratch.members[m], err));
+            ERR_TRY(count_member(&work, run->query->cell, &journey, &work.scratch.members[m], err));
         }
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
@@ -446,16 +476,19 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
     ASSERT(query->retention.period_count >= 1 &&
            query->retention.period_count <= QUERY_PERIODS_MAX + 1);
     ERR_TRY(retention_plan_make(run, &plan, err));
+    if (plan == NULL && query->cell != NULL) {
+        return ERR_OK; /* nobody */
+    }
     if (plan == NULL) {
         ERR_TRY(retention_columns(query, false, result, err));
         return retention_totals(query, 0, result, err);
     }
     run->verb_plan = plan;
-    if (retention_index_serves(run, plan)) {
+    if (query->cell == NULL && retention_index_serves(run, plan)) {
         ERR_TRY(
             run_all_tasks(run, retention_index_task, sizeof(struct retention_part), &tasks, err));
     } else {
         ERR_TRY(walk_journeys(run, plan, &tasks, err));
     }
-    return make_answer(run, plan, &tasks, result, err);
+    return query->cell != NULL ? ERR_OK : make_answer(run, plan, &tasks, result, err);
 }

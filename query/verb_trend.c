@@ -7,6 +7,7 @@
  *
  * With `each`, every group has a row in every bucket: over the range, or, where the query gives
  * none, from the first bucket with a row to the last. */
+#include "query/cell_taker.h"
 #include "query/trend_int.h"
 
 #include "query/grow.h"
@@ -536,11 +537,65 @@ static enum err_code answer_totals(struct trend_answer *answer, struct err *err)
     return answer_row(answer, &everything, NONE, result->totals + first, err);
 }
 
+/* ---- who is in a cell ---- */
+
+/* The run of atoms that the cell stands for; false where the answer has no such bucket. */
+static bool people_atoms(const struct trend_answer *answer, uint32_t lane, struct trend_bucket *ret)
+{
+    const struct trend_plan *plan = answer->plan;
+    const struct trend_grid *grid = &plan->grids[plan->lanes[lane].grid];
+    const struct bound_cell *cell = plan->query->cell;
+    *ret = grid->total;
+    for (uint32_t b = answer->bucket_begin; cell->has_time && b < answer->bucket_end; b++) {
+        if (plan->begins[b] == cell->time_ms) {
+            *ret = grid->buckets[b];
+            return true;
+        }
+    }
+    return !cell->has_time;
+}
+
+/* The union of the sets that the number of the cell is counted from. */
+static enum err_code trend_people(struct trend_answer *answer, struct err *err)
+{
+    const struct trend_plan *plan = answer->plan;
+    const struct bound_query *query = plan->query;
+    struct people *people = answer->run->cell_people;
+    uint32_t m = query->cell->measure;
+    uint32_t lane = plan->lane_of[(size_t)m * query->agg_count + query->measures[m].expr->agg];
+    struct trend_bucket atoms = {0};
+    if (!people_atoms(answer, lane, &atoms)) {
+        return ERR_OK;
+    }
+    for (uint32_t g = 0; g < answer->group_count; g++) {
+        if (!cell_has_group(query, answer->groups, g)) {
+            continue;
+        }
+        for (uint32_t t = 0; t < answer->tasks->count; t++) {
+            const union acc_cell *cells = answer_cells(answer, t, lane, g);
+            uint32_t shard = answer->tasks->tasks[t].shard;
+            for (uint32_t a = atoms.atom_begin; cells != NULL && a < atoms.atom_end; a++) {
+                roaring_bitmap_t *into = NULL;
+                if (cells[a].users == NULL) {
+                    continue;
+                }
+                ERR_TRY(people_bits(people, shard, &into, err));
+                acc_put_users(&answer_slot(answer, t)->pool, &cells[a], into);
+            }
+            ERR_TRY(people_settle(people, shard, err));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code trend_answer(struct trend_answer *answer, struct err *err)
 {
     ERR_TRY(answer_match_groups(answer, err));
     ERR_TRY(answer_choose(answer, err));
     answer_trim(answer);
+    if (answer->plan->query->cell != NULL) {
+        return trend_people(answer, err);
+    }
     ERR_TRY(answer_columns(answer, err));
     ERR_TRY(answer_rows(answer, err));
     return answer_totals(answer, err);

@@ -24,7 +24,7 @@ static enum err_code user_task(struct query_run_ctx *run, const struct run_task 
 {
     const struct user_walk *plan = run->walk_plan;
     const struct walk_spec *spec = plan->spec;
-    struct walk walk = {0};
+    struct walk walk = {.shard = task->shard};
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
     struct journeys_spec journeys_spec = {
         .query = spec->query,
@@ -69,4 +69,9 @@ enum err_code walk_next(struct walk *walk, struct journey *ret, bool *ret_more, 
 struct groups *walk_groups(const struct walk *walk, uint32_t lane)
 {
     return walk->lanes[lane];
+}
+
+uint32_t walk_shard(const struct walk *walk)
+{
+    return walk->shard;
 }

@@ -46,5 +46,7 @@ enum err_code walk_all(struct query_run_ctx *run, const struct walk_spec *spec, 
 /* The next journey, readable until the next call; *ret_more false after the last. */
 enum err_code walk_next(struct walk *walk, struct journey *ret, bool *ret_more,
                         struct err *err) ERR_MUST_CHECK;
+/* The shard of the subjects; only of walks by user. */
+uint32_t walk_shard(const struct walk *walk);
 /* What numbers lane `lane`; lives as long as the slots. */
 struct groups *walk_groups(const struct walk *walk, uint32_t lane);

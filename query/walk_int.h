@@ -9,6 +9,7 @@ struct walk {
     struct journeys *journeys; /* by user */
     struct key_part *part;     /* per KEY */
     struct groups *lanes[JOURNEY_LANES_MAX - 1];
+    uint32_t shard; /* by user: of its subjects */
 };
 
 /* The query with the lane's keys as its own, for groups_create. */

@@ -92,7 +92,9 @@ enum err_code way_of(struct query_run_ctx *run, struct str *ret, struct err *err
     case VERB_PATHS:
     case VERB_ATTRIBUTION:
     case VERB_ABSENCE:
-    case VERB_INTERVALS: break;
+    case VERB_INTERVALS:
+    case VERB_CHURN:
+    case VERB_LTV: break;
     }
     *ret = STR("journeys");
     return ERR_OK;

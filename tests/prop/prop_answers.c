@@ -2,8 +2,8 @@
  *
  * Goal: with the cache of answers a question has the bytes that it has without, meta and all but for what is about the
  * asking itself, after every kind of change. Method: one data set lives through random events (late ones among them),
- * flushes, merges, rewrites, expiry settings and their work, deleted subjects, reopening, and a clock that moves by a millisecond
- * or by days; between these, questions of all verbs with a few ranges, so that they come again, are asked with the cache and
+ * flushes, merges, rewrites, expiry settings and their work, deleted subjects, another cohort, reopening, and a clock that moves by a
+ * millisecond or by days; between these, questions of all verbs with a few ranges, so that they come again, are asked with the cache and
  * without. Then the same by several threads at once while the data change. */
 #include "tests/support/claims.h"
 
@@ -49,6 +49,11 @@ static const char *const questions[] = {
     "attribution of pay by channel model linear from %s to %s",
     "absence order -> pay within 2d from %s to %s",
     "intervals view -> pay measure peak, users each day from %s to %s",
+    "trend count(any), users(pay) each day exclude cohort \"some\"",
+    "trend users(any), sum(amount of pay) each week where in cohort \"some\"",
+    "funnel view -> pay within 1d from %s to %s exclude cohort \"some\"",
+    "conditions count(any) >= 3 and did(pay) from %s to %s",
+    "retention view -> any each day for 5 rolling from %s to %s",
     "lifecycle of any each week from %s to %s",
     "stickiness of any each day from %s to %s",
 };
@@ -135,6 +140,21 @@ static void delete_somebody(struct life *life)
     }
 }
 
+/* "some" are other people from now on; nothing else changes. */
+static void save_cohort(struct life *life)
+{
+    struct err err = {0};
+    char text[128];
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(result_freep) struct result *result = NULL;
+    snprintf(text, sizeof(text), "segment did(pay[amount > %u]) save cohort \"some\"%s",
+             (unsigned)rng_below(&life->rng, 900), rng_below(&life->rng, 2) == 0 ? " static" : "");
+    const struct query_request request = {
+        .text = str_of(text), .now_ms = test_clock(), .answers = life->answers};
+    assert_ok(dataset_snapshot(life->shop, &snapshot, &err));
+    assert_ok(query_run(snapshot, NULL, life->io, &request, &result, &err));
+}
+
 /* All segments of a random shard again, cut as the limits say. */
 static void rewrite_shard(struct life *life)
 {
@@ -155,7 +175,8 @@ static void rewrite_shard(struct life *life)
     pthread_mutex_unlock(&life->shop->compact_lock);
 }
 
-static void change(struct life *life, bool may_reopen)
+/* Alone: nobody asks meanwhile, so what a snapshot does not pin may change, too. */
+static void change(struct life *life, bool is_alone)
 {
     struct err err = {0};
     bool did = false;
@@ -174,6 +195,8 @@ static void change(struct life *life, bool may_reopen)
     case 11:
         if (rng_below(&life->rng, 3) == 0) {
             delete_somebody(life);
+        } else if (is_alone) {
+            save_cohort(life);
         }
         break;
     case 12:
@@ -182,7 +205,7 @@ static void change(struct life *life, bool may_reopen)
                                         : (int64_t)rng_below(&life->rng, 6) * SHOP_DAY_MS / 4);
         break;
     default:
-        if (may_reopen && rng_below(&life->rng, 3) == 0) {
+        if (is_alone && rng_below(&life->rng, 3) == 0) {
             store_abandon(life->store);
             open_store(life);
         }
@@ -318,6 +341,7 @@ static void a_kept_answer_is_the_fresh_one_after_any_change(void **state)
         struct life *life =
             life_begin(test_seed() + trial, trial % 3 == 2 ? (size_t)256 << 10 : (size_t)8 << 20);
         put_some(life);
+        save_cohort(life);
         for (uint32_t step = 0; step < 60; step++) {
             change(life, true);
             compare(life, 10);
@@ -397,6 +421,7 @@ static void a_kept_answer_is_the_fresh_one_for_many_threads(void **state)
         struct asker askers[ASKERS];
         _Atomic bool is_over = false;
         put_some(life);
+        save_cohort(life);
         for (uint32_t i = 0; i < ASKERS; i++) {
             askers[i] =
                 (struct asker){.life = life, .seed = life->seed * 100 + i, .is_over = &is_over};

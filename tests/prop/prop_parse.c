@@ -59,6 +59,9 @@ static const char *const tokens[] = {
 };
 
 static const char *const seeds_of_mutation[] = {
+    "users of (step = 2, channel is not set, dropped = true) in funnel register -> place_order by "
+    "channel each day list users save cohort \"stuck\"",
+    "segment reached(funnel register -> place_order (1h) within 1d last 7d, 2) or did(any)",
     "segment in cohort \"a\" and did(any[not in cohort \"b\"]) exclude cohort \"c\", \"d\" last 2d save cohort "
     "\"e\" static",
     "segment (did(register last 7d) or not first(any[vip = true] rolling 2d)) and count(pay_success "

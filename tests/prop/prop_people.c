@@ -385,9 +385,184 @@ static void segments_are_those_people(void **state)
     live_dir_remove(dir);
 }
 
+/* ---- the people behind cells ---- */
+
+/* Questions whose every row names a cell: the columns before `number` that are coordinates, and the number of it. */
+static const struct {
+    const char *text;
+    const char *coordinates[4];
+    const char *number;
+    const char *more; /* said of every cell of the question */
+} cells[] = {
+    {"trend users(any) as u", {NULL}, "u", ""},
+    {"trend users(pay) as u, count(any) as n each day by channel last 9d including today",
+     {"time", "channel"},
+     "u",
+     ""},
+    {"trend users(view) as v, users((add | order)) as u each 2d by vip, channel",
+     {"time", "vip", "channel"},
+     "u",
+     "measure = \"u\", "},
+    {"trend rolling 3d users(any) as u each day last 6d", {"time"}, "u", ""},
+    {"trend users(any[amount > 200]) as u by bucket(amount, 0, 300.5, 700) where vip = false",
+     {"bucket(amount, 0, 300.5, 700)"},
+     "u",
+     ""},
+    {"distinct user of any each day", {"time"}, "distinct", ""},
+    {"distinct user of order by channel", {"channel"}, "distinct", ""},
+    {"funnel view -> (add | order) (1d) -> pay within 4d", {"step"}, "users", ""},
+    {"funnel view -> add -> pay within 4d by channel, vip",
+     {"step", "channel", "vip"},
+     "users",
+     ""},
+    {"funnel view -> add within 2d each day by channel", {"time", "step", "channel"}, "users", ""},
+    {"funnel any -> pay order any within 3d by channel at step 2",
+     {"step", "channel"},
+     "users",
+     ""},
+    {"funnel view -> add? -> pay without order within 5d each 3d", {"time", "step"}, "users", ""},
+    {"funnel view -> pay within 3d holding channel by vip", {"step", "vip"}, "users", ""},
+    {"funnel view -> add -> pay within 3d", {"step"}, "dropped", "dropped = true, "},
+    {"retention view -> any each day for 3", {"cohort"}, "size", ""},
+    {"retention view -> any each day for 4 by channel",
+     {"cohort", "period", "channel"},
+     "users",
+     ""},
+    {"retention (add | pay) -> view[amount > 100] each 2d for 3 recurring unbounded",
+     {"cohort", "period"},
+     "users",
+     ""},
+    {"retention order -> any first_ever unfiltered each day for 3",
+     {"cohort", "period"},
+     "users",
+     ""},
+    {"retention view -> any rolling each day for 3", {"cohort", "period"}, "users", ""},
+};
+
+static const char reached_funnel[] = "funnel view -> (add | order) (1d) -> pay within 4d";
+
+static uint32_t column_of(const struct result *result, const char *name)
+{
+    for (uint32_t c = 0; c < result->col_count; c++) {
+        if (str_eq(result->cols[c].name, str_of(name))) {
+            return c;
+        }
+    }
+    fail_msg("no column %s", name);
+    return 0;
+}
+
+static void put_coordinate(struct ask *ask, const struct cell *cell, struct str name)
+{
+    CLEANUP(buf_freep) struct buf number = {0};
+    put(ask, "`%.*s`", (int)name.len, name.ptr);
+    switch (cell->kind) {
+    case CELL_NULL: put(ask, " is not set"); return;
+    case CELL_BOOL: put(ask, " = %s", cell->boolean ? "true" : "false"); return;
+    case CELL_STRING: put(ask, " = \"%.*s\"", (int)cell->string.len, cell->string.ptr); return;
+    case CELL_I64: put(ask, " = %" PRId64, cell->i64); return;
+    default: fail_msg("a coordinate of another kind");
+    }
+}
+
+static struct result *run_text(struct snapshot *snapshot, const char *text, bool is_reference,
+                               struct io *io)
+{
+    struct err err = {0};
+    struct result *result = NULL;
+    const struct query_request request = {
+        .text = str_of(text), .now_ms = NOW_MS, .is_reference_path = is_reference};
+    if (query_run(snapshot, NULL, io, &request, &result, &err) != ERR_OK) {
+        fail_msg("%s\n%s", text, err.message);
+    }
+    return result;
+}
+
+/* Every row's number is that of the people it stands for, whose list is as long. Returns the rows. */
+static uint64_t check_cells(struct snapshot *snapshot, size_t q, struct io *io, uint64_t seed)
+{
+    CLEANUP(result_freep) struct result *table = run_text(snapshot, cells[q].text, false, io);
+    uint32_t number_col = column_of(table, cells[q].number);
+    for (uint64_t r = 0; r < table->row_count; r++) {
+        static struct ask ask;
+        const struct cell *row = table->cells + r * table->col_count;
+        bool is_first_step = row[0].kind == CELL_I64 && row[0].i64 == 1;
+        if (cells[q].more[0] == 'd' && is_first_step) {
+            continue; /* nobody drops out of the first step */
+        }
+        ask.text[0] = '\0';
+        put(&ask, "users of (%s", cells[q].more);
+        for (uint32_t i = 0; i < 4 && cells[q].coordinates[i] != NULL; i++) {
+            uint32_t c = column_of(table, cells[q].coordinates[i]);
+            put(&ask, "%s", i == 0 ? "" : ", ");
+            put_coordinate(&ask, &row[c], table->cols[c].name);
+        }
+        put(&ask, ") in %s", cells[q].text);
+        CLEANUP(result_freep) struct result *count = run_text(snapshot, ask.text, r % 2 == 1, io);
+        put(&ask, " list users");
+        CLEANUP(result_freep) struct result *list = run_text(snapshot, ask.text, r % 2 == 0, io);
+        int64_t want = row[number_col].i64;
+        if (strcmp(cells[q].text, reached_funnel) == 0) {
+            char text[TEXT_BYTES];
+            (void)snprintf(text, sizeof(text), "segment reached(%s, %u)", reached_funnel,
+                           (unsigned)(r + 1));
+            CLEANUP(result_freep) struct result *reached = run_text(snapshot, text, false, io);
+            assert_int_equal(reached->cells[0].i64, want);
+        }
+        if (count->cells[0].i64 != want || (int64_t)list->row_count != want) {
+            fail_msg("seed %" PRIu64 ": %s\nthe table has %" PRId64 ", the number is %" PRId64
+                     ", the list has %" PRIu64,
+                     seed, ask.text, want, count->cells[0].i64, list->row_count);
+        }
+    }
+    return table->row_count;
+}
+
+static void cells_are_the_people_behind_them(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 5000;
+    uint64_t rows = 0;
+    struct err err = {0};
+    char dir[64];
+    struct store_opts opts;
+    struct recovery_report report;
+    struct store *store = NULL;
+    struct io *io = NULL;
+    live_dir_make(dir);
+    store_opts_default(&opts);
+    opts.compact_in_background = false;
+    assert_int_equal(store_open(dir, &opts, &store, &report, &err), ERR_OK);
+    assert_int_equal(io_create(IO_POSIX, &io, &err), ERR_OK);
+    for (uint64_t trial = 0; trial < 12; trial++) {
+        struct rng rng = rng_init(seed + trial);
+        static struct world w;
+        struct dataset *dataset = NULL;
+        struct snapshot *snapshot = NULL;
+        char name[16];
+        (void)snprintf(name, sizeof(name), "c%u", (unsigned)(trial % 1000));
+        world_make(&w, &rng);
+        assert_int_equal(store_dataset(store, str_of(name), true, &dataset, &err), ERR_OK);
+        assert_int_equal(shop_put(dataset, w.shop, w.count, NOW_MS, io, &err), ERR_OK);
+        if (trial % 2 == 1) {
+            assert_int_equal(dataset_flush(dataset, &err), ERR_OK);
+        }
+        assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
+        for (size_t q = 0; q < COUNT_OF(cells); q++) {
+            rows += check_cells(snapshot, q, io, seed + trial);
+        }
+        snapshot_unpin(snapshot);
+    }
+    assert_true(rows > 1000);
+    io_free(io);
+    assert_int_equal(store_close(store, &err), ERR_OK);
+    live_dir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cells_are_the_people_behind_them),
         cmocka_unit_test(segments_are_those_people),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

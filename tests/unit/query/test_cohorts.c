@@ -190,6 +190,41 @@ static void the_excluded_leave_every_verb(void **state)
                         "error: not_found: no cohort \"nobody\" is saved");
 }
 
+static void a_second_series_stands_behind_the_first(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    people_of_the_shop(f);
+    put(f, 5, VIEW, 80);
+    put(f, 6, VIEW, 365 * 24 + 30);
+    assert_string_equal(ask(f, "segment did(pay) save cohort \"payers\""), "[[2]]");
+    for (int flushed = 0; flushed < 2; flushed++) {
+        assert_string_equal(ask(f, "trend count(any) as n last 2d compare previous period"),
+                            "[[\"current\",4],[\"previous period\",1]]");
+        assert_string_equal(ask(f, "trend users(any) as u last 2d compare previous year"),
+                            "[[\"current\",3],[\"previous year\",1]]");
+        assert_string_equal(
+            ask(f, "trend users(any) as u last 30d including today compare cohort \"payers\" order "
+                   "by u limit 1"),
+            "[[\"payers\",2]]");
+        assert_string_equal(ask(f, "funnel view -> pay last 2d compare cohort \"payers\""),
+                            "[[\"current\",1,\"view\",2,1,null,0,null,null,null],"
+                            "[\"current\",2,\"pay\",1,0.5,0.5,1,3600000,3600000,3600000],"
+                            "[\"payers\",1,\"view\",1,1,null,0,null,null,null],"
+                            "[\"payers\",2,\"pay\",1,1,1,0,3600000,3600000,3600000]]");
+        assert_string_equal(ask(f, "retention view -> any each day for 0 last 2d compare previous "
+                                   "period"),
+                            "[[\"current\",\"2025-06-13\",0,0,0,null,true],"
+                            "[\"current\",\"2025-06-14\",0,2,1,0.5,true],"
+                            "[\"previous period\",\"2025-06-11\",0,0,0,null,true],"
+                            "[\"previous period\",\"2025-06-12\",0,1,0,0,true]]");
+        assert_int_equal(dataset_flush(f->dataset, &err), ERR_OK);
+    }
+    assert_string_equal(
+        ask(f, "trend count(any) compare previous period"),
+        "error: invalid: \"compare previous\" needs a range with a begin and an end");
+}
+
 static void a_deleted_person_leaves_static_cohorts_too(void **state)
 {
     struct fixture *f = *state;
@@ -230,6 +265,7 @@ int main(void)
         CLAIM(a_cohort_outlives_a_restart_and_another_of_its_name_takes_its_place),
         CLAIM(cohorts_are_made_of_others_but_in_no_circle),
         CLAIM(the_excluded_leave_every_verb),
+        CLAIM(a_second_series_stands_behind_the_first),
         CLAIM(a_deleted_person_leaves_static_cohorts_too),
         CLAIM(a_get_changes_nothing),
     };

@@ -81,6 +81,28 @@ static const struct {
      "\"staff\" save cohort \"warm\" static"},
     {"trend count(any[in cohort \"vip\" or vip = true]) where not in cohort \"x\" each day", NULL},
     {"show cohorts limit 5", NULL},
+    {"trend count(any) compare previous period last 7d each day",
+     "trend count(any) each day last 7d compare previous period"},
+    {"funnel a -> b last 7d compare previous year", NULL},
+    {"retention a -> b each day for 3 compare cohort \"control\"", NULL},
+    {"segment reached(funnel a -> b -> c within 1d last 7d, 2) and in cohort \"pro\" save cohort "
+     "\"warm\"",
+     NULL},
+    {"segment not reached(funnel register -> (a | b) order any within 1d where vip = true, 2) "
+     "last 30d",
+     "segment not reached(funnel register -> (a | b) within 1d order any where vip = true, 2) "
+     "last 30d"},
+    {"users of (step = 2, platform = \"ios\") in funnel register -> place_order by platform",
+     NULL},
+    {"users of (step = 2, platform is not set) in funnel register -> place_order by platform limit 5 "
+     "list users save cohort 'stuck' static",
+     "users of (step = 2, platform is not set) in funnel register -> place_order by platform limit 5 "
+     "list users save cohort \"stuck\" static"},
+    {"explain users of (time = 2025-05-01, `a b` = true) in trend users(any) by `a b` each day",
+     NULL},
+    {"users of (cohort = \"2025-05-01\", period = 3) in retention register -> any each day for 7",
+     NULL},
+    {"users of () in segment did(a)", NULL},
     {"drop cohort 'a b'", "drop cohort \"a b\""},
     {"show events", NULL},
     {"show properties", NULL},
