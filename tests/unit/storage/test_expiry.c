@@ -273,8 +273,8 @@ static void a_longer_expiry_brings_back_what_was_masked_and_not_what_is_gone(voi
     CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
     assert_ok(live_ingest(b->dataset, 0, 1000, b->io, &err));
     assert_ok(dataset_flush(b->dataset, &err));
-    assert_ok(expire_after(b, 90, &err)); /* a tenth: masked only */
-    expiry_if_due(b->dataset, b->io);
+    /* Masked only: `expiry_if_due` might rewrite a shard that chance gave few rows, for users lie in other shards in each folder. */
+    assert_ok(expire_after(b, 90, &err));
     expect_since(b, 1000, dataset_expired_before(b->dataset));
     assert_ok(expire_after(b, 200, &err));
     expect_since(b, 1000, INT64_MIN);
