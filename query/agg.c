@@ -4,7 +4,6 @@
 
 #include "query/grow.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #define CHARGE_STEP_BYTES    ((size_t)64 << 10)
@@ -423,99 +422,6 @@ enum err_code acc_add_value(struct acc_pool *pool, enum acc_kind kind, union acc
     return ERR_OK;
 }
 
-/* ---- all values ---- */
-
-enum err_code acc_add_number(struct acc_pool *pool, union acc_cell *cell, struct num number,
-                             struct err *err)
-{
-    if (cell->values == NULL) {
-        ERR_TRY(ARENA_NEW(pool->arena, 1, &cell->values, err));
-    }
-    struct acc_values *values = cell->values;
-    ERR_TRY(GROW(pool->arena, &values->items, values->count, &values->cap, err));
-    values->items[values->count++] = number;
-    return ERR_OK;
-}
-
-static void num_swap(struct num *a, struct num *b)
-{
-    struct num t = *a;
-    *a = *b;
-    *b = t;
-}
-
-/* C. A. R. Hoare's FIND, with a pivot of three: afterwards items[rank] is what sorting would put
- * there, nothing before it is larger and nothing behind it smaller. */
-static void num_select(struct num *items, size_t count, size_t rank)
-{
-    size_t low = 0;
-    size_t high = count; /* rank lies in [low, high) */
-    while (high - low > 1) {
-        size_t mid = low + (high - low - 1) / 2;
-        if (num_cmp(items[mid], items[low]) < 0) {
-            num_swap(&items[mid], &items[low]);
-        }
-        if (num_cmp(items[high - 1], items[low]) < 0) {
-            num_swap(&items[high - 1], &items[low]);
-        }
-        if (num_cmp(items[high - 1], items[mid]) < 0) {
-            num_swap(&items[high - 1], &items[mid]);
-        }
-        struct num pivot = items[mid];
-        size_t i = low;
-        size_t j = high - 1;
-        while (true) {
-            while (num_cmp(items[i], pivot) < 0) {
-                i++;
-            }
-            while (num_cmp(pivot, items[j]) < 0) {
-                j--;
-            }
-            if (i >= j) {
-                break;
-            }
-            num_swap(&items[i], &items[j]);
-            i++;
-            j--;
-        }
-        /* [low, j] <= pivot <= [j + 1, high); both parts are shorter than before */
-        if (rank <= j) {
-            high = j + 1;
-        } else {
-            low = j + 1;
-        }
-    }
-}
-
-bool acc_quantile(struct acc_values *values, double quantile, struct num *ret)
-{
-    if (values == NULL || values->count == 0) {
-        return false;
-    }
-    double position = quantile * (double)(values->count - 1);
-    size_t rank = (size_t)floor(position);
-    double part = position - (double)rank;
-    num_select(values->items, values->count, rank);
-    struct num low = values->items[rank];
-    if (part == 0.0 || rank + 1 >= values->count) {
-        *ret = low;
-        return true;
-    }
-    struct num high = values->items[rank + 1];
-    for (size_t i = rank + 2; i < values->count; i++) {
-        if (num_cmp(values->items[i], high) < 0) {
-            high = values->items[i];
-        }
-    }
-    if (num_cmp(low, high) == 0) {
-        *ret = low;
-        return true;
-    }
-    double a = num_to_double(low);
-    double b = num_to_double(high);
-    return num_double(a + (b - a) * part, ret);
-}
-
 /* ---- merging ---- */
 
 static enum err_code acc_merge_sum(struct acc_pool *pool, union acc_cell *into,
@@ -558,11 +464,7 @@ enum err_code acc_merge(struct acc_pool *pool, enum acc_kind kind, union acc_cel
     case ACC_MAX:
     case ACC_FIRST:
     case ACC_LAST: return acc_add_value(pool, kind, into, from->value, err);
-    case ACC_VALUES:
-        for (uint32_t i = 0; i < from->values->count; i++) {
-            ERR_TRY(acc_add_number(pool, into, from->values->items[i], err));
-        }
-        return ERR_OK;
+    case ACC_VALUES: return acc_merge_values(pool, into, from->values, err);
     case ACC_USERS: break;
     }
     ASSERT(kind != ACC_USERS); /* subject numbers of different shards mean different subjects */

@@ -65,8 +65,10 @@ struct acc_value {
 };
 
 struct acc_values {
-    struct num *items;
+    int64_t *whole;    /* mantissas at `scale`, while one scale holds all values exactly */
+    struct num *items; /* else, and then not NULL: the numbers */
     uint32_t count, cap;
+    uint8_t scale;
 };
 
 union acc_cell {
@@ -99,7 +101,8 @@ enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t
 enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const uint32_t *subjects,
                             uint32_t count, struct err *err) ERR_MUST_CHECK;
 /* Take subjects out again; `gone` may be NULL. */
-void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone);
+void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell,
+                    const roaring_bitmap_t *gone);
 bool acc_has_users(const struct acc_pool *pool, const union acc_cell *cell);
 /* Put the cell's subjects into a bitmap. */
 void acc_put_users(const struct acc_pool *pool, const union acc_cell *cell, roaring_bitmap_t *into);
@@ -116,6 +119,13 @@ enum err_code acc_add_sum(struct acc_pool *pool, union acc_cell *cell, int64_t m
                           struct err *err) ERR_MUST_CHECK;
 enum err_code acc_add_number(struct acc_pool *pool, union acc_cell *cell, struct num number,
                              struct err *err) ERR_MUST_CHECK; /* VALUES */
+/* The same as m * 10^-scale, in lowest terms or not, or a double's bits where scale is NUM_DOUBLE. */
+enum err_code acc_add_decimal(struct acc_pool *pool, union acc_cell *cell, int64_t m, uint8_t scale,
+                              struct err *err) ERR_MUST_CHECK;
+enum err_code acc_merge_values(struct acc_pool *pool, union acc_cell *into,
+                               const struct acc_values *from, struct err *err) ERR_MUST_CHECK;
+void acc_each_value(const struct acc_values *values, void (*fn)(void *arg, struct num number),
+                    void *arg);
 /* MIN, MAX, FIRST, LAST. The value's strings are copied when it is kept. */
 enum err_code acc_add_value(struct acc_pool *pool, enum acc_kind kind, union acc_cell *cell,
                             const struct acc_value *value, struct err *err) ERR_MUST_CHECK;

@@ -247,12 +247,15 @@ static enum err_code unpack_value(struct acc_pool *pool, enum acc_kind kind, uni
     return acc_add_value(pool, kind, into, &value, err);
 }
 
+static void pack_one(void *arg, struct num number)
+{
+    pack_num(number, arg);
+}
+
 static void pack_values(const struct acc_values *values, struct buf *out)
 {
     buf_varint(out, values->count);
-    for (uint32_t i = 0; i < values->count; i++) {
-        pack_num(values->items[i], out);
-    }
+    acc_each_value(values, pack_one, out);
 }
 
 static enum err_code unpack_values(struct acc_pool *pool, union acc_cell *into, struct rd *rd,

@@ -16,6 +16,7 @@
 
 #define VALUE_NULL  0u
 #define NONE        UINT32_MAX
+#define ADOPT_AHEAD 16u  /* groups whose places in the table are on their way */
 #define BUCKET_NONE (-1) /* below the first edge */
 
 enum value_tag { TAG_NULL, TAG_BOOL, TAG_NUMBER, TAG_TIME, TAG_STRING, TAG_BUCKET };
@@ -27,11 +28,16 @@ struct key_value {
         struct str string;
     };
     struct str text; /* of times and buckets, once they have a number */
+    uint64_t hash;   /* likewise */
 };
 
-/* Open addressing over uint32 numbers; NONE = free. */
+/* Open addressing over numbers, each beside the upper half of its hash, so that others are told apart unread. */
+struct table_slot {
+    uint32_t number; /* NONE: free */
+    uint32_t print;
+};
 struct table {
-    uint32_t *slots;
+    struct table_slot *slots;
     uint32_t size; /* a power of two, more than 4/3 of what it holds */
 };
 
@@ -97,6 +103,9 @@ static bool value_eq(const struct key_value *a, const struct key_value *b)
     if (a->tag == TAG_NUMBER && b->tag == TAG_NUMBER) { /* numbers are in lowest terms */
         return a->number.m == b->number.m && a->number.scale == b->number.scale;
     }
+    if (a->tag == TAG_STRING && b->tag == TAG_STRING) {
+        return str_eq(a->string, b->string);
+    }
     return value_cmp(a, b) == 0;
 }
 
@@ -106,10 +115,10 @@ static enum err_code table_resize(struct arena *arena, struct table *table, uint
                                   struct err *err)
 {
     void *memory = NULL;
-    ERR_TRY(arena_alloc_raw(arena, (size_t)size * sizeof(uint32_t), &memory, err));
+    ERR_TRY(arena_alloc_raw(arena, (size_t)size * sizeof(struct table_slot), &memory, err));
     table->slots = memory;
     table->size = size;
-    memset(table->slots, 0xff, (size_t)size * sizeof(uint32_t));
+    memset(table->slots, 0xff, (size_t)size * sizeof(struct table_slot));
     return ERR_OK;
 }
 
@@ -118,13 +127,29 @@ static bool table_is_full(const struct table *table, uint32_t count)
     return (uint64_t)(count + 1) * 4 > (uint64_t)table->size * 3;
 }
 
+static uint32_t table_print(uint64_t hash)
+{
+    return (uint32_t)(hash >> 32);
+}
+
 static void table_put(struct table *table, uint64_t hash, uint32_t number)
 {
     uint32_t at = (uint32_t)hash & (table->size - 1);
-    while (table->slots[at] != NONE) {
+    while (table->slots[at].number != NONE) {
         at = (at + 1) & (table->size - 1);
     }
-    table->slots[at] = number;
+    table->slots[at] = (struct table_slot){.number = number, .print = table_print(hash)};
+}
+
+/* The next place at or behind `at` with a number that may be of `hash`; its number is NONE where none is left. */
+static const struct table_slot *table_seek(const struct table *table, uint64_t hash, uint32_t at)
+{
+    uint32_t print = table_print(hash);
+    const struct table_slot *slot = &table->slots[at & (table->size - 1)];
+    while (slot->number != NONE && slot->print != print) {
+        slot = &table->slots[++at & (table->size - 1)];
+    }
+    return slot;
 }
 
 /* "[10, 100)"; the numbers below the first edge and from the last one on are buckets too. */
@@ -161,24 +186,22 @@ static enum err_code key_value_text(struct groups *groups, const struct by_key *
     return ERR_OK;
 }
 
-/* The number of a value of key k, added when new. `is_borrowed`: its bytes outlive the query. */
-static enum err_code key_number(struct groups *groups, struct key_state *state,
-                                const struct key_value *v, bool is_borrowed, uint32_t *ret,
-                                struct err *err)
+/* The number of a value whose hash is known. */
+static enum err_code key_number_hashed(struct groups *groups, struct key_state *state,
+                                       const struct key_value *v, uint64_t hash, bool is_borrowed,
+                                       uint32_t *ret, struct err *err)
 {
-    if (v->tag == TAG_NULL) {
-        *ret = VALUE_NULL;
-        return ERR_OK;
-    }
-    uint64_t hash = value_hash(v);
-    for (uint32_t at = (uint32_t)hash & (state->table.size - 1); state->table.slots[at] != NONE;
-         at = (at + 1) & (state->table.size - 1)) {
-        if (value_eq(&state->values[state->table.slots[at]], v)) {
-            *ret = state->table.slots[at];
+    const struct table_slot *slots = state->table.slots;
+    const struct table_slot *slot = table_seek(&state->table, hash, (uint32_t)hash);
+    while (slot->number != NONE) {
+        if (value_eq(&state->values[slot->number], v)) {
+            *ret = slot->number;
             return ERR_OK;
         }
+        slot = table_seek(&state->table, hash, (uint32_t)(slot - slots) + 1);
     }
     struct key_value own = *v;
+    own.hash = hash;
     if (v->tag == TAG_STRING) {
         if (v->string.len > GROUP_KEYS_BYTES_MAX) {
             return err_set(err, ERR_LIMIT,
@@ -194,7 +217,7 @@ static enum err_code key_number(struct groups *groups, struct key_state *state,
     if (table_is_full(&state->table, state->value_count)) {
         ERR_TRY(table_resize(groups->arena, &state->table, state->table.size * 2, err));
         for (uint32_t i = 1; i < state->value_count; i++) {
-            table_put(&state->table, value_hash(&state->values[i]), i);
+            table_put(&state->table, state->values[i].hash, i);
         }
     }
     ERR_TRY(GROW(groups->arena, &state->values, state->value_count, &state->value_cap, err));
@@ -203,6 +226,18 @@ static enum err_code key_number(struct groups *groups, struct key_state *state,
     table_put(&state->table, hash, number);
     *ret = number;
     return ERR_OK;
+}
+
+/* The number of a value of key k, added when new. `is_borrowed`: its bytes outlive the query. */
+static enum err_code key_number(struct groups *groups, struct key_state *state,
+                                const struct key_value *v, bool is_borrowed, uint32_t *ret,
+                                struct err *err)
+{
+    if (v->tag == TAG_NULL) {
+        *ret = VALUE_NULL;
+        return ERR_OK;
+    }
+    return key_number_hashed(groups, state, v, value_hash(v), is_borrowed, ret, err);
 }
 
 /* ---- groups ---- */
@@ -275,12 +310,14 @@ static enum err_code groups_of_tuple(struct groups *groups, const uint32_t *tupl
     }
     size_t bytes = groups->key_count * sizeof(*tuple);
     uint64_t hash = tuple_hash(tuple, groups->key_count);
-    for (uint32_t at = (uint32_t)hash & (groups->table.size - 1); groups->table.slots[at] != NONE;
-         at = (at + 1) & (groups->table.size - 1)) {
-        if (memcmp(groups_tuple(groups, groups->table.slots[at]), tuple, bytes) == 0) {
-            *ret = groups->table.slots[at];
+    const struct table_slot *slots = groups->table.slots;
+    const struct table_slot *slot = table_seek(&groups->table, hash, (uint32_t)hash);
+    while (slot->number != NONE) {
+        if (memcmp(groups_tuple(groups, slot->number), tuple, bytes) == 0) {
+            *ret = slot->number;
             return ERR_OK;
         }
+        slot = table_seek(&groups->table, hash, (uint32_t)(slot - slots) + 1);
     }
     if (table_is_full(&groups->table, groups->count)) {
         ERR_TRY(table_resize(groups->arena, &groups->table, groups->table.size * 2, err));
@@ -419,12 +456,18 @@ static enum err_code key_number_block(struct groups *groups, struct key_state *s
     if (vec.kind == VEC_CODE) {
         return key_number_codes(groups, state, &vec, places, count, out, err);
     }
+    struct key_value last = {.tag = TAG_NULL}; /* neighbours are mostly of one journey, and alike */
+    uint32_t last_number = VALUE_NULL;
     for (uint32_t i = 0; i < count; i++) {
         struct key_value v = {.tag = TAG_NULL};
         if (places[i] != NONE) {
             v = key_value_at(state->key, &vec, places[i]);
         }
-        ERR_TRY(key_number(groups, state, &v, false, &out[i], err));
+        if (!value_eq(&v, &last)) {
+            ERR_TRY(key_number(groups, state, &v, false, &last_number, err));
+            last = v;
+        }
+        out[i] = last_number;
     }
     return ERR_OK;
 }
@@ -549,8 +592,8 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
     return ERR_OK;
 }
 
-enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
-                            uint32_t *ret_number, struct err *err)
+static enum err_code group_import(struct groups *into, const struct groups *from, uint32_t number,
+                                  bool is_borrowed, uint32_t *ret_number, struct err *err)
 {
     ASSERT(into->key_count == from->key_count);
     if (into->key_count == 0) {
@@ -560,10 +603,60 @@ enum err_code groups_import(struct groups *into, const struct groups *from, uint
     const uint32_t *theirs = groups_tuple(from, number);
     uint32_t tuple[QUERY_KEYS_MAX];
     for (uint32_t k = 0; k < from->key_count; k++) {
-        ERR_TRY(key_number(into, &into->keys[k], &from->keys[k].values[theirs[k]], false, &tuple[k],
-                           err));
+        const struct key_value *v = &from->keys[k].values[theirs[k]];
+        tuple[k] = VALUE_NULL;
+        if (v->tag != TAG_NULL) {
+            ERR_TRY(
+                key_number_hashed(into, &into->keys[k], v, v->hash, is_borrowed, &tuple[k], err));
+        }
     }
     return groups_of_tuple(into, tuple, ret_number, err);
+}
+
+enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
+                            uint32_t *ret_number, struct err *err)
+{
+    return group_import(into, from, number, false, ret_number, err);
+}
+
+/* Room for `count` more values of the only key, so that nothing is moved while they come. */
+static enum err_code reserve_values(struct groups *groups, uint32_t count, struct err *err)
+{
+    struct key_state *state = &groups->keys[0];
+    uint64_t wanted = (uint64_t)state->value_count + count + 1;
+    uint32_t size = state->table.size;
+    while (wanted * 4 > (uint64_t)size * 3 && size <= UINT32_MAX / 4) {
+        size *= 2;
+    }
+    if (size != state->table.size) {
+        ERR_TRY(table_resize(groups->arena, &state->table, size, err));
+        for (uint32_t i = 1; i < state->value_count; i++) {
+            table_put(&state->table, state->values[i].hash, i);
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code groups_adopt_all(struct groups *into, const struct groups *from,
+                               uint32_t *out_numbers, struct err *err)
+{
+    if (into->key_count != 1) {
+        for (uint32_t g = 0; g < groups_count(from); g++) {
+            ERR_TRY(group_import(into, from, g, true, &out_numbers[g], err));
+        }
+        return ERR_OK;
+    }
+    const struct key_state *theirs = &from->keys[0];
+    const struct table *table = &into->keys[0].table;
+    ERR_TRY(reserve_values(into, from->count, err));
+    for (uint32_t g = 0; g < from->count; g++) {
+        if (g + ADOPT_AHEAD < from->count) {
+            uint64_t hash = theirs->values[from->tuples[g + ADOPT_AHEAD]].hash;
+            __builtin_prefetch(&table->slots[(uint32_t)hash & (table->size - 1)]);
+        }
+        ERR_TRY(group_import(into, from, g, true, &out_numbers[g], err));
+    }
+    return ERR_OK;
 }
 
 /* ---- bytes ---- */

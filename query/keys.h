@@ -16,8 +16,9 @@ struct groups;
 enum err_code groups_create(const struct bound_query *query, struct arena *arena,
                             struct groups **ret, struct err *err) ERR_MUST_CHECK;
 /* Group numbers of the scan's current block, one per row; new groups are added. No keys: all 0 (one group). */
-enum err_code groups_of_block(struct groups *groups, struct scan *scan, const struct scan_block *block,
-                              const uint32_t **ret_numbers, struct err *err) ERR_MUST_CHECK;
+enum err_code groups_of_block(struct groups *groups, struct scan *scan,
+                              const struct scan_block *block, const uint32_t **ret_numbers,
+                              struct err *err) ERR_MUST_CHECK;
 /* The group of one value of the only key: a code of the dictionary, or dict->count for no value. Added when new. */
 enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uint32_t code,
                              uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
@@ -27,6 +28,9 @@ const struct bound_query *groups_query(const struct groups *groups);
 /* The number in `into` of group `number` of `from`, added when new: for merging tasks. */
 enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
                             uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
+/* The same for all groups of `from`, by number, without copies of strings: `from` outlives `into`. */
+enum err_code groups_adopt_all(struct groups *into, const struct groups *from,
+                               uint32_t *out_numbers, struct err *err) ERR_MUST_CHECK;
 /* A group's key values appended to `out`, and the group that has them, added when new: for partial answers, which never
  * leave the process. */
 void groups_pack(const struct groups *groups, uint32_t number, struct buf *out);
@@ -34,7 +38,8 @@ struct rd;
 enum err_code groups_unpack(struct groups *groups, struct rd *rd, uint32_t *ret_number,
                             struct err *err) ERR_MUST_CHECK;
 /* The group whose keys are all missing, added when new. */
-enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
+enum err_code groups_null(struct groups *groups, uint32_t *ret_number,
+                          struct err *err) ERR_MUST_CHECK;
 /* Canonical order of groups: key by key; null first, then bool, numbers by value, strings by bytes, buckets by edge. */
 int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b);
 /* Key k of the group as a cell (bucket keys as their label "[10, 100)"). */

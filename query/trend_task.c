@@ -117,7 +117,10 @@ static enum err_code count_group_rows(struct trend_work *work, uint32_t lane,
         }
         if (groups[i] != group) {
             group = groups[i];
-            ERR_TRY(trend_cells(work, lane, group, &cells, err));
+            cells = work->slot->cells[lane][group];
+            if (cells == NULL) {
+                ERR_TRY(trend_cells(work, lane, group, &cells, err));
+            }
         }
         cells[atoms[i]].count++;
     }
@@ -139,7 +142,10 @@ static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
         }
         if (groups[i] != group) {
             group = groups[i];
-            ERR_TRY(trend_cells(work, lane, group, &cells, err));
+            cells = work->slot->cells[lane][group];
+            if (cells == NULL) {
+                ERR_TRY(trend_cells(work, lane, group, &cells, err));
+            }
         }
         if (&cells[atoms[i]] != cell || block->subjects[i] != subject) {
             cell = &cells[atoms[i]];
@@ -170,7 +176,10 @@ static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
         }
         if (groups[i] != group) {
             group = groups[i];
-            ERR_TRY(trend_cells(work, lane, group, &cells, err));
+            cells = work->slot->cells[lane][group];
+            if (cells == NULL) {
+                ERR_TRY(trend_cells(work, lane, group, &cells, err));
+            }
         }
         rows.idx[rows.count] = i;
         rows.cells[rows.count++] = cells + atoms[i];
@@ -315,9 +324,16 @@ static enum err_code add_numbers(struct trend_work *work, const struct lane_rows
 {
     for (uint32_t k = 0; k < rows->count; k++) {
         uint32_t place = places[rows->idx[k]];
-        if (place != NONE) {
-            ERR_TRY(acc_add_number(&work->slot->pool, rows->cells[k], vec_num(vec, place), err));
+        if (place == NONE) {
+            continue;
         }
+        struct num n = {.m = 0, .scale = vec->scale};
+        if (vec->kind == VEC_NUM && vec->scales == NULL) {
+            n.m = vec->i64[place];
+        } else {
+            n = vec_num(vec, place);
+        }
+        ERR_TRY(acc_add_decimal(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
     }
     return ERR_OK;
 }

@@ -15,14 +15,24 @@
 
 #include <stdlib.h>
 
-#define NONE UINT32_MAX
+#define NONE            UINT32_MAX
+#define RANKS_PER_CHECK 4096u
 
-/* One row's worth of groups: a single one, or all that `other` stands for. */
+/* One row's worth of groups. */
+enum group_reach {
+    GROUP_ONE,
+    GROUP_OTHERS, /* all that have no row of their own */
+    GROUP_ALL,    /* the totals */
+};
 struct trend_group {
-    const uint32_t *members; /* global group numbers */
-    uint32_t member_count;
-    bool is_other;
+    enum group_reach reach;
+    uint32_t group; /* of GROUP_ONE */
     struct cell *keys;
+};
+
+/* A group as one task numbered it. */
+struct group_part {
+    uint32_t task, local;
 };
 
 struct trend_answer {
@@ -31,9 +41,12 @@ struct trend_answer {
     struct result *result;
     const struct run_tasks *tasks;
     struct groups *groups; /* of all tasks */
-    uint32_t **local;      /* [task][group]: its number in the task, or NONE */
-    uint32_t *order;       /* groups in canonical order */
-    uint32_t *all;         /* 0, 1, 2, ...: the members of the totals */
+    uint32_t **global;     /* [task][number in the task]: the group */
+    uint32_t
+        *part_begins; /* parts of group g: parts[part_begins[g] .. part_begins[g + 1]), by task */
+    struct group_part *parts;
+    uint8_t *is_shown; /* of each group: has a row of its own */
+    uint32_t *order;   /* the groups with rows, in canonical order */
     uint32_t group_count;
     struct trend_group *rows;
     uint32_t row_group_count;
@@ -50,35 +63,55 @@ static const struct trend_slot *answer_slot(const struct trend_answer *answer, u
     return (const struct trend_slot *)answer->tasks->slots + task;
 }
 
+/* The parts of each group, by counting: tasks come in order, so a group's parts do. */
+static enum err_code answer_parts(struct trend_answer *answer, struct err *err)
+{
+    struct arena *arena = answer->run->arena;
+    uint32_t task_count = answer->tasks->count;
+    uint32_t *ends = NULL;
+    uint64_t part_count = 0;
+    ERR_TRY(ARENA_NEW(arena, (size_t)answer->group_count + 1, &answer->part_begins, err));
+    ends = answer->part_begins + 1; /* counts, then ends */
+    for (uint32_t t = 0; t < task_count; t++) {
+        uint32_t count = groups_count(answer_slot(answer, t)->groups);
+        part_count += count;
+        for (uint32_t g = 0; g < count; g++) {
+            ends[answer->global[t][g]]++;
+        }
+    }
+    if (part_count >= UINT32_MAX) {
+        return err_set(err, ERR_LIMIT, "more groups than %u, tasks counted apart", UINT32_MAX);
+    }
+    ERR_TRY(ARENA_NEW(arena, (size_t)part_count, &answer->parts, err));
+    uint32_t begin = 0;
+    for (uint32_t g = 0; g < answer->group_count; g++) { /* each end is for now the begin */
+        uint32_t count = ends[g];
+        ends[g] = begin;
+        begin += count;
+    }
+    for (uint32_t t = 0; t < task_count; t++) {
+        uint32_t count = groups_count(answer_slot(answer, t)->groups);
+        for (uint32_t g = 0; g < count; g++) {
+            answer->parts[ends[answer->global[t][g]]++] = (struct group_part){t, g};
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code answer_match_groups(struct trend_answer *answer, struct err *err)
 {
     struct arena *arena = answer->run->arena;
     uint32_t task_count = answer->tasks->count;
     ERR_TRY(groups_create(answer->plan->query, arena, &answer->groups, err));
-    ERR_TRY(ARENA_NEW(arena, task_count, &answer->local, err));
-    uint32_t **global = NULL; /* [task][number in the task] */
-    ERR_TRY(ARENA_NEW(arena, task_count, &global, err));
+    ERR_TRY(ARENA_NEW(arena, task_count, &answer->global, err));
     for (uint32_t t = 0; t < task_count; t++) {
         const struct groups *groups = answer_slot(answer, t)->groups;
-        ERR_TRY(ARENA_NEW(arena, groups_count(groups), &global[t], err));
-        for (uint32_t g = 0; g < groups_count(groups); g++) {
-            ERR_TRY(groups_import(answer->groups, groups, g, &global[t][g], err));
-        }
+        ERR_TRY(run_check(answer->run, err));
+        ERR_TRY(ARENA_NEW(arena, groups_count(groups), &answer->global[t], err));
+        ERR_TRY(groups_adopt_all(answer->groups, groups, answer->global[t], err));
     }
     answer->group_count = groups_count(answer->groups);
-    for (uint32_t t = 0; t < task_count; t++) {
-        uint32_t count = groups_count(answer_slot(answer, t)->groups);
-        ERR_TRY(ARENA_NEW(arena, answer->group_count, &answer->local[t], err));
-        memset(answer->local[t], 0xff, answer->group_count * sizeof(uint32_t));
-        for (uint32_t g = 0; g < count; g++) {
-            answer->local[t][global[t][g]] = g;
-        }
-    }
-    ERR_TRY(ARENA_NEW(arena, answer->group_count, &answer->all, err));
-    for (uint32_t g = 0; g < answer->group_count; g++) {
-        answer->all[g] = g;
-    }
-    return ERR_OK;
+    return answer_parts(answer, err);
 }
 
 static int compare_groups(const void *a, const void *b, void *groups)
@@ -88,12 +121,62 @@ static int compare_groups(const void *a, const void *b, void *groups)
 
 /* ---- the value of a lane ---- */
 
-/* The cells of a task's group, or NULL. */
-static union acc_cell *answer_cells(const struct trend_answer *answer, uint32_t task, uint32_t lane,
-                                    uint32_t group)
+/* Walks over the cells of a row's groups, task by task. */
+struct cells_walk {
+    const struct trend_answer *answer;
+    const struct trend_group *group;
+    uint32_t lane;
+    uint32_t next; /* a place among the parts, or the number of a group in the task */
+    uint32_t task;
+};
+
+static struct cells_walk cells_of(const struct trend_answer *answer, uint32_t lane,
+                                  const struct trend_group *group)
 {
-    uint32_t local = answer->local[task][group];
-    return local == NONE ? NULL : answer_slot(answer, task)->cells[lane][local];
+    return (struct cells_walk){
+        .answer = answer,
+        .group = group,
+        .lane = lane,
+        .next = group->reach == GROUP_ONE ? answer->part_begins[group->group] : 0,
+    };
+}
+
+/* The next cells of the one group; NULL at the end. */
+static union acc_cell *cells_next_part(struct cells_walk *walk)
+{
+    const struct trend_answer *answer = walk->answer;
+    uint32_t end = answer->part_begins[walk->group->group + 1];
+    while (walk->next < end) {
+        struct group_part part = answer->parts[walk->next++];
+        union acc_cell *cells = answer_slot(answer, part.task)->cells[walk->lane][part.local];
+        if (cells != NULL) {
+            walk->task = part.task;
+            return cells;
+        }
+    }
+    return NULL;
+}
+
+/* The next cells, NULL at the end; walk->task is their task. */
+static union acc_cell *cells_next(struct cells_walk *walk)
+{
+    const struct trend_answer *answer = walk->answer;
+    bool is_all = walk->group->reach == GROUP_ALL;
+    if (walk->group->reach == GROUP_ONE) {
+        return cells_next_part(walk);
+    }
+    for (; walk->task < answer->tasks->count; walk->task++, walk->next = 0) {
+        const struct trend_slot *slot = answer_slot(answer, walk->task);
+        uint32_t count = groups_count(slot->groups);
+        while (walk->next < count) {
+            uint32_t local = walk->next++;
+            union acc_cell *cells = slot->cells[walk->lane][local];
+            if (cells != NULL && (is_all || !answer->is_shown[answer->global[walk->task][local]])) {
+                return cells;
+            }
+        }
+    }
+    return NULL;
 }
 
 static enum err_code answer_grow_sets(struct trend_answer *answer, struct err *err)
@@ -116,24 +199,31 @@ static enum err_code answer_users(struct trend_answer *answer, uint32_t lane,
                                   uint64_t *ret, struct err *err)
 {
     uint64_t total = 0;
-    for (uint32_t t = 0; t < answer->tasks->count; t++) {
-        size_t count = 0;
-        uint64_t users = 0;
-        for (uint32_t m = 0; m < group->member_count; m++) {
-            union acc_cell *cells = answer_cells(answer, t, lane, group->members[m]);
-            for (uint32_t a = atoms.atom_begin; cells != NULL && a < atoms.atom_end; a++) {
-                if (cells[a].users == NULL) {
-                    continue;
-                }
-                if (count == answer->set_cap) {
-                    ERR_TRY(answer_grow_sets(answer, err));
-                }
-                answer->sets[count++] = &cells[a];
-            }
+    size_t count = 0;
+    uint32_t task = 0;
+    struct cells_walk walk = cells_of(answer, lane, group);
+    while (true) {
+        union acc_cell *cells = cells_next(&walk);
+        if (count > 0 && (cells == NULL || walk.task != task)) {
+            uint64_t users = 0;
+            ERR_TRY(acc_count_users(&answer_slot(answer, task)->pool, answer->sets, count,
+                                    answer->scratch, &users, err));
+            total += users;
+            count = 0;
         }
-        ERR_TRY(acc_count_users(&answer_slot(answer, t)->pool, answer->sets, count, answer->scratch,
-                                &users, err));
-        total += users;
+        if (cells == NULL) {
+            break;
+        }
+        task = walk.task;
+        for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
+            if (cells[a].users == NULL) {
+                continue;
+            }
+            if (count == answer->set_cap) {
+                ERR_TRY(answer_grow_sets(answer, err));
+            }
+            answer->sets[count++] = &cells[a];
+        }
     }
     *ret = total;
     return ERR_OK;
@@ -150,23 +240,21 @@ static enum err_code answer_union(struct trend_answer *answer, uint32_t lane,
     const union acc_cell *only = NULL;
     union acc_cell sum = {0};
     bool is_copied = kind == ACC_COUNT;
-    for (uint32_t t = 0; t < answer->tasks->count; t++) {
-        for (uint32_t m = 0; m < group->member_count; m++) {
-            const union acc_cell *cells = answer_cells(answer, t, lane, group->members[m]);
-            for (uint32_t a = atoms.atom_begin; cells != NULL && a < atoms.atom_end; a++) {
-                if (cells[a].count == 0) {
-                    continue;
-                }
-                if (!is_copied && only == NULL) {
-                    only = &cells[a];
-                    continue;
-                }
-                if (!is_copied) {
-                    ERR_TRY(acc_merge(&pool, kind, &sum, only, err));
-                    is_copied = true;
-                }
-                ERR_TRY(acc_merge(&pool, kind, &sum, &cells[a], err));
+    struct cells_walk walk = cells_of(answer, lane, group);
+    for (const union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
+        for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
+            if (cells[a].count == 0) {
+                continue;
             }
+            if (!is_copied && only == NULL) {
+                only = &cells[a];
+                continue;
+            }
+            if (!is_copied) {
+                ERR_TRY(acc_merge(&pool, kind, &sum, only, err));
+                is_copied = true;
+            }
+            ERR_TRY(acc_merge(&pool, kind, &sum, &cells[a], err));
         }
     }
     *ret = is_copied || only == NULL ? sum : *only;
@@ -251,57 +339,74 @@ static enum err_code answer_measure(struct trend_answer *answer, uint32_t m,
 /* ---- which rows ---- */
 
 struct ranked_group {
-    uint32_t place; /* in canonical order */
     uint32_t group;
     struct cell value;
 };
 
-/* Largest first; ties by the groups' own order. */
-static int compare_ranked(const void *a, const void *b)
+/* Whether x comes behind y: largest first; ties by the groups' own order. */
+static bool ranks_behind(const struct trend_answer *answer, const struct ranked_group *x,
+                         const struct ranked_group *y)
 {
-    const struct ranked_group *x = a;
-    const struct ranked_group *y = b;
-    int order = cell_cmp(&y->value, &x->value);
-    return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
+    int order = cell_cmp(&x->value, &y->value);
+    return order != 0 ? order < 0 : groups_cmp(answer->groups, x->group, y->group) > 0;
 }
 
-static int compare_u32(const void *a, const void *b)
+/* The last in rank lies on top of the heap. */
+static void heap_sink(const struct trend_answer *answer, struct ranked_group *heap, uint32_t count,
+                      uint32_t at)
 {
-    uint32_t x = *(const uint32_t *)a;
-    uint32_t y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
+    struct ranked_group moved = heap[at];
+    for (uint32_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
+        if (child + 1 < count && ranks_behind(answer, &heap[child + 1], &heap[child])) {
+            child++;
+        }
+        if (!ranks_behind(answer, &heap[child], &moved)) {
+            break;
+        }
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
 }
 
-/* Put the `top` groups first in answer->order, in canonical order, the others behind them. */
-static enum err_code answer_rank(struct trend_answer *answer, struct err *err)
+/* The first measure of a group over the whole range. */
+static enum err_code group_rank(struct trend_answer *answer, uint32_t g, struct ranked_group *ret,
+                                struct err *err)
 {
-    struct ranked_group *ranked = NULL;
-    uint32_t top = answer->plan->query->top;
-    uint32_t *places = NULL;
-    ERR_TRY(ARENA_NEW(answer->run->arena, answer->group_count, &ranked, err));
-    ERR_TRY(ARENA_NEW(answer->run->arena, top, &places, err));
-    for (uint32_t i = 0; i < answer->group_count; i++) {
-        struct arena_mark mark = arena_mark(answer->scratch);
-        struct trend_group group = {.members = &answer->order[i], .member_count = 1};
-        struct expr_value value = {0};
-        ERR_TRY(answer_measure(answer, 0, &group, NONE, &value, err));
-        ranked[i] = (struct ranked_group){i, answer->order[i], expr_cell(&value)};
-        arena_rewind(answer->scratch, mark);
+    struct arena_mark mark = arena_mark(answer->scratch);
+    const struct trend_group group = {.reach = GROUP_ONE, .group = g};
+    struct expr_value value = {0};
+    ERR_TRY(answer_measure(answer, 0, &group, NONE, &value, err));
+    *ret = (struct ranked_group){.group = g, .value = expr_cell(&value)};
+    arena_rewind(answer->scratch, mark);
+    return ERR_OK;
+}
+
+/* The `top` groups into answer->order, in no order. */
+static enum err_code answer_rank(struct trend_answer *answer, uint32_t top, struct err *err)
+{
+    struct ranked_group *heap = NULL;
+    ERR_TRY(ARENA_NEW(answer->run->arena, top, &heap, err));
+    for (uint32_t g = 0; g < top; g++) {
+        ERR_TRY(group_rank(answer, g, &heap[g], err));
     }
-    qsort(ranked, answer->group_count, sizeof(*ranked), compare_ranked);
+    for (uint32_t i = top / 2; i-- > 0;) {
+        heap_sink(answer, heap, top, i);
+    }
+    for (uint32_t g = top; top > 0 && g < answer->group_count; g++) {
+        struct ranked_group next = {0};
+        if (g % RANKS_PER_CHECK == 0) {
+            ERR_TRY(run_check(answer->run, err));
+        }
+        ERR_TRY(group_rank(answer, g, &next, err));
+        if (ranks_behind(answer, &heap[0], &next)) {
+            heap[0] = next;
+            heap_sink(answer, heap, top, 0);
+        }
+    }
     for (uint32_t i = 0; i < top; i++) {
-        places[i] = ranked[i].place;
+        answer->order[i] = heap[i].group;
     }
-    qsort(places, top, sizeof(*places), compare_u32);
-    uint32_t *order = NULL;
-    ERR_TRY(ARENA_NEW(answer->run->arena, answer->group_count, &order, err));
-    for (uint32_t i = 0; i < top; i++) {
-        order[i] = answer->order[places[i]];
-    }
-    for (uint32_t i = top; i < answer->group_count; i++) {
-        order[i] = ranked[i].group;
-    }
-    answer->order = order;
     return ERR_OK;
 }
 
@@ -312,10 +417,10 @@ static enum err_code group_keys(struct trend_answer *answer, struct trend_group 
     ERR_TRY(ARENA_NEW(answer->run->arena, query->key_count, &group->keys, err));
     for (uint32_t k = 0; k < query->key_count; k++) {
         struct cell cell = {.kind = CELL_NULL};
-        if (group->is_other && k == 0) {
+        if (group->reach == GROUP_OTHERS && k == 0) {
             cell = (struct cell){.kind = CELL_STRING, .string = STR("other")};
-        } else if (!group->is_other) {
-            cell = groups_cell(answer->groups, group->members[0], k);
+        } else if (group->reach == GROUP_ONE) {
+            cell = groups_cell(answer->groups, group->group, k);
         }
         if (cell.kind == CELL_STRING) {
             ERR_TRY(arena_str(answer->result->arena, cell.string, &cell.string, err));
@@ -330,28 +435,27 @@ static enum err_code answer_choose(struct trend_answer *answer, struct err *err)
 {
     const struct bound_query *query = answer->plan->query;
     struct arena *arena = answer->run->arena;
-    ERR_TRY(ARENA_NEW(arena, answer->group_count, &answer->order, err));
-    if (answer->group_count > 0) {
-        memcpy(answer->order, answer->all, answer->group_count * sizeof(uint32_t));
-    }
-    qsort_r(answer->order, answer->group_count, sizeof(uint32_t), compare_groups, answer->groups);
     uint32_t shown = answer->group_count;
     bool is_cut = query->has_top && query->key_count > 0 && query->top < shown;
+    shown = is_cut ? query->top : shown;
+    ERR_TRY(ARENA_NEW(arena, shown, &answer->order, err));
+    ERR_TRY(ARENA_NEW(arena, answer->group_count, &answer->is_shown, err));
     if (is_cut) {
-        ERR_TRY(answer_rank(answer, err));
-        shown = query->top;
+        ERR_TRY(answer_rank(answer, shown, err));
+    } else {
+        for (uint32_t g = 0; g < shown; g++) {
+            answer->order[g] = g;
+        }
     }
+    qsort_r(answer->order, shown, sizeof(uint32_t), compare_groups, answer->groups);
     ERR_TRY(ARENA_NEW(arena, (size_t)shown + 1, &answer->rows, err));
     for (uint32_t i = 0; i < shown; i++) {
-        answer->rows[i] = (struct trend_group){.members = &answer->order[i], .member_count = 1};
+        answer->rows[i] = (struct trend_group){.reach = GROUP_ONE, .group = answer->order[i]};
+        answer->is_shown[answer->order[i]] = 1;
     }
     answer->row_group_count = shown;
     if (is_cut && query->has_other) {
-        answer->rows[answer->row_group_count++] = (struct trend_group){
-            .members = answer->order + shown,
-            .member_count = answer->group_count - shown,
-            .is_other = true,
-        };
+        answer->rows[answer->row_group_count++] = (struct trend_group){.reach = GROUP_OTHERS};
     }
     for (uint32_t i = 0; i < answer->row_group_count; i++) {
         ERR_TRY(group_keys(answer, &answer->rows[i], err));
@@ -454,8 +558,8 @@ static enum err_code answer_columns(struct trend_answer *answer, struct err *err
         cols[c++] =
             (struct result_col){STR("time"), each_is_date(query) ? RESULT_DATE : RESULT_TIME};
     }
-    bool has_other =
-        answer->row_group_count > 0 && answer->rows[answer->row_group_count - 1].is_other;
+    bool has_other = answer->row_group_count > 0 &&
+                     answer->rows[answer->row_group_count - 1].reach == GROUP_OTHERS;
     for (uint32_t k = 0; k < query->key_count; k++, c++) {
         cols[c].type = key_type(&query->keys[k], has_other && k == 0);
         ERR_TRY(arena_str(arena, query->keys[k].name, &cols[c].name, err));
@@ -530,8 +634,7 @@ static enum err_code answer_rows(struct trend_answer *answer, struct err *err)
 static enum err_code answer_totals(struct trend_answer *answer, struct err *err)
 {
     struct result *result = answer->result;
-    const struct trend_group everything = {.members = answer->all,
-                                           .member_count = answer->group_count};
+    const struct trend_group everything = {.reach = GROUP_ALL};
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
     uint32_t first = result->col_count - answer->plan->query->measure_count;
     return answer_row(answer, &everything, NONE, result->totals + first, err);
@@ -571,10 +674,12 @@ static enum err_code trend_people(struct trend_answer *answer, struct err *err)
         if (!cell_has_group(query, answer->groups, g)) {
             continue;
         }
-        for (uint32_t t = 0; t < answer->tasks->count; t++) {
-            const union acc_cell *cells = answer_cells(answer, t, lane, g);
+        const struct trend_group group = {.reach = GROUP_ONE, .group = g};
+        struct cells_walk walk = cells_of(answer, lane, &group);
+        for (union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
+            uint32_t t = walk.task;
             uint32_t shard = answer->tasks->tasks[t].shard;
-            for (uint32_t a = atoms.atom_begin; cells != NULL && a < atoms.atom_end; a++) {
+            for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
                 roaring_bitmap_t *into = NULL;
                 if (cells[a].users == NULL) {
                     continue;
