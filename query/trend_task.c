@@ -597,6 +597,7 @@ enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const str
             return ERR_OK;
         }
         ERR_TRY(groups_of_block(work->slot->groups, scan, &block, &groups, err));
+        ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
         ERR_TRY(arena_alloc_raw(scan_read_ctx(scan)->arena, block.count * sizeof(uint32_t), &memory,
                                 err));
         uint32_t *atoms = memory;

@@ -121,6 +121,12 @@ static int compare_groups(const void *a, const void *b, void *groups)
 
 /* ---- the value of a lane ---- */
 
+/* The cells of a group as the task numbered it; NULL where it has none. */
+static union acc_cell *slot_cells(const struct trend_slot *slot, uint32_t lane, uint32_t local)
+{
+    return local < slot->group_cap ? slot->cells[lane][local] : NULL;
+}
+
 /* Walks over the cells of a row's groups, task by task. */
 struct cells_walk {
     const struct trend_answer *answer;
@@ -148,7 +154,7 @@ static union acc_cell *cells_next_part(struct cells_walk *walk)
     uint32_t end = answer->part_begins[walk->group->group + 1];
     while (walk->next < end) {
         struct group_part part = answer->parts[walk->next++];
-        union acc_cell *cells = answer_slot(answer, part.task)->cells[walk->lane][part.local];
+        union acc_cell *cells = slot_cells(answer_slot(answer, part.task), walk->lane, part.local);
         if (cells != NULL) {
             walk->task = part.task;
             return cells;
@@ -170,7 +176,7 @@ static union acc_cell *cells_next(struct cells_walk *walk)
         uint32_t count = groups_count(slot->groups);
         while (walk->next < count) {
             uint32_t local = walk->next++;
-            union acc_cell *cells = slot->cells[walk->lane][local];
+            union acc_cell *cells = slot_cells(slot, walk->lane, local);
             if (cells != NULL && (is_all || !answer->is_shown[answer->global[walk->task][local]])) {
                 return cells;
             }
