@@ -8,6 +8,7 @@
 #include "query/run.h"
 
 #include "query/profile.h"
+#include "query/run_people.h"
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
 
@@ -16,6 +17,7 @@
 
 #define RUN_TASK_ROWS     (1u << 20) /* a shard with more is cut */
 #define RUN_SUBJECT_ALIGN (1u << 16)
+#define RUN_ONE_ALIGN     64u /* words of subjects begin there */
 
 enum err_code run_check(struct query_run_ctx *run, struct err *err)
 {
@@ -138,11 +140,68 @@ static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
     return (uint32_t)((subjects + each - 1) / each);
 }
 
+/* Whether `where` says that all rows are of one user: its shard and number. Of an id that was never seen, or that is
+ * nobody's (a sentinel, whose rows are of their devices), nothing is known. */
+static bool where_has_one_user(const struct query_run_ctx *run, const struct pred *where,
+                               uint32_t *ret_shard, uint32_t *ret_subject)
+{
+    const struct str none = {0};
+    struct dataset *dataset = run->snapshot->dataset;
+    if (where == NULL || dataset == NULL) {
+        return false;
+    }
+    for (uint32_t k = 0; where->kind == PRED_AND && k < where->kid_count; k++) {
+        if (where_has_one_user(run, where->kids[k], ret_shard, ret_subject)) {
+            return true;
+        }
+    }
+    return where->kind == PRED_EQ && where->field.kind == FIELD_USER_ID &&
+           where->value_count == 1 && where->values[0].type == COL_STRING &&
+           dataset_find_subject(dataset, where->values[0].string, none, ret_shard, ret_subject);
+}
+
+static bool run_has_one_subject(const struct query_run_ctx *run, uint32_t *ret_shard,
+                                uint32_t *ret_subject)
+{
+    if (run->query == NULL || (run->request != NULL && run->request->is_reference_path)) {
+        return false;
+    }
+    return run->query->verb == VERB_TIMELINE
+               ? run_find_subject(run, run->query->subject_id, ret_shard, ret_subject)
+               : where_has_one_user(run, run->query->where, ret_shard, ret_subject);
+}
+
+/* One task, of the few subjects around the one. */
+static enum err_code run_make_task_of_one(struct query_run_ctx *run, uint32_t shard,
+                                          uint32_t subject, struct run_task **ret_tasks,
+                                          uint32_t *ret_count, struct err *err)
+{
+    const struct snapshot *snapshot = run->snapshot;
+    uint32_t first = snapshot->shard_begin[shard];
+    uint32_t begin = subject / RUN_ONE_ALIGN * RUN_ONE_ALIGN;
+    uint32_t begin_max = UINT32_MAX - RUN_ONE_ALIGN;
+    ERR_TRY(ARENA_NEW(run->arena, 1, ret_tasks, err));
+    **ret_tasks = (struct run_task){
+        .shard = shard,
+        .subject_begin = begin,
+        .subject_end = begin > begin_max ? UINT32_MAX : begin + RUN_ONE_ALIGN,
+        .sources = snapshot->sources + first,
+        .source_count = snapshot->shard_begin[shard + 1] - first,
+    };
+    *ret_count = (*ret_tasks)->source_count > 0 ? 1 : 0;
+    return ERR_OK;
+}
+
 static enum err_code run_make_tasks(struct query_run_ctx *run, struct run_task **ret_tasks,
                                     uint32_t *ret_count, struct err *err)
 {
     const struct snapshot *snapshot = run->snapshot;
     uint32_t count = 0;
+    uint32_t only_shard = 0;
+    uint32_t only_subject = 0;
+    if (run_has_one_subject(run, &only_shard, &only_subject)) {
+        return run_make_task_of_one(run, only_shard, only_subject, ret_tasks, ret_count, err);
+    }
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         uint32_t subjects = 0;
         count += run_shard_cuts(snapshot, shard, &subjects);

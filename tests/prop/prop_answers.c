@@ -443,9 +443,72 @@ static void a_kept_answer_is_the_fresh_one_for_many_threads(void **state)
     assert_true(cached > 100);
 }
 
+/* What `where` says of one user, and all of them otherwise. */
+static const char *const user_questions[] = {
+    "trend count(any), users(any), sum(amount of pay) each day where user_id = \"u%u\"",
+    "trend count(any) by channel where user_id = \"u%u\" and not (channel = \"mail\")",
+    "trend count(any) where user_id = \"u%u\" or channel = \"mail\"",
+    "distinct user of any where not (user_id = \"u%u\")",
+    "events any where user_id = \"u%u\" columns (event_id, event_time) limit 50",
+    "funnel view -> pay within 1d where user_id = \"u%u\"",
+    "retention view -> any each day for 5 where user_id = \"u%u\"",
+    "segment not did(pay) where user_id = \"u%u\"",
+    "sessions count, users each day idle 30m where user_id = \"u%u\"",
+    "lifecycle of any each day where user_id = \"u%u\"",
+    "timeline \"u%u\" limit 50",
+};
+
+/* The rows alone: how much was read differs. */
+static void rows_of(struct life *life, struct snapshot *snapshot, const char *question,
+                    bool is_reference, struct buf *out)
+{
+    struct err err = {0};
+    CLEANUP(result_freep) struct result *result = NULL;
+    const struct query_request request = {.text = str_of(question),
+                                          .now_ms = test_clock(),
+                                          .is_cache_off = true,
+                                          .is_reference_path = is_reference};
+    buf_clear(out);
+    if (query_run(snapshot, life->pool, life->io, &request, &result, &err) != ERR_OK) {
+        fail_msg("%s: %s", question, err.message);
+    }
+    assert_ok(result_write(result, RESULT_CSV, out, &err));
+    buf_u8(out, 0);
+}
+
+static void one_user_is_asked_for_alone_or_among_all(void **state)
+{
+    (void)state;
+    CLEANUP(buf_freep) struct buf alone = {0};
+    CLEANUP(buf_freep) struct buf among_all = {0};
+    struct life *life = life_begin(test_seed() + 200, (size_t)1 << 20);
+    struct err err = {0};
+    for (uint32_t step = 0; step < 60; step++) {
+        CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+        change(life, true);
+        assert_ok(dataset_snapshot(life->shop, &snapshot, &err));
+        for (uint32_t q = 0; q < COUNT_OF(user_questions); q++) {
+            char question[256];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+            snprintf(question, sizeof(question), user_questions[q],
+                     (unsigned)rng_below(&life->rng, 25)); /* two of them never were */
+#pragma GCC diagnostic pop
+            rows_of(life, snapshot, question, false, &alone);
+            rows_of(life, snapshot, question, true, &among_all);
+            if (strcmp((const char *)alone.ptr, (const char *)among_all.ptr) != 0) {
+                fail_msg("seed %" PRIu64 ": %s\n  alone %s\n  among all %s", life->seed, question,
+                         (const char *)alone.ptr, (const char *)among_all.ptr);
+            }
+        }
+    }
+    life_end(life);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_user_is_asked_for_alone_or_among_all),
         cmocka_unit_test(a_kept_answer_is_the_fresh_one_after_any_change),
         cmocka_unit_test(a_kept_answer_is_the_fresh_one_for_many_threads),
     };
