@@ -14,10 +14,11 @@
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
 
-#define VALUE_NULL  0u
-#define NONE        UINT32_MAX
-#define ADOPT_AHEAD 16u  /* groups whose places in the table are on their way */
-#define BUCKET_NONE (-1) /* below the first edge */
+#define VALUE_NULL      0u
+#define NONE            UINT32_MAX
+#define CODE_TUPLES_MAX (1u << 14)
+#define ADOPT_AHEAD     16u  /* groups whose places in the table are on their way */
+#define BUCKET_NONE     (-1) /* below the first edge */
 
 enum value_tag { TAG_NULL, TAG_BOOL, TAG_NUMBER, TAG_TIME, TAG_STRING, TAG_BUCKET };
 struct key_value {
@@ -67,6 +68,9 @@ struct groups {
     const struct dict *group_dict; /* likewise of each code of this dictionary */
     uint32_t *of_code;
     uint32_t of_code_cap;
+    const struct dict *tuple_dicts
+        [QUERY_KEYS_MAX]; /* where there are more: the group of each tuple of codes of these */
+    uint32_t *of_codes;   /* code of key 0 * count of dictionary 1 + code of key 1 ..., or NONE */
 };
 
 /* ---- values ---- */
@@ -547,6 +551,88 @@ static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,
     return ERR_OK;
 }
 
+/* ---- several keys with few codes ---- */
+
+struct code_keys {
+    struct vec vecs[QUERY_KEYS_MAX];
+    uint32_t tuple_count; /* that the dictionaries make */
+};
+
+/* Whether every row has a code for each key, and their dictionaries make few tuples. */
+static enum err_code code_keys_of(struct groups *groups, struct scan *scan, struct code_keys *ret,
+                                  bool *ret_can, struct err *err)
+{
+    uint64_t count = 1;
+    *ret_can = true;
+    for (uint32_t k = 0; k < groups->key_count && *ret_can; k++) {
+        struct vec *vec = &ret->vecs[k];
+        if (groups->keys[k].key->edges != NULL) {
+            *ret_can = false;
+            break;
+        }
+        ERR_TRY(scan_vec(scan, &groups->keys[k].key->field, vec, err));
+        *ret_can = vec->kind == VEC_CODE && vec->present == NULL &&
+                   (count *= vec->dict->count) <= CODE_TUPLES_MAX;
+    }
+    ret->tuple_count = (uint32_t)count;
+    return ERR_OK;
+}
+
+static enum err_code code_keys_table(struct groups *groups, const struct code_keys *keys,
+                                     struct err *err)
+{
+    bool is_same = groups->of_codes != NULL;
+    for (uint32_t k = 0; k < groups->key_count; k++) {
+        is_same = is_same && groups->tuple_dicts[k] == keys->vecs[k].dict;
+        groups->tuple_dicts[k] = keys->vecs[k].dict;
+    }
+    if (is_same) {
+        return ERR_OK;
+    }
+    if (groups->of_codes == NULL) {
+        ERR_TRY(ARENA_NEW(groups->arena, CODE_TUPLES_MAX, &groups->of_codes, err));
+    }
+    memset(groups->of_codes, 0xff, (size_t)keys->tuple_count * sizeof(uint32_t));
+    return ERR_OK;
+}
+
+static enum err_code code_keys_group(struct groups *groups, const struct code_keys *keys,
+                                     uint32_t row, uint32_t *ret, struct err *err)
+{
+    uint32_t tuple[QUERY_KEYS_MAX];
+    for (uint32_t k = 0; k < groups->key_count; k++) {
+        const struct vec *vec = &keys->vecs[k];
+        struct key_value v = {.tag = TAG_STRING, .string = dict_value(vec->dict, vec->u32[row])};
+        ERR_TRY(key_number(groups, &groups->keys[k], &v, true, &tuple[k], err));
+    }
+    return groups_of_tuple(groups, tuple, ret, err);
+}
+
+static enum err_code groups_of_code_tuples(struct groups *groups, const struct code_keys *keys,
+                                           const struct scan_block *block, uint32_t *numbers,
+                                           struct err *err)
+{
+    ERR_TRY(code_keys_table(groups, keys, err));
+    for (uint32_t i = 0; i < block->count; i++) { /* the tuples, as numbers */
+        numbers[i] = keys->vecs[0].u32[block->rows[i]];
+    }
+    for (uint32_t k = 1; k < groups->key_count; k++) {
+        const uint32_t *codes = keys->vecs[k].u32;
+        uint32_t count = keys->vecs[k].dict->count;
+        for (uint32_t i = 0; i < block->count; i++) {
+            numbers[i] = numbers[i] * count + codes[block->rows[i]];
+        }
+    }
+    for (uint32_t i = 0; i < block->count; i++) {
+        uint32_t *group = &groups->of_codes[numbers[i]];
+        if (*group == NONE) {
+            ERR_TRY(code_keys_group(groups, keys, block->rows[i], group, err));
+        }
+        numbers[i] = *group;
+    }
+    return ERR_OK;
+}
+
 enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err)
@@ -567,6 +653,14 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
     }
     uint32_t *values[QUERY_KEYS_MAX] = {0};
     ASSERT(groups->key_count <= QUERY_KEYS_MAX);
+    if (groups->key_count > 1) {
+        struct code_keys keys = {0};
+        bool can = false;
+        ERR_TRY(code_keys_of(groups, scan, &keys, &can, err));
+        if (can) {
+            return groups_of_code_tuples(groups, &keys, block, numbers, err);
+        }
+    }
     for (uint32_t k = 0; k < groups->key_count; k++) {
         void *memory = NULL;
         ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(uint32_t), &memory, err));

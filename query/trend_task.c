@@ -67,6 +67,12 @@ static void grid_atoms(const struct trend_grid *grid, const int64_t *restrict ti
     int64_t first = grid->edges[0];
     uint64_t span =
         grid->atom_count == 0 ? 0 : (uint64_t)grid->edges[grid->atom_count] - (uint64_t)first;
+    for (uint32_t i = 0; grid->atom_count == 1 && i < count; i++) {
+        out_atoms[i] = times[i] >= first && (uint64_t)times[i] - (uint64_t)first < span ? 0 : NONE;
+    }
+    if (grid->atom_count == 1) {
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
         uint64_t since = (uint64_t)times[i] - (uint64_t)first;
         if (times[i] < first || since >= span) {
@@ -103,26 +109,38 @@ static void count_rows(const uint64_t *masks, const uint32_t *atoms, uint32_t co
     }
 }
 
-/* The same for every group. */
+/* The same for every group: neighbours mostly share theirs as well. */
 static enum err_code count_group_rows(struct trend_work *work, uint32_t lane,
                                       const struct scan_block *block, const uint32_t *groups,
                                       const uint32_t *atoms, struct err *err)
 {
     uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
+    union acc_cell *cells = NULL; /* of the run's group */
     uint32_t group = NONE;
-    union acc_cell *cells = NULL;
+    uint32_t atom = NONE;
+    uint64_t run = 0;
     for (uint32_t i = 0; i < block->count; i++) {
-        if ((block->masks[i] & bit) == 0 || atoms[i] == NONE) {
+        uint32_t row_atom = (block->masks[i] & bit) != 0 ? atoms[i] : NONE;
+        if (row_atom == atom && groups[i] == group) {
+            run++;
             continue;
         }
-        if (groups[i] != group) {
-            group = groups[i];
-            cells = work->slot->cells[lane][group];
-            if (cells == NULL) {
-                ERR_TRY(trend_cells(work, lane, group, &cells, err));
-            }
+        if (atom != NONE) {
+            cells[atom].count += run;
         }
-        cells[atoms[i]].count++;
+        atom = row_atom;
+        run = 1;
+        if (atom == NONE || groups[i] == group) {
+            continue;
+        }
+        group = groups[i];
+        cells = work->slot->cells[lane][group];
+        if (cells == NULL) {
+            ERR_TRY(trend_cells(work, lane, group, &cells, err));
+        }
+    }
+    if (atom != NONE) {
+        cells[atom].count += run;
     }
     return ERR_OK;
 }
