@@ -1,10 +1,11 @@
 /* query/walk_key.c - walks per KEY.
  *
  *     round 1, a task per (shard, subjects)      round 2, a task per partition
- *     rows -> hash of KEY -> partition p of 64   partition p of all tasks -> sort -> journeys
+ *     rows -> hash of KEY -> partition p of 64   partition p of all tasks -> by KEY -> journeys
  *             lanes numbered by the task                  lanes renumbered for all
  *
- * The order of subjects is that of a hash with a random seed: answers cannot depend on it. */
+ * The order of subjects hangs on a hash with a random seed: answers cannot depend on it. Within a partition rows are put
+ * together by counting; what a subject then has is mostly in order of time already. */
 #include "query/walk_int.h"
 
 #include "storage/base/hash.h"
@@ -73,6 +74,13 @@ static bool row_key(const struct vec *vec, uint32_t place, uint64_t seed, struct
     return true;
 }
 
+static bool is_same_text(const struct vec *vec, uint32_t a, uint32_t b)
+{
+    return vec->kind == VEC_CODE    ? vec->u32[a] == vec->u32[b]
+           : vec->kind == VEC_BYTES ? str_eq(vec_str(vec, a), vec_str(vec, b))
+                                    : false;
+}
+
 static enum err_code slot_row(struct key_slot *slot, uint32_t part, struct arena *arena,
                               struct key_row **ret, struct err *err)
 {
@@ -111,10 +119,17 @@ static enum err_code gather_block(const struct key_plan *plan, struct scan *scan
     for (uint32_t k = 0; k < spec->lane_count; k++) {
         ERR_TRY(groups_of_block(slot->lanes[k], scan, block, &lanes[k], err));
     }
+    uint32_t last = UINT32_MAX; /* the place that `key` is of: neighbours mostly have one KEY */
+    struct hash128 key = {0};
+    bool has_key = false;
     for (uint32_t i = 0; i < block->count; i++) {
-        struct hash128 key = {0};
         struct key_row *row = NULL;
-        if (!row_key(&keys, places[i], plan->seed, &key)) {
+        if (last == UINT32_MAX || places[i] == UINT32_MAX ||
+            !is_same_text(&keys, last, places[i])) {
+            has_key = row_key(&keys, places[i], plan->seed, &key);
+            last = places[i];
+        }
+        if (!has_key) {
             continue;
         }
         ERR_TRY(slot_row(slot, (uint32_t)(key.hi % PARTITIONS), arena, &row, err));
@@ -203,7 +218,7 @@ static enum err_code merge_lane(struct query_run_ctx *run, struct key_plan *plan
 /* ---- round 2 ---- */
 
 struct key_part {
-    const struct key_row **rows; /* sorted */
+    const struct key_row **rows; /* by subject, and in order */
     uint64_t count, at;
     uint32_t next_subject;
     uint32_t lane_count;
@@ -212,18 +227,12 @@ struct key_part {
     uint32_t *lanes[LANES];
 };
 
-static int u64_cmp(uint64_t a, uint64_t b)
-{
-    return (a > b) - (a < b);
-}
-
+/* Of one subject. */
 static int row_cmp(const void *a, const void *b)
 {
     const struct key_row *x = *(const struct key_row *const *)a;
     const struct key_row *y = *(const struct key_row *const *)b;
-    int order = u64_cmp(x->key.hi, y->key.hi);
-    order = order != 0 ? order : u64_cmp(x->key.lo, y->key.lo);
-    order = order != 0 ? order : (x->time_ms > y->time_ms) - (x->time_ms < y->time_ms);
+    int order = (x->time_ms > y->time_ms) - (x->time_ms < y->time_ms);
     return order != 0 ? order : str_cmp(x->event_id, y->event_id);
 }
 
@@ -242,13 +251,16 @@ static enum err_code part_collect(const struct key_plan *plan, uint32_t part_idx
     ERR_TRY(ARENA_NEW(arena, part->count, &part->rows, err));
     uint64_t filled = 0;
     for (uint32_t t = 0; t < plan->slot_count; t++) {
+        filled += plan->slots[t].row_counts[part_idx];
+        uint64_t at = filled; /* the newest chunk comes first */
         for (struct row_chunk *c = plan->slots[t].chunks[part_idx]; c != NULL; c = c->next) {
+            at -= c->count;
             for (uint32_t i = 0; i < c->count; i++) {
                 struct key_row *row = &c->rows[i]; /* this task alone has the partition */
                 for (uint32_t k = 0; k < plan->spec->lane_count; k++) {
                     row->lanes[k] = plan->numbers[k][t][row->lanes[k]];
                 }
-                part->rows[filled++] = row;
+                part->rows[at + i] = row;
             }
         }
     }
@@ -256,16 +268,88 @@ static enum err_code part_collect(const struct key_plan *plan, uint32_t part_idx
     return ERR_OK;
 }
 
+/* Number the subjects of the rows as they come; returns how many there are. `slots` has a power of two, twice the rows and
+ * more, each the row that a subject came with first, or UINT32_MAX. */
+static uint32_t number_subjects(const struct key_part *part, uint32_t *slots, uint64_t slot_count,
+                                uint32_t *out_subjects)
+{
+    uint32_t count = 0;
+    memset(slots, 0xff, slot_count * sizeof(*slots));
+    for (uint32_t i = 0; i < part->count; i++) {
+        const struct key_row *row = part->rows[i];
+        uint64_t at = row->key.lo & (slot_count - 1);
+        while (slots[at] != UINT32_MAX && !is_one_subject(part->rows[slots[at]], row)) {
+            at = (at + 1) & (slot_count - 1);
+        }
+        if (slots[at] == UINT32_MAX) {
+            slots[at] = i;
+            out_subjects[i] = count++;
+        } else {
+            out_subjects[i] = out_subjects[slots[at]];
+        }
+    }
+    return count;
+}
+
+/* Rows of one subject together, in the order they came in. `ends` are then where each subject's rows end. */
+static enum err_code part_group(struct key_part *part, struct arena *arena, uint32_t **ret_ends,
+                                uint32_t *ret_subjects, struct err *err)
+{
+    uint64_t slot_count = 16;
+    uint32_t *slots = NULL;
+    uint32_t *subjects = NULL;
+    uint32_t *ends = NULL;
+    const struct key_row **grouped = NULL;
+    while (slot_count < 2 * part->count) {
+        slot_count *= 2;
+    }
+    ERR_TRY(ARENA_NEW(arena, slot_count, &slots, err));
+    ERR_TRY(ARENA_NEW(arena, part->count, &subjects, err));
+    ERR_TRY(ARENA_NEW(arena, part->count, &grouped, err));
+    uint32_t count = number_subjects(part, slots, slot_count, subjects);
+    ERR_TRY(ARENA_NEW(arena, (size_t)count + 1, &ends, err));
+    for (uint64_t i = 0; i < part->count; i++) {
+        ends[subjects[i] + 1]++; /* the count of the one before: begins, once added up */
+    }
+    for (uint32_t u = 1; u < count; u++) {
+        ends[u] += ends[u - 1];
+    }
+    for (uint64_t i = 0; i < part->count; i++) {
+        grouped[ends[subjects[i]]++] = part->rows[i];
+    }
+    part->rows = grouped;
+    *ret_ends = ends;
+    *ret_subjects = count;
+    return ERR_OK;
+}
+
+static void sort_rows(const struct key_row **rows, uint64_t count)
+{
+    for (uint64_t i = 1; i < count; i++) {
+        if (row_cmp(&rows[i - 1], &rows[i]) > 0) {
+            qsort(rows, count, sizeof(*rows), row_cmp);
+            return;
+        }
+    }
+}
+
 static enum err_code part_prepare(const struct key_plan *plan, struct arena *arena,
                                   struct key_part *part, struct err *err)
 {
     uint64_t longest = 0;
-    uint64_t length = 0;
+    uint64_t begin = 0;
+    uint32_t *ends = NULL;
+    uint32_t subject_count = 0;
 
-    qsort(part->rows, part->count, sizeof(*part->rows), row_cmp);
-    for (uint64_t i = 0; i < part->count; i++) {
-        length = i > 0 && is_one_subject(part->rows[i - 1], part->rows[i]) ? length + 1 : 1;
-        longest = MAX_OF(longest, length);
+    if (part->count >= UINT32_MAX) {
+        return err_set(err, ERR_LIMIT, "more than %u rows for \"per\" in one of %u parts",
+                       UINT32_MAX, PARTITIONS);
+    }
+    ERR_TRY(part_group(part, arena, &ends, &subject_count, err));
+    for (uint32_t u = 0; u < subject_count; u++) {
+        sort_rows(part->rows + begin, ends[u] - begin);
+        longest = MAX_OF(longest, ends[u] - begin);
+        begin = ends[u];
     }
     part->lane_count = plan->spec->lane_count;
     ERR_TRY(ARENA_NEW(arena, longest, &part->times, err));
