@@ -1,5 +1,7 @@
 #include "query/result_int.h"
 
+#include "storage/base/double_text.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,18 +74,12 @@ void result_json_string(struct str s, struct buf *out)
 
 void result_double(double v, struct buf *out)
 {
-    char text[40];
+    char text[DOUBLE_TEXT_BYTES];
     if (v == 0.0) { /* "-0" is not told apart */
         buf_z(out, "0");
         return;
     }
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, v);
-        if (strtod(text, NULL) == v) {
-            break;
-        }
-    }
-    buf_z(out, text);
+    buf_append(out, text, double_text(v, text));
 }
 
 static void json_list(const struct cell *cell, struct buf *out)
@@ -159,14 +155,13 @@ static void json_meta(const struct result_meta *meta, struct buf *out)
     json_member("time_zone", meta->time_zone, out);
     json_member("time_zone_version", meta->zone_version, out);
     json_member("verb", meta->verb, out);
-    buf_printf(out,
-               "\"elapsed_us\":%" PRIu64 ",\"rows_read\":%" PRIu64 ",\"bytes_read\":%" PRIu64
-               ",\"blocks_loaded\":%" PRIu64 ",\"segments\":%" PRIu64
-               ",\"segments_pruned\":%" PRIu64 ",\"cached\":%" PRIu64 ",\"rows_total\":%" PRIu64
-               ",\"rows_left_out\":%" PRIu64,
-               meta->elapsed_us, meta->rows_read, meta->bytes_read, meta->blocks_loaded,
-               meta->segments, meta->segments_pruned, meta->cached, meta->rows_total,
-               meta->rows_left_out);
+    buf_printf(
+        out,
+        "\"elapsed_us\":%" PRIu64 ",\"rows_read\":%" PRIu64 ",\"bytes_read\":%" PRIu64
+        ",\"blocks_loaded\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"segments_pruned\":%" PRIu64
+        ",\"cached\":%" PRIu64 ",\"rows_total\":%" PRIu64 ",\"rows_left_out\":%" PRIu64,
+        meta->elapsed_us, meta->rows_read, meta->bytes_read, meta->blocks_loaded, meta->segments,
+        meta->segments_pruned, meta->cached, meta->rows_total, meta->rows_left_out);
     if (meta->has_entries) {
         buf_printf(out, ",\"entered\":%" PRIu64 ",\"mature\":%" PRIu64, meta->entered,
                    meta->mature);

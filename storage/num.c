@@ -1,16 +1,15 @@
 /* storage/num.c - numbers: reading, order, text, and the exact sums.
  *
  * Two facts carry this file. A decimal of at most 15 digits survives the way to the nearest double
- * and back (%.15g drops its zeroes), so the shortest text that reads back as a double is found
- * among
- * %.15g, %.16g and %.17g.
- * And every finite double is a whole number of 2^-1074: a sum kept in that unit is exact, and a
+ * and back. And every finite double is a whole number of 2^-1074: a sum kept in that unit is exact, and a
  * total is rounded once, at its end.
  *
  * Wide integers are arrays of int64_t limbs in base 2^32, little end first. A carried array has its
  * limbs in [0, 2^32) but for the top one, which has the sign.
  */
 #include "storage/num.h"
+
+#include "storage/base/double_text.h"
 
 #include <float.h>
 #include <math.h>
@@ -74,22 +73,6 @@ static double num_bits(struct num n)
     double v = 0;
     memcpy(&v, &n.m, sizeof(v));
     return v;
-}
-
-/* The shortest text of a finite double; returns its length. LC_NUMERIC must be "C", as it is in a
- * process that never calls setlocale. */
-#define DOUBLE_TEXT_BYTES 32
-static int double_text(double v, char out[DOUBLE_TEXT_BYTES])
-{
-    int len = 0;
-    int digits_min = fabs(v) < DBL_MIN ? 1 : 15; /* subnormals have fewer digits to keep */
-    for (int digits = digits_min; digits <= 17; digits++) {
-        len = snprintf(out, DOUBLE_TEXT_BYTES, "%.*g", digits, v);
-        if (strtod(out, NULL) == v) {
-            break;
-        }
-    }
-    return len;
 }
 
 /* The parts of a number's text, by the JSON grammar: sign, digits without leading zeroes, and the
@@ -240,9 +223,8 @@ bool num_double(double v, struct num *ret)
         }
     }
     char text[DOUBLE_TEXT_BYTES];
-    int len = double_text(v, text);
     struct num_text t = {0};
-    ASSERT(text_scan((struct str){text, (size_t)len}, &t));
+    ASSERT(text_scan((struct str){text, double_text(v, text)}, &t));
     if (!text_decimal(&t, ret)) {
         *ret = num_of_bits(v);
     }
@@ -382,8 +364,7 @@ static void format_decimal(__int128 m, uint8_t scale, struct buf *out)
 static void format_double(double v, struct buf *out)
 {
     char text[DOUBLE_TEXT_BYTES];
-    int len = double_text(v, text);
-    buf_append(out, text, (size_t)len);
+    buf_append(out, text, double_text(v, text));
 }
 
 void num_format(struct num n, struct buf *out)

@@ -1,6 +1,8 @@
 /* storage/base/json_text.c - JSON output: one escaper and one double for the whole server. */
 #include "storage/base/json_text.h"
 
+#include "storage/base/double_text.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,12 +75,6 @@ void json_double(double v, struct buf *out)
         buf_z(out, "null");
         return;
     }
-    char text[32];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, v);
-        if (strtod(text, NULL) == v) {
-            break;
-        }
-    }
-    buf_z(out, text);
+    char text[DOUBLE_TEXT_BYTES];
+    buf_append(out, text, double_text(v, text));
 }
