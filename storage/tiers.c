@@ -41,8 +41,9 @@ static enum err_code make_dirs(const struct dataset *dataset, uint32_t shard, st
     }
     if (owner == COLD_NOBODYS) {
         ERR_TRY(cold_owner_write(io, dataset->cold_dir, catalog_cold_owner(&dataset->row), err));
-        ERR_TRY(io_sync_dir(io, dataset->store->cold_dir, err));
     }
+    /* Each time: that OWNER is there says not that the directory was synced when it came, in this process or another. */
+    ERR_TRY(io_sync_dir(io, dataset->store->cold_dir, err));
     dataset_cold_shard_path(dataset, shard, path);
     ERR_TRY(io_mkdir(io, path, err));
     return io_sync_dir(io, dataset->cold_dir, err);

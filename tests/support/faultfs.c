@@ -67,6 +67,8 @@ static struct {
     bool has_struck;
     struct rng rng;
     char what[512];
+    const char *sought; /* by faultfs_seek */
+    uint64_t found;
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void *must(void *ptr)
@@ -461,6 +463,10 @@ struct fault_verdict fault_ask(enum fault_call call, const char *path)
     /* Once the power is gone reads fail as well, though they are not counted. */
     bool is_dead = disk.is_noting && disk.kind == FAULT_POWER && disk.has_struck;
     disk.calls += is_counted;
+    if (is_counted && call == CALL_SYNC_DIR && disk.found == 0 && disk.sought != NULL &&
+        strstr(path, disk.sought) != NULL) {
+        disk.found = disk.calls;
+    }
     bool goes_on = disk.kind == FAULT_NOSPC_ON && disk.calls > disk.nth;
     if (is_dead || (is_counted && disk.nth > 0 && (disk.calls == disk.nth || goes_on))) {
         verdict = judge(call);
@@ -485,6 +491,19 @@ void faultfs_arm(enum fault_kind kind, uint64_t nth, uint64_t seed)
     disk.rng = rng_init(seed);
     snprintf(disk.what, sizeof(disk.what), "nothing");
     pthread_mutex_unlock(&disk.lock);
+}
+
+void faultfs_seek(const char *sought)
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.sought = sought;
+    disk.found = 0;
+    pthread_mutex_unlock(&disk.lock);
+}
+
+uint64_t faultfs_found(void)
+{
+    return disk.found;
 }
 
 uint64_t faultfs_calls(void)

@@ -52,6 +52,9 @@ void faultfs_begin(const char *root);
 void faultfs_arm(enum fault_kind kind, uint64_t nth, uint64_t seed);
 /* No more strikes; what is done from here on is not part of what a power loss undoes. */
 void faultfs_rest(void);
+/* The number of the first of these calls that syncs a folder whose path has the text; 0 while there is none. */
+void faultfs_seek(const char *sought);
+uint64_t faultfs_found(void);
 /* Calls of the armed kind since faultfs_arm, and whether one was struck. */
 uint64_t faultfs_calls(void);
 bool faultfs_has_struck(void);
