@@ -385,14 +385,56 @@ static enum err_code mark_source(struct index_work *work, const struct source *s
     }
 }
 
+static void take_repeats(void *arg, uint32_t slot, const uint32_t *subjects, uint32_t count)
+{
+    struct index_work *work = arg;
+    clip(work->task, &subjects, &count);
+    bits_add(bits_of(&work->actives, slot), work->actives.base, work->actives.word_count, subjects,
+             count);
+}
+
+/* Where every event is a return, a member is active in its slot if it has two events there: in two sources, or in one, which
+ * a sealed source tells of all subjects, and else the rows beside the start's do. */
+static enum err_code find_repeats(struct index_work *work, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    const struct repeats_taker taker = {.arg = work, .take = take_repeats};
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
+    CLEANUP(read_held_done) struct read_held held = {0};
+    struct read_ctx read = {.arena = scratch, .io = work->io, .held = &held};
+    int64_t *edges = NULL;
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)spec->cohort_count + 1, &edges, err));
+    for (uint32_t s = 0; s <= spec->cohort_count; s++) {
+        edges[s] = MAX_OF(spec->begins[s], work->run->snapshot->expired_before_ms);
+    }
+    for (uint32_t s = 0; s < work->task->source_count; s++) {
+        bool is_told = false;
+        bool is_reference = work->run->request != NULL && work->run->request->is_reference_path;
+        if (!is_reference) {
+            ERR_TRY(source_repeats(work->task->sources[s], &read, edges, spec->cohort_count, &taker,
+                                   &is_told, err));
+        }
+        read_held_clear(&held);
+        if (!is_told) {
+            ERR_TRY(mark_source(work, work->task->sources[s], err));
+        }
+    }
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        size_t words = work->actives.word_count;
+        bits_or(bits_of(&work->actives, c), bits_of(&work->twice, c), words);
+        bits_and(bits_of(&work->actives, c), bits_of(&work->starts, c), words);
+    }
+    return ERR_OK;
+}
+
 static enum err_code find_actives(struct index_work *work, struct err *err)
 {
     uint32_t cohorts = work->plan->spec.cohort_count;
     ERR_TRY(bits_make(work, cohorts, &work->actives, err));
-    for (uint32_t s = 0; work->is_any_return && s < work->task->source_count; s++) {
-        ERR_TRY(mark_source(work, work->task->sources[s], err));
+    if (work->is_any_return) {
+        return find_repeats(work, err);
     }
-    for (uint32_t c = 0; !work->is_any_return && c < cohorts; c++) {
+    for (uint32_t c = 0; c < cohorts; c++) {
         size_t words = work->actives.word_count;
         bits_or(bits_of(&work->actives, c), bits_of(&work->starts, c), words);
         bits_and(bits_of(&work->actives, c), bits_of(&work->returns, c), words);

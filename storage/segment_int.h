@@ -143,6 +143,10 @@ enum err_code segment_event_rows(const struct source *source, struct read_ctx *c
                                  uint32_t block, struct event_rows *ret, bool *ret_found,
                                  struct err *err) ERR_MUST_CHECK;
 
+/* source_repeats of a segment (segment_repeats.c). */
+enum err_code segment_repeats(const struct source *source, struct read_ctx *ctx,
+                              const int64_t *edges, uint32_t span_count,
+                              const struct repeats_taker *taker, struct err *err) ERR_MUST_CHECK;
 /* source_subject_values of a segment (segment_values.c). */
 enum err_code segment_subject_values(const struct source *source, struct read_ctx *ctx,
                                      uint32_t col, struct subject_values *ret, bool *ret_found,

@@ -124,6 +124,14 @@ enum err_code source_subject_values(const struct source *source, struct read_ctx
                : source->ops->subject_values(source, ctx, col, ret, ret_found, err);
 }
 
+enum err_code source_repeats(const struct source *source, struct read_ctx *ctx,
+                             const int64_t *edges, uint32_t span_count,
+                             const struct repeats_taker *taker, bool *ret_found, struct err *err)
+{
+    *ret_found = source->ops->repeats != NULL;
+    return *ret_found ? source->ops->repeats(source, ctx, edges, span_count, taker, err) : ERR_OK;
+}
+
 /* ---- unions of stored sets ---- */
 
 bool source_union_find(const struct source *source, struct read_ctx *ctx,

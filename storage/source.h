@@ -19,19 +19,19 @@
 
 #include <roaring/roaring.h>
 
-#define BLOCK_ROWS       65536u
-#define BLOCK_WORDS      (BLOCK_ROWS / 64)
-#define SHARD_COUNT      16u
-#define SEG_BLOCKS_MAX   64u /* rows of one source fit 32 bits with room to spare */
+#define BLOCK_ROWS     65536u
+#define BLOCK_WORDS    (BLOCK_ROWS / 64)
+#define SHARD_COUNT    16u
+#define SEG_BLOCKS_MAX 64u /* rows of one source fit 32 bits with room to spare */
 
 enum builtin_col {
-    COL_SUBJECT = 0,   /* VEC_U32: subject number in the shard */
-    COL_EVENT_TIME,    /* VEC_I64 */
-    COL_ARRIVAL,       /* VEC_I64: received_at, server time */
-    COL_EVENT_NAME,    /* VEC_CODE */
-    COL_EVENT_ID,      /* VEC_BYTES or VEC_CODE */
-    COL_USER_ID,       /* VEC_BYTES or VEC_CODE, sparse */
-    COL_ANONYMOUS_ID,  /* VEC_BYTES or VEC_CODE, sparse */
+    COL_SUBJECT = 0,  /* VEC_U32: subject number in the shard */
+    COL_EVENT_TIME,   /* VEC_I64 */
+    COL_ARRIVAL,      /* VEC_I64: received_at, server time */
+    COL_EVENT_NAME,   /* VEC_CODE */
+    COL_EVENT_ID,     /* VEC_BYTES or VEC_CODE */
+    COL_USER_ID,      /* VEC_BYTES or VEC_CODE, sparse */
+    COL_ANONYMOUS_ID, /* VEC_BYTES or VEC_CODE, sparse */
     COL_FIRST_PROP,
 };
 
@@ -55,12 +55,12 @@ enum vec_kind {
     VEC_ABSENT, /* no row of the block has a value; value_count == 0 */
     VEC_U32,    /* u32[value_count] */
     VEC_I64,    /* i64[value_count] */
-    VEC_NUM,    /* i64[value_count] mantissas with one `scale`, or with scales[value_count] where not NULL */
-    VEC_F64,    /* f64[value_count] */
-    VEC_BOOL,   /* u8[value_count], 0 or 1 */
-    VEC_CODE,   /* u32[value_count] into dict */
-    VEC_BYTES,  /* offs[value_count + 1] into bytes */
-    VEC_LIST,   /* offs[value_count + 1] into u32 (codes of the items) and dict */
+    VEC_NUM, /* i64[value_count] mantissas with one `scale`, or with scales[value_count] where not NULL */
+    VEC_F64,   /* f64[value_count] */
+    VEC_BOOL,  /* u8[value_count], 0 or 1 */
+    VEC_CODE,  /* u32[value_count] into dict */
+    VEC_BYTES, /* offs[value_count + 1] into bytes */
+    VEC_LIST,  /* offs[value_count + 1] into u32 (codes of the items) and dict */
 };
 
 /* One column of one block. Values are dense: value k belongs to the k-th row whose `present` bit is
@@ -83,8 +83,8 @@ struct vec {
 
 /* For each of `count` ascending rows its value's place in `vec`, or UINT32_MAX where it has none. */
 void vec_places(const struct vec *vec, const uint16_t *rows, uint32_t count, uint32_t *out);
-struct num vec_num(const struct vec *vec, uint32_t place);      /* VEC_NUM, VEC_F64 */
-struct str vec_str(const struct vec *vec, uint32_t place);      /* VEC_CODE, VEC_BYTES */
+struct num vec_num(const struct vec *vec, uint32_t place); /* VEC_NUM, VEC_F64 */
+struct str vec_str(const struct vec *vec, uint32_t place); /* VEC_CODE, VEC_BYTES */
 
 struct read_ahead;
 struct read_held;
@@ -93,10 +93,12 @@ struct read_held;
 struct read_ctx {
     struct arena *arena;
     struct io *io;
-    struct read_ahead *ahead; /* for source_prefetch (read_ahead.h); NULL: nothing is fetched ahead */
-    struct read_held *held;   /* (read_held.h) vectors may lie in the cache, until it is cleared; NULL: all in the arena */
-    bool is_once;             /* what it reads it reads once: not worth room in the cache */
-    uint64_t bytes_read;   /* of blocks touched, cached or not */
+    struct read_ahead
+        *ahead; /* for source_prefetch (read_ahead.h); NULL: nothing is fetched ahead */
+    struct read_held *
+        held; /* (read_held.h) vectors may lie in the cache, until it is cleared; NULL: all in the arena */
+    bool is_once;        /* what it reads it reads once: not worth room in the cache */
+    uint64_t bytes_read; /* of blocks touched, cached or not */
     uint64_t blocks_read;
     uint64_t blocks_loaded; /* of these, from disk */
 };
@@ -126,6 +128,13 @@ struct subject_values {
     const struct dict *dict;
 };
 
+/* What is told of the spans of time that a source has rows in: ascending subjects with two rows or more in the span, valid
+ * until `take` returns. */
+struct repeats_taker {
+    void *arg;
+    void (*take)(void *arg, uint32_t span, const uint32_t *subjects, uint32_t count);
+};
+
 /* Subjects with at least one event of `event` (a code, or SUBJECT_SET_ANY) in [begin_ms, end_ms). */
 #define SUBJECT_SET_ANY UINT32_MAX
 struct subject_set {
@@ -153,6 +162,10 @@ struct source_ops {
     /* NULL: none are kept. */
     enum err_code (*subject_values)(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                     struct subject_values *ret, bool *ret_found, struct err *err);
+    /* NULL: none are kept. */
+    enum err_code (*repeats)(const struct source *source, struct read_ctx *ctx,
+                             const int64_t *edges, uint32_t span_count,
+                             const struct repeats_taker *taker, struct err *err);
     enum err_code (*subject_sets)(const struct source *source, struct read_ctx *ctx, uint32_t event,
                                   const struct subject_set **ret, uint32_t *ret_count,
                                   struct err *err);
@@ -181,10 +194,10 @@ struct source {
     uint32_t block_count;
     int64_t time_min_ms, time_max_ms; /* of event_time, both included */
     uint32_t subject_first, subject_last;
-    bool is_memory;                /* a memtable's view */
-    uint64_t id;                   /* unique in the data set; 0 for memtables */
-    uint64_t identity_version;     /* the binding version its subject numbers were given under */
-    uint64_t bytes;                /* on disk, or in memory */
+    bool is_memory;            /* a memtable's view */
+    uint64_t id;               /* unique in the data set; 0 for memtables */
+    uint64_t identity_version; /* the binding version its subject numbers were given under */
+    uint64_t bytes;            /* on disk, or in memory */
 };
 
 static inline uint32_t source_block_rows(const struct source *source, uint32_t block)
@@ -225,6 +238,13 @@ enum err_code source_event_rows(const struct source *source, struct read_ctx *ct
 enum err_code source_subject_values(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                     struct subject_values *ret, bool *ret_found,
                                     struct err *err) ERR_MUST_CHECK;
+/* Who has two rows or more, of whatever event, in span s = [edges[s], edges[s + 1]); edges ascend. Made by one pass over all
+ * rows when these edges are first asked for, kept in the block cache. *ret_found false where the source keeps none
+ * (memtables): then look at rows. */
+enum err_code source_repeats(const struct source *source, struct read_ctx *ctx,
+                             const int64_t *edges, uint32_t span_count,
+                             const struct repeats_taker *taker, bool *ret_found,
+                             struct err *err) ERR_MUST_CHECK;
 /* The stored subject sets of an event, by begin_ms, disjoint in time and together covering all of its rows;
  * count 0 where the source keeps none (memtables): then read rows. */
 enum err_code source_subject_sets(const struct source *source, struct read_ctx *ctx, uint32_t event,
@@ -245,7 +265,8 @@ enum err_code source_union(const struct source *source, struct read_ctx *ctx,
                            struct err *err) ERR_MUST_CHECK;
 /* First row whose subject is >= `subject` (row_count where there is none): where a range of subjects starts. */
 enum err_code source_subject_row(const struct source *source, struct read_ctx *ctx,
-                                 uint32_t subject, uint32_t *ret_row, struct err *err) ERR_MUST_CHECK;
+                                 uint32_t subject, uint32_t *ret_row,
+                                 struct err *err) ERR_MUST_CHECK;
 
 /* Fetch ahead: what the items need and is not in memory is read in one batch and held in ctx->ahead until
  * that is cleared, so that reading them finds it. Returns how many items, from the first, were seen to: fewer than

@@ -1,6 +1,6 @@
 /* tests/unit/segment/test_kept.c - what is made of a segment's blocks and kept in the block cache says what the blocks say.
  *
- * Goal: vectors, rows of events, values of subjects and unions of sets that lie in the cache equal those made of the blocks
+ * Goal: vectors, rows of events, values of subjects, who came again and unions of sets that lie in the cache equal those made of the blocks
  * each time, with room for all, for some and for none of them. Method: random segments, each question asked with and
  * without a holder, twice: first made, then found.
  */
@@ -182,6 +182,69 @@ static void check_unions(struct kept *k, uint32_t event)
     }
 }
 
+/* ---- who came again ---- */
+
+struct told {
+    const struct kept *k;
+    const int64_t *edges;
+    uint32_t next; /* spans before it are done */
+};
+
+/* The subjects with two rows in the span, the slow way, in order of subjects. */
+static void expect_repeats(const struct told *told, uint32_t span, const uint32_t *subjects,
+                           uint32_t count)
+{
+    const struct kept *k = told->k;
+    uint32_t found = 0;
+    for (uint32_t row = 0; row < k->row_count;) {
+        uint32_t subject = k->sorted[row]->subject;
+        uint32_t rows = 0;
+        for (; row < k->row_count && k->sorted[row]->subject == subject; row++) {
+            int64_t ts = k->sorted[row]->time_ms;
+            rows += ts >= told->edges[span] && ts < told->edges[span + 1];
+        }
+        if (rows > 1) {
+            assert_true(found < count);
+            assert_int_equal(subjects[found++], subject);
+        }
+    }
+    assert_int_equal(found, count);
+}
+
+static void take_repeats(void *arg, uint32_t span, const uint32_t *subjects, uint32_t count)
+{
+    struct told *told = arg;
+    for (; told->next < span; told->next++) {
+        expect_repeats(told, told->next, NULL, 0); /* what is not told of has nobody */
+    }
+    expect_repeats(told, span, subjects, count);
+    told->next = span + 1;
+}
+
+static void check_repeats(struct kept *k)
+{
+    struct err err = {0};
+    int64_t edges[9];
+    uint32_t span_count = (uint32_t)rng_below(&k->rng, COUNT_OF(edges) - 1) + 1;
+    uint64_t width =
+        (uint64_t)(k->source->time_max_ms - k->source->time_min_ms) * 3 / (2 * span_count) + 2;
+    edges[0] = k->source->time_min_ms - (int64_t)rng_below(&k->rng, width);
+    for (uint32_t s = 1; s <= span_count; s++) { /* a span may be empty, or lie behind all rows */
+        edges[s] = edges[s - 1] + (int64_t)rng_below(&k->rng, width);
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        struct told told = {.k = k, .edges = edges};
+        const struct repeats_taker taker = {.arg = &told, .take = take_repeats};
+        bool is_found = false;
+        assert_ok(
+            source_repeats(k->source, &k->holding, edges, span_count, &taker, &is_found, &err));
+        assert_true(is_found);
+        for (; told.next < span_count; told.next++) {
+            expect_repeats(&told, told.next, NULL, 0);
+        }
+    }
+}
+
 static void what_is_kept_says_what_the_blocks_say(void **state)
 {
     (void)state;
@@ -201,6 +264,7 @@ static void what_is_kept_says_what_the_blocks_say(void **state)
                 check_unions(&k, code);
             }
             check_unions(&k, SUBJECT_SET_ANY);
+            check_repeats(&k);
             for (uint32_t p = 0; p < schema_count(k.t.schema); p++) {
                 check_values(&k, p);
             }
