@@ -327,80 +327,59 @@ static enum err_code stream_of(struct scan *scan, uint32_t slot, struct event_ro
     return ERR_OK;
 }
 
-/* Rows with their slots, row in the upper half: ascending. */
-static void merge_two(const uint32_t *restrict a, uint32_t a_count, const uint32_t *restrict b,
-                      uint32_t b_count, uint32_t *restrict out)
+/* Each row of the block at its own place: a bit, and the slot it is of. */
+struct spread {
+    uint64_t bits[BLOCK_ROWS / 64];
+    uint16_t slots[BLOCK_ROWS];
+};
+
+static void spread_add(struct spread *spread, const struct event_rows *stream, uint16_t slot)
 {
-    uint32_t i = 0;
-    uint32_t k = 0;
-    while (i < a_count && k < b_count) {
-        bool takes_a = a[i] < b[k];
-        *out++ = takes_a ? a[i] : b[k];
-        i += takes_a;
-        k += !takes_a;
+    for (uint32_t i = 0; i < stream->count; i++) {
+        uint32_t row = stream->rows[i];
+        spread->bits[row / 64] |= UINT64_C(1) << (row % 64);
+        spread->slots[row] = slot;
     }
-    memcpy(out, a + i, (a_count - i) * sizeof(*out));
-    memcpy(out + (a_count - i), b + k, (b_count - k) * sizeof(*out));
 }
 
-/* Merge neighbouring runs of `from` until one is left: log2(runs) passes. Returns where it is. */
-static const uint32_t *merge_runs(uint32_t *from, uint32_t *spare, uint32_t *ends, uint32_t runs)
-{
-    while (runs > 1) {
-        uint32_t out = 0;
-        uint32_t begin = 0;
-        for (uint32_t r = 0; r < runs; r += 2) {
-            uint32_t mid = ends[r];
-            uint32_t end = r + 1 < runs ? ends[r + 1] : mid;
-            merge_two(from + begin, mid - begin, from + mid, end - mid, spare + begin);
-            ends[out++] = end;
-            begin = end;
-        }
-        runs = out;
-        uint32_t *swap = from;
-        from = spare;
-        spare = swap;
-    }
-    return from;
-}
-
+/* Merge by spreading the rows over the block and reading them off in order, whatever the number of streams. Within a stream
+ * rows ascend: the next one of its slot is at its cursor. */
 static enum err_code streams_merge(struct scan *scan, const struct event_rows *streams,
                                    const bool *is_wanted, uint32_t total, struct candidates *cand,
                                    struct err *err)
 {
     void *memory = NULL;
-    uint32_t *ends = NULL;
     uint32_t *cursors = NULL;
-    uint32_t count = 0;
-    uint32_t runs = 0;
-    ERR_TRY(scan_raw(scan, 2 * (size_t)total, sizeof(uint32_t), &memory, err));
-    uint32_t *keyed = memory;
-    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &ends, err));
+    ERR_TRY(scan_raw(scan, 1, sizeof(struct spread), &memory, err));
+    struct spread *spread = memory;
+    memset(spread->bits, 0, sizeof(spread->bits));
     ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &cursors, err));
     for (uint32_t s = 1; s <= scan->slot_count; s++) {
-        for (uint32_t i = 0; is_wanted[s] && i < streams[s].count; i++) {
-            keyed[count++] = (uint32_t)streams[s].rows[i] << 16 | s;
+        if (is_wanted[s]) {
+            spread_add(spread, &streams[s], (uint16_t)s);
         }
-        ends[runs] = count;
-        runs += is_wanted[s];
     }
-    const uint32_t *merged = merge_runs(keyed, keyed + total, ends, runs);
-    ERR_TRY(scan_raw(scan, count, sizeof(uint16_t), &memory, err));
+    ERR_TRY(scan_raw(scan, total, sizeof(uint16_t), &memory, err));
     uint16_t *rows = memory;
-    ERR_TRY(scan_raw(scan, count, sizeof(uint16_t), &memory, err));
+    ERR_TRY(scan_raw(scan, total, sizeof(uint16_t), &memory, err));
     uint16_t *slots = memory;
-    ERR_TRY(scan_raw(scan, count, sizeof(int64_t), &memory, err));
+    ERR_TRY(scan_raw(scan, total, sizeof(int64_t), &memory, err));
     int64_t *times = memory;
-    ERR_TRY(scan_raw(scan, count, sizeof(uint32_t), &memory, err));
+    ERR_TRY(scan_raw(scan, total, sizeof(uint32_t), &memory, err));
     uint32_t *subjects = memory;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t slot = merged[i] & 0xffff;
-        uint32_t at = cursors[slot]++;
-        rows[i] = (uint16_t)(merged[i] >> 16);
-        slots[i] = (uint16_t)slot;
-        times[i] = streams[slot].times[at];
-        subjects[i] = streams[slot].subjects[at];
+    uint32_t count = 0;
+    for (uint32_t w = 0; w < BLOCK_ROWS / 64; w++) {
+        for (uint64_t bits = spread->bits[w]; bits != 0; bits &= bits - 1) {
+            uint32_t row = w * 64 + (uint32_t)__builtin_ctzll(bits);
+            uint16_t slot = spread->slots[row];
+            uint32_t at = cursors[slot]++;
+            rows[count] = (uint16_t)row;
+            slots[count] = slot;
+            times[count] = streams[slot].times[at];
+            subjects[count++] = streams[slot].subjects[at];
+        }
     }
+    ASSERT(count == total); /* a row is of one event */
     *cand = (struct candidates){
         .count = count, .rows = rows, .slots = slots, .times = times, .subjects = subjects};
     return ERR_OK;

@@ -72,9 +72,9 @@ class Server:
             raise RuntimeError(f'ingest: {status} {text[:300]!r}')
         return json.loads(text)
 
-    def query(self, dataset, text, params=None):
+    def query(self, dataset, text, params=None, now=None):
         body = json.dumps({'query': text, 'params': params or {}}).encode()
-        status, answer, _ = self.request('POST', '/v1/query?cache=off&dataset=' + urllib.parse.quote(dataset), body,
+        status, answer, _ = self.request('POST', '/v1/query?cache=off&dataset=' + urllib.parse.quote(dataset) + ('' if now is None else f'&now={now}'), body,
                                          {'content-type': 'application/json'})
         if status != 200:
             try:
