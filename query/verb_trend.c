@@ -235,6 +235,20 @@ static enum err_code answer_users(struct trend_answer *answer, uint32_t lane,
     return ERR_OK;
 }
 
+/* How many rows the cells count together. */
+static uint64_t answer_count(const struct trend_answer *answer, uint32_t lane,
+                             const struct trend_group *group, struct trend_bucket atoms)
+{
+    uint64_t total = 0;
+    struct cells_walk walk = cells_of(answer, lane, group);
+    for (const union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
+        for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
+            total += cells[a].count;
+        }
+    }
+    return total;
+}
+
 /* The union of the other kinds. A single cell is taken as it is: sets are not copied for nothing.
  */
 static enum err_code answer_union(struct trend_answer *answer, uint32_t lane,
@@ -245,7 +259,7 @@ static enum err_code answer_union(struct trend_answer *answer, uint32_t lane,
     struct acc_pool pool = {.arena = answer->scratch};
     const union acc_cell *only = NULL;
     union acc_cell sum = {0};
-    bool is_copied = kind == ACC_COUNT;
+    bool is_copied = false;
     struct cells_walk walk = cells_of(answer, lane, group);
     for (const union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
         for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
@@ -301,10 +315,13 @@ static enum err_code answer_agg(struct trend_answer *answer, const struct agg *a
         *ret = expr_exact((__int128)users, 0);
         return ERR_OK;
     }
+    if (answer->plan->lanes[lane].kind == ACC_COUNT) {
+        *ret = expr_exact((__int128)answer_count(answer, lane, group, atoms), 0);
+        return ERR_OK;
+    }
     union acc_cell cell = {0};
     ERR_TRY(answer_union(answer, lane, group, atoms, &cell, err));
     switch (answer->plan->lanes[lane].kind) {
-    case ACC_COUNT: *ret = expr_exact((__int128)cell.count, 0); return ERR_OK;
     case ACC_UNIQUE:
         *ret = expr_exact(cell.unique == NULL ? 0 : cell.unique->count, 0);
         return ERR_OK;
@@ -375,6 +392,27 @@ static void heap_sink(const struct trend_answer *answer, struct ranked_group *he
     heap[at] = moved;
 }
 
+/* The lane of a first measure that is a count and nothing else, which is compared before anything is made of it; NONE. */
+static uint32_t rank_lane(const struct trend_answer *answer)
+{
+    const struct bound_query *query = answer->plan->query;
+    const struct expr *expr = query->measures[0].expr;
+    uint32_t lane = expr->kind == EXPR_AGG ? answer->plan->lane_of[expr->agg] : NONE;
+    bool is_count = lane != NONE && query->aggs[expr->agg].kind == AGG_COUNT &&
+                    answer->plan->lanes[lane].kind == ACC_COUNT;
+    return is_count ? lane : NONE;
+}
+
+/* Whether the group counts fewer rows than the last of those on top. */
+static bool counts_less(const struct trend_answer *answer, uint32_t lane, uint32_t g,
+                        const struct ranked_group *last)
+{
+    const struct trend_group group = {.reach = GROUP_ONE, .group = g};
+    const struct trend_grid *grid = &answer->plan->grids[answer->plan->lanes[lane].grid];
+    return last->value.kind == CELL_I64 &&
+           answer_count(answer, lane, &group, grid->total) < (uint64_t)last->value.i64;
+}
+
 /* The first measure of a group over the whole range. */
 static enum err_code group_rank(struct trend_answer *answer, uint32_t g, struct ranked_group *ret,
                                 struct err *err)
@@ -392,6 +430,7 @@ static enum err_code group_rank(struct trend_answer *answer, uint32_t g, struct 
 static enum err_code answer_rank(struct trend_answer *answer, uint32_t top, struct err *err)
 {
     struct ranked_group *heap = NULL;
+    uint32_t lane = rank_lane(answer);
     ERR_TRY(ARENA_NEW(answer->run->arena, top, &heap, err));
     for (uint32_t g = 0; g < top; g++) {
         ERR_TRY(group_rank(answer, g, &heap[g], err));
@@ -403,6 +442,9 @@ static enum err_code answer_rank(struct trend_answer *answer, uint32_t top, stru
         struct ranked_group next = {0};
         if (g % RANKS_PER_CHECK == 0) {
             ERR_TRY(run_check(answer->run, err));
+        }
+        if (lane != NONE && counts_less(answer, lane, g, &heap[0])) {
+            continue;
         }
         ERR_TRY(group_rank(answer, g, &next, err));
         if (ranks_behind(answer, &heap[0], &next)) {
