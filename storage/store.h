@@ -25,6 +25,7 @@ struct store_opts {
     uint64_t flush_bytes;     /* of one data set's memtable; default 512 MiB */
     uint64_t
         memtable_bytes_max; /* of all memtables, frozen ones included: above it submits are ERR_BUSY; default 2 GiB */
+    uint64_t identity_bytes_max; /* of the rows of bound ids, per data set: above it snapshots are ERR_LIMIT; default 2 GiB */
     uint64_t queue_bytes_max;   /* submitted and not yet written, per data set; default 256 MiB */
     uint64_t flush_age_ms;      /* a memtable older than this is flushed; default 10 min */
     bool compact_in_background; /* default true */
@@ -127,7 +128,8 @@ static inline void snapshot_unpinp(struct snapshot **snapshot)
         snapshot_unpin(*snapshot);
     }
 }
-/* The subject of an id as events carry it: user ids and anonymous ids are separate name spaces. */
+/* Whose events an id's are, by now: of a user that is merged, who it is merged into; of a bound weak id its user, of several
+ * the last one. User ids and anonymous ids are separate name spaces. */
 bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
                           uint32_t *ret_shard, uint32_t *ret_subject);
 /* The ids of subjects, each once, in no particular order: a user's id, or of who never had one a device's. Of
@@ -136,6 +138,16 @@ typedef enum err_code (*dataset_id_fn)(void *arg, struct str id, struct err *err
 enum err_code dataset_ids_of(struct dataset *dataset,
                              const roaring_bitmap_t *const sets[SHARD_COUNT], dataset_id_fn fn,
                              void *arg, struct err *err) ERR_MUST_CHECK;
+/* Make one person of two users: from the next snapshot on all events of `user_id` are those of `into`, until it is undone.
+ * One durable commit. Nothing else ever makes one of two users. ERR_NOT_FOUND: no such user (unmerge: nor one that is
+ * merged); ERR_INVALID: it is merged already, or would be merged into itself, read-only. Blocks while batches are written. */
+enum err_code dataset_merge_user(struct dataset *dataset, struct str user_id, struct str into,
+                                 struct err *err) ERR_MUST_CHECK;
+enum err_code dataset_unmerge_user(struct dataset *dataset, struct str user_id,
+                                   struct err *err) ERR_MUST_CHECK;
+struct identity_stats;
+/* As the last snapshot saw it (identity.h). */
+struct identity_stats dataset_identity_stats(struct dataset *dataset);
 /* Take a subject out of every answer (a catalog transaction; rows go at the next compaction). */
 enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, uint32_t subject,
                                      struct err *err) ERR_MUST_CHECK;
