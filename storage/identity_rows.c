@@ -441,7 +441,7 @@ static enum err_code view_shard(struct identity *identity, const struct snapshot
         struct memtable_view *view = NULL;
         if (homes.count[home] > 0) {
             ERR_TRY(memtable_view_rehomed(chunk->rows, shard, row_count, homes.items[home],
-                                          homes.count[home], home, &view, err));
+                                          homes.count[home], home, identity->ids, &view, err));
             ERR_TRY(add_view(chunk, view, err));
         }
     }

@@ -272,6 +272,7 @@ struct memtable_view {
     struct memtable *memtable;
     struct mem_shard *shard;
     struct perm *perm;
+    const struct ids *ids; /* with has_owner_ids */
     struct view_dict *_Atomic dicts; /* handed out once per column, so pointers stay equal */
 };
 
@@ -343,8 +344,8 @@ enum err_code memtable_view_at(struct memtable *memtable, uint32_t shard_idx, ui
 
 enum err_code memtable_view_rehomed(struct memtable *memtable, uint32_t shard_idx,
                                     uint32_t row_limit, struct mem_home *homes, uint32_t count,
-                                    uint32_t home_shard, struct memtable_view **ret,
-                                    struct err *err)
+                                    uint32_t home_shard, const struct ids *ids,
+                                    struct memtable_view **ret, struct err *err)
 {
     struct mem_shard *shard = &memtable->shards[shard_idx];
     size_t bytes = (size_t)count * sizeof(*homes);
@@ -364,6 +365,8 @@ enum err_code memtable_view_rehomed(struct memtable *memtable, uint32_t shard_id
     memcpy(perm->entries, homes, bytes);
     perm_zones(perm);
     view_fill(view, memtable, shard, perm, home_shard);
+    view->ids = ids;
+    view->source.has_owner_ids = true;
     *ret = view;
     return ERR_OK;
 }
@@ -571,6 +574,34 @@ static enum err_code read_ids(const struct memtable_view *view, struct read_ctx 
     vec->present = count == vec->rows ? NULL : present;
     vec->offs = offs;
     vec->bytes = bytes;
+    return ERR_OK;
+}
+
+static enum err_code read_owners(const struct memtable_view *view, struct read_ctx *ctx,
+                                 uint32_t block, struct vec *vec, struct err *err)
+{
+    const struct mem_home *entries = view->perm->entries + (size_t)block * BLOCK_ROWS;
+    CLEANUP(buf_freep) struct buf bytes = {0};
+    uint32_t *offs = NULL;
+    struct id_entry entry = {0};
+    ASSERT(view->source.has_owner_ids);
+    ERR_TRY(ARENA_NEW(ctx->arena, (size_t)vec->rows + 1, &offs, err));
+    for (uint32_t i = 0; i < vec->rows; i++) {
+        if (i == 0 || entries[i].subject != entries[i - 1].subject) {
+            bool is_there =
+                ids_find_key(view->ids, view->source.shard, entries[i].subject, &entry);
+            ASSERT(is_there);
+        }
+        buf_str(&bytes, entry.key);
+        offs[i + 1] = (uint32_t)bytes.len; /* at most BLOCK_ROWS ids of USER_ID_BYTES_MAX */
+    }
+    ERR_TRY(buf_check(&bytes, err));
+    struct str kept = {0};
+    ERR_TRY(arena_str(ctx->arena, buf_as_str(&bytes), &kept, err));
+    vec->kind = VEC_BYTES;
+    vec->value_count = vec->rows;
+    vec->offs = offs;
+    vec->bytes = kept.ptr;
     return ERR_OK;
 }
 
@@ -837,8 +868,9 @@ static enum err_code op_read(const struct source *source, struct read_ctx *ctx, 
     ASSERT(block < source->block_count);
     struct vec vec = {.kind = VEC_ABSENT, .rows = source_block_rows(source, block)};
     ctx->blocks_read++;
-    if (col < COL_FIRST_PROP) {
-        ERR_TRY(read_builtin(view, ctx, col, block, &vec, err));
+    if (col < COL_FIRST_PROP || col == COL_OWNER_ID) {
+        ERR_TRY(col == COL_OWNER_ID ? read_owners(view, ctx, block, &vec, err)
+                                    : read_builtin(view, ctx, col, block, &vec, err));
         *ret = vec;
         return ERR_OK;
     }
