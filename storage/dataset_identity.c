@@ -188,6 +188,7 @@ struct identity_stats dataset_identity_stats(struct dataset *dataset)
         stats = identity_stats(dataset->identity);
     }
     pthread_mutex_unlock(&dataset->identity_lock);
+    stats.refused = atomic_load_explicit(&dataset->acts_refused, memory_order_relaxed);
     return stats;
 }
 
@@ -251,7 +252,7 @@ static enum err_code act(struct dataset *dataset, struct identity_merge merge, s
     }
     struct err second;
     wal_discard(dataset->wal);
-    merge.is_undone = !merge.is_undone;
+    merge.act = (enum identity_act)((uint32_t)merge.act ^ 1u); /* acts come in pairs */
     if (wal_is_broken(dataset->wal) || add_merge(dataset, merge, &second) != ERR_OK) {
         dataset_break(dataset, err);
     }
@@ -272,46 +273,81 @@ static enum err_code user_place(struct dataset *dataset, struct str user_id, uin
     return ERR_OK;
 }
 
-/* A merge is judged by a snapshot of all that is committed; only the writer commits, and that is who judges. */
-static enum err_code merge_as_writer(struct dataset *dataset, struct str from, struct str into,
-                                     bool is_undone, struct io *io, struct err *err)
+/* What is known of a user, by a snapshot of all that is committed. Only the writer commits, and that is who asks. */
+struct standing {
+    uint64_t place, into;
+    bool is_merged, is_nobody;
+    uint64_t root;
+};
+
+static enum err_code look_at(struct dataset *dataset, struct str user_id, struct standing *ret,
+                             struct err *err)
 {
-    struct identity_merge merge = {.is_undone = is_undone};
-    uint64_t held_by = 0;
+    *ret = (struct standing){0};
+    ERR_TRY(user_place(dataset, user_id, &ret->place, err));
+    ERR_TRY(dataset_follow_identity(dataset, err));
+    ret->root = ret->place;
+    pthread_mutex_lock(&dataset->identity_lock);
+    struct identity *identity = dataset->identity;
+    if (identity != NULL) {
+        ret->is_nobody = identity_is_nobody(identity, ret->place);
+        ret->is_merged = identity_merged(identity, ret->place, &ret->into);
+        ret->root = identity_owner(identity, ret->place, INT64_MAX);
+    }
+    pthread_mutex_unlock(&dataset->identity_lock);
+    return ERR_OK;
+}
+
+static enum err_code refuse(struct str user_id, const char *why, struct err *err)
+{
+    return err_set(err, ERR_INVALID, "user \"" STR_FMT "\" %s", STR_ARG(user_id), why);
+}
+
+static enum err_code judge(const struct standing *user, const struct standing *into,
+                           struct str user_id, enum identity_act act, struct err *err)
+{
+    switch (act) {
+    case IDENTITY_UNMERGE:
+        return user->is_merged ? ERR_OK : refuse(user_id, "is merged into nobody", err);
+    case IDENTITY_SOMEBODY:
+        return user->is_nobody ? ERR_OK : refuse(user_id, "was not declared to be nobody", err);
+    case IDENTITY_NOBODY:
+        if (user->is_merged) {
+            return refuse(user_id, "is merged into another: undo that first", err);
+        }
+        return user->is_nobody ? refuse(user_id, "is nobody already", err) : ERR_OK;
+    case IDENTITY_MERGE: break;
+    }
+    if (user->is_nobody || into->is_nobody) {
+        return refuse(user_id, "cannot be merged: one of the two was declared to be nobody", err);
+    }
+    if (user->is_merged) {
+        return refuse(user_id, "is merged already: undo that first", err);
+    }
+    return into->root == user->place ? refuse(user_id, "would be merged into itself", err) : ERR_OK;
+}
+
+static enum err_code act_as_writer(struct dataset *dataset, struct str user_id, struct str into_id,
+                                   enum identity_act what, struct io *io, struct err *err)
+{
+    struct standing user;
+    struct standing into;
     if (dataset_is_broken(dataset, err)) {
         return err->code;
     }
-    ERR_TRY(user_place(dataset, from, &merge.from, err));
-    ERR_TRY(dataset_follow_identity(dataset, err));
-    pthread_mutex_lock(&dataset->identity_lock);
-    bool is_merged = dataset->identity != NULL &&
-                     identity_merged(dataset->identity, merge.from, &held_by);
-    pthread_mutex_unlock(&dataset->identity_lock);
-    if (is_undone) {
-        merge.into = held_by;
-        return is_merged ? act(dataset, merge, io, err)
-                         : err_set(err, ERR_NOT_FOUND, "user \"" STR_FMT "\" is merged into nobody",
-                                   STR_ARG(from));
+    ERR_TRY(look_at(dataset, user_id, &user, err));
+    into = user;
+    if (what == IDENTITY_MERGE) {
+        ERR_TRY(look_at(dataset, into_id, &into, err));
     }
-    ERR_TRY(user_place(dataset, into, &merge.into, err));
-    uint32_t root_shard = (uint32_t)(merge.into >> 32);
-    uint32_t root_subject = (uint32_t)merge.into;
-    dataset_owner(dataset, INT64_MAX, &root_shard, &root_subject);
-    if (is_merged) {
-        return err_set(err, ERR_INVALID,
-                       "user \"" STR_FMT "\" is merged already: undo that first", STR_ARG(from));
-    }
-    if (identity_place(root_shard, root_subject) == merge.from) {
-        return err_set(err, ERR_INVALID,
-                       "user \"" STR_FMT "\" would be merged into itself: \"" STR_FMT
-                       "\" is that user",
-                       STR_ARG(from), STR_ARG(into));
-    }
+    ERR_TRY(judge(&user, &into, user_id, what, err));
+    struct identity_merge merge = {.act = what, .from = user.place, .into = into.place};
+    merge.into = what == IDENTITY_UNMERGE ? user.into : merge.into;
     return act(dataset, merge, io, err);
 }
 
-static enum err_code merge_users(struct dataset *dataset, struct str from, struct str into,
-                                 bool is_undone, struct err *err)
+static enum err_code act_on(struct dataset *dataset, struct str user_id, struct str into,
+                            enum identity_act what, struct err *err)
 {
     CLEANUP(io_freep) struct io *io = NULL;
     if (dataset->store->opts.is_read_only) {
@@ -319,18 +355,28 @@ static enum err_code merge_users(struct dataset *dataset, struct str from, struc
     }
     ERR_TRY(io_create(dataset->store->opts.io_kind, &io, err));
     dataset_writer_acquire(dataset);
-    enum err_code code = merge_as_writer(dataset, from, into, is_undone, io, err);
+    enum err_code code = act_as_writer(dataset, user_id, into, what, io, err);
     dataset_writer_release(dataset, io);
+    if (code == ERR_INVALID || code == ERR_NOT_FOUND) {
+        atomic_fetch_add_explicit(&dataset->acts_refused, 1, memory_order_relaxed);
+    }
     return code;
 }
 
 enum err_code dataset_merge_user(struct dataset *dataset, struct str user_id, struct str into,
                                  struct err *err)
 {
-    return merge_users(dataset, user_id, into, false, err);
+    return act_on(dataset, user_id, into, IDENTITY_MERGE, err);
 }
 
 enum err_code dataset_unmerge_user(struct dataset *dataset, struct str user_id, struct err *err)
 {
-    return merge_users(dataset, user_id, (struct str){0}, true, err);
+    return act_on(dataset, user_id, (struct str){0}, IDENTITY_UNMERGE, err);
+}
+
+enum err_code dataset_declare_nobody(struct dataset *dataset, struct str user_id, bool is_nobody,
+                                     struct err *err)
+{
+    return act_on(dataset, user_id, (struct str){0},
+                  is_nobody ? IDENTITY_NOBODY : IDENTITY_SOMEBODY, err);
 }

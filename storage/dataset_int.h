@@ -172,6 +172,7 @@ struct dataset {
 
     pthread_mutex_t identity_lock;
     struct identity *identity; /* NULL until a snapshot has facts to show */
+    _Atomic uint64_t acts_refused;
 
     pthread_mutex_t flush_lock, compact_lock, catalog_lock;
     struct catalog_dataset row; /* under catalog_lock */

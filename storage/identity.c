@@ -32,7 +32,7 @@ void identity_binding_key(uint64_t weak, uint64_t user, uint8_t out[IDENTITY_BIN
 void identity_merge_key(const struct identity_merge *merge, uint8_t out[IDENTITY_MERGE_BYTES])
 {
     wr_u32(out, merge->number);
-    out[4] = merge->is_undone ? 0 : 1;
+    out[4] = (uint8_t)merge->act;
     put_place(out + 5, merge->from);
     put_place(out + 10, merge->into);
     wr_u64(out + 15, (uint64_t)merge->at_ms);
@@ -99,6 +99,13 @@ static enum err_code table_room(struct identity *identity, struct err *err)
     return ERR_OK;
 }
 
+static void touch_nobodies(struct identity *identity)
+{
+    for (uint32_t i = 0; i < identity->chunk_count; i++) {
+        identity->chunks[i].is_stale = identity->chunks[i].is_stale || identity->chunks[i].has_nobody;
+    }
+}
+
 static void set_active(struct identity *identity, struct moved *moved, bool is_active)
 {
     uint32_t shard = (uint32_t)(moved->place >> 32);
@@ -141,6 +148,7 @@ static enum err_code find_or_add(struct identity *identity, uint64_t place, enum
                             .is_new = true,
                             .chunk_shard = (uint32_t)(owner >> 32)};
     identity->new_count++;
+    touch_nobodies(identity);
     *slot_of(identity->table, identity->table_size, identity->moved, place) =
         identity->moved_count;
     *ret = moved;
@@ -149,10 +157,46 @@ static enum err_code find_or_add(struct identity *identity, uint64_t place, enum
 
 void identity_touch(struct identity *identity, uint32_t moved_idx)
 {
+    touch_nobodies(identity);
     for (uint32_t i = 0; i < identity->chunk_count; i++) {
         struct chunk *chunk = &identity->chunks[i];
         chunk->is_stale = chunk->is_stale || roaring_bitmap_contains(chunk->moved, moved_idx);
     }
+}
+
+/* ---- forgetting ---- */
+
+static void forget_seen(struct identity *identity)
+{
+    for (uint32_t i = 0; i < identity->seen_count; i++) {
+        memtable_unref(identity->seen[i].memtable);
+    }
+    identity->seen_count = 0;
+}
+
+static void forget(struct identity *identity)
+{
+    struct identity fresh = {
+        .ids = identity->ids, .schema = identity->schema, .bytes_max = identity->bytes_max};
+    for (uint32_t i = 0; i < identity->moved_count; i++) {
+        free(identity->moved[i].users);
+        free(identity->moved[i].logins);
+    }
+    for (uint32_t i = 0; i < identity->chunk_count; i++) {
+        identity_chunk_done(&identity->chunks[i]);
+    }
+    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
+        if (identity->masks[i] != NULL) {
+            roaring_bitmap_free(identity->masks[i]);
+        }
+    }
+    forget_seen(identity);
+    free(identity->moved);
+    free(identity->table);
+    free(identity->searches);
+    free(identity->chunks);
+    free(identity->seen);
+    *identity = fresh;
 }
 
 /* ---- taking facts ---- */
@@ -173,6 +217,9 @@ static enum err_code take_binding(struct identity *identity, uint64_t weak, uint
                                   struct err *err)
 {
     struct moved *moved = NULL;
+    if (identity_is_nobody(identity, user)) {
+        return ERR_OK;
+    }
     ERR_TRY(find_or_add(identity, weak, ID_ANONYMOUS, user, &moved, err));
     if (moved == NULL) {
         return ERR_OK;
@@ -195,10 +242,21 @@ static enum err_code take_binding(struct identity *identity, uint64_t weak, uint
     return add_search(identity, moved, user, err);
 }
 
+bool identity_is_nobody(const struct identity *identity, uint64_t place)
+{
+    const struct moved *moved = identity_find(identity, place);
+    return moved != NULL && moved->is_nobody;
+}
+
+static bool is_merged(const struct moved *moved)
+{
+    return moved != NULL && moved->kind == ID_USER && moved->is_active && !moved->is_nobody;
+}
+
 static uint64_t root_of(const struct identity *identity, uint64_t user)
 {
     const struct moved *moved = identity_find(identity, user);
-    while (moved != NULL && moved->kind == ID_USER && moved->is_active) {
+    while (is_merged(moved)) {
         user = moved->into;
         moved = identity_find(identity, user);
     }
@@ -210,7 +268,7 @@ static enum err_code take_merge(struct identity *identity, bool is_undone, uint6
                                 uint64_t into, struct err *err)
 {
     struct moved *moved = NULL;
-    if (!is_undone && root_of(identity, into) == from) {
+    if (identity_is_nobody(identity, from) || (!is_undone && root_of(identity, into) == from)) {
         return ERR_OK;
     }
     ERR_TRY(find_or_add(identity, from, ID_USER, into, &moved, err));
@@ -236,15 +294,62 @@ static enum err_code take_fact(struct identity *identity, const struct id_entry 
                          : take_binding(identity, weak, user, err);
     }
     (void)rd_u32(&rd);
-    bool is_undone = rd_u8(&rd) == 0;
+    uint8_t act = rd_u8(&rd);
     uint64_t from = rd_place(&rd);
     uint64_t into = rd_place(&rd);
-    return rd.is_bad ? err_set(err, ERR_CORRUPT, "a merge in the id directory is malformed")
-                     : take_merge(identity, is_undone, from, into, err);
+    if (rd.is_bad) {
+        return err_set(err, ERR_CORRUPT, "a merge in the id directory is malformed");
+    }
+    return act > IDENTITY_MERGE ? ERR_OK /* taken before all else */
+                                : take_merge(identity, act == IDENTITY_UNMERGE, from, into, err);
+}
+
+static bool is_about_nobody(const struct id_entry *entry)
+{
+    return entry->kind == ID_MERGE && entry->key.len == IDENTITY_MERGE_BYTES &&
+           (uint8_t)entry->key.ptr[4] > IDENTITY_MERGE;
+}
+
+/* Who is nobody binds nothing, so that has to be known before the first binding is taken. */
+static enum err_code take_nobodies(struct identity *identity, uint64_t ids_count, struct err *err)
+{
+    struct id_cursor cursor = ids_cursor(identity->ids, 0);
+    struct id_entry entry;
+    for (uint64_t i = 0; i < ids_count && id_cursor_next(&cursor, &entry); i++) {
+        struct moved *moved = NULL;
+        if (!is_about_nobody(&entry)) {
+            continue;
+        }
+        struct rd rd = rd_init(entry.key);
+        (void)rd_u32(&rd);
+        bool is_nobody = rd_u8(&rd) == IDENTITY_NOBODY;
+        uint64_t place = rd_place(&rd);
+        ERR_TRY(find_or_add(identity, place, ID_USER, place, &moved, err));
+        if (moved != NULL) {
+            moved->is_nobody = is_nobody;
+            set_active(identity, moved, is_nobody);
+        }
+    }
+    return ERR_OK;
+}
+
+static bool has_news_of_nobody(const struct identity *identity, uint64_t ids_count)
+{
+    struct id_cursor cursor = ids_cursor(identity->ids, identity->next_id);
+    struct id_entry entry;
+    bool has_news = false;
+    for (uint64_t i = identity->next_id; i < ids_count && id_cursor_next(&cursor, &entry); i++) {
+        has_news = has_news || is_about_nobody(&entry);
+    }
+    return has_news;
 }
 
 static enum err_code take_facts(struct identity *identity, uint64_t ids_count, struct err *err)
 {
+    if (has_news_of_nobody(identity, ids_count)) {
+        forget(identity);
+        ERR_TRY(take_nobodies(identity, ids_count, err));
+    }
     struct id_cursor cursor = ids_cursor(identity->ids, identity->next_id);
     struct id_entry entry;
     for (; identity->next_id < ids_count && id_cursor_next(&cursor, &entry); identity->next_id++) {
@@ -336,7 +441,7 @@ static uint64_t user_at(struct identity *identity, struct moved *moved, int64_t 
 uint64_t identity_owner(struct identity *identity, uint64_t place, int64_t at_ms)
 {
     struct moved *moved = identity_find(identity, place);
-    if (moved == NULL || !moved->is_active) {
+    if (moved == NULL || !moved->is_active || moved->is_nobody) {
         return place;
     }
     return root_of(identity,
@@ -346,7 +451,7 @@ uint64_t identity_owner(struct identity *identity, uint64_t place, int64_t at_ms
 bool identity_merged(const struct identity *identity, uint64_t place, uint64_t *ret_into)
 {
     const struct moved *moved = identity_find(identity, place);
-    if (moved == NULL || moved->kind != ID_USER || !moved->is_active) {
+    if (!is_merged(moved)) {
         return false;
     }
     *ret_into = root_of(identity, place);
@@ -402,14 +507,6 @@ static enum err_code follow_all(struct identity *identity, const struct identity
     return ERR_OK;
 }
 
-static void forget_seen(struct identity *identity)
-{
-    for (uint32_t i = 0; i < identity->seen_count; i++) {
-        memtable_unref(identity->seen[i].memtable);
-    }
-    identity->seen_count = 0;
-}
-
 static enum err_code note_seen(struct identity *identity, const struct identity_moment *moment,
                                struct err *err)
 {
@@ -443,31 +540,6 @@ static enum err_code refresh(struct identity *identity, const struct snapshot *b
     }
     ERR_TRY(note_seen(identity, moment, err));
     return identity_make_views(identity, base, err);
-}
-
-static void forget(struct identity *identity)
-{
-    struct identity fresh = {
-        .ids = identity->ids, .schema = identity->schema, .bytes_max = identity->bytes_max};
-    for (uint32_t i = 0; i < identity->moved_count; i++) {
-        free(identity->moved[i].users);
-        free(identity->moved[i].logins);
-    }
-    for (uint32_t i = 0; i < identity->chunk_count; i++) {
-        identity_chunk_done(&identity->chunks[i]);
-    }
-    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
-        if (identity->masks[i] != NULL) {
-            roaring_bitmap_free(identity->masks[i]);
-        }
-    }
-    forget_seen(identity);
-    free(identity->moved);
-    free(identity->table);
-    free(identity->searches);
-    free(identity->chunks);
-    free(identity->seen);
-    *identity = fresh;
 }
 
 enum err_code identity_refresh(struct identity *identity, const struct snapshot *base,
@@ -533,7 +605,8 @@ struct identity_stats identity_stats(const struct identity *identity)
     struct identity_stats stats = {.shared = identity->shared_count};
     for (uint32_t i = 0; i < identity->moved_count; i++) {
         stats.bound += identity->moved[i].kind == ID_ANONYMOUS;
-        stats.merged += identity->moved[i].kind == ID_USER && identity->moved[i].is_active;
+        stats.merged += is_merged(&identity->moved[i]);
+        stats.nobodies += identity->moved[i].is_nobody;
     }
     for (uint32_t i = 0; i < identity->chunk_count; i++) {
         stats.rows += memtable_rows(identity->chunks[i].rows);

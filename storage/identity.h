@@ -4,8 +4,8 @@
  * device id). What is learned later moves nothing on disk. It is kept as *facts* in the id directory (ids.h):
  *
  *    binding   a weak id and a user that met in one event: u8 shard, u32 subject of the weak id, the same of the user
- *    merge     an act of the owner: u32 number, u8 1 = merged 0 = undone, the place of the one who is merged, the place
- *              of the one into whom, i64 when (ms)
+ *    act       of the owner, under the name of merges: u32 number, u8 what (enum identity_act), the place of the user, the
+ *              place of the one into whom, i64 when (ms)
  *
  * and each snapshot shows rows as these facts say. The rows of who is bound or merged, a *moved* subject, are masked in every
  * source like a deleted subject's, and stand once more in sources of the snapshot's own, under whom they belong to. So a
@@ -18,7 +18,10 @@
  *                           is the last. Logins are the rows themselves, and read when an id becomes shared
  *    merged user            all rows are of the one into whom, and so on along merges, until it is undone
  *
- * All of it is a function of the events and of the merges' order, whatever order the events came in.
+ *    nobody                 a user id that the owner declared to stand for nobody: a row is of the weak id that it came with
+ *                           as well, or of that one's user, and of none is left out; it is no login
+ *
+ * All of it is a function of the events and of the acts' order, whatever order the events came in.
  *
  * The moved rows are copied into memory, in *chunks*, when they are first moved and as they come; where they belong is
  * decided again, chunk by chunk, when that may have changed. ERR_LIMIT where they need more than bytes_max.
@@ -43,10 +46,16 @@ static inline uint64_t identity_place(uint32_t shard, uint32_t subject)
 #define IDENTITY_BINDING_BYTES 10u
 #define IDENTITY_MERGE_BYTES   23u
 void identity_binding_key(uint64_t weak, uint64_t user, uint8_t out[IDENTITY_BINDING_BYTES]);
+enum identity_act {
+    IDENTITY_UNMERGE = 0,
+    IDENTITY_MERGE = 1,
+    IDENTITY_NOBODY = 2,
+    IDENTITY_SOMEBODY = 3, /* nobody no more */
+};
 struct identity_merge {
     uint32_t number; /* no two of a data set have the same */
-    bool is_undone;
-    uint64_t from, into;
+    enum identity_act act;
+    uint64_t from, into; /* into: of a merge and its undoing; else as from */
     int64_t at_ms;
 };
 void identity_merge_key(const struct identity_merge *merge, uint8_t out[IDENTITY_MERGE_BYTES]);
@@ -82,8 +91,13 @@ uint64_t identity_owner(struct identity *identity, uint64_t place, int64_t at_ms
 /* Is the user merged into another, and into whom? */
 bool identity_merged(const struct identity *identity, uint64_t place, uint64_t *ret_into);
 
+/* Was the user id declared to be nobody's? */
+bool identity_is_nobody(const struct identity *identity, uint64_t place);
+
 struct identity_stats {
     uint64_t bound, shared, merged; /* weak ids with a user, of these with several; users in others */
+    uint64_t nobodies;              /* user ids that stand for nobody */
+    uint64_t refused;               /* acts that could not be, since opening */
     uint64_t rows, bytes;           /* copied */
 };
 struct identity_stats identity_stats(const struct identity *identity);

@@ -22,6 +22,7 @@ struct moved {
     struct str key; /* the id; readable as long as the directory */
     enum id_kind kind;
     bool is_active;       /* a user whose merge was undone is not */
+    bool is_nobody;       /* a user id: its rows are their weak ids' */
     bool is_new;          /* its rows are not copied yet */
     bool is_unsorted;     /* the logins */
     uint32_t chunk_shard; /* of the chunks, where its rows go: the shard of its first owner */
@@ -38,6 +39,7 @@ struct chunk {
     uint32_t row_count; /* appended; published when views are made */
     roaring_bitmap_t *moved; /* whose rows are in it */
     bool is_stale;           /* the views are not as they should be */
+    bool has_nobody;         /* rows of who is nobody: they are of weak ids that `moved` does not name */
     struct memtable_view **views;
     uint32_t view_count;
 };

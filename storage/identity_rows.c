@@ -111,6 +111,7 @@ static enum err_code copy_row(struct identity *identity, const struct moved *mov
                             cols, err));
     chunk->row_count++;
     roaring_bitmap_add(chunk->moved, moved_idx);
+    chunk->has_nobody = chunk->has_nobody || moved->is_nobody;
     chunk->is_stale = true;
     return ERR_OK;
 }
@@ -343,7 +344,8 @@ static enum err_code follow_login(struct identity *identity, const struct mem_ro
         return ERR_OK;
     }
     struct moved *moved = identity_find(identity, identity_place(weak_shard, weak_subject));
-    if (moved == NULL || moved->user_count < 2) {
+    if (moved == NULL || moved->user_count < 2 ||
+        identity_is_nobody(identity, identity_place(shard, facts->subject))) {
         return ERR_OK;
     }
     identity_touch(identity, (uint32_t)(moved - identity->moved));
@@ -391,6 +393,22 @@ static bool is_deleted(const struct snapshot *base, uint64_t place)
     return deleted != NULL && roaring_bitmap_contains(deleted, (uint32_t)place);
 }
 
+/* The weak id that a row came with. */
+static bool weak_of_row(const struct identity *identity, const struct memtable *rows,
+                        uint32_t shard, uint32_t row, uint64_t *ret)
+{
+    struct mem_row_facts facts;
+    uint32_t weak_shard = 0;
+    uint32_t weak_subject = 0;
+    memtable_row(rows, shard, row, &facts);
+    if (facts.anonymous_id.len == 0 ||
+        !ids_find(identity->ids, ID_ANONYMOUS, facts.anonymous_id, &weak_shard, &weak_subject)) {
+        return false;
+    }
+    *ret = identity_place(weak_shard, weak_subject);
+    return true;
+}
+
 /* Two passes: how many, then which. */
 static void sort_into_homes(struct identity *identity, const struct snapshot *base,
                             const struct chunk *chunk, uint32_t shard, uint32_t row_count,
@@ -403,7 +421,11 @@ static void sort_into_homes(struct identity *identity, const struct snapshot *ba
         if (!moved->is_active || is_deleted(base, moved->place)) {
             continue;
         }
-        uint64_t owner = identity_owner(identity, moved->place, as_it_came.time_ms);
+        uint64_t weak = moved->place;
+        if (moved->is_nobody && !weak_of_row(identity, chunk->rows, shard, row, &weak)) {
+            continue;
+        }
+        uint64_t owner = identity_owner(identity, weak, as_it_came.time_ms);
         uint32_t home = (uint32_t)(owner >> 32);
         if (!is_counting) {
             homes->items[home][homes->count[home]] =

@@ -139,12 +139,17 @@ enum err_code dataset_ids_of(struct dataset *dataset,
                              const roaring_bitmap_t *const sets[SHARD_COUNT], dataset_id_fn fn,
                              void *arg, struct err *err) ERR_MUST_CHECK;
 /* Make one person of two users: from the next snapshot on all events of `user_id` are those of `into`, until it is undone.
- * One durable commit. Nothing else ever makes one of two users. ERR_NOT_FOUND: no such user (unmerge: nor one that is
- * merged); ERR_INVALID: it is merged already, or would be merged into itself, read-only. Blocks while batches are written. */
+ * One durable commit. Nothing else ever makes one of two users. ERR_NOT_FOUND: no such user; ERR_INVALID: it is merged
+ * already (unmerge: it is not), would be merged into itself, one of the two is nobody; read-only. Blocks while batches are
+ * written. */
 enum err_code dataset_merge_user(struct dataset *dataset, struct str user_id, struct str into,
                                  struct err *err) ERR_MUST_CHECK;
 enum err_code dataset_unmerge_user(struct dataset *dataset, struct str user_id,
                                    struct err *err) ERR_MUST_CHECK;
+/* A user id that stands for nobody ("-1"): what came under it is of the anonymous id that came with it, and is left out where
+ * there was none. It may be taken back. Errors as above. */
+enum err_code dataset_declare_nobody(struct dataset *dataset, struct str user_id, bool is_nobody,
+                                     struct err *err) ERR_MUST_CHECK;
 struct identity_stats;
 /* As the last snapshot saw it (identity.h). */
 struct identity_stats dataset_identity_stats(struct dataset *dataset);

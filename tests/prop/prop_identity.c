@@ -2,7 +2,7 @@
  *
  * Goal: whatever is asked, a data set whose events came under anonymous ids, user ids, or both, answers as one whose events
  * came under who they belong to from the start. Method: random events of few users and devices, with ties in time, put in
- * batches in an order of its own; users are merged and that is undone; between two of these the data set is flushed,
+ * batches in an order of its own; users are merged, user ids declared to be nobody's, and that is undone; between two of these the data set is flushed,
  * compacted, closed or dropped as by a crash and opened again. Every now and then the reference says whose each event is, these go to a fresh
  * data set, and questions of all kinds must have the same bytes, with and without indexes. */
 #include "tests/support/claims.h"
@@ -41,8 +41,8 @@ static const char *const questions[] = {
     "retention view -> any each day for 4",
     "retention any -> pay recurring each day for 3",
     "retention view[amount > 50] -> any first_ever unfiltered each day for 4",
-    "lifecycle of any each day",
-    "stickiness of any each day over week",
+    "lifecycle of any each day from 2025-05-12 to 2025-05-18",
+    "stickiness of any each day over week from 2025-05-12 to 2025-05-19",
     "sessions count, bounce_rate each day idle 30m",
     "paths starting at view depth 3 top 20",
     "attribution of pay by channel model last_touch lookback 2d",
@@ -73,6 +73,7 @@ struct bench {
     struct put events[EVENTS_MAX];
     int count;
     int merged_into[REF_IDENTITY_USERS];
+    int nobody; /* -1: every user id is somebody's */
     uint32_t plain_count;
 };
 
@@ -189,7 +190,8 @@ static void merge_some(struct bench *b, struct rng *rng)
     enum err_code code = dataset_merge_user(b->dataset, str_of(users[from]), str_of(users[into]), &err);
     if (!is_known(b, from) || !is_known(b, into)) {
         assert_int_equal(code, ERR_NOT_FOUND);
-    } else if (b->merged_into[from] >= 0 || root_of(b, into) == from) {
+    } else if (b->merged_into[from] >= 0 || root_of(b, into) == from || from == b->nobody ||
+               into == b->nobody) {
         assert_int_equal(code, ERR_INVALID);
     } else {
         assert_ok(code);
@@ -202,14 +204,38 @@ static void unmerge_some(struct bench *b, struct rng *rng)
     struct err err = {0};
     int user = (int)rng_below(rng, REF_IDENTITY_USERS);
     enum err_code code = dataset_unmerge_user(b->dataset, str_of(users[user]), &err);
-    assert_int_equal(code, b->merged_into[user] >= 0 ? ERR_OK : ERR_NOT_FOUND);
+    assert_int_equal(code, b->merged_into[user] >= 0 ? ERR_OK
+                           : is_known(b, user)       ? ERR_INVALID
+                                                     : ERR_NOT_FOUND);
     b->merged_into[user] = -1;
+}
+
+/* One at a time; others may be merged into one who becomes nobody: they stay what they are, and so does their user. */
+static void declare_some(struct bench *b, struct rng *rng)
+{
+    struct err err = {0};
+    int user = (int)rng_below(rng, REF_IDENTITY_USERS);
+    if (b->nobody >= 0) {
+        assert_ok(dataset_declare_nobody(b->dataset, str_of(users[b->nobody]), false, &err));
+        b->nobody = -1;
+        return;
+    }
+    for (int u = 0; u < REF_IDENTITY_USERS; u++) {
+        if (b->merged_into[u] == user) {
+            return;
+        }
+    }
+    enum err_code code = dataset_declare_nobody(b->dataset, str_of(users[user]), true, &err);
+    assert_int_equal(code, !is_known(b, user)          ? ERR_NOT_FOUND
+                           : b->merged_into[user] >= 0 ? ERR_INVALID
+                                                       : ERR_OK);
+    b->nobody = code == ERR_OK ? user : -1;
 }
 
 static void step(struct bench *b, struct rng *rng)
 {
     struct err err = {0};
-    switch (rng_below(rng, 12)) {
+    switch (rng_below(rng, 13)) {
     case 0: assert_ok(dataset_flush(b->dataset, &err)); break;
     case 1: assert_ok(dataset_compact(b->dataset, NULL, &err)); break;
     case 2:
@@ -222,6 +248,7 @@ static void step(struct bench *b, struct rng *rng)
         break;
     case 4: merge_some(b, rng); break;
     case 5: unmerge_some(b, rng); break;
+    case 6: declare_some(b, rng); break;
     default: put_batch(b, rng); break;
     }
 }
@@ -240,9 +267,13 @@ static struct dataset *plain_dataset(struct bench *b)
     assert_ok(store_dataset(b->plain, str_of(name), true, &plain, &err));
     for (int i = 0; i < b->count; i++) {
         all[i] = b->events[i].who;
+        all[i].user = all[i].user == b->nobody ? -1 : all[i].user;
     }
     assert_ok(batch_begin(NULL, NOW_MS, &builder, &err));
     for (int i = 0; i < b->count; i++) {
+        if (all[i].user < 0 && all[i].device < 0) {
+            continue; /* nobody's */
+        }
         struct ref_identity_owner owner =
             ref_identity_owner(all, b->count, b->merged_into, &all[i]);
         add_event(&builder, &b->events[i], owner.is_user ? users[owner.id] : "",
@@ -264,7 +295,7 @@ static bool names_gone_id(const char *question, const struct bench *b)
     id += strlen("timeline \"");
     for (int u = 0; u < REF_IDENTITY_USERS; u++) {
         if (strncmp(id, users[u], strlen(users[u])) == 0 && id[strlen(users[u])] == '"') {
-            return b->merged_into[u] >= 0 || !is_known(b, u);
+            return b->merged_into[u] >= 0 || u == b->nobody || !is_known(b, u);
         }
     }
     return true;
@@ -314,6 +345,7 @@ static void answers_are_as_if_ids_had_been_known_from_the_start(void **state)
         char plain_dir[64];
         b->seed = seed + trial;
         memset(b->merged_into, 0xff, sizeof(b->merged_into));
+        b->nobody = -1;
         live_dir_make(b->dir);
         live_dir_make(plain_dir);
         store_opts_default(&b->opts);
