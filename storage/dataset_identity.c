@@ -35,8 +35,7 @@ static enum err_code masks_of(const roaring_bitmap_t *deleted, const roaring_bit
     if (moved == NULL || roaring_bitmap_is_empty(moved)) {
         return ERR_OK;
     }
-    *ret_owned =
-        deleted == NULL ? roaring_bitmap_copy(moved) : roaring_bitmap_or(deleted, moved);
+    *ret_owned = deleted == NULL ? roaring_bitmap_copy(moved) : roaring_bitmap_or(deleted, moved);
     return *ret_owned == NULL ? no_memory(err) : ERR_OK;
 }
 
@@ -127,8 +126,7 @@ void dataset_owner(struct dataset *dataset, int64_t at_ms, uint32_t *shard, uint
     }
     pthread_mutex_lock(&dataset->identity_lock);
     if (dataset->identity != NULL) {
-        uint64_t owner =
-            identity_owner(dataset->identity, identity_place(*shard, *subject), at_ms);
+        uint64_t owner = identity_owner(dataset->identity, identity_place(*shard, *subject), at_ms);
         *shard = (uint32_t)(owner >> 32);
         *subject = (uint32_t)owner;
     }
@@ -151,7 +149,8 @@ static enum err_code move_set(struct identity *identity, uint32_t shard,
     roaring_init_iterator(gone, &at);
     enum err_code code = ERR_OK;
     for (; at.has_value && code == ERR_OK; (void)roaring_advance_uint32_iterator(&at)) {
-        uint64_t owner = identity_owner(identity, identity_place(shard, at.current_value), INT64_MIN);
+        uint64_t owner =
+            identity_owner(identity, identity_place(shard, at.current_value), INT64_MIN);
         roaring_bitmap_t **home = &sets[owner >> 32];
         *home = *home == NULL ? roaring_bitmap_create() : *home;
         if (*home == NULL) {

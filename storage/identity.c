@@ -102,7 +102,8 @@ static enum err_code table_room(struct identity *identity, struct err *err)
 static void touch_nobodies(struct identity *identity)
 {
     for (uint32_t i = 0; i < identity->chunk_count; i++) {
-        identity->chunks[i].is_stale = identity->chunks[i].is_stale || identity->chunks[i].has_nobody;
+        identity->chunks[i].is_stale =
+            identity->chunks[i].is_stale || identity->chunks[i].has_nobody;
     }
 }
 
@@ -149,8 +150,7 @@ static enum err_code find_or_add(struct identity *identity, uint64_t place, enum
                             .chunk_shard = (uint32_t)(owner >> 32)};
     identity->new_count++;
     touch_nobodies(identity);
-    *slot_of(identity->table, identity->table_size, identity->moved, place) =
-        identity->moved_count;
+    *slot_of(identity->table, identity->table_size, identity->moved, place) = identity->moved_count;
     *ret = moved;
     return ERR_OK;
 }

@@ -19,7 +19,7 @@
  *    merged user            all rows are of the one into whom, and so on along merges, until it is undone
  *
  *    nobody                 a user id that the owner declared to stand for nobody: a row is of the weak id that it came with
- *                           as well, or of that one's user, and of none is left out; it is no login
+ *                           as well, or of that one's user; without one it is left out; and it is no login
  *
  * All of it is a function of the events and of the acts' order, whatever order the events came in.
  *
@@ -95,9 +95,10 @@ bool identity_merged(const struct identity *identity, uint64_t place, uint64_t *
 bool identity_is_nobody(const struct identity *identity, uint64_t place);
 
 struct identity_stats {
-    uint64_t bound, shared, merged; /* weak ids with a user, of these with several; users in others */
-    uint64_t nobodies;              /* user ids that stand for nobody */
-    uint64_t refused;               /* acts that could not be, since opening */
-    uint64_t rows, bytes;           /* copied */
+    uint64_t bound, shared,
+        merged;           /* weak ids with a user, of these with several; users in others */
+    uint64_t nobodies;    /* user ids that stand for nobody */
+    uint64_t refused;     /* acts that could not be, since opening */
+    uint64_t rows, bytes; /* copied */
 };
 struct identity_stats identity_stats(const struct identity *identity);

@@ -36,10 +36,10 @@ struct moved {
 /* Rows in the shard `chunk_shard` of their moved subject, under its index as their subject. */
 struct chunk {
     struct memtable *rows;
-    uint32_t row_count; /* appended; published when views are made */
+    uint32_t row_count;      /* appended; published when views are made */
     roaring_bitmap_t *moved; /* whose rows are in it */
     bool is_stale;           /* the views are not as they should be */
-    bool has_nobody;         /* rows of who is nobody: they are of weak ids that `moved` does not name */
+    bool has_nobody; /* rows of who is nobody: they are of weak ids that `moved` does not name */
     struct memtable_view **views;
     uint32_t view_count;
 };
@@ -66,7 +66,7 @@ struct identity {
     uint32_t *table; /* open addressing by place: index + 1, 0 = free */
     uint32_t table_size;
     uint32_t new_count, shared_count;
-    uint64_t deleted_count; /* subjects that were deleted when views were made */
+    uint64_t deleted_count;               /* subjects that were deleted when views were made */
     roaring_bitmap_t *masks[SHARD_COUNT]; /* the active ones; NULL = none */
 
     struct search *searches; /* to be done */

@@ -37,8 +37,7 @@ static enum err_code open_chunk(struct identity *identity, struct chunk **ret, s
     identity->chunks = items;
     struct chunk *chunk = &identity->chunks[identity->chunk_count];
     *chunk = (struct chunk){.moved = roaring_bitmap_create()};
-    if (chunk->moved == NULL ||
-        memtable_create(identity->schema, 1, &chunk->rows, err) != ERR_OK) {
+    if (chunk->moved == NULL || memtable_create(identity->schema, 1, &chunk->rows, err) != ERR_OK) {
         identity_chunk_done(chunk);
         return identity_no_memory(err);
     }
@@ -315,9 +314,8 @@ enum err_code identity_gather(struct identity *identity, const struct snapshot *
                               struct err *err)
 {
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
-    struct gathering gathering = {.identity = identity,
-                                  .arena = arena,
-                                  .ctx = {.arena = arena, .io = io, .is_once = true}};
+    struct gathering gathering = {
+        .identity = identity, .arena = arena, .ctx = {.arena = arena, .io = io, .is_once = true}};
     struct picked *picked = NULL;
     ERR_TRY(ARENA_NEW(arena, 1, &picked, err));
     ERR_TRY(list_wanted(&gathering, err));
@@ -367,10 +365,9 @@ enum err_code identity_follow(struct identity *identity, const struct memtable *
                                   .user_id = facts.user_id,
                                   .anonymous_id = facts.anonymous_id,
                                   .time_ms = facts.time_ms};
-            ERR_TRY(memtable_payload(memtable, (struct mem_place){shard, row}, arena, &payload,
-                                     err));
             ERR_TRY(
-                copy_row(identity, moved, &payload, &event, facts.arrival_ms, arena, err));
+                memtable_payload(memtable, (struct mem_place){shard, row}, arena, &payload, err));
+            ERR_TRY(copy_row(identity, moved, &payload, &event, facts.arrival_ms, arena, err));
             arena_rewind(arena, mark);
         }
         if (identity->shared_count > 0 && facts.user_id.len > 0 && facts.anonymous_id.len > 0) {

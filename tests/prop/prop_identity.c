@@ -187,7 +187,8 @@ static void merge_some(struct bench *b, struct rng *rng)
     struct err err = {0};
     int from = (int)rng_below(rng, REF_IDENTITY_USERS);
     int into = (int)rng_below(rng, REF_IDENTITY_USERS);
-    enum err_code code = dataset_merge_user(b->dataset, str_of(users[from]), str_of(users[into]), &err);
+    enum err_code code =
+        dataset_merge_user(b->dataset, str_of(users[from]), str_of(users[into]), &err);
     if (!is_known(b, from) || !is_known(b, into)) {
         assert_int_equal(code, ERR_NOT_FOUND);
     } else if (b->merged_into[from] >= 0 || root_of(b, into) == from || from == b->nobody ||
@@ -322,9 +323,11 @@ static void compare(struct bench *b, struct rng *rng)
         if (strncmp(wanted, "error", 5) == 0 && strstr(wanted, "NOT_FOUND") == NULL) {
             fail_msg("%s: %s", questions[i], wanted);
         }
-        const char *found = shop_ask(snapshot, questions[i], NOW_MS, is_reference, NULL, b->io, &got);
+        const char *found =
+            shop_ask(snapshot, questions[i], NOW_MS, is_reference, NULL, b->io, &got);
         if (strcmp(wanted, found) != 0) {
-            fail_msg("seed %" PRIu64 ", %d events: %s (%s path)\n  wanted %.1500s\n  found  %.1500s",
+            fail_msg("seed %" PRIu64
+                     ", %d events: %s (%s path)\n  wanted %.1500s\n  found  %.1500s",
                      b->seed, b->count, questions[i], is_reference ? "reference" : "index", wanted,
                      found);
         }
