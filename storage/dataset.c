@@ -1201,6 +1201,7 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         stats.subjects += dataset->subjects[i];
     }
+    stats.subjects -= dataset->facts_seen; /* numbers that are nobody's */
     stats.epoch = dataset->epoch;
     stats.last_error_ms = dataset->last_error_ms;
     memcpy(stats.last_error, dataset->last_error, sizeof(stats.last_error));

@@ -111,10 +111,19 @@ static void set_active(struct identity *identity, struct moved *moved, bool is_a
 {
     uint32_t shard = (uint32_t)(moved->place >> 32);
     moved->is_active = is_active;
-    if (is_active) {
+    if (is_active && moved->has_rows) {
         roaring_bitmap_add(identity->masks[shard], (uint32_t)moved->place);
     } else {
         roaring_bitmap_remove(identity->masks[shard], (uint32_t)moved->place);
+    }
+}
+
+void identity_note_row(struct identity *identity, uint32_t moved_idx)
+{
+    struct moved *moved = &identity->moved[moved_idx];
+    if (!moved->has_rows) {
+        moved->has_rows = true;
+        set_active(identity, moved, moved->is_active);
     }
 }
 

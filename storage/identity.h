@@ -80,7 +80,7 @@ struct identity_moment {
 enum err_code identity_refresh(struct identity *identity, const struct snapshot *base,
                                const struct identity_moment *moment, enum io_kind io_kind,
                                struct err *err) ERR_MUST_CHECK;
-/* Of now: subjects that are moved; NULL: none. Borrowed until the next refresh. */
+/* Of now: subjects that are moved and have rows; NULL: none. Borrowed until the next refresh. */
 const roaring_bitmap_t *identity_moved(const struct identity *identity, uint32_t shard);
 /* Of now: the sources of moved rows, in no particular order, borrowed until the next refresh: take references. */
 uint32_t identity_view_count(const struct identity *identity);

@@ -24,6 +24,7 @@ struct moved {
     bool is_active;       /* a user whose merge was undone is not */
     bool is_nobody;       /* a user id: its rows are their weak ids' */
     bool is_new;          /* its rows are not copied yet */
+    bool has_rows;        /* it has some: who has none need not be masked */
     bool is_unsorted;     /* the logins */
     uint32_t chunk_shard; /* of the chunks, where its rows go: the shard of its first owner */
     uint64_t *users;      /* of a weak id: those it met */
@@ -67,7 +68,7 @@ struct identity {
     uint32_t table_size;
     uint32_t new_count, shared_count;
     uint64_t deleted_count;               /* subjects that were deleted when views were made */
-    roaring_bitmap_t *masks[SHARD_COUNT]; /* the active ones; NULL = none */
+    roaring_bitmap_t *masks[SHARD_COUNT]; /* the active ones that have rows; NULL = none */
 
     struct search *searches; /* to be done */
     uint32_t search_count, search_cap;
@@ -82,6 +83,8 @@ struct identity {
 struct moved *identity_find(const struct identity *identity, uint64_t place);
 enum err_code identity_add_login(struct moved *moved, int64_t time_ms, uint64_t user,
                                  struct err *err) ERR_MUST_CHECK;
+/* A row of it is copied. */
+void identity_note_row(struct identity *identity, uint32_t moved_idx);
 /* Its rows may be another's from now on. */
 void identity_touch(struct identity *identity, uint32_t moved_idx);
 enum err_code identity_no_memory(struct err *err);

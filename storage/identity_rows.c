@@ -109,6 +109,7 @@ static enum err_code copy_row(struct identity *identity, const struct moved *mov
     ERR_TRY(memtable_append(chunk->rows, moved->chunk_shard, moved_idx, &batch, event, arrival_ms,
                             cols, err));
     chunk->row_count++;
+    identity_note_row(identity, moved_idx);
     roaring_bitmap_add(chunk->moved, moved_idx);
     chunk->has_nobody = chunk->has_nobody || moved->is_nobody;
     chunk->is_stale = true;
@@ -353,6 +354,9 @@ static enum err_code follow_login(struct identity *identity, const struct mem_ro
 enum err_code identity_follow(struct identity *identity, const struct memtable *memtable,
                               uint32_t shard, uint32_t begin, uint32_t end, struct err *err)
 {
+    if (begin == end) {
+        return ERR_OK;
+    }
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     for (uint32_t row = begin; row < end; row++) {
         struct mem_row_facts facts;
