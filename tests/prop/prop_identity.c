@@ -4,7 +4,8 @@
  * came under who they belong to from the start. Method: random events of few users and devices, with ties in time, put in
  * batches in an order of its own; users are merged, user ids declared to be nobody's, and that is undone; between two of these the data set is flushed,
  * compacted, closed or dropped as by a crash and opened again. Every now and then the reference says whose each event is, these go to a fresh
- * data set, and questions of all kinds must have the same bytes, with and without indexes. */
+ * data set, and questions of all kinds must have the same bytes, with and without indexes. And threads that ask while ids are
+ * being bound, flushed and merged see each commit as a whole. */
 #include "tests/support/claims.h"
 
 #include "storage/base/size.h"
@@ -14,6 +15,7 @@
 #include "tests/support/shop.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -374,10 +376,112 @@ static void answers_are_as_if_ids_had_been_known_from_the_start(void **state)
     }
 }
 
+/* ---- while ids are being bound ---- */
+
+#define LOGINS 240u
+
+struct asking {
+    struct dataset *dataset;
+    _Atomic bool is_over;
+    _Atomic uint64_t asked;
+    _Atomic uint64_t wrong; /* events * 1000000 + people of an answer that cannot be; 0: none */
+};
+
+/* After k commits there are 4 k events, of k users and of the device that the next one logs in on. */
+static void *ask_on(void *arg)
+{
+    struct asking *asking = arg;
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf got = {0};
+    struct io *io = NULL;
+    if (io_create(IO_POSIX, &io, &err) != ERR_OK) {
+        abort();
+    }
+    while (!atomic_load(&asking->is_over)) {
+        struct snapshot *snapshot = NULL;
+        if (dataset_snapshot(asking->dataset, &snapshot, &err) != ERR_OK) {
+            abort();
+        }
+        const char *answer = shop_ask(snapshot, "trend count(any) as c, users(any) as n", NOW_MS,
+                                      false, NULL, io, &got);
+        const char *rows = strstr(answer, "\"rows\":[[");
+        uint64_t events = 0;
+        uint64_t people = 0;
+        if (rows == NULL ||
+            (sscanf(rows, "\"rows\":[[%" SCNu64 ",%" SCNu64 "]]", &events, &people) == 2 &&
+             events > 0 && events != 4 * (people - 1))) {
+            atomic_store(&asking->wrong, events * 1000000 + people);
+        }
+        snapshot_unpin(snapshot);
+        atomic_fetch_add(&asking->asked, 1);
+    }
+    io_free(io);
+    return NULL;
+}
+
+static void put_login(struct bench *b, uint32_t k)
+{
+    struct err err = {0};
+    struct batch_builder builder;
+    char user[32];
+    char device[32];
+    char next[32];
+    snprintf(user, sizeof(user), "user-%" PRIu32, k);
+    snprintf(device, sizeof(device), "device-%" PRIu32, k);
+    snprintf(next, sizeof(next), "device-%" PRIu32, k + 1);
+    assert_ok(batch_begin(NULL, NOW_MS, &builder, &err));
+    for (uint32_t i = 0; i < 4; i++) {
+        struct put put = {.who = {.time_ms = BEGIN_MS + k}, .number = k * 4 + i, .channel = 2};
+        add_event(&builder, &put, i == 0 ? user : "", i == 0 ? device : next);
+    }
+    assert_ok(dataset_ingest(b->dataset, builder.batch, b->io, &err));
+    event_batch_free(builder.batch);
+}
+
+static void questions_see_each_commit_whole_while_ids_are_bound(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct bench *b = calloc(1, sizeof(*b));
+    pthread_t threads[2];
+    live_dir_make(b->dir);
+    store_opts_default(&b->opts);
+    b->opts.io_kind = IO_POSIX;
+    b->opts.block_cache_bytes = 16u << 20;
+    b->opts.compact_in_background = false;
+    assert_ok(io_create(IO_POSIX, &b->io, &err));
+    open_store(b);
+    struct asking asking = {.dataset = b->dataset};
+    for (uint32_t t = 0; t < COUNT_OF(threads); t++) {
+        assert_int_equal(pthread_create(&threads[t], NULL, ask_on, &asking), 0);
+    }
+    for (uint32_t k = 0; k < LOGINS && atomic_load(&asking.wrong) == 0; k++) {
+        put_login(b, k);
+        if (k % 40 == 39) {
+            assert_ok(k % 120 == 119 ? dataset_compact(b->dataset, NULL, &err)
+                                     : dataset_flush(b->dataset, &err));
+        }
+    }
+    atomic_store(&asking.is_over, true);
+    for (uint32_t t = 0; t < COUNT_OF(threads); t++) {
+        assert_int_equal(pthread_join(threads[t], NULL), 0);
+    }
+    if (atomic_load(&asking.wrong) != 0) {
+        fail_msg("%" PRIu64 " events of %" PRIu64 " people", atomic_load(&asking.wrong) / 1000000,
+                 atomic_load(&asking.wrong) % 1000000);
+    }
+    assert_true(atomic_load(&asking.asked) > 0);
+    store_abandon(b->store);
+    io_free(b->io);
+    live_dir_remove(b->dir);
+    free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_as_if_ids_had_been_known_from_the_start),
+        cmocka_unit_test(questions_see_each_commit_whole_while_ids_are_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
