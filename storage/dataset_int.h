@@ -1,5 +1,5 @@
 /* storage/dataset_int.h - a data set from inside: dataset.c (opening, snapshots, facts),
- * dataset_write.c (the writer), dataset_known.c (telling retries), dataset_runs.c, dataset_flush.c and
+ * dataset_write.c (the writer), dataset_identity.c (bound ids), dataset_known.c (telling retries), dataset_runs.c, dataset_flush.c and
  * compaction.c (background), store.c.
  *
  * Four things change, each under its own lock, taken in this order and never held over I/O unless

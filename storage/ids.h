@@ -1,7 +1,7 @@
 /* storage/ids.h - the id directory of a data set: id -> (shard, subject number), and back.
  *
  * A key is a name space ('u' user id, 'a' anonymous id) and the bytes of the id. What is known about ids belonging
- * together are entries as well ('b' a binding, 'm' a merge or its undoing; identity_entry.h says what is in them): so they
+ * together are entries as well ('b' a binding, 'm' a merge or its undoing; identity.h says what is in them): so they
  * are logged, flushed, backed up and verified with the ids that they name. Their numbers are taken and have no events. A new key goes to
  * shard hash(key, seed) mod 16 and takes the next number there. Entries are numbered in the order
  * of their arrival; that order is also the order of the file ids.log, of which the catalog knows

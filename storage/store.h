@@ -117,7 +117,8 @@ struct snapshot {
         shard_begin[SHARD_COUNT + 1]; /* sources of shard s: [shard_begin[s], shard_begin[s+1]) */
     uint32_t subject_count[SHARD_COUNT]; /* subject numbers of shard s are below this */
     const roaring_bitmap_t
-        *deleted[SHARD_COUNT]; /* subjects masked from every answer; NULL = none */
+        *deleted[SHARD_COUNT]; /* subjects masked from every answer, deleted, or moved: their rows then stand
+                                under others in sources of their own (identity.h); NULL = none */
 };
 enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret,
                                struct err *err) ERR_MUST_CHECK;
