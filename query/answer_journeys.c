@@ -13,7 +13,7 @@ struct walk_lane answer_subject_lane(const struct bound_query *query, struct by_
     }
     storage[0] = (struct by_key){
         .name = STR("user_id"),
-        .field = {FIELD_USER_ID, STR("user_id"), COL_STRING, COL_USER_ID},
+        .field = {FIELD_OWNER_ID, STR("user_id"), COL_STRING, COL_USER_ID},
     };
     storage[1] = (struct by_key){
         .name = STR("anonymous_id"),

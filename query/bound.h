@@ -25,6 +25,7 @@ enum field_kind {
     FIELD_EVENT_NAME,
     FIELD_EVENT_TIME,
     FIELD_USER_ID,
+    FIELD_OWNER_ID,     /* the id of whose the row is, where it is known to be another's; else the user id */
     FIELD_ANONYMOUS_ID,
     FIELD_RECEIVED_AT,
     FIELD_SUBJECT,      /* whose the row is; only of PRED_IN_PEOPLE */

@@ -27,7 +27,8 @@ uint32_t pred_field_col(const struct field *field)
     case FIELD_EVENT_ID: return COL_EVENT_ID;
     case FIELD_EVENT_NAME: return COL_EVENT_NAME;
     case FIELD_EVENT_TIME: return COL_EVENT_TIME;
-    case FIELD_USER_ID: return COL_USER_ID;
+    case FIELD_USER_ID:
+    case FIELD_OWNER_ID: return COL_USER_ID;
     case FIELD_ANONYMOUS_ID: return COL_ANONYMOUS_ID;
     case FIELD_RECEIVED_AT: return COL_ARRIVAL;
     case FIELD_SUBJECT: return COL_SUBJECT;

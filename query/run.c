@@ -8,7 +8,6 @@
 #include "query/run.h"
 
 #include "query/profile.h"
-#include "query/run_people.h"
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
 
@@ -140,12 +139,18 @@ static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
     return (uint32_t)((subjects + each - 1) / each);
 }
 
+/* Whether rows of the subject lie where it has its number, and not under whom they belong to (storage/identity.h). */
+static bool is_in_place(const struct query_run_ctx *run, uint32_t shard, uint32_t subject)
+{
+    const roaring_bitmap_t *masked = run->snapshot->deleted[shard];
+    return masked == NULL || !roaring_bitmap_contains(masked, subject);
+}
+
 /* Whether `where` says that all rows are of one user: its shard and number. Of an id that was never seen, or that is
  * nobody's (a sentinel, whose rows are of their devices), nothing is known. */
 static bool where_has_one_user(const struct query_run_ctx *run, const struct pred *where,
                                uint32_t *ret_shard, uint32_t *ret_subject)
 {
-    const struct str none = {0};
     struct dataset *dataset = run->snapshot->dataset;
     if (where == NULL || dataset == NULL) {
         return false;
@@ -157,7 +162,8 @@ static bool where_has_one_user(const struct query_run_ctx *run, const struct pre
     }
     return where->kind == PRED_EQ && where->field.kind == FIELD_USER_ID &&
            where->value_count == 1 && where->values[0].type == COL_STRING &&
-           dataset_find_subject(dataset, where->values[0].string, none, ret_shard, ret_subject);
+           dataset_find_stored(dataset, where->values[0].string, ret_shard, ret_subject) &&
+           is_in_place(run, *ret_shard, *ret_subject);
 }
 
 static bool run_has_one_subject(const struct query_run_ctx *run, uint32_t *ret_shard,
@@ -166,9 +172,7 @@ static bool run_has_one_subject(const struct query_run_ctx *run, uint32_t *ret_s
     if (run->query == NULL || (run->request != NULL && run->request->is_reference_path)) {
         return false;
     }
-    return run->query->verb == VERB_TIMELINE
-               ? run_find_subject(run, run->query->subject_id, ret_shard, ret_subject)
-               : where_has_one_user(run, run->query->where, ret_shard, ret_subject);
+    return where_has_one_user(run, run->query->where, ret_shard, ret_subject);
 }
 
 /* One task, of the few subjects around the one. */

@@ -47,6 +47,12 @@ static enum err_code scan_env_vec(void *ctx, const struct field *field, struct v
     return scan_col(ctx, pred_field_col(field), ret, err);
 }
 
+static uint32_t scan_field_col(const struct scan *scan, const struct field *field)
+{
+    return field->kind == FIELD_OWNER_ID && scan->source->has_owner_ids ? COL_OWNER_ID
+                                                                        : pred_field_col(field);
+}
+
 /* The clock where the query is profiled, else 0: two calls per block. */
 static uint64_t scan_clock_us(const struct scan *scan)
 {
@@ -57,7 +63,7 @@ enum err_code scan_vec(struct scan *scan, const struct field *field, struct vec 
                        struct err *err)
 {
     uint64_t begin_us = scan_clock_us(scan);
-    enum err_code code = scan_col(scan, pred_field_col(field), ret, err);
+    enum err_code code = scan_col(scan, scan_field_col(scan, field), ret, err);
     scan->counters.time_us += scan_clock_us(scan) - begin_us;
     return code;
 }
@@ -66,7 +72,7 @@ static enum err_code scan_places(struct scan *scan, const struct field *field, s
                                  const uint32_t **ret_places, struct err *err)
 {
     struct vec vec = {0};
-    ERR_TRY(scan_col(scan, pred_field_col(field), &vec, err));
+    ERR_TRY(scan_col(scan, scan_field_col(scan, field), &vec, err));
     void *memory = NULL;
     ERR_TRY(scan_raw(scan, scan->now.count, sizeof(uint32_t), &memory, err));
     uint32_t *places = memory;

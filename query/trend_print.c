@@ -9,6 +9,7 @@ static bool print_field(const struct field *field, struct buf *out)
     case FIELD_EVENT_NAME:
     case FIELD_EVENT_TIME:
     case FIELD_USER_ID:
+    case FIELD_OWNER_ID:
     case FIELD_ANONYMOUS_ID:
     case FIELD_RECEIVED_AT:
         buf_u8(out, (uint8_t)field->kind);

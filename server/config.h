@@ -44,6 +44,7 @@ struct config {
     uint64_t flush_age_ms;
     uint64_t memtable_bytes_max;
     uint64_t dataset_queue_bytes_max;
+    uint64_t identity_memory_max;
     uint64_t backlog_max;
     uint64_t block_cache_bytes;
     uint64_t answer_cache_bytes; /* 0: none */

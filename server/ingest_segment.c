@@ -16,6 +16,7 @@ static const char *const NOT_DATA[] = {"integrations", "_metadata", "writeKey",
 
 struct call_keys {
     const struct json_token *message_id, *timestamp, *event, *user_id, *anonymous_id, *type;
+    const struct json_token *previous_id; /* a property as well */
     uint32_t properties_idx, traits_idx, context_idx;
 };
 
@@ -77,6 +78,24 @@ static enum err_code call_id(struct ingest_reader *reader, struct event *event,
     return ingest_keep(reader, text, token->is_in_text, out, err);
 }
 
+static bool is_alias(const struct ingest_reader *reader, const struct call_keys *keys)
+{
+    const char *fixed = reader->opts->segment_type;
+    return keys->type != NULL ? keys->type->kind == JSON_STRING &&
+                                    str_eq(keys->type->text, STR("alias"))
+                              : fixed != NULL && str_eq(str_of(fixed), STR("alias"));
+}
+
+/* An alias call says of an earlier id whose it was: without an anonymous id of its own it comes under that one, and so the
+ * two are bound. */
+static enum err_code call_weak_id(struct ingest_reader *reader, struct event *event,
+                                  const struct call_keys *keys, struct err *err)
+{
+    bool is_previous = keys->anonymous_id == NULL && is_alias(reader, keys);
+    return call_id(reader, event, is_previous ? keys->previous_id : keys->anonymous_id,
+                   is_previous ? "previousId" : "anonymousId", &event->anonymous_id, err);
+}
+
 /* What the event is called: a track call says so itself, the others are named after their type. */
 static enum err_code call_name(struct ingest_reader *reader, struct event *event,
                                const struct call_keys *keys, struct err *err)
@@ -129,6 +148,9 @@ static enum err_code read_call(struct ingest_reader *reader, uint32_t idx, uint3
     uint32_t end = reader->tokens[idx].end_idx;
     for (uint32_t i = idx + 1; i < end; i = ingest_next(reader, i)) {
         const struct json_token *token = &reader->tokens[i];
+        if (str_eq(token->key, STR("previousId"))) {
+            keys.previous_id = token;
+        }
         if (!take_key(&keys, token, i)) {
             ERR_TRY(ingest_property(reader, token->key, i, INGEST_TOP, err));
         }
@@ -137,7 +159,7 @@ static enum err_code read_call(struct ingest_reader *reader, uint32_t idx, uint3
     event->time_ms = reader->opts->now_ms;
     ERR_TRY(call_id(reader, event, keys.message_id, "messageId", &event->event_id, err));
     ERR_TRY(call_id(reader, event, keys.user_id, "userId", &event->user_id, err));
-    ERR_TRY(call_id(reader, event, keys.anonymous_id, "anonymousId", &event->anonymous_id, err));
+    ERR_TRY(call_weak_id(reader, event, &keys, err));
     if (event->status != RECEIPT_REJECTED) {
         ERR_TRY(call_name(reader, event, &keys, err));
     }

@@ -102,6 +102,7 @@ static enum err_code open_store(const struct config *config, struct store **ret,
     opts.flush_age_ms = config->flush_age_ms;
     opts.memtable_bytes_max = config->memtable_bytes_max;
     opts.queue_bytes_max = config->dataset_queue_bytes_max;
+    opts.identity_bytes_max = config->identity_memory_max;
     opts.backlog_max = (uint32_t)config->backlog_max;
     opts.cold_dir = config->cold_dir[0] == '\0' ? NULL : config->cold_dir;
     if (mkdir(config->data, 0777) != 0 && errno != EEXIST) {

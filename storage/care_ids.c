@@ -3,10 +3,12 @@
  * The frames before the damage stand. Behind it a subject's id is what its events carry: the user id, else
  * the anonymous id, of any row in a segment or in the log; and the log names the ids that it was the first to use. A
  * number that neither names belongs to somebody without an event that is left: it must not go to anybody else
- * while a deleted subject may be masked by it, and gets an id that nobody has, "trackway-lost-3-17". */
+ * while a deleted subject may be masked by it, and gets an id that nobody has, "trackway-lost-3-17". Bindings of ids are
+ * found again where both ids stand in one row; merges of users that the damage took and the log does not name are lost. */
 #include "storage/care_int.h"
 
 #include "storage/dataset_record.h"
+#include "storage/identity.h"
 
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
@@ -25,6 +27,7 @@ struct finding_ids {
     uint32_t begin[SHARD_COUNT], end[SHARD_COUNT]; /* numbers to find */
     struct id_entry *found[SHARD_COUNT];           /* by number - begin; key.ptr NULL: not yet */
     uint64_t lost;
+    struct ids *scratch; /* the log can be decoded by it */
 };
 
 #define LOST_PREFIX "trackway-lost-"
@@ -90,12 +93,14 @@ static void each_record_id(struct str payload, void (*fn)(void *arg, const struc
 
 struct first_ids {
     uint32_t first[SHARD_COUNT];
+    uint64_t end[SHARD_COUNT];
 };
 
 static void note_first(void *arg, const struct id_entry *entry)
 {
     struct first_ids *ids = arg;
     ids->first[entry->shard] = MIN_OF(ids->first[entry->shard], entry->subject);
+    ids->end[entry->shard] = MAX_OF(ids->end[entry->shard], (uint64_t)entry->subject + 1);
 }
 
 static enum err_code first_of_record(void *arg, uint64_t seq, struct str payload, struct err *err)
@@ -124,7 +129,7 @@ static void take_id(void *arg, const struct id_entry *entry)
     struct finding_ids *finding = arg;
     if (entry->subject >= finding->begin[entry->shard] &&
         entry->subject < finding->end[entry->shard] &&
-        (entry->kind == ID_USER || entry->kind == ID_ANONYMOUS)) {
+        (entry->kind == ID_USER || entry->kind == ID_ANONYMOUS || id_kind_is_fact(entry->kind))) {
         keep_key(finding, entry);
     }
 }
@@ -209,13 +214,12 @@ static enum err_code take_of_events(void *arg, uint64_t seq, const struct event_
 }
 
 /* The log's events, as far as they can be decoded. */
-static enum err_code read_events(struct finding_ids *finding, struct ids *scratch,
-                                 care_record_fn fn, struct err *err)
+static enum err_code read_events(struct finding_ids *finding, care_record_fn fn, struct err *err)
 {
     struct care_set *set = finding->set;
     struct err what = {0};
     ASSERT(set->ids == NULL);
-    set->ids = scratch;
+    set->ids = finding->scratch;
     set->is_ids_partial = true;
     enum err_code code = care_log_read(set, fn, finding, &what, err);
     if (code == ERR_OK && what.code == ERR_IO) {
@@ -311,18 +315,18 @@ static enum err_code put_whole_part(struct finding_ids *finding, const struct id
 
 static enum err_code find_all(struct finding_ids *finding, const bool *skips, struct err *err)
 {
-    CLEANUP(ids_closep) struct ids *scratch = NULL;
-    struct first_ids first;
+    struct first_ids first = {.end = {0}};
     size_t count = 0;
     const struct catalog_segment *segments = care_set_segments(finding->set, &count);
     memset(first.first, 0xff, sizeof(first.first));
     ERR_TRY(want_of_segments(finding, skips, err));
     ERR_TRY(read_log(finding, first_of_record, &first, err));
-    ERR_TRY(make_scratch(finding, &first, &scratch, err));
-    ERR_TRY(read_events(finding, scratch, want_of_events, err));
+    ERR_TRY(make_scratch(finding, &first, &finding->scratch, err));
+    ERR_TRY(read_events(finding, want_of_events, err));
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         if (first.first[shard] != UINT32_MAX) {
             want(finding, shard, first.first[shard]);
+            want(finding, shard, first.end[shard]); /* whether an event has them or not */
         }
         finding->begin[shard] = ids_subjects(finding->fresh, shard);
         uint32_t missing = finding->end[shard] - MIN_OF(finding->end[shard], finding->begin[shard]);
@@ -336,7 +340,7 @@ static enum err_code find_all(struct finding_ids *finding, const bool *skips, st
         }
     }
     ERR_TRY(read_log(finding, take_of_record, finding, err));
-    ERR_TRY(read_events(finding, scratch, take_of_events, err));
+    ERR_TRY(read_events(finding, take_of_events, err));
     for (size_t i = 0; i < count; i++) {
         if (!skips[i]) {
             char path[CARE_PATH_BYTES];
@@ -345,6 +349,94 @@ static enum err_code find_all(struct finding_ids *finding, const bool *skips, st
         }
     }
     return ERR_OK;
+}
+
+/* ---- which ids belong together ---- */
+
+static enum err_code put_binding(struct ids *fresh, struct str anonymous_id, uint64_t user,
+                                 struct err *err)
+{
+    uint8_t key[IDENTITY_BINDING_BYTES];
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    ERR_TRY(ids_add(fresh, ID_ANONYMOUS, anonymous_id, &shard, &subject, err));
+    identity_binding_key(identity_place(shard, subject), user, key);
+    return ids_add(fresh, ID_BINDING, (struct str){(const char *)key, sizeof(key)}, &shard,
+                   &subject, err);
+}
+
+static enum err_code bind_of_events(void *arg, uint64_t seq, const struct event_batch *batch,
+                                    const struct event_place *places, struct err *err)
+{
+    struct finding_ids *finding = arg;
+    (void)seq;
+    for (uint32_t i = 0; i < batch->event_count; i++) {
+        const struct event *event = &batch->events[i];
+        if (event->user_id.len > 0 && event->anonymous_id.len > 0) {
+            ERR_TRY(put_binding(finding->fresh, event->anonymous_id,
+                                identity_place(places[i].shard, places[i].subject), err));
+        }
+    }
+    return ERR_OK;
+}
+
+static bool has_value(const struct vec *vec, uint32_t row)
+{
+    return vec->present == NULL || (vec->present[row / 64] >> (row % 64) & 1) != 0;
+}
+
+static enum err_code bind_of_block(struct ids *fresh, uint32_t shard, const struct vec *subjects,
+                                   const struct vec *users, const struct vec *anonymous,
+                                   struct err *err)
+{
+    uint32_t other = 0; /* place of the row's anonymous id */
+    for (uint32_t row = 0; row < subjects->rows; row++) {
+        bool has_other = has_value(anonymous, row);
+        if (has_other && has_value(users, row)) {
+            ERR_TRY(put_binding(fresh, vec_str(anonymous, other),
+                                identity_place(shard, subjects->u32[row]), err));
+        }
+        other += has_other;
+    }
+    return ERR_OK;
+}
+
+static enum err_code bind_of_segment(struct finding_ids *finding, const char *path, struct err *err)
+{
+    CLEANUP(segment_closep) struct segment *segment = NULL;
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct read_ctx ctx = {.arena = arena, .io = finding->set->care->io};
+    ERR_TRY(care_segment_open(finding->set, path, NULL, &segment, err));
+    const struct source *source = segment_source(segment);
+    for (uint32_t block = 0; block < source->block_count; block++) {
+        struct arena_mark mark = arena_mark(arena);
+        struct vec subjects = {0};
+        struct vec users = {0};
+        struct vec anonymous = {0};
+        ERR_TRY(source_read(source, &ctx, COL_SUBJECT, block, &subjects, err));
+        ERR_TRY(source_read(source, &ctx, COL_USER_ID, block, &users, err));
+        ERR_TRY(source_read(source, &ctx, COL_ANONYMOUS_ID, block, &anonymous, err));
+        if (users.kind != VEC_ABSENT && anonymous.kind != VEC_ABSENT) {
+            ERR_TRY(bind_of_block(finding->fresh, source->shard, &subjects, &users, &anonymous,
+                                  err));
+        }
+        arena_rewind(arena, mark);
+    }
+    return ERR_OK;
+}
+
+static enum err_code put_bindings(struct finding_ids *finding, const bool *skips, struct err *err)
+{
+    size_t count = 0;
+    const struct catalog_segment *segments = care_set_segments(finding->set, &count);
+    for (size_t i = 0; i < count; i++) {
+        char path[CARE_PATH_BYTES];
+        if (!skips[i]) {
+            care_set_segment_path(finding->set, &segments[i], path);
+            ERR_TRY(bind_of_segment(finding, path, err));
+        }
+    }
+    return read_events(finding, bind_of_events, err);
 }
 
 static enum err_code make(struct finding_ids *finding, const struct ids *whole, const bool *skips,
@@ -357,6 +449,7 @@ static enum err_code make(struct finding_ids *finding, const struct ids *whole, 
             ERR_TRY(put_number(finding, shard, subject, err));
         }
     }
+    ERR_TRY(put_bindings(finding, skips, err));
     return ids_flush(finding->fresh, finding->set->care->io, ids_seal(finding->fresh), ret, err);
 }
 
@@ -399,6 +492,7 @@ enum err_code care_ids_make(struct care_set *set, const bool *skips, const char 
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         free(finding.found[shard]);
     }
+    ids_close(finding.scratch);
     *ret_lost = finding.lost;
     return code;
 }

@@ -491,7 +491,7 @@ enum err_code repair_ids(struct repair *repair, struct care_set *set, const bool
     if (lost > 0) {
         repair_say(repair,
                    "%s/ids.log: %" PRIu64
-                   " subjects without an event that is left have lost their ids",
+                   " numbers of the id directory without an event that is left have lost what they stood for",
                    set->row.name, lost);
     }
     set->row.ids = mark;

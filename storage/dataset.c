@@ -665,7 +665,8 @@ static enum err_code open_log(struct opening *opening, struct err *err)
     }
     opening->report->wal_records += report.records;
     opening->report->torn_bytes += report.torn_bytes;
-    dataset->logged.ids = ids_count(dataset->ids);
+    dataset->logged.ids = dataset->ids_seen = ids_count(dataset->ids);
+    dataset->logged.facts = dataset->facts_seen = ids_facts(dataset->ids);
     dataset->logged.cols = 0; /* a fresh file: it says all of them */
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         dataset->logged.subjects[i] = ids_subjects(dataset->ids, i);
@@ -787,6 +788,7 @@ static struct dataset *dataset_create(struct store *store, const struct catalog_
     pthread_mutex_init(&dataset->flush_lock, NULL);
     pthread_mutex_init(&dataset->compact_lock, NULL);
     pthread_mutex_init(&dataset->catalog_lock, NULL);
+    pthread_mutex_init(&dataset->identity_lock, NULL);
     dataset->store = store;
     dataset->uid = atomic_fetch_add_explicit(&last_uid, 1, memory_order_relaxed) + 1;
     dataset->row = *row;
@@ -844,6 +846,7 @@ void dataset_free(struct dataset *dataset)
     }
     ASSERT(dataset->queue_head == NULL);
     atomic_fetch_sub(&dataset->store->memtable_bytes, atomic_load(&dataset->memtable_bytes));
+    identity_free(dataset->identity);
     memtable_unref(dataset->active);
     for (uint32_t i = 0; i < dataset->frozen_count; i++) {
         memtable_unref(dataset->frozen[i].memtable);
@@ -868,6 +871,7 @@ void dataset_free(struct dataset *dataset)
     pthread_mutex_destroy(&dataset->flush_lock);
     pthread_mutex_destroy(&dataset->compact_lock);
     pthread_mutex_destroy(&dataset->catalog_lock);
+    pthread_mutex_destroy(&dataset->identity_lock);
     free(dataset);
 }
 
@@ -878,12 +882,14 @@ struct snapshot_pin {
     struct version *version;
     struct memtable_view *views[(FROZEN_MAX + 1) * SHARD_COUNT];
     uint32_t view_count;
+    struct identity_overlay overlay;
 };
 
 struct moment { /* what is copied under the lock; views are made after it */
     struct memtable *memtables[FROZEN_MAX + 1];
     uint32_t rows[FROZEN_MAX + 1][SHARD_COUNT];
     uint32_t count;
+    uint64_t ids_count, facts;
 };
 
 static void take_moment(struct dataset *dataset, struct snapshot_pin *pin, struct moment *moment)
@@ -903,6 +909,8 @@ static void take_moment(struct dataset *dataset, struct snapshot_pin *pin, struc
     snapshot->watermark_ms =
         dataset->watermark_ms == INT64_MIN ? INT64_MIN : dataset->watermark_ms - LATE_MS;
     memcpy(snapshot->subject_count, dataset->subjects, sizeof(snapshot->subject_count));
+    moment->ids_count = dataset->ids_seen;
+    moment->facts = dataset->facts_seen;
     pthread_mutex_unlock(&dataset->state_lock);
 }
 
@@ -958,7 +966,10 @@ static enum err_code fill_snapshot(struct snapshot_pin *pin, const struct moment
     return ERR_OK;
 }
 
-enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret, struct err *err)
+/* `shows_identity`: under identity_lock. *ret_facts: of the moment; where there are some and they are not shown, the
+ * snapshot is of no use. */
+static enum err_code snapshot_once(struct dataset *dataset, bool shows_identity,
+                                   struct snapshot **ret, uint64_t *ret_facts, struct err *err)
 {
     struct snapshot_pin *pin = calloc(1, sizeof(*pin));
     if (pin == NULL) {
@@ -967,16 +978,25 @@ enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret, s
     struct moment moment = {.count = 0};
     pin->snapshot.dataset = dataset;
     pin->snapshot.schema = dataset->schema;
-    pin->snapshot.identity_version = dataset->identity_version;
     pin->snapshot.time_min_ms = INT64_MAX;
     pin->snapshot.time_max_ms = INT64_MIN;
     take_moment(dataset, pin, &moment);
+    pin->snapshot.identity_version = dataset->identity_version + moment.facts;
     /* After the version is pinned: whatever expiry has taken out of it is older than this. */
     pin->snapshot.expired_before_ms = dataset_expired_before(dataset);
     pin->snapshot.history_from_ms =
         MAX_OF(pin->snapshot.expired_before_ms,
                atomic_load_explicit(&dataset->gone_before_ms, memory_order_relaxed));
     enum err_code code = fill_snapshot(pin, &moment, err);
+    if (code == ERR_OK && shows_identity) {
+        const struct identity_moment seen = {
+            .memtables = moment.memtables,
+            .rows = (const uint32_t(*)[SHARD_COUNT])moment.rows,
+            .count = moment.count,
+            .ids_count = moment.ids_count,
+        };
+        code = dataset_show_identity(dataset, &pin->snapshot, &seen, &pin->overlay, err);
+    }
     for (uint32_t i = 0; i < moment.count; i++) {
         memtable_unref(moment.memtables[i]);
     }
@@ -985,7 +1005,26 @@ enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret, s
         return code;
     }
     *ret = &pin->snapshot;
+    *ret_facts = moment.facts;
     return ERR_OK;
+}
+
+enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret, struct err *err)
+{
+    struct snapshot *snapshot = NULL;
+    uint64_t facts = 0;
+    if (!dataset_has_facts(dataset)) {
+        ERR_TRY(snapshot_once(dataset, false, &snapshot, &facts, err));
+        if (facts == 0) {
+            *ret = snapshot;
+            return ERR_OK;
+        }
+        snapshot_unpin(snapshot); /* the first ones came in between */
+    }
+    pthread_mutex_lock(&dataset->identity_lock);
+    enum err_code code = snapshot_once(dataset, true, ret, &facts, err);
+    pthread_mutex_unlock(&dataset->identity_lock);
+    return code;
 }
 
 void snapshot_unpin(struct snapshot *snapshot)
@@ -994,6 +1033,7 @@ void snapshot_unpin(struct snapshot *snapshot)
     for (uint32_t i = 0; i < pin->view_count; i++) {
         memtable_view_unref(pin->views[i]);
     }
+    identity_overlay_done(&pin->overlay);
     version_unref(pin->version);
     free(pin->snapshot.sources);
     free(pin);
@@ -1025,20 +1065,35 @@ static bool is_known_subject(struct dataset *dataset, uint32_t shard, uint32_t s
     return is_known;
 }
 
-bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
-                          uint32_t *ret_shard, uint32_t *ret_subject)
+static bool find_stored(struct dataset *dataset, enum id_kind kind, struct str id,
+                        uint32_t *ret_shard, uint32_t *ret_subject)
 {
-    bool is_user = !event_id_is_sentinel(user_id);
-    struct str id = is_user ? user_id : anonymous_id;
     uint32_t shard = 0;
     uint32_t subject = 0;
-    if (event_id_is_sentinel(id) ||
-        !ids_find(dataset->ids, is_user ? ID_USER : ID_ANONYMOUS, id, &shard, &subject) ||
+    if (event_id_is_sentinel(id) || !ids_find(dataset->ids, kind, id, &shard, &subject) ||
         !is_known_subject(dataset, shard, subject)) {
         return false;
     }
     *ret_shard = shard;
     *ret_subject = subject;
+    return true;
+}
+
+bool dataset_find_stored(struct dataset *dataset, struct str user_id, uint32_t *ret_shard,
+                         uint32_t *ret_subject)
+{
+    return find_stored(dataset, ID_USER, user_id, ret_shard, ret_subject);
+}
+
+bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
+                          uint32_t *ret_shard, uint32_t *ret_subject)
+{
+    bool is_user = !event_id_is_sentinel(user_id);
+    if (!find_stored(dataset, is_user ? ID_USER : ID_ANONYMOUS, is_user ? user_id : anonymous_id,
+                     ret_shard, ret_subject)) {
+        return false;
+    }
+    dataset_owner(dataset, INT64_MAX, ret_shard, ret_subject);
     return true;
 }
 
@@ -1160,6 +1215,7 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         stats.subjects += dataset->subjects[i];
     }
+    stats.subjects -= dataset->facts_seen; /* numbers that are nobody's */
     stats.epoch = dataset->epoch;
     stats.last_error_ms = dataset->last_error_ms;
     memcpy(stats.last_error, dataset->last_error, sizeof(stats.last_error));

@@ -142,6 +142,9 @@ static enum err_code flush_one(struct dataset *dataset, struct io *io, struct er
     struct frozen frozen = dataset->frozen[0]; /* stays: only we take frozen ones away */
     pthread_mutex_unlock(&dataset->state_lock);
     struct version *version = version_pin(dataset);
+    /* While all its rows are in memory. Should it fail, all about bound ids is read anew with the next question. */
+    struct err ignored;
+    (void)!dataset_follow_identity(dataset, &ignored);
     enum err_code code = ERR_OK;
     for (uint32_t shard = 0; code == ERR_OK && shard < SHARD_COUNT; shard++) {
         code = flush_shard(&flushing, &frozen, version, shard, err);

@@ -1,5 +1,5 @@
 /* storage/dataset_int.h - a data set from inside: dataset.c (opening, snapshots, facts),
- * dataset_write.c (the writer), dataset_known.c (telling retries), dataset_runs.c, dataset_flush.c and
+ * dataset_write.c (the writer), dataset_identity.c (bound ids), dataset_known.c (telling retries), dataset_runs.c, dataset_flush.c and
  * compaction.c (background), store.c.
  *
  * Four things change, each under its own lock, taken in this order and never held over I/O unless
@@ -8,6 +8,8 @@
  *   catalog_lock  the catalog row, and the publishing of new versions after a catalog transaction;
  *                 held over that transaction, and taken by background jobs only
  *   queue_lock    batches waiting, and who is the writer
+ *   identity_lock what is known of bound ids, where there are any; held over reading their rows, and asked for by whoever
+ *                 takes a snapshot then
  *   state_lock    what a snapshot copies: memtables, version, epoch; held for a few dozen instructions
  *
  * The writer is whoever has set has_writer: it alone touches wal, ids (adding), schema (adding),
@@ -22,6 +24,7 @@
 #pragma once
 
 #include "storage/catalog.h"
+#include "storage/identity.h"
 #include "storage/known_run.h"
 #include "storage/memtable.h"
 #include "storage/store.h"
@@ -96,7 +99,7 @@ struct placed {
 
 /* What records of the log have given: later ones need not say it again. */
 struct logged {
-    uint64_t ids;
+    uint64_t ids, facts; /* facts: of the ids, bindings and merges */
     uint32_t cols;
     uint32_t subjects[SHARD_COUNT];
 };
@@ -158,6 +161,7 @@ struct dataset {
     uint64_t epoch;
     int64_t watermark_ms; /* before the 5 minutes are taken off */
     uint32_t subjects[SHARD_COUNT];
+    uint64_t ids_seen, facts_seen; /* of the directory, what the last commit and those before it gave */
     bool is_broken;
     bool is_refusing;         /* the last commit failed and was cut back */
     struct err why;           /* of either */
@@ -165,6 +169,10 @@ struct dataset {
     int64_t last_error_ms;
     char last_error[256];
     bool is_flush_failing;
+
+    pthread_mutex_t identity_lock;
+    struct identity *identity; /* NULL until a snapshot has facts to show */
+    _Atomic uint64_t acts_refused;
 
     pthread_mutex_t flush_lock, compact_lock, catalog_lock;
     struct catalog_dataset row; /* under catalog_lock */
@@ -287,7 +295,34 @@ int64_t dataset_expired_before(const struct dataset *dataset);
 /* Make row.settings hold. Under catalog_lock, or while opening. */
 void dataset_settings_apply(struct dataset *dataset);
 
+/* ---- dataset_identity.c ---- */
+
+/* What a snapshot shows of bindings and merges; its own. */
+struct identity_overlay {
+    roaring_bitmap_t *masks[SHARD_COUNT]; /* deleted and moved subjects; NULL where the snapshot's own say it */
+    struct memtable_view **views;
+    uint32_t view_count;
+};
+/* Is there a fact in any commit so far? */
+bool dataset_has_facts(struct dataset *dataset);
+/* Add to a snapshot, of this moment, what it shows. Under identity_lock, which was taken before the moment. *ret is
+ * filled after an error too, as far as it came: identity_overlay_done in any case. */
+enum err_code dataset_show_identity(struct dataset *dataset, struct snapshot *snapshot,
+                                    const struct identity_moment *moment,
+                                    struct identity_overlay *ret, struct err *err) ERR_MUST_CHECK;
+void identity_overlay_done(struct identity_overlay *overlay);
+/* Look at the memtables' newest rows, before they are flushed. */
+enum err_code dataset_follow_identity(struct dataset *dataset, struct err *err) ERR_MUST_CHECK;
+/* From a subject as ids give it to whose its rows of that time are. */
+void dataset_owner(struct dataset *dataset, int64_t at_ms, uint32_t *shard, uint32_t *subject);
+/* The same for sets of subjects, as of before the first login. */
+enum err_code dataset_move_sets(struct dataset *dataset, roaring_bitmap_t *sets[SHARD_COUNT],
+                                struct err *err) ERR_MUST_CHECK;
+
 /* ---- dataset_write.c ---- */
+
+/* As the writer, after a commit: all ids and columns are in the log. */
+void dataset_note_logged(struct dataset *dataset);
 
 /* Become the writer for a background job, and stop being it (which serves what waits meanwhile). */
 void dataset_writer_acquire(struct dataset *dataset);

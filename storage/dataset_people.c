@@ -144,7 +144,8 @@ enum err_code dataset_cohort(struct dataset *dataset, struct str name, struct ar
         return ERR_OK;
     }
     struct set_taker taker = {name, out_sets};
-    return catalog_cohort_sets(catalog, dataset->row.id, name, take_set, &taker, err);
+    ERR_TRY(catalog_cohort_sets(catalog, dataset->row.id, name, take_set, &taker, err));
+    return dataset_move_sets(dataset, out_sets, err); /* who was a device then may be a user by now */
 }
 
 /* The portable bytes of each set, in the arena. */

@@ -214,6 +214,20 @@ static enum err_code check_event(const struct event *event, struct err *err)
     return ERR_OK;
 }
 
+/* The two ids of one event belong together. Mostly that is known. */
+static enum err_code bind(struct dataset *dataset, struct str anonymous_id,
+                          const struct event_place *user, struct err *err)
+{
+    uint8_t key[IDENTITY_BINDING_BYTES];
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    ERR_TRY(ids_add(dataset->ids, ID_ANONYMOUS, anonymous_id, &shard, &subject, err));
+    identity_binding_key(identity_place(shard, subject),
+                         identity_place(user->shard, user->subject), key);
+    return ids_add(dataset->ids, ID_BINDING, (struct str){(const char *)key, sizeof(key)}, &shard,
+                   &subject, err);
+}
+
 static enum err_code accept_event(struct placing *placing, uint32_t idx, struct err *err)
 {
     struct dataset *dataset = placing->dataset;
@@ -226,6 +240,9 @@ static enum err_code accept_event(struct placing *placing, uint32_t idx, struct 
     ERR_TRY(ids_add(dataset->ids, has_user ? ID_USER : ID_ANONYMOUS,
                     has_user ? event->user_id : event->anonymous_id, &place->shard, &place->subject,
                     err));
+    if (has_user && event->anonymous_id.len > 0) {
+        ERR_TRY(bind(dataset, event->anonymous_id, place, err));
+    }
     struct placed placed = {.pending = placing->pending, .event = idx};
     uint32_t number = (uint32_t)(group->placed.len / sizeof(placed));
     buf_append(&group->placed, &placed, sizeof(placed));
@@ -478,6 +495,16 @@ static void *scratch_take(struct buf *buf, size_t count, size_t size, size_t *re
     return at;
 }
 
+void dataset_note_logged(struct dataset *dataset)
+{
+    dataset->logged.ids = ids_count(dataset->ids);
+    dataset->logged.facts = ids_facts(dataset->ids);
+    dataset->logged.cols = schema_count(dataset->schema);
+    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
+        dataset->logged.subjects[i] = ids_subjects(dataset->ids, i);
+    }
+}
+
 static enum err_code append_record(struct dataset *dataset, struct pending *pending,
                                    const uint32_t *cols, const struct event_place *places,
                                    struct err *err)
@@ -500,11 +527,7 @@ static enum err_code append_record(struct dataset *dataset, struct pending *pend
     record_encode(record, &source);
     ERR_TRY(buf_check(record, err));
     ERR_TRY(wal_append(dataset->wal, buf_as_str(record), &seq, err));
-    dataset->logged.ids = ids_count(dataset->ids);
-    dataset->logged.cols = schema_count(dataset->schema);
-    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
-        dataset->logged.subjects[i] = ids_subjects(dataset->ids, i);
-    }
+    dataset_note_logged(dataset);
     return ERR_OK;
 }
 
@@ -602,6 +625,8 @@ static enum err_code append_group(struct dataset *dataset, const struct group *g
     dataset->epoch = wal_last_seq(dataset->wal);
     dataset->watermark_ms = MAX_OF(dataset->watermark_ms, watermark_ms);
     memcpy(dataset->subjects, group->after.subjects, sizeof(dataset->subjects));
+    dataset->ids_seen = group->after.ids;
+    dataset->facts_seen = group->after.facts;
     if (dataset->active_since_us == 0 && memtable_rows(dataset->active) > 0) {
         dataset->active_since_us = clock_mono_us();
     }

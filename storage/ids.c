@@ -75,6 +75,9 @@ static void number(struct ids *ids, uint64_t hash, uint64_t off, const struct id
         }
     }
     ids_table_insert(ids, hash, off);
+    if (id_kind_is_fact(entry->kind)) {
+        atomic_fetch_add_explicit(&ids->facts, 1, memory_order_relaxed); /* published with the count */
+    }
     atomic_store_explicit(&ids->subjects[entry->shard], entry->subject + 1, memory_order_release);
     atomic_store_explicit(&ids->count, idx + 1, memory_order_release);
 }
@@ -126,8 +129,11 @@ enum err_code ids_add(struct ids *ids, enum id_kind kind, struct str key, uint32
 
 static enum err_code check_entry(const struct id_entry *entry, struct err *err)
 {
-    if (entry->key.len == 0 || entry->key.len > USER_ID_BYTES_MAX || entry->shard >= SHARD_COUNT ||
-        (entry->kind != ID_USER && entry->kind != ID_ANONYMOUS)) {
+    bool is_fact = id_kind_is_fact(entry->kind);
+    if (entry->key.len == 0 ||
+        entry->key.len > (is_fact ? IDS_FACT_BYTES_MAX : USER_ID_BYTES_MAX) ||
+        entry->shard >= SHARD_COUNT ||
+        (entry->kind != ID_USER && entry->kind != ID_ANONYMOUS && !is_fact)) {
         return err_set(err, ERR_CORRUPT, "an id of %zu bytes in shard %" PRIu32, entry->key.len,
                        entry->shard);
     }
@@ -165,6 +171,11 @@ enum err_code ids_restore(struct ids *ids, const struct id_entry *wanted, struct
 uint64_t ids_count(const struct ids *ids)
 {
     return atomic_load_explicit(&ids->count, memory_order_acquire);
+}
+
+uint64_t ids_facts(const struct ids *ids)
+{
+    return atomic_load_explicit(&ids->facts, memory_order_relaxed);
 }
 
 uint32_t ids_subjects(const struct ids *ids, uint32_t shard)
@@ -286,10 +297,23 @@ static void forget(struct ids *ids)
 {
     ids_table_done(&ids->table);
     atomic_store(&ids->count, 0);
+    atomic_store(&ids->facts, 0);
     for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         atomic_store(&ids->subjects[i], 0);
     }
     ids->saved_bytes = IDS_NONE;
+}
+
+/* Those of the first `end` entries, which came from ids.hash and were not looked at one by one. */
+static void count_facts(struct ids *ids, uint64_t end)
+{
+    struct id_cursor cursor = ids_cursor(ids, 0);
+    struct id_entry entry;
+    uint64_t facts = 0;
+    for (uint64_t i = 0; i < end && id_cursor_next(&cursor, &entry); i++) {
+        facts += id_kind_is_fact(entry.kind);
+    }
+    atomic_fetch_add_explicit(&ids->facts, facts, memory_order_relaxed);
 }
 
 static enum err_code load(struct ids *ids, struct io *io, struct ids_mark mark, struct err *err)
@@ -311,6 +335,7 @@ static enum err_code load(struct ids *ids, struct io *io, struct ids_mark mark, 
         struct ahead ahead = {.count = 0};
         ERR_TRY(ids_log_load(ids, io, mark, &from, hash_entry, &ahead, &fits, err));
         if (fits) {
+            count_facts(ids, from.mark.count);
             return ERR_OK;
         }
         from = (struct ids_seal){.chain = 0};

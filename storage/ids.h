@@ -1,6 +1,8 @@
 /* storage/ids.h - the id directory of a data set: id -> (shard, subject number), and back.
  *
- * A key is a name space ('u' user id, 'a' anonymous id) and the bytes of the id. A new key goes to
+ * A key is a name space ('u' user id, 'a' anonymous id) and the bytes of the id. What is known about ids belonging
+ * together are entries as well ('b' a binding, 'm' a merge or its undoing; identity.h says what is in them): so they
+ * are logged, flushed, backed up and verified with the ids that they name. Their numbers are taken and have no events. A new key goes to
  * shard hash(key, seed) mod 16 and takes the next number there. Entries are numbered in the order
  * of their arrival; that order is also the order of the file ids.log, of which the catalog knows
  * how many bytes count: opening verifies just those and cuts the rest, which comes back from the
@@ -26,7 +28,12 @@
 #include "storage/base/io.h"
 #include "storage/source.h"
 
-enum id_kind { ID_USER = 'u', ID_ANONYMOUS = 'a' };
+enum id_kind { ID_USER = 'u', ID_ANONYMOUS = 'a', ID_BINDING = 'b', ID_MERGE = 'm' };
+#define IDS_FACT_BYTES_MAX 64u /* of the key of a binding or a merge */
+static inline bool id_kind_is_fact(enum id_kind kind)
+{
+    return kind == ID_BINDING || kind == ID_MERGE;
+}
 
 struct ids;
 struct id_entry {
@@ -62,6 +69,8 @@ enum err_code ids_add(struct ids *ids, enum id_kind kind, struct str key, uint32
 enum err_code ids_restore(struct ids *ids, const struct id_entry *entry,
                           struct err *err) ERR_MUST_CHECK;
 uint64_t ids_count(const struct ids *ids);
+/* How many of them are bindings and merges. */
+uint64_t ids_facts(const struct ids *ids);
 uint32_t ids_subjects(const struct ids *ids, uint32_t shard); /* numbers below this are taken */
 
 /* The key of a subject; false where the number is not taken. Cost: a walk over at most 256 entries.

@@ -90,6 +90,7 @@ struct ids {
     char *path;
     uint64_t seed;
     _Atomic uint64_t count;
+    _Atomic uint64_t facts; /* of these, bindings and merges */
     _Atomic uint32_t subjects[SHARD_COUNT];
     struct ids_log log;
     struct ids_table table;

@@ -10,7 +10,8 @@
  *        16       8   checksum     XXH3-64 of bytes 0 .. 16 and the entries, chained (see below)
  *        24           entries
  *
- *    entry:   0   2   bits 0-9: length of the id, 1 .. 512; bit 10: 1 = anonymous; 11-14: shard
+ *    entry:   0   2   bits 0-9: length of the id, 1 .. 512; bit 10: 1 = anonymous; 11-14: shard. Of what is no id a
+ *                     length is 512 more than it is, 513 .. 576; bit 10: 0 = a binding, 1 = a merge
  *             2   4   subject: how many entries of this shard are before this one
  *             6       the id; then zeroes up to a multiple of 4
  *
@@ -44,7 +45,9 @@
 #define ENTRY_ALIGN   4u
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the log is read where it is mapped");
-_Static_assert(USER_ID_BYTES_MAX <= LEN_MASK, "a length fits its bits");
+#define FACT_LEN      512u
+_Static_assert(USER_ID_BYTES_MAX <= FACT_LEN && FACT_LEN + IDS_FACT_BYTES_MAX <= LEN_MASK,
+               "a length fits its bits, and says what it is of");
 _Static_assert((FRAME_MAGIC & FRAME_BIT) != 0, "a frame does not look like an entry");
 
 static uint8_t *log_at(const struct ids_log *log, uint64_t off)
@@ -83,9 +86,14 @@ static uint64_t frame_place(uint64_t off)
 static struct id_entry entry_parse(const uint8_t *at)
 {
     uint16_t head = load16(at);
+    uint32_t len = head & LEN_MASK;
+    bool is_fact = len > FACT_LEN;
+    bool is_second = (head & ANONYMOUS_BIT) != 0;
     return (struct id_entry){
-        .key = {(const char *)at + IDS_ENTRY_HEAD_BYTES, head & LEN_MASK},
-        .kind = (head & ANONYMOUS_BIT) != 0 ? ID_ANONYMOUS : ID_USER,
+        .key = {(const char *)at + IDS_ENTRY_HEAD_BYTES, is_fact ? len - FACT_LEN : len},
+        .kind = is_fact     ? (is_second ? ID_MERGE : ID_BINDING)
+                : is_second ? ID_ANONYMOUS
+                            : ID_USER,
         .shard = (uint32_t)(head >> SHARD_SHIFT) & (SHARD_COUNT - 1),
         .subject = load32(at + 2),
     };
@@ -120,7 +128,7 @@ uint64_t ids_log_first(const struct ids_log *log, uint64_t off)
 
 uint64_t ids_log_after(const struct ids_log *log, uint64_t off)
 {
-    return ids_log_first(log, off + entry_bytes(load16(log_at(log, off)) & LEN_MASK));
+    return ids_log_first(log, off + entry_bytes(entry_parse(log_at(log, off)).key.len));
 }
 
 /* ---- appending ---- */
@@ -179,8 +187,10 @@ enum err_code ids_log_append(struct ids_log *log, const struct id_entry *entry, 
         log->end = off + IDS_FRAME_HEAD_BYTES;
     }
     uint8_t *at = log_at(log, log->end);
-    wr_u16(at, (uint16_t)(entry->key.len | (entry->kind == ID_ANONYMOUS ? ANONYMOUS_BIT : 0u) |
-                          entry->shard << SHARD_SHIFT));
+    bool is_second = entry->kind == ID_ANONYMOUS || entry->kind == ID_MERGE;
+    size_t len = entry->key.len + (id_kind_is_fact(entry->kind) ? FACT_LEN : 0u);
+    wr_u16(at,
+           (uint16_t)(len | (is_second ? ANONYMOUS_BIT : 0u) | entry->shard << SHARD_SHIFT));
     wr_u32(at + 2, entry->subject);
     memcpy(at + IDS_ENTRY_HEAD_BYTES, entry->key.ptr, entry->key.len);
     *ret_off = log->end;

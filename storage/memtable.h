@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "storage/ids.h"
 #include "storage/known_set.h"
 #include "storage/payload.h"
 
@@ -47,8 +48,33 @@ enum err_code memtable_view_at(struct memtable *memtable, uint32_t shard, uint32
 /* The published rows of a shard; *ret NULL where there are none. Unpin with memtable_view_unref. */
 enum err_code memtable_view(struct memtable *memtable, uint32_t shard, struct memtable_view **ret,
                             struct err *err) ERR_MUST_CHECK;
+struct memtable_view *memtable_view_ref(struct memtable_view *view);
 void memtable_view_unref(struct memtable_view *view);
 const struct source *memtable_view_source(const struct memtable_view *view);
+
+/* ---- rows that belong to others than they were appended under (identity.h) ---- */
+
+struct mem_row_facts { /* strings are the memtable's, but for an event id of its UUID's text in `uuid` */
+    int64_t time_ms, arrival_ms;
+    uint32_t subject;
+    struct str event_id, user_id, anonymous_id;
+    char uuid[36];
+};
+/* Of a published row; any thread. *ret must not move: event_id may point into it. */
+void memtable_row(const struct memtable *memtable, uint32_t shard, uint32_t row,
+                  struct mem_row_facts *ret);
+struct mem_home { /* a row of a shard, and whose it is */
+    int64_t time_ms;
+    uint32_t subject;
+    uint32_t row;
+};
+/* As it was appended. */
+struct mem_home memtable_row_home(const struct memtable *memtable, uint32_t shard, uint32_t row);
+/* Some of the first `row_limit` rows of `shard`, each at most once, as rows of `home_shard` under the subjects
+ * that `homes` gives, which is sorted here. count > 0. The directory, which knows them all, must outlive the view. */
+enum err_code memtable_view_rehomed(struct memtable *memtable, uint32_t shard, uint32_t row_limit,
+                                    struct mem_home *homes, uint32_t count, uint32_t home_shard,
+                                    const struct ids *ids, struct memtable_view **ret, struct err *err) ERR_MUST_CHECK;
 
 /* ---- known event ids: by the writer; a memtable that takes no more rows, by anybody ---- */
 
@@ -59,7 +85,7 @@ void memtable_prefetch_id(const struct memtable *memtable, uint64_t key);
 /* The row with this event id, published or not; false where there is none. */
 bool memtable_find_id(const struct memtable *memtable, uint64_t key, struct str event_id,
                       struct mem_place *ret);
-/* What the row says; it borrows from the memtable. */
+/* What the row says; it borrows from the memtable. Of a published row by any thread. */
 enum err_code memtable_payload(const struct memtable *memtable, struct mem_place place,
                                struct arena *arena, struct payload *ret,
                                struct err *err) ERR_MUST_CHECK;

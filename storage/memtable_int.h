@@ -98,19 +98,15 @@ struct mem_col {
     uint32_t item_count;
 };
 
-struct perm_entry {
-    int64_t time_ms;
-    uint32_t subject;
-    uint32_t row;
-};
 
 struct perm {
     _Atomic uint32_t refs;
     uint32_t count;
+    uint32_t row_limit; /* rows [0, row_limit) are what it may hold; most hold all of them */
     int64_t time_min_ms, time_max_ms;
     int64_t *zones;           /* min, max of each block */
-    uint32_t *_Atomic places; /* row -> place in the permutation, made when first needed */
-    struct perm_entry entries[];
+    uint32_t *_Atomic places; /* row -> place in the permutation, UINT32_MAX: not in it; made when first needed */
+    struct mem_home entries[];
 };
 
 struct mem_shard {

@@ -1,5 +1,6 @@
 /* storage/memtable_known.c - the event ids of a memtable's rows, and what a row says: for telling
- * retries. Both are read while rows are appended, by the writer alone, or when nothing is any more.
+ * retries. The ids are read while rows are appended, by the writer alone, or when nothing is any more; what a
+ * published row says, by anybody.
  */
 #include "storage/memtable_int.h"
 
@@ -92,7 +93,8 @@ enum err_code memtable_known_sorted(const struct memtable *memtable, mem_known_f
 /* ---- what a row says ---- */
 
 /* The entry of a row in a column: entries are in order of rows. */
-static const struct mem_entry *entry_of_row(const struct mem_col *col, uint32_t row)
+static const struct mem_entry *entry_of_row(const struct mem_col *col, uint32_t row,
+                                            uint32_t *ret_place)
 {
     uint32_t begin = 0;
     uint32_t end = atomic_load_explicit(&col->count, memory_order_acquire);
@@ -104,6 +106,7 @@ static const struct mem_entry *entry_of_row(const struct mem_col *col, uint32_t 
         end = is_before ? end : mid;
     }
     const struct mem_entry *entry = begin < count ? cvec_at(&col->entries, begin) : NULL;
+    *ret_place = begin;
     return entry != NULL && entry->row == row ? entry : NULL;
 }
 
@@ -115,16 +118,10 @@ static struct str dict_str(const struct memtable *memtable, uint32_t prop, uint3
 }
 
 static struct str string_of(const struct memtable *memtable, const struct mem_col *col,
-                            uint32_t prop, const struct mem_entry *entry)
+                            uint32_t prop, const struct mem_entry *entry, uint32_t place)
 {
-    /* Which of the two it is follows from the entry's place, and that from the raw ones' first. */
-    uint32_t raw_from = atomic_load_explicit(&col->raw_from, memory_order_relaxed);
-    bool is_raw = false;
-    if (raw_from != NO_ENTRY) {
-        const struct mem_entry *first = cvec_at(&col->entries, raw_from);
-        is_raw = entry->row >= first->row;
-    }
-    if (!is_raw) {
+    /* NO_ENTRY is above every place. */
+    if (place < atomic_load_explicit(&col->raw_from, memory_order_relaxed)) {
         return dict_str(memtable, prop, entry->aux);
     }
     const struct mem_raw *raw = *(const struct mem_raw **)cvec_at(&col->items, entry->aux);
@@ -132,13 +129,13 @@ static struct str string_of(const struct memtable *memtable, const struct mem_co
 }
 
 static enum err_code value_of(const struct memtable *memtable, const struct mem_col *col,
-                              const struct mem_entry *entry, struct arena *arena,
+                              const struct mem_entry *entry, uint32_t place, struct arena *arena,
                               struct payload_value *value, struct err *err)
 {
     const struct mem_wide *wide = (const struct mem_wide *)(const void *)entry;
     struct str *items = NULL;
     switch (value->type) {
-    case COL_STRING: value->string = string_of(memtable, col, value->prop, entry); break;
+    case COL_STRING: value->string = string_of(memtable, col, value->prop, entry, place); break;
     case COL_NUMBER: value->number = (struct num){wide->i64, (uint8_t)entry->aux}; break;
     case COL_BOOL: value->boolean = entry->aux != 0; break;
     case COL_TIME: value->ts_ms = wide->i64; break;
@@ -166,14 +163,16 @@ enum err_code memtable_payload(const struct memtable *memtable, struct mem_place
     for (uint32_t prop = 0; prop < prop_count; prop++) {
         struct mem_col *_Atomic *at = cvec_at(&shard->cols, prop);
         const struct mem_col *col = atomic_load_explicit(at, memory_order_acquire);
-        const struct mem_entry *entry = col == NULL ? NULL : entry_of_row(col, place.row);
+        uint32_t at_place = 0;
+        const struct mem_entry *entry =
+            col == NULL ? NULL : entry_of_row(col, place.row, &at_place);
         if (entry == NULL) {
             continue;
         }
         struct payload_value *value = &payload.values[payload.count++];
         value->prop = prop;
         value->type = schema_col(memtable->schema, prop)->type;
-        ERR_TRY(value_of(memtable, col, entry, arena, value, err));
+        ERR_TRY(value_of(memtable, col, entry, at_place, arena, value, err));
     }
     payload.name = atomic_load_explicit(&memtable->names->values, memory_order_acquire)
                        ->strs[row_of(memtable, place)->name_code];

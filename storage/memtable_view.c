@@ -20,13 +20,13 @@
 
 static size_t perm_bytes(uint32_t count)
 {
-    return sizeof(struct perm) + (size_t)count * sizeof(struct perm_entry);
+    return sizeof(struct perm) + (size_t)count * sizeof(struct mem_home);
 }
 
 void mem_perm_unref(struct perm *perm)
 {
     if (perm != NULL && atomic_fetch_sub_explicit(&perm->refs, 1, memory_order_acq_rel) == 1) {
-        mem_free(atomic_load(&perm->places), (size_t)perm->count * sizeof(uint32_t));
+        mem_free(atomic_load(&perm->places), (size_t)perm->row_limit * sizeof(uint32_t));
         free(perm->zones);
         mem_free(perm, perm_bytes(perm->count));
     }
@@ -47,7 +47,7 @@ static struct str event_id_of(const struct mem_row *row, char text[UUID_TEXT_BYT
     return (struct str){text, UUID_TEXT_BYTES};
 }
 
-static int perm_cmp(const struct perm_entry *a, const struct perm_entry *b,
+static int perm_cmp(const struct mem_home *a, const struct mem_home *b,
                     const struct mem_shard *shard)
 {
     if (a->subject != b->subject) {
@@ -75,11 +75,11 @@ static int perm_cmp_qsort(const void *a, const void *b, void *shard)
 }
 
 /* Order of one subject's rows, which mostly came in the order of time. */
-static void sort_run(struct perm_entry *run, uint32_t count, struct mem_shard *shard)
+static void sort_run(struct mem_home *run, uint32_t count, struct mem_shard *shard)
 {
     uint32_t moves = 0;
     for (uint32_t i = 1; i < count; i++) {
-        struct perm_entry entry = run[i];
+        struct mem_home entry = run[i];
         uint32_t at = i;
         for (; at > 0 && perm_cmp(&run[at - 1], &entry, shard) > 0; at--) {
             run[at] = run[at - 1];
@@ -95,7 +95,7 @@ static void sort_run(struct perm_entry *run, uint32_t count, struct mem_shard *s
 
 /* By subject with stable passes over its digits (least significant first), then within each subject.
  * `spare` is room for as many. */
-static void sort_entries(struct perm_entry *entries, struct perm_entry *spare, uint32_t count,
+static void sort_entries(struct mem_home *entries, struct mem_home *spare, uint32_t count,
                          struct mem_shard *shard)
 {
     uint32_t low = UINT32_MAX;
@@ -108,8 +108,8 @@ static void sort_entries(struct perm_entry *entries, struct perm_entry *spare, u
         qsort_r(entries, count, sizeof(*entries), perm_cmp_qsort, shard);
         return;
     }
-    struct perm_entry *from = entries;
-    struct perm_entry *to = spare;
+    struct mem_home *from = entries;
+    struct mem_home *to = spare;
     uint32_t span = high - low;
     for (uint32_t shift = 0; shift < 32 && span >> shift != 0; shift += RADIX_BITS) {
         uint32_t starts[1u << RADIX_BITS] = {0};
@@ -125,7 +125,7 @@ static void sort_entries(struct perm_entry *entries, struct perm_entry *spare, u
         for (uint32_t i = 0; i < count; i++) {
             to[starts[(from[i].subject - low) >> shift & ((1u << RADIX_BITS) - 1)]++] = from[i];
         }
-        struct perm_entry *sorted = to;
+        struct mem_home *sorted = to;
         to = from;
         from = sorted;
     }
@@ -143,8 +143,8 @@ static void sort_entries(struct perm_entry *entries, struct perm_entry *spare, u
 }
 
 /* First place in run[begin, end) whose entry is greater than `key`, looked for in growing steps. */
-static uint32_t gallop(const struct perm_entry *run, uint32_t begin, uint32_t end,
-                       const struct perm_entry *key, const struct mem_shard *shard)
+static uint32_t gallop(const struct mem_home *run, uint32_t begin, uint32_t end,
+                       const struct mem_home *key, const struct mem_shard *shard)
 {
     uint32_t step = 1;
     uint32_t low = begin;
@@ -164,8 +164,8 @@ static uint32_t gallop(const struct perm_entry *run, uint32_t begin, uint32_t en
     return low;
 }
 
-static void merge_tail(const struct perm_entry *old, uint32_t old_count,
-                       const struct perm_entry *tail, uint32_t tail_count, struct perm_entry *out,
+static void merge_tail(const struct mem_home *old, uint32_t old_count,
+                       const struct mem_home *tail, uint32_t tail_count, struct mem_home *out,
                        const struct mem_shard *shard)
 {
     uint32_t taken = 0;
@@ -179,7 +179,7 @@ static void merge_tail(const struct perm_entry *old, uint32_t old_count,
     memcpy(out, old + taken, (old_count - taken) * sizeof(*out));
 }
 
-static struct perm *perm_create(uint32_t count)
+static struct perm *perm_create(uint32_t count, uint32_t row_limit)
 {
     uint32_t blocks = (count + BLOCK_ROWS - 1) / BLOCK_ROWS;
     struct perm *perm = mem_alloc(perm_bytes(count));
@@ -192,6 +192,7 @@ static struct perm *perm_create(uint32_t count)
     atomic_init(&perm->refs, 1);
     atomic_init(&perm->places, NULL);
     perm->count = count;
+    perm->row_limit = row_limit;
     perm->zones = zones;
     return perm;
 }
@@ -217,7 +218,7 @@ static void perm_zones(struct perm *perm)
 /* The permutation of rows [0, count), from `known` (of some other count, may be NULL). */
 static struct perm *perm_build(struct mem_shard *shard, const struct perm *known, uint32_t count)
 {
-    struct perm *perm = perm_create(count);
+    struct perm *perm = perm_create(count, count);
     if (perm == NULL) {
         return NULL;
     }
@@ -234,9 +235,9 @@ static struct perm *perm_build(struct mem_shard *shard, const struct perm *known
     }
     uint32_t old_count = known == NULL ? 0 : known->count;
     uint32_t tail_count = count - old_count;
-    size_t tail_bytes = (size_t)tail_count * sizeof(struct perm_entry);
-    struct perm_entry *tail = old_count == 0 ? perm->entries : mem_alloc(tail_bytes);
-    struct perm_entry *spare = mem_alloc(tail_bytes);
+    size_t tail_bytes = (size_t)tail_count * sizeof(struct mem_home);
+    struct mem_home *tail = old_count == 0 ? perm->entries : mem_alloc(tail_bytes);
+    struct mem_home *spare = mem_alloc(tail_bytes);
     if (tail == NULL || spare == NULL) {
         mem_free(old_count == 0 ? NULL : tail, tail_bytes);
         mem_free(spare, tail_bytes);
@@ -245,7 +246,7 @@ static struct perm *perm_build(struct mem_shard *shard, const struct perm *known
     }
     for (uint32_t i = 0; i < tail_count; i++) {
         const struct mem_row *row = row_at(shard, old_count + i);
-        tail[i] = (struct perm_entry){row->time_ms, row->subject, old_count + i};
+        tail[i] = (struct mem_home){row->time_ms, row->subject, old_count + i};
     }
     sort_entries(tail, spare, tail_count, shard);
     if (old_count > 0) {
@@ -267,9 +268,11 @@ struct view_dict {
 
 struct memtable_view {
     struct source source; /* first: ops cast back */
+    _Atomic uint32_t refs;
     struct memtable *memtable;
     struct mem_shard *shard;
     struct perm *perm;
+    const struct ids *ids; /* with has_owner_ids */
     struct view_dict *_Atomic dicts; /* handed out once per column, so pointers stay equal */
 };
 
@@ -279,6 +282,29 @@ static const struct memtable_view *view_of(const struct source *source)
 }
 
 static const struct source_ops view_ops;
+
+/* Takes over one reference of the permutation. */
+static void view_fill(struct memtable_view *view, struct memtable *memtable,
+                      struct mem_shard *shard, struct perm *perm, uint32_t home_shard)
+{
+    atomic_init(&view->refs, 1);
+    view->memtable = memtable_ref(memtable);
+    view->shard = shard;
+    view->perm = perm;
+    view->source = (struct source){
+        .ops = &view_ops,
+        .shard = home_shard,
+        .row_count = perm->count,
+        .block_count = (perm->count + BLOCK_ROWS - 1) / BLOCK_ROWS,
+        .time_min_ms = perm->time_min_ms,
+        .time_max_ms = perm->time_max_ms,
+        .subject_first = perm->entries[0].subject,
+        .subject_last = perm->entries[perm->count - 1].subject,
+        .is_memory = true,
+        .identity_version = memtable->identity_version,
+        .bytes = perm->count * (uint64_t)sizeof(struct mem_row),
+    };
+}
 
 enum err_code memtable_view_at(struct memtable *memtable, uint32_t shard_idx, uint32_t row_count,
                                struct memtable_view **ret, struct err *err)
@@ -311,24 +337,63 @@ enum err_code memtable_view_at(struct memtable *memtable, uint32_t shard_idx, ui
         free(view);
         return mem_no_memory(err);
     }
-    view->memtable = memtable_ref(memtable);
-    view->shard = shard;
-    view->perm = perm;
-    view->source = (struct source){
-        .ops = &view_ops,
-        .shard = shard_idx,
-        .row_count = row_count,
-        .block_count = (row_count + BLOCK_ROWS - 1) / BLOCK_ROWS,
-        .time_min_ms = perm->time_min_ms,
-        .time_max_ms = perm->time_max_ms,
-        .subject_first = perm->entries[0].subject,
-        .subject_last = perm->entries[row_count - 1].subject,
-        .is_memory = true,
-        .identity_version = memtable->identity_version,
-        .bytes = row_count * (uint64_t)sizeof(struct mem_row),
-    };
+    view_fill(view, memtable, shard, perm, shard_idx);
     *ret = view;
     return ERR_OK;
+}
+
+enum err_code memtable_view_rehomed(struct memtable *memtable, uint32_t shard_idx,
+                                    uint32_t row_limit, struct mem_home *homes, uint32_t count,
+                                    uint32_t home_shard, const struct ids *ids,
+                                    struct memtable_view **ret, struct err *err)
+{
+    struct mem_shard *shard = &memtable->shards[shard_idx];
+    size_t bytes = (size_t)count * sizeof(*homes);
+    ASSERT(count > 0 && count <= row_limit);
+    ASSERT(row_limit <= atomic_load_explicit(&shard->published, memory_order_acquire));
+    struct memtable_view *view = calloc(1, sizeof(*view));
+    struct perm *perm = perm_create(count, row_limit);
+    struct mem_home *spare = mem_alloc(bytes);
+    if (view == NULL || perm == NULL || spare == NULL) {
+        free(view);
+        mem_perm_unref(perm);
+        mem_free(spare, bytes);
+        return mem_no_memory(err);
+    }
+    sort_entries(homes, spare, count, shard);
+    mem_free(spare, bytes);
+    memcpy(perm->entries, homes, bytes);
+    perm_zones(perm);
+    view_fill(view, memtable, shard, perm, home_shard);
+    view->ids = ids;
+    view->source.has_owner_ids = true;
+    *ret = view;
+    return ERR_OK;
+}
+
+struct memtable_view *memtable_view_ref(struct memtable_view *view)
+{
+    atomic_fetch_add_explicit(&view->refs, 1, memory_order_relaxed);
+    return view;
+}
+
+struct mem_home memtable_row_home(const struct memtable *memtable, uint32_t shard_idx,
+                                  uint32_t row_idx)
+{
+    const struct mem_row *row = row_at(&memtable->shards[shard_idx], row_idx);
+    return (struct mem_home){row->time_ms, row->subject, row_idx};
+}
+
+void memtable_row(const struct memtable *memtable, uint32_t shard_idx, uint32_t row_idx,
+                  struct mem_row_facts *ret)
+{
+    const struct mem_row *row = row_at(&memtable->shards[shard_idx], row_idx);
+    ret->time_ms = row->time_ms;
+    ret->arrival_ms = row->arrival_ms;
+    ret->subject = row->subject;
+    ret->event_id = event_id_of(row, ret->uuid);
+    ret->user_id = (struct str){row->ids + row->event_id_len, row->user_id_len};
+    ret->anonymous_id = (struct str){ret->user_id.ptr + row->user_id_len, row->anonymous_id_len};
 }
 
 enum err_code memtable_view(struct memtable *memtable, uint32_t shard, struct memtable_view **ret,
@@ -340,7 +405,8 @@ enum err_code memtable_view(struct memtable *memtable, uint32_t shard, struct me
 
 void memtable_view_unref(struct memtable_view *view)
 {
-    if (view == NULL) {
+    if (view == NULL ||
+        atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
     struct view_dict *dict = atomic_load(&view->dicts);
@@ -380,7 +446,7 @@ static uint32_t col_entries(const struct memtable_view *view, const struct mem_c
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
         const struct mem_entry *entry = cvec_at(&col->entries, mid);
-        if (entry->row < view->source.row_count) {
+        if (entry->row < view->perm->row_limit) {
             low = mid + 1;
         } else {
             high = mid;
@@ -469,7 +535,7 @@ static enum err_code op_dict(const struct source *source, struct read_ctx *ctx, 
 static enum err_code read_ids(const struct memtable_view *view, struct read_ctx *ctx, uint32_t col,
                               uint32_t block, struct vec *vec, struct err *err)
 {
-    const struct perm_entry *entries = view->perm->entries + (size_t)block * BLOCK_ROWS;
+    const struct mem_home *entries = view->perm->entries + (size_t)block * BLOCK_ROWS;
     uint64_t *present = NULL;
     uint32_t *offs = NULL;
     char *bytes = NULL;
@@ -511,10 +577,38 @@ static enum err_code read_ids(const struct memtable_view *view, struct read_ctx 
     return ERR_OK;
 }
 
+static enum err_code read_owners(const struct memtable_view *view, struct read_ctx *ctx,
+                                 uint32_t block, struct vec *vec, struct err *err)
+{
+    const struct mem_home *entries = view->perm->entries + (size_t)block * BLOCK_ROWS;
+    CLEANUP(buf_freep) struct buf bytes = {0};
+    uint32_t *offs = NULL;
+    struct id_entry entry = {0};
+    ASSERT(view->source.has_owner_ids);
+    ERR_TRY(ARENA_NEW(ctx->arena, (size_t)vec->rows + 1, &offs, err));
+    for (uint32_t i = 0; i < vec->rows; i++) {
+        if (i == 0 || entries[i].subject != entries[i - 1].subject) {
+            bool is_there =
+                ids_find_key(view->ids, view->source.shard, entries[i].subject, &entry);
+            ASSERT(is_there);
+        }
+        buf_str(&bytes, entry.key);
+        offs[i + 1] = (uint32_t)bytes.len; /* at most BLOCK_ROWS ids of USER_ID_BYTES_MAX */
+    }
+    ERR_TRY(buf_check(&bytes, err));
+    struct str kept = {0};
+    ERR_TRY(arena_str(ctx->arena, buf_as_str(&bytes), &kept, err));
+    vec->kind = VEC_BYTES;
+    vec->value_count = vec->rows;
+    vec->offs = offs;
+    vec->bytes = kept.ptr;
+    return ERR_OK;
+}
+
 static enum err_code read_builtin(const struct memtable_view *view, struct read_ctx *ctx,
                                   uint32_t col, uint32_t block, struct vec *vec, struct err *err)
 {
-    const struct perm_entry *entries = view->perm->entries + (size_t)block * BLOCK_ROWS;
+    const struct mem_home *entries = view->perm->entries + (size_t)block * BLOCK_ROWS;
     if (col == COL_EVENT_ID || col == COL_USER_ID || col == COL_ANONYMOUS_ID) {
         return read_ids(view, ctx, col, block, vec, err);
     }
@@ -548,9 +642,13 @@ static const uint32_t *perm_places(struct perm *perm)
     if (places != NULL) {
         return places;
     }
-    uint32_t *made = mem_alloc((size_t)perm->count * sizeof(*made));
+    size_t bytes = (size_t)perm->row_limit * sizeof(uint32_t);
+    uint32_t *made = mem_alloc(bytes);
     if (made == NULL) {
         return NULL;
+    }
+    if (perm->count < perm->row_limit) {
+        memset(made, 0xff, bytes);
     }
     for (uint32_t i = 0; i < perm->count; i++) {
         made[perm->entries[i].row] = i;
@@ -559,7 +657,7 @@ static const uint32_t *perm_places(struct perm *perm)
                                                 memory_order_acquire)) {
         return made;
     }
-    mem_free(made, (size_t)perm->count * sizeof(*made));
+    mem_free(made, bytes);
     return places;
 }
 
@@ -770,8 +868,9 @@ static enum err_code op_read(const struct source *source, struct read_ctx *ctx, 
     ASSERT(block < source->block_count);
     struct vec vec = {.kind = VEC_ABSENT, .rows = source_block_rows(source, block)};
     ctx->blocks_read++;
-    if (col < COL_FIRST_PROP) {
-        ERR_TRY(read_builtin(view, ctx, col, block, &vec, err));
+    if (col < COL_FIRST_PROP || col == COL_OWNER_ID) {
+        ERR_TRY(col == COL_OWNER_ID ? read_owners(view, ctx, block, &vec, err)
+                                    : read_builtin(view, ctx, col, block, &vec, err));
         *ret = vec;
         return ERR_OK;
     }
@@ -818,7 +917,7 @@ static enum err_code op_value_rows(const struct source *source, struct read_ctx 
 {
     ASSERT(col == COL_EVENT_NAME);
     const struct memtable_view *view = view_of(source);
-    const struct perm_entry *entries = view->perm->entries + (size_t)block * BLOCK_ROWS;
+    const struct mem_home *entries = view->perm->entries + (size_t)block * BLOCK_ROWS;
     uint32_t rows = source_block_rows(source, block);
     uint32_t count = 0;
     for (uint32_t i = 0; i < rows; i++) {

@@ -35,6 +35,10 @@ enum builtin_col {
     COL_FIRST_PROP,
 };
 
+/* The id of whose a row is, VEC_BYTES, of a source with has_owner_ids alone: there it may be neither of the ids that
+ * the row came with. */
+#define COL_OWNER_ID (UINT32_MAX - 1)
+
 /* A source's string dictionary. Segments sort theirs by bytes (is_sorted), memtables do not. */
 struct dict {
     uint32_t count;
@@ -194,10 +198,11 @@ struct source {
     uint32_t block_count;
     int64_t time_min_ms, time_max_ms; /* of event_time, both included */
     uint32_t subject_first, subject_last;
-    bool is_memory;            /* a memtable's view */
-    uint64_t id;               /* unique in the data set; 0 for memtables */
-    uint64_t identity_version; /* the binding version its subject numbers were given under */
-    uint64_t bytes;            /* on disk, or in memory */
+    bool is_memory;                /* a memtable's view */
+    bool has_owner_ids;            /* of rows that belong to others than they came under (identity.h) */
+    uint64_t id;                   /* unique in the data set; 0 for memtables */
+    uint64_t identity_version;     /* the binding version its subject numbers were given under */
+    uint64_t bytes;                /* on disk, or in memory */
 };
 
 static inline uint32_t source_block_rows(const struct source *source, uint32_t block)

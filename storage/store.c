@@ -30,6 +30,7 @@ void store_opts_default(struct store_opts *opts)
         .flush_rows = 1u << 20,
         .flush_bytes = 512ULL << 20,
         .memtable_bytes_max = 2ULL << 30,
+        .identity_bytes_max = 2ULL << 30,
         .queue_bytes_max = 256ULL << 20,
         .flush_age_ms = 10 * 60 * 1000,
         .compact_in_background = true,

@@ -25,6 +25,8 @@ struct store_opts {
     uint64_t flush_bytes;     /* of one data set's memtable; default 512 MiB */
     uint64_t
         memtable_bytes_max; /* of all memtables, frozen ones included: above it submits are ERR_BUSY; default 2 GiB */
+    uint64_t
+        identity_bytes_max; /* of the rows of bound ids, per data set: above it snapshots are ERR_LIMIT; default 2 GiB */
     uint64_t queue_bytes_max;   /* submitted and not yet written, per data set; default 256 MiB */
     uint64_t flush_age_ms;      /* a memtable older than this is flushed; default 10 min */
     bool compact_in_background; /* default true */
@@ -115,8 +117,9 @@ struct snapshot {
     uint32_t
         shard_begin[SHARD_COUNT + 1]; /* sources of shard s: [shard_begin[s], shard_begin[s+1]) */
     uint32_t subject_count[SHARD_COUNT]; /* subject numbers of shard s are below this */
-    const roaring_bitmap_t
-        *deleted[SHARD_COUNT]; /* subjects masked from every answer; NULL = none */
+    const roaring_bitmap_t *deleted
+        [SHARD_COUNT]; /* subjects masked from every answer, deleted, or moved: their rows then stand
+                                under others in sources of their own (identity.h); NULL = none */
 };
 enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret,
                                struct err *err) ERR_MUST_CHECK;
@@ -127,15 +130,34 @@ static inline void snapshot_unpinp(struct snapshot **snapshot)
         snapshot_unpin(*snapshot);
     }
 }
-/* The subject of an id as events carry it: user ids and anonymous ids are separate name spaces. */
+/* Whose events an id's are, by now: of a user that is merged, who it is merged into; of a bound weak id its user, of several
+ * the last one. User ids and anonymous ids are separate name spaces. */
 bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
                           uint32_t *ret_shard, uint32_t *ret_subject);
+/* Under which subject the rows of a user id are stored, whoever they belong to by now (identity.h). */
+bool dataset_find_stored(struct dataset *dataset, struct str user_id, uint32_t *ret_shard,
+                         uint32_t *ret_subject);
 /* The ids of subjects, each once, in no particular order: a user's id, or of who never had one a device's. Of
  * subjects that are in `sets` (by shard; NULL: nobody). An id is readable as long as the data set. */
 typedef enum err_code (*dataset_id_fn)(void *arg, struct str id, struct err *err);
 enum err_code dataset_ids_of(struct dataset *dataset,
                              const roaring_bitmap_t *const sets[SHARD_COUNT], dataset_id_fn fn,
                              void *arg, struct err *err) ERR_MUST_CHECK;
+/* Make one person of two users: from the next snapshot on all events of `user_id` are those of `into`, until it is undone.
+ * One durable commit. Nothing else ever makes one of two users. ERR_NOT_FOUND: no such user; ERR_INVALID: it is merged
+ * already (unmerge: it is not), would be merged into itself, one of the two is nobody; read-only. Blocks while batches are
+ * written. */
+enum err_code dataset_merge_user(struct dataset *dataset, struct str user_id, struct str into,
+                                 struct err *err) ERR_MUST_CHECK;
+enum err_code dataset_unmerge_user(struct dataset *dataset, struct str user_id,
+                                   struct err *err) ERR_MUST_CHECK;
+/* A user id that stands for nobody ("-1"): what came under it is of the anonymous id that came with it, and is left out where
+ * there was none. It may be taken back. Errors as above. */
+enum err_code dataset_declare_nobody(struct dataset *dataset, struct str user_id, bool is_nobody,
+                                     struct err *err) ERR_MUST_CHECK;
+struct identity_stats;
+/* As the last snapshot saw it (identity.h). */
+struct identity_stats dataset_identity_stats(struct dataset *dataset);
 /* Take a subject out of every answer (a catalog transaction; rows go at the next compaction). */
 enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, uint32_t subject,
                                      struct err *err) ERR_MUST_CHECK;

@@ -582,6 +582,65 @@ static void where_letters_cannot_be_written_the_body_is_sent_again(void **state)
     expect_count("torn.dead", "conflict", "\"rows\":[[2]]");
 }
 
+/* Of one moment: the question of how many users there are. */
+static void expect_users(const char *dataset, const char *piece)
+{
+    char path[200];
+    snprintf(path, sizeof(path), "/v1/query?dataset=%s", dataset);
+    expect(&(struct call){.path = path, .headers = {TEXT}, .body = "trend users(any) as n"}, 200,
+           piece);
+}
+
+static void ids_that_met_are_one_user_and_users_are_merged(void **state)
+{
+    (void)state;
+    struct call act = {.path = "/v1/admin/identity?dataset=who", .headers = {JSON}};
+    const struct call batch = {
+        .path = "/v1/batch?dataset=who",
+        .headers = {JSON},
+        .body = "{\"batch\":["
+                "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"1\",\"anonymousId\":\"w1\"},"
+                "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"2\",\"anonymousId\":\"w2\"},"
+                "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"3\",\"userId\":\"u1\"},"
+                "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"4\",\"userId\":\"-1\","
+                "\"anonymousId\":\"w3\"}]}"};
+    expect(&batch, 200, "\"accepted\":4");
+    expect_users("who", "[[4]]"); /* w1, w2, u1, -1 with w3 */
+    expect(&(struct call){.path = "/v1/identify?dataset=who",
+                          .headers = {JSON},
+                          .body = "{\"userId\":\"u1\",\"anonymousId\":\"w1\"}"},
+           200, "\"success\":true");
+    expect_users("who", "[[3]]");
+    expect(&(struct call){.path = "/v1/alias?dataset=who",
+                          .headers = {JSON},
+                          .body = "{\"userId\":\"u2\",\"previousId\":\"w2\"}"},
+           200, "\"success\":true");
+    expect_users("who", "[[3]]"); /* u1, u2, -1 */
+    act.body = "{\"merge\":\"u2\",\"into\":\"u1\"}";
+    expect(&act, 200, "\"merged\":1");
+    expect_users("who", "[[2]]");
+    expect(&act, 400, "is merged already");
+    act.body = "{\"merge\":\"u1\",\"into\":\"u2\"}";
+    expect(&act, 400, "would be merged into itself");
+    act.body = "{\"merge\":\"nobody-knows\",\"into\":\"u2\"}";
+    expect(&act, 404, "no event has the user id");
+    act.body = "{\"unmerge\":\"u2\"}";
+    expect(&act, 200, "\"refused\":3");
+    expect_users("who", "[[3]]");
+    act.body = "{\"nobody\":\"-1\"}";
+    expect(&act, 200, "\"nobodies\":1");
+    expect_users("who", "[[3]]"); /* u1, u2, w3 */
+    expect(&(struct call){.path = "/v1/query?dataset=who",
+                          .headers = {TEXT},
+                          .body = "segment did(any) list users"},
+           200, "[[\"u1\"],[\"u2\"],[\"w3\"]]");
+    act.body = "{\"merge\":\"u2\"}";
+    expect(&act, 400, "is not one act");
+    act.body = "{\"join\":\"u2\"}";
+    expect(&act, 400, "is no act");
+    expect(&(struct call){.path = act.path}, 200, "\"bound\":");
+}
+
 static void settings_are_read_and_changed_and_old_events_expire(void **state)
 {
     (void)state;
@@ -878,6 +937,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_long_name_has_dead_letters_too),
         cmocka_unit_test(connect_and_segment_clients_see_conflicts),
         cmocka_unit_test(where_letters_cannot_be_written_the_body_is_sent_again),
+        cmocka_unit_test(ids_that_met_are_one_user_and_users_are_merged),
         cmocka_unit_test(settings_are_read_and_changed_and_old_events_expire),
         cmocka_unit_test(a_client_that_hangs_up_cancels_its_work),
         cmocka_unit_test(a_full_queue_is_429_with_retry_after),

@@ -1,0 +1,487 @@
+/* tests/prop/prop_identity.c - bound ids and merged users in answers.
+ *
+ * Goal: whatever is asked, a data set whose events came under anonymous ids, user ids, or both, answers as one whose events
+ * came under who they belong to from the start. Method: random events of few users and devices, with ties in time, put in
+ * batches in an order of its own; users are merged, user ids declared to be nobody's, and that is undone; between two of these the data set is flushed,
+ * compacted, closed or dropped as by a crash and opened again. Every now and then the reference says whose each event is, these go to a fresh
+ * data set, and questions of all kinds must have the same bytes, with and without indexes. And threads that ask while ids are
+ * being bound, flushed and merged see each commit as a whole. */
+#include "tests/support/claims.h"
+
+#include "storage/base/size.h"
+#include "storage/identity.h"
+#include "tests/support/live_events.h"
+#include "tests/support/ref_identity.h"
+#include "tests/support/shop.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TRIALS     30u
+#define EVENTS_MAX 160
+#define STEPS      24u
+#define BEGIN_MS   INT64_C(1747008000000) /* 2025-05-12 */
+#define NOW_MS     (BEGIN_MS + 6 * SHOP_DAY_MS)
+
+static const char *const users[REF_IDENTITY_USERS] = {"a", "b", "c", "d", "e", "f"};
+static const char *const devices[REF_IDENTITY_DEVICES] = {"a", "phone", "tablet", "tv", "web", "x"};
+static const char *const names[] = {"view", "add", "pay"};
+
+static const char *const questions[] = {
+    "trend count(any), users(any)",
+    "trend users(any) each day",
+    "trend users(view) as v, users((add | pay)) as p each hour",
+    "trend users(any), sum(amount of pay) as money each day by channel",
+    "trend rolling 2d users(any) as r each day",
+    "trend unique(channel of any) as c, last(amount of any) as l by channel",
+    "distinct user of any each day",
+    "funnel view -> add -> pay within 1d list users",
+    "funnel view -> add within 2d by channel",
+    "funnel view -> pay within 3d count totals",
+    "retention view -> any each day for 4",
+    "retention any -> pay recurring each day for 3",
+    "retention view[amount > 50] -> any first_ever unfiltered each day for 4",
+    "lifecycle of any each day from 2025-05-12 to 2025-05-18",
+    "stickiness of any each day over week from 2025-05-12 to 2025-05-19",
+    "sessions count, bounce_rate each day idle 30m",
+    "paths starting at view depth 3 top 20",
+    "attribution of pay by channel model last_touch lookback 2d",
+    "segment did(view) and not did(pay) list users",
+    "segment count(any) >= 2 list users",
+    "timeline \"a\"",
+    "timeline \"b\"",
+    "timeline \"tablet\"",
+    "events any columns (event_id, event_name, amount)",
+    "churn 2d of any last 4d",
+    "users of (step = 1) in funnel view -> add within 1d",
+};
+
+struct put {
+    struct ref_identity_event who;
+    uint32_t number;
+    int name, channel;
+    int64_t cents;
+};
+
+struct bench {
+    char dir[64];
+    struct store_opts opts;
+    struct store *store, *plain;
+    struct dataset *dataset;
+    struct io *io;
+    uint64_t seed;
+    struct put events[EVENTS_MAX];
+    int count;
+    int merged_into[REF_IDENTITY_USERS];
+    int nobody; /* -1: every user id is somebody's */
+    uint32_t plain_count;
+};
+
+static void open_store(struct bench *b)
+{
+    struct err err = {0};
+    struct recovery_report report;
+    assert_ok(store_open(b->dir, &b->opts, &b->store, &report, &err));
+    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+}
+
+/* ---- events ---- */
+
+static struct put random_event(struct rng *rng, uint32_t number)
+{
+    static const int64_t grains[] = {1, 600000, 3600000, SHOP_DAY_MS};
+    int64_t grain = grains[rng_below(rng, COUNT_OF(grains))];
+    struct put put = {
+        .who = {.time_ms = BEGIN_MS + (int64_t)rng_below(rng, 4 * SHOP_DAY_MS) / grain * grain,
+                .user = (int)rng_below(rng, REF_IDENTITY_USERS),
+                .device = (int)rng_below(rng, REF_IDENTITY_DEVICES)},
+        .number = number,
+        .name = (int)rng_below(rng, COUNT_OF(names)),
+        .channel = (int)rng_below(rng, 3),
+        .cents = (int64_t)rng_below(rng, 10000),
+    };
+    switch (rng_below(rng, 8)) {
+    case 0: break; /* with both: a login */
+    case 1:
+    case 2:
+    case 3: put.who.device = -1; break;
+    default: put.who.user = -1; break;
+    }
+    return put;
+}
+
+static void add_prop(struct batch_builder *builder, const char *name, struct prop prop)
+{
+    struct err err = {0};
+    assert_ok(batch_name(builder, str_of(name), &prop.name_idx, &err));
+    assert_ok(batch_prop(builder, &prop, &err));
+}
+
+static void add_event(struct batch_builder *builder, const struct put *put, const char *user,
+                      const char *device)
+{
+    static const char *const channels[] = {"ads", "mail"};
+    struct err err = {0};
+    struct event *event = NULL;
+    char id[32];
+    assert_ok(batch_event(builder, &event, &err));
+    snprintf(id, sizeof(id), "e%" PRIu32, put->number);
+    assert_ok(arena_str(builder->batch->arena, str_of(id), &event->event_id, &err));
+    event->name = str_of(names[put->name]);
+    event->user_id = str_of(user);
+    event->anonymous_id = str_of(device);
+    event->time_ms = put->who.time_ms;
+    if (put->channel < 2) {
+        add_prop(builder, "channel",
+                 (struct prop){.type = COL_STRING, .string = str_of(channels[put->channel])});
+    }
+    add_prop(builder, "amount",
+             (struct prop){.type = COL_NUMBER, .number = num_decimal(put->cents, 2)});
+    uint32_t first = 0;
+    uint32_t second = 0;
+    assert_ok(batch_list_item(builder, str_of(names[put->name]), &first, &err));
+    assert_ok(batch_list_item(builder, STR("all"), &second, &err));
+    add_prop(builder, "tags", (struct prop){.type = COL_LIST, .list = {first, 2}});
+    add_prop(builder, "is_big", (struct prop){.type = COL_BOOL, .boolean = put->cents > 5000});
+}
+
+static void put_batch(struct bench *b, struct rng *rng)
+{
+    struct err err = {0};
+    struct batch_builder builder;
+    int count = 1 + (int)rng_below(rng, 12);
+    int first = b->count;
+    assert_ok(batch_begin(NULL, NOW_MS, &builder, &err));
+    for (int i = 0; i < count && b->count < EVENTS_MAX; i++) {
+        struct put *put = &b->events[b->count];
+        *put = random_event(rng, (uint32_t)b->count++);
+        add_event(&builder, put, put->who.user < 0 ? "" : users[put->who.user],
+                  put->who.device < 0 ? "" : devices[put->who.device]);
+    }
+    builder.batch->bytes = 1000;
+    assert_ok(dataset_ingest(b->dataset, builder.batch, b->io, &err));
+    for (int i = first; i < b->count; i++) {
+        assert_int_equal(builder.batch->events[i - first].status, RECEIPT_ACCEPTED);
+    }
+    event_batch_free(builder.batch);
+}
+
+/* ---- acts ---- */
+
+static int root_of(const struct bench *b, int user)
+{
+    return b->merged_into[user] < 0 ? user : root_of(b, b->merged_into[user]);
+}
+
+static bool is_known(const struct bench *b, int user)
+{
+    bool is_there = false;
+    for (int i = 0; i < b->count; i++) {
+        is_there = is_there || b->events[i].who.user == user;
+    }
+    return is_there;
+}
+
+static void merge_some(struct bench *b, struct rng *rng)
+{
+    struct err err = {0};
+    int from = (int)rng_below(rng, REF_IDENTITY_USERS);
+    int into = (int)rng_below(rng, REF_IDENTITY_USERS);
+    enum err_code code =
+        dataset_merge_user(b->dataset, str_of(users[from]), str_of(users[into]), &err);
+    if (!is_known(b, from) || !is_known(b, into)) {
+        assert_int_equal(code, ERR_NOT_FOUND);
+    } else if (b->merged_into[from] >= 0 || root_of(b, into) == from || from == b->nobody ||
+               into == b->nobody) {
+        assert_int_equal(code, ERR_INVALID);
+    } else {
+        assert_ok(code);
+        b->merged_into[from] = into;
+    }
+}
+
+static void unmerge_some(struct bench *b, struct rng *rng)
+{
+    struct err err = {0};
+    int user = (int)rng_below(rng, REF_IDENTITY_USERS);
+    enum err_code code = dataset_unmerge_user(b->dataset, str_of(users[user]), &err);
+    assert_int_equal(code, b->merged_into[user] >= 0 ? ERR_OK
+                           : is_known(b, user)       ? ERR_INVALID
+                                                     : ERR_NOT_FOUND);
+    b->merged_into[user] = -1;
+}
+
+/* One at a time; others may be merged into one who becomes nobody: they stay what they are, and so does their user. */
+static void declare_some(struct bench *b, struct rng *rng)
+{
+    struct err err = {0};
+    int user = (int)rng_below(rng, REF_IDENTITY_USERS);
+    if (b->nobody >= 0) {
+        assert_ok(dataset_declare_nobody(b->dataset, str_of(users[b->nobody]), false, &err));
+        b->nobody = -1;
+        return;
+    }
+    for (int u = 0; u < REF_IDENTITY_USERS; u++) {
+        if (b->merged_into[u] == user) {
+            return;
+        }
+    }
+    enum err_code code = dataset_declare_nobody(b->dataset, str_of(users[user]), true, &err);
+    assert_int_equal(code, !is_known(b, user)          ? ERR_NOT_FOUND
+                           : b->merged_into[user] >= 0 ? ERR_INVALID
+                                                       : ERR_OK);
+    b->nobody = code == ERR_OK ? user : -1;
+}
+
+static void step(struct bench *b, struct rng *rng)
+{
+    struct err err = {0};
+    switch (rng_below(rng, 13)) {
+    case 0: assert_ok(dataset_flush(b->dataset, &err)); break;
+    case 1: assert_ok(dataset_compact(b->dataset, NULL, &err)); break;
+    case 2:
+        store_abandon(TAKE(b->store));
+        open_store(b);
+        break;
+    case 3:
+        assert_ok(store_close(TAKE(b->store), &err));
+        open_store(b);
+        break;
+    case 4: merge_some(b, rng); break;
+    case 5: unmerge_some(b, rng); break;
+    case 6: declare_some(b, rng); break;
+    default: put_batch(b, rng); break;
+    }
+}
+
+/* ---- comparing ---- */
+
+/* A data set of the same events, under whom they belong to. */
+static struct dataset *plain_dataset(struct bench *b)
+{
+    struct err err = {0};
+    struct ref_identity_event all[EVENTS_MAX];
+    struct batch_builder builder;
+    struct dataset *plain = NULL;
+    char name[32];
+    snprintf(name, sizeof(name), "plain-%" PRIu32, b->plain_count++);
+    assert_ok(store_dataset(b->plain, str_of(name), true, &plain, &err));
+    for (int i = 0; i < b->count; i++) {
+        all[i] = b->events[i].who;
+        all[i].user = all[i].user == b->nobody ? -1 : all[i].user;
+    }
+    assert_ok(batch_begin(NULL, NOW_MS, &builder, &err));
+    for (int i = 0; i < b->count; i++) {
+        if (all[i].user < 0 && all[i].device < 0) {
+            continue; /* nobody's */
+        }
+        struct ref_identity_owner owner =
+            ref_identity_owner(all, b->count, b->merged_into, &all[i]);
+        add_event(&builder, &b->events[i], owner.is_user ? users[owner.id] : "",
+                  owner.is_user ? "" : devices[owner.id]);
+    }
+    builder.batch->bytes = 1000;
+    assert_ok(dataset_ingest(plain, builder.batch, b->io, &err));
+    event_batch_free(builder.batch);
+    return plain;
+}
+
+static bool names_gone_id(const char *question, const struct bench *b)
+{
+    /* In the plain data set nobody has the ids of who is bound or merged: by them only the other one can be asked. */
+    const char *id = strstr(question, "timeline \"");
+    if (id == NULL) {
+        return false;
+    }
+    id += strlen("timeline \"");
+    for (int u = 0; u < REF_IDENTITY_USERS; u++) {
+        if (strncmp(id, users[u], strlen(users[u])) == 0 && id[strlen(users[u])] == '"') {
+            return b->merged_into[u] >= 0 || u == b->nobody || !is_known(b, u);
+        }
+    }
+    return true;
+}
+
+static void compare(struct bench *b, struct rng *rng)
+{
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf got = {0};
+    CLEANUP(buf_freep) struct buf want = {0};
+    struct snapshot *snapshot = NULL;
+    struct snapshot *plain = NULL;
+    if (b->count == 0) {
+        return;
+    }
+    assert_ok(dataset_snapshot(plain_dataset(b), &plain, &err));
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    for (uint32_t i = 0; i < COUNT_OF(questions); i++) {
+        bool is_reference = rng_below(rng, 3) == 0;
+        if (names_gone_id(questions[i], b)) {
+            continue;
+        }
+        const char *wanted = shop_ask(plain, questions[i], NOW_MS, false, NULL, b->io, &want);
+        if (strncmp(wanted, "error", 5) == 0 && strstr(wanted, "NOT_FOUND") == NULL) {
+            fail_msg("%s: %s", questions[i], wanted);
+        }
+        const char *found =
+            shop_ask(snapshot, questions[i], NOW_MS, is_reference, NULL, b->io, &got);
+        if (strcmp(wanted, found) != 0) {
+            fail_msg("seed %" PRIu64
+                     ", %d events: %s (%s path)\n  wanted %.1500s\n  found  %.1500s",
+                     b->seed, b->count, questions[i], is_reference ? "reference" : "index", wanted,
+                     found);
+        }
+    }
+    snapshot_unpin(plain);
+    snapshot_unpin(snapshot);
+}
+
+static void answers_are_as_if_ids_had_been_known_from_the_start(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed();
+    for (uint64_t trial = 0; trial < TRIALS; trial++) {
+        struct err err = {0};
+        struct recovery_report report;
+        struct bench *b = calloc(1, sizeof(*b));
+        struct rng rng = rng_init(seed + trial);
+        char plain_dir[64];
+        b->seed = seed + trial;
+        memset(b->merged_into, 0xff, sizeof(b->merged_into));
+        b->nobody = -1;
+        live_dir_make(b->dir);
+        live_dir_make(plain_dir);
+        store_opts_default(&b->opts);
+        b->opts.io_kind = IO_POSIX;
+        b->opts.block_cache_bytes = 16u << 20;
+        b->opts.compact_in_background = false;
+        assert_ok(io_create(IO_POSIX, &b->io, &err));
+        assert_ok(store_open(plain_dir, &b->opts, &b->plain, &report, &err));
+        open_store(b);
+        for (uint32_t i = 0; i < STEPS; i++) {
+            step(b, &rng);
+            if (rng_below(&rng, 4) == 0) {
+                compare(b, &rng);
+            }
+        }
+        compare(b, &rng);
+        store_abandon(b->store);
+        store_abandon(b->plain);
+        io_free(b->io);
+        live_dir_remove(b->dir);
+        live_dir_remove(plain_dir);
+        free(b);
+    }
+}
+
+/* ---- while ids are being bound ---- */
+
+#define LOGINS 240u
+
+struct asking {
+    struct dataset *dataset;
+    _Atomic bool is_over;
+    _Atomic uint64_t asked;
+    _Atomic uint64_t wrong; /* events * 1000000 + people of an answer that cannot be; 0: none */
+};
+
+/* After k commits there are 4 k events, of k users and of the device that the next one logs in on. */
+static void *ask_on(void *arg)
+{
+    struct asking *asking = arg;
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf got = {0};
+    struct io *io = NULL;
+    if (io_create(IO_POSIX, &io, &err) != ERR_OK) {
+        abort();
+    }
+    while (!atomic_load(&asking->is_over)) {
+        struct snapshot *snapshot = NULL;
+        if (dataset_snapshot(asking->dataset, &snapshot, &err) != ERR_OK) {
+            abort();
+        }
+        const char *answer = shop_ask(snapshot, "trend count(any) as c, users(any) as n", NOW_MS,
+                                      false, NULL, io, &got);
+        const char *rows = strstr(answer, "\"rows\":[[");
+        uint64_t events = 0;
+        uint64_t people = 0;
+        if (rows == NULL ||
+            (sscanf(rows, "\"rows\":[[%" SCNu64 ",%" SCNu64 "]]", &events, &people) == 2 &&
+             events > 0 && events != 4 * (people - 1))) {
+            atomic_store(&asking->wrong, events * 1000000 + people);
+        }
+        snapshot_unpin(snapshot);
+        atomic_fetch_add(&asking->asked, 1);
+    }
+    io_free(io);
+    return NULL;
+}
+
+static void put_login(struct bench *b, uint32_t k)
+{
+    struct err err = {0};
+    struct batch_builder builder;
+    char user[32];
+    char device[32];
+    char next[32];
+    snprintf(user, sizeof(user), "user-%" PRIu32, k);
+    snprintf(device, sizeof(device), "device-%" PRIu32, k);
+    snprintf(next, sizeof(next), "device-%" PRIu32, k + 1);
+    assert_ok(batch_begin(NULL, NOW_MS, &builder, &err));
+    for (uint32_t i = 0; i < 4; i++) {
+        struct put put = {.who = {.time_ms = BEGIN_MS + k}, .number = k * 4 + i, .channel = 2};
+        add_event(&builder, &put, i == 0 ? user : "", i == 0 ? device : next);
+    }
+    assert_ok(dataset_ingest(b->dataset, builder.batch, b->io, &err));
+    event_batch_free(builder.batch);
+}
+
+static void questions_see_each_commit_whole_while_ids_are_bound(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct bench *b = calloc(1, sizeof(*b));
+    pthread_t threads[2];
+    live_dir_make(b->dir);
+    store_opts_default(&b->opts);
+    b->opts.io_kind = IO_POSIX;
+    b->opts.block_cache_bytes = 16u << 20;
+    b->opts.compact_in_background = false;
+    assert_ok(io_create(IO_POSIX, &b->io, &err));
+    open_store(b);
+    struct asking asking = {.dataset = b->dataset};
+    for (uint32_t t = 0; t < COUNT_OF(threads); t++) {
+        assert_int_equal(pthread_create(&threads[t], NULL, ask_on, &asking), 0);
+    }
+    for (uint32_t k = 0; k < LOGINS && atomic_load(&asking.wrong) == 0; k++) {
+        put_login(b, k);
+        if (k % 40 == 39) {
+            assert_ok(k % 120 == 119 ? dataset_compact(b->dataset, NULL, &err)
+                                     : dataset_flush(b->dataset, &err));
+        }
+    }
+    atomic_store(&asking.is_over, true);
+    for (uint32_t t = 0; t < COUNT_OF(threads); t++) {
+        assert_int_equal(pthread_join(threads[t], NULL), 0);
+    }
+    if (atomic_load(&asking.wrong) != 0) {
+        fail_msg("%" PRIu64 " events of %" PRIu64 " people", atomic_load(&asking.wrong) / 1000000,
+                 atomic_load(&asking.wrong) % 1000000);
+    }
+    assert_true(atomic_load(&asking.asked) > 0);
+    store_abandon(b->store);
+    io_free(b->io);
+    live_dir_remove(b->dir);
+    free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_as_if_ids_had_been_known_from_the_start),
+        cmocka_unit_test(questions_see_each_commit_whole_while_ids_are_bound),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
