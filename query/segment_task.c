@@ -7,6 +7,9 @@
  *     tree      and, or, not over sets; not is the universe without
  *
  * A measure that holds for people without an event (count(a) < 3) is kept as those whom it does not hold for.
+ *
+ * Where the root is an `and`, tests of named events come first: of tests of any event only the rows of whom these leave are
+ * read. What is then said of others is wrong, and falls out of the `and`.
  */
 #include "query/verb_segment.h"
 
@@ -17,13 +20,18 @@
 #include "query/segment_cond.h"
 #include "query/trend_int.h"
 #include "storage/base/size.h"
+#include "storage/read_held.h"
 
 #define ADDER_SUBJECTS 512u
+#define FEW_SHARE                                                                                  \
+    16u /* candidates are few where they are not more than this part of the subjects */
 
 struct leaf {
     const struct cond *cond; /* DID or MEASURE */
     struct people_set *set;
     bool is_indexed;
+    bool is_wide; /* reads rows of any event */
+    bool is_due;  /* in the scan that is on */
     uint64_t bit;
     union acc_cell *cells; /* MEASURE: by subject - base */
 };
@@ -40,6 +48,8 @@ struct segment_work {
     uint32_t base, subject_count;
     const roaring_bitmap_t *deleted;
     const roaring_bitmap_t *universe; /* NULL: the condition alone says who */
+    uint32_t *candidates;             /* ascending: nobody else can meet the root; NULL: unknown */
+    uint32_t candidate_count;
 };
 
 /* Ascending subjects on their way into a bitmap, which takes many at once far faster than one by one. */
@@ -150,7 +160,7 @@ static enum err_code row_wants(const struct segment_work *work, struct scan_want
     for (uint32_t l = 0; l < work->plan->leaf_count; l++) {
         const struct cond *cond = work->leaves[l].cond;
         uint32_t w = 0;
-        if (cond == NULL || work->leaves[l].is_indexed) {
+        if (cond == NULL || !work->leaves[l].is_due) {
             continue;
         }
         while (w < count && wants[w].selector != cond->selector) {
@@ -167,10 +177,51 @@ static enum err_code row_wants(const struct segment_work *work, struct scan_want
     return ERR_OK;
 }
 
+/* The rows of the candidates, neighbours as one range. */
+static enum err_code candidate_ranges(struct segment_work *work, const struct source *source,
+                                      struct scan_range **ret, uint32_t *ret_count, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
+    CLEANUP(read_held_done) struct read_held held = {0};
+    struct read_ctx read = {.arena = scratch, .io = work->io, .held = &held};
+    struct arena_mark mark = arena_mark(scratch);
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(work->arena, work->candidate_count, ret, err));
+    for (uint32_t i = 0; i < work->candidate_count; i++) {
+        struct scan_range range = {0};
+        uint32_t subject = work->candidates[i];
+        if (subject < source->subject_first || subject > source->subject_last) {
+            continue;
+        }
+        ERR_TRY(source_subject_row(source, &read, subject, &range.begin, err));
+        range.end = source->row_count;
+        if (subject < source->subject_last) {
+            ERR_TRY(source_subject_row(source, &read, subject + 1, &range.end, err));
+        }
+        read_held_clear(&held);
+        arena_rewind(scratch, mark);
+        if (count > 0 && (*ret)[count - 1].end == range.begin) {
+            (*ret)[count - 1].end = range.end;
+        } else if (range.begin < range.end) {
+            (*ret)[count++] = range;
+        }
+    }
+    *ret_count = count;
+    return ERR_OK;
+}
+
 static enum err_code scan_source(struct segment_work *work, const struct source *source,
                                  const struct scan_want *wants, uint32_t want_count,
                                  struct err *err)
 {
+    struct scan_range *ranges = NULL;
+    uint32_t range_count = 0;
+    if (work->candidates != NULL) {
+        ERR_TRY(candidate_ranges(work, source, &ranges, &range_count, err));
+        if (range_count == 0) {
+            return ERR_OK;
+        }
+    }
     const struct segment_plan *plan = work->plan;
     const struct scan_spec spec = {
         .query = work->run->query,
@@ -180,6 +231,8 @@ static enum err_code scan_source(struct segment_work *work, const struct source 
         .subject_end = work->task->subject_end,
         .deleted = work->deleted,
         .no_index = work->run->request != NULL && work->run->request->is_reference_path,
+        .ranges = ranges,
+        .range_count = range_count,
         .cols = plan->cols,
         .col_count = plan->col_count,
     };
@@ -194,7 +247,7 @@ static enum err_code scan_source(struct segment_work *work, const struct source 
         }
         for (uint32_t l = 0; l < plan->leaf_count; l++) {
             struct leaf *leaf = &work->leaves[l];
-            if (leaf->cond == NULL || leaf->is_indexed) {
+            if (leaf->cond == NULL || !leaf->is_due) {
                 continue;
             }
             ERR_TRY(leaf->cond->kind == COND_DID ? did_block(work, leaf, &block, err)
@@ -260,30 +313,18 @@ static enum err_code open_leaves(struct segment_work *work, struct err *err)
         if (cond == NULL || cond->begin_ms >= cond->end_ms) {
             continue; /* people that are known, or no time at all */
         }
+        const struct selector *selector = &work->run->query->selectors[cond->selector];
         leaf->cond = cond;
         leaf->bit = UINT64_C(1) << cond->selector;
+        for (uint32_t a = 0; a < selector->alt_count; a++) {
+            leaf->is_wide |= selector->alts[a].kind == ALT_ANY;
+        }
         if (cond->kind == COND_MEASURE) {
             ERR_TRY(ARENA_NEW(work->arena, work->subject_count, &leaf->cells, err));
             continue;
         }
-        leaf->is_indexed = index_serves(work->run, &work->run->query->selectors[cond->selector]);
+        leaf->is_indexed = index_serves(work->run, selector);
         ERR_TRY(people_set_new(work->pool, &leaf->set, err));
-    }
-    return ERR_OK;
-}
-
-static enum err_code read_leaves(struct segment_work *work, struct err *err)
-{
-    struct scan_want *wants = NULL;
-    uint32_t want_count = 0;
-    ERR_TRY(row_wants(work, &wants, &want_count, err));
-    for (uint32_t s = 0; want_count > 0 && s < work->task->source_count; s++) {
-        ERR_TRY(scan_source(work, work->task->sources[s], wants, want_count, err));
-    }
-    for (uint32_t l = 0; l < work->plan->leaf_count; l++) {
-        if (work->leaves[l].cond != NULL && work->leaves[l].is_indexed) {
-            ERR_TRY(index_leaf(work, &work->leaves[l], err));
-        }
     }
     return ERR_OK;
 }
@@ -404,6 +445,86 @@ static enum err_code eval(struct segment_work *work, const struct cond *cond,
         roaring_bitmap_and_inplace((*ret)->bits, work->universe);
     }
     return ERR_OK;
+}
+
+/* ---- reading ---- */
+
+static enum err_code read_rows(struct segment_work *work, bool takes_wide, bool takes_narrow,
+                               struct err *err)
+{
+    struct scan_want *wants = NULL;
+    uint32_t want_count = 0;
+    for (uint32_t l = 0; l < work->plan->leaf_count; l++) {
+        struct leaf *leaf = &work->leaves[l];
+        leaf->is_due = !leaf->is_indexed && (leaf->is_wide ? takes_wide : takes_narrow);
+    }
+    ERR_TRY(row_wants(work, &wants, &want_count, err));
+    for (uint32_t s = 0; want_count > 0 && s < work->task->source_count; s++) {
+        ERR_TRY(scan_source(work, work->task->sources[s], wants, want_count, err));
+    }
+    return ERR_OK;
+}
+
+/* A test that can be answered before the wide leaves are read, and takes people with an event only. */
+static bool is_early(const struct segment_work *work, const struct cond *cond)
+{
+    bool is_test =
+        cond->kind == COND_DID || (cond->kind == COND_MEASURE && !cond_holds_for_nothing(cond));
+    if (!is_test) {
+        return cond->kind == COND_PEOPLE || cond->kind == COND_IDS;
+    }
+    const struct leaf *leaf = &work->leaves[cond->leaf];
+    return leaf->is_indexed || !leaf->is_wide;
+}
+
+/* Whom the early tests of the root leave, if these are few. */
+static enum err_code find_candidates(struct segment_work *work, struct err *err)
+{
+    const struct cond *root = work->plan->root;
+    struct people_set *left = NULL;
+    bool has_wide = false;
+    for (uint32_t l = 0; l < work->plan->leaf_count; l++) {
+        const struct leaf *leaf = &work->leaves[l];
+        has_wide |= leaf->cond != NULL && leaf->is_wide && !leaf->is_indexed;
+    }
+    for (uint32_t k = 0; has_wide && root->kind == COND_AND && k < root->kid_count; k++) {
+        struct people_set *kid = NULL;
+        if (!is_early(work, root->kids[k])) {
+            continue;
+        }
+        ERR_TRY(eval(work, root->kids[k], &kid, err));
+        if (left != NULL) {
+            roaring_bitmap_and_inplace(kid->bits, left->bits);
+        }
+        left = kid;
+    }
+    if (left == NULL) {
+        return ERR_OK;
+    }
+    uint64_t count = roaring_bitmap_get_cardinality(left->bits);
+    if (count > work->subject_count / FEW_SHARE) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)count + 1, &work->candidates, err));
+    roaring_bitmap_to_uint32_array(left->bits, work->candidates);
+    work->candidate_count = (uint32_t)count;
+    return ERR_OK;
+}
+
+static enum err_code read_leaves(struct segment_work *work, struct err *err)
+{
+    bool is_reference = work->run->request != NULL && work->run->request->is_reference_path;
+    for (uint32_t l = 0; l < work->plan->leaf_count; l++) {
+        if (work->leaves[l].cond != NULL && work->leaves[l].is_indexed) {
+            ERR_TRY(index_leaf(work, &work->leaves[l], err));
+        }
+    }
+    if (is_reference || work->plan->root->kind != COND_AND) {
+        return read_rows(work, true, true, err);
+    }
+    ERR_TRY(read_rows(work, false, true, err));
+    ERR_TRY(find_candidates(work, err));
+    return read_rows(work, true, false, err);
 }
 
 enum err_code segment_task(struct query_run_ctx *run, const struct run_task *task,
