@@ -613,14 +613,17 @@ static enum err_code groups_of_code_tuples(struct groups *groups, const struct c
                                            struct err *err)
 {
     ERR_TRY(code_keys_table(groups, keys, err));
-    for (uint32_t i = 0; i < block->count; i++) { /* the tuples, as numbers */
-        numbers[i] = keys->vecs[0].u32[block->rows[i]];
-    }
-    for (uint32_t k = 1; k < groups->key_count; k++) {
-        const uint32_t *codes = keys->vecs[k].u32;
+    bool is_whole = block->count == keys->vecs[0].rows; /* row i is the block's row i */
+    memset(numbers, 0, block->count * sizeof(*numbers));
+    for (uint32_t k = 0; k < groups->key_count; k++) { /* the tuples, as numbers */
+        const uint32_t *restrict codes = keys->vecs[k].u32;
+        uint32_t *restrict out = numbers;
         uint32_t count = keys->vecs[k].dict->count;
-        for (uint32_t i = 0; i < block->count; i++) {
-            numbers[i] = numbers[i] * count + codes[block->rows[i]];
+        for (uint32_t i = 0; is_whole && i < block->count; i++) {
+            out[i] = out[i] * count + codes[i];
+        }
+        for (uint32_t i = 0; !is_whole && i < block->count; i++) {
+            out[i] = out[i] * count + codes[block->rows[i]];
         }
     }
     for (uint32_t i = 0; i < block->count; i++) {

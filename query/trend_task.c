@@ -145,6 +145,27 @@ static enum err_code count_group_rows(struct trend_work *work, uint32_t lane,
     return ERR_OK;
 }
 
+/* The same where a lane has one atom, which is all the time that its selector's rows are taken from. */
+static enum err_code count_group_totals(struct trend_work *work, uint32_t lane,
+                                        const struct scan_block *block, const uint32_t *groups,
+                                        struct err *err)
+{
+    uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
+    for (uint32_t i = 0; i < block->count;) {
+        uint32_t group = groups[i];
+        union acc_cell *cells = NULL;
+        uint64_t run = 0;
+        for (; i < block->count && groups[i] == group; i++) {
+            run += (block->masks[i] & bit) != 0;
+        }
+        if (run > 0) {
+            ERR_TRY(trend_cells(work, lane, group, &cells, err));
+            cells[0].count += run;
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
                                    const struct scan_block *block, const uint32_t *groups,
                                    const uint32_t *atoms, struct err *err)
@@ -416,6 +437,11 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
         for (uint32_t l = 0; l < plan->lane_count; l++) {
             const struct trend_lane *lane = &plan->lanes[l];
             if (lane->grid != g || lane->is_indexed) {
+                continue;
+            }
+            if (lane->kind == ACC_COUNT && plan->grid_count == 1 &&
+                plan->grids[g].atom_count == 1 && plan->query->key_count > 0) {
+                ERR_TRY(count_group_totals(work, l, block, groups, err));
                 continue;
             }
             if (atoms == NULL) {
