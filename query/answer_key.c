@@ -12,7 +12,7 @@ bool answer_has_key(const struct query_run_ctx *run)
         return false;
     }
     /* Saved people change without the data, and saving them is more than an answer. */
-    if (query->use_count > 0 || query->excluded_count > 0 || query->cell != NULL ||
+    if (query->use_count > 0 || query->excluded_count > 0 || query->cell != NULL || query->is_why ||
         query->save.len > 0) {
         return false;
     }

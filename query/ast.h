@@ -529,6 +529,7 @@ struct ast_query {
     struct str text; /* as it was given */
     bool is_explain;
     bool is_profile; /* at most one of the two */
+    struct ast_name why; /* `why "u_42" in` stands before the verb: whose verdict; place.line 0: it does not */
     struct place users_of; /* `users of (coordinates) in` stands before the verb; line 0: it does not */
     const struct ast_coordinate *coordinates;
     uint32_t coordinate_count;
@@ -560,4 +561,5 @@ struct ast_query {
  * parentheses as keep the tree. Parsing it gives the same tree. */
 void ast_print(const struct ast_query *query, struct buf *out);
 void ast_print_selector(const struct ast_selector *selector, struct buf *out);
+void ast_print_cond(const struct ast_cond *cond, struct buf *out);
 void ast_print_expr(const struct ast_expr *expr, struct buf *out);

@@ -427,6 +427,15 @@ static void print_show(const struct ast_show_what *show, struct buf *out)
     }
 }
 
+static void print_why(const struct ast_query *query, struct buf *out)
+{
+    if (query->why.place.line != 0) {
+        buf_z(out, "why ");
+        ast_print_string(query->why.text, out);
+        buf_z(out, " in ");
+    }
+}
+
 static void print_users_of(const struct ast_query *query, struct buf *out)
 {
     if (query->users_of.line == 0) {
@@ -453,6 +462,7 @@ void ast_print(const struct ast_query *query, struct buf *out)
     const char *before = query->is_explain ? "explain " : query->is_profile ? "profile " : "";
     clauses.is_list |= query->is_people_list;
     buf_z(out, before);
+    print_why(query, out);
     print_users_of(query, out);
     buf_z(out, ast_verb_name(query->verb));
     switch (query->verb) {

@@ -82,6 +82,11 @@ static void print_cond(const struct ast_cond *cond, uint32_t context, struct buf
     }
 }
 
+void ast_print_cond(const struct ast_cond *cond, struct buf *out)
+{
+    print_cond(cond, 0, out);
+}
+
 void ast_print_segment(const struct ast_segment *segment, struct buf *out)
 {
     buf_u8(out, ' ');

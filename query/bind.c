@@ -567,6 +567,7 @@ static enum err_code bind_all(struct binder *b)
     ERR_TRY(bind_per(b));
     bind_funnel_end(b);
     ERR_TRY(bind_cell(b));
+    ERR_TRY(bind_why(b));
     ERR_TRY(bind_compare(b));
     ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));

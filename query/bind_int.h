@@ -154,6 +154,10 @@ enum err_code bind_segment(struct binder *b) ERR_MUST_CHECK;
 /* `users of (...) in`; after the verb, its keys and its buckets. */
 enum err_code bind_cell(struct binder *b) ERR_MUST_CHECK;
 
+/* ---- bind_why.c ---- */
+/* `why "u_42" in`; after everything that shapes the answer. */
+enum err_code bind_why(struct binder *b) ERR_MUST_CHECK;
+
 /* ---- bind_compare.c ---- */
 /* `compare`; after the range, and before the columns are named. */
 enum err_code bind_compare(struct binder *b) ERR_MUST_CHECK;

@@ -5,11 +5,14 @@
  * and none before it. */
 #include "query/bind_int.h"
 #include "query/segment_cond.h"
+#include "storage/base/buf.h"
 
 /* What is known of the segment while its tests are bound. */
 struct segment_binder {
     struct binder *b;
     struct people_segment segment;
+    struct cond_line *lines; /* of `why` */
+    uint32_t line_count, line_cap;
     bool needs_universe; /* some test can hold for people that no event leads to */
 };
 
@@ -250,8 +253,37 @@ static enum err_code bind_kids(struct segment_binder *s, const struct ast_cond *
     return ERR_OK;
 }
 
+/* A line for the condition, before those of its parts; what becomes of it is said when it is bound. */
+static enum err_code line_new(struct segment_binder *s, const struct ast_cond *ast)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    struct binder *b = s->b;
+    ERR_TRY(GROW(b->arena, &s->lines, s->line_count, &s->line_cap, b->err));
+    struct cond_line *line = &s->lines[s->line_count++];
+    *line = (struct cond_line){.is_test = ast->kid_count == 0};
+    ast_print_cond(ast, &text);
+    ERR_TRY(buf_check(&text, b->err));
+    return arena_str(b->arena, buf_as_str(&text), &line->text, b->err);
+}
+
+static enum err_code bind_cond_node(struct segment_binder *s, const struct ast_cond *ast,
+                                    const struct cond **ret);
+
 static enum err_code bind_cond(struct segment_binder *s, const struct ast_cond *ast,
                                const struct cond **ret)
+{
+    uint32_t line = s->line_count;
+    if (s->b->ast->why.place.line == 0) {
+        return bind_cond_node(s, ast, ret);
+    }
+    ERR_TRY(line_new(s, ast));
+    ERR_TRY(bind_cond_node(s, ast, ret));
+    s->lines[line].cond = *ret;
+    return ERR_OK;
+}
+
+static enum err_code bind_cond_node(struct segment_binder *s, const struct ast_cond *ast,
+                                    const struct cond **ret)
 {
     struct cond *leaf = NULL;
     switch (ast->kind) {
@@ -310,6 +342,8 @@ enum err_code bind_segment(struct binder *b)
     if (s.segment.has_universe) {
         ERR_TRY(bind_selector(b, &everyone, true, &s.segment.universe_selector));
     }
+    s.segment.lines = s.lines;
+    s.segment.line_count = s.line_count;
     b->query->segment = s.segment;
     return ERR_OK;
 }

@@ -344,9 +344,17 @@ struct cond {
     const struct str *ids;           /* IDS */
     uint32_t id_count;
 };
+/* A condition as the query words it. */
+struct cond_line {
+    const struct cond *cond; /* what became of it */
+    struct str text;
+    bool is_test; /* it has no parts */
+};
 struct people_segment {
     const struct cond *cond;
     uint32_t leaf_count;
+    const struct cond_line *lines; /* of `why`: the conditions as they were written, each before its parts */
+    uint32_t line_count;
     bool has_universe;          /* the answer hangs on it; else the condition alone says who */
     uint32_t universe_selector; /* any active event */
 };
@@ -411,6 +419,8 @@ struct bound_query {
     struct intervals intervals;
     struct people_segment segment;
     struct compare compare;
+    bool is_why;          /* the query asks why this user is counted as it is, */
+    struct str why_id;    /* or is not; not for its table */
     const struct bound_cell *cell; /* the query asks for the people behind it; NULL: for its table */
     struct people_use *const *uses; /* sets of people that the query hangs on */
     uint32_t use_count;

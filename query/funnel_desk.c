@@ -66,6 +66,9 @@ static int event_cmp(const void *a, const void *b, void *ctx)
         uint64_t mask_y = o->journey->masks[y];
         order = (mask_x > mask_y) - (mask_x < mask_y);
     }
+    if (order == 0 && o->desk->is_ordered) {
+        order = (x > y) - (x < y);
+    }
     return order; /* events that are still equal are alike in all that counts */
 }
 

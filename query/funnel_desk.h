@@ -23,6 +23,7 @@ struct funnel_desk {
     const struct groups *hold_groups;
     uint32_t by_lane, hold_lane, key_lane; /* of the journey; FUNNEL_LANE_NONE */
     uint64_t considered;
+    bool is_ordered; /* journeys come with events of one instant by event_id: events that are alike stay so */
 
     size_t cap;
     size_t count;

@@ -123,6 +123,15 @@ static enum err_code follow_clean(struct funnel_follower *f, const struct funnel
     return ERR_OK;
 }
 
+/* A plain funnel, counted by its own kernel. */
+static struct funnel_way plain_way(const struct funnel_spec *spec, const struct funnel_view *view)
+{
+    return (struct funnel_way){
+        .reach = kernel_funnel(spec, view->times, view->masks, view->count),
+        .end_steps = ~UINT64_C(0),
+    };
+}
+
 static enum err_code follow_in_order(struct funnel_follower *f, const struct funnel_view *view,
                                      struct funnel_entries entries, struct funnel_shown *ret,
                                      struct err *err)
@@ -130,7 +139,10 @@ static enum err_code follow_in_order(struct funnel_follower *f, const struct fun
     bool is_dropping = has_bits(view, f->rules.drop_bits);
     struct funnel_way way = {0};
 
-    if (is_dropping) { /* it says how far attempts get that are dropped */
+    if (f->plain != NULL) {
+        way = plain_way(f->plain, view);
+        f->furthest = way.reach.level;
+    } else if (is_dropping) { /* it says how far attempts get that are dropped */
         ERR_TRY(follow_clean(f, view, entries, &way, err));
     } else {
         enum funnel_goal goal =

@@ -14,6 +14,7 @@ struct funnel_follower {
     struct query_run_ctx *run; /* looked at once in a while, where the search is long */
     struct funnel_rules rules;
     struct funnel_rules undropped; /* the same, without what drops the subject */
+    const struct funnel_spec *plain; /* of a plain funnel: its own kernel says how far it goes; else NULL */
     bool is_any;
     bool is_entry_first;
     enum funnel_show show;

@@ -14,6 +14,7 @@
 #include "query/funnel_desk.h"
 #include "query/funnel_list.h"
 #include "query/funnel_table.h"
+#include "query/why_notes.h"
 #include "query/session_cut.h"
 #include "storage/base/size.h"
 
@@ -21,7 +22,8 @@
 struct rules_plan {
     struct walk_spec walk;
     struct scan_want wants[QUERY_SELECTORS_MAX];
-    struct by_key subject_keys[2];
+    struct by_key subject_keys[2]; /* or those that name events, of `why` */
+    struct funnel_spec plain;
     struct funnel_rules rules;
     struct funnel_rules undropped;
     struct answer_buckets buckets;
@@ -90,8 +92,9 @@ static uint32_t add_lane(struct rules_plan *plan, struct walk_lane lane)
     return plan->walk.lane_count++;
 }
 
-static void plan_lanes(const struct bound_query *query, struct rules_plan *plan)
+static void plan_lanes(const struct query_run_ctx *run, struct rules_plan *plan)
 {
+    const struct bound_query *query = run->query;
     const struct funnel *funnel = &query->funnel;
     struct walk_lane none = {0};
     plan->by_lane =
@@ -99,7 +102,10 @@ static void plan_lanes(const struct bound_query *query, struct rules_plan *plan)
     plan->hold_lane = add_lane(
         plan, (struct walk_lane){.keys = funnel->holding, .key_count = funnel->holding_count});
     struct walk_lane key = none;
-    if (funnel->table == FUNNEL_LIST) {
+    if (run->notes != NULL) {
+        key = why_lane(plan->subject_keys);
+        plan->walk.is_ordered = true;
+    } else if (funnel->table == FUNNEL_LIST) {
         key = answer_subject_lane(query, plan->subject_keys);
     } else if (funnel->table == FUNNEL_CORRELATION) {
         key = (struct walk_lane){.keys = funnel->correlate, .key_count = 1};
@@ -155,7 +161,8 @@ static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **re
     ERR_TRY(ARENA_NEW(run->arena, 1, &plan, err));
     plan->walk = (struct walk_spec){.query = query, .wants = plan->wants, .subject = query->per};
     plan_wants(query, plan);
-    plan_lanes(query, plan);
+    plan_lanes(run, plan);
+    plan->plain = funnel_plain_spec(&query->funnel);
     ERR_TRY(plan_rules(&query->funnel, plan, run->arena, err));
     ERR_TRY(answer_buckets(run, &plan->buckets, err));
     plan->entries.first_ms = query->from_ms;
@@ -268,6 +275,30 @@ static uint32_t group_of(const struct rules_task *task, const struct found *foun
     return group;
 }
 
+/* What is counted for a line, for `why`. */
+static enum err_code note_found(struct rules_task *task, uint32_t bucket, uint32_t counts,
+                                const struct found *found, struct err *err)
+{
+    const struct funnel_shown *shown = &found->shown;
+    struct why_notes *notes = task->run->notes;
+    uint32_t *events = NULL;
+    if ((counts & FUNNEL_COUNTS_LINE) == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(notes->arena, QUERY_STEPS_MAX, &events, err));
+    for (uint64_t bits = shown->filled; bits != 0; bits &= bits - 1) {
+        uint32_t step = (uint32_t)__builtin_ctzll(bits);
+        events[step] = (uint32_t)shown->events[step]; /* why_note_journey has bounded them */
+    }
+    const struct why_line line = {
+        .begin_ms = task->plan->buckets.begins[bucket],
+        .level = 64 - (uint32_t)__builtin_clzll(shown->filled),
+        .filled = shown->filled,
+        .events = events,
+    };
+    return why_note_line(notes, line, task->desk.by_groups, group_of(task, found), err);
+}
+
 static enum err_code count_found(struct rules_task *task, uint32_t bucket, uint32_t counts,
                                  const struct found *found, struct err *err)
 {
@@ -277,6 +308,9 @@ static enum err_code count_found(struct rules_task *task, uint32_t bucket, uint3
 
     if (shown->level == 0) {
         return ERR_OK;
+    }
+    if (task->run->notes != NULL) {
+        return note_found(task, bucket, counts, found, err);
     }
     switch (task->query->funnel.table) {
     case FUNNEL_LIST:
@@ -430,6 +464,10 @@ static enum err_code count_subject(struct rules_task *task, const struct journey
 
     ERR_TRY(funnel_desk_load(&task->desk, journey, err));
     task->follower.scratch = task->desk.scratch; /* it may have grown */
+    if (task->run->notes != NULL) {
+        ERR_TRY(why_note_journey(task->run->notes, task->desk.times, task->desk.masks,
+                                 task->desk.key, task->desk.count, task->slot->list.groups, err));
+    }
     for (size_t begin = 0; begin < journey->count;) {
         size_t end = has_sessions ? session_end(&rule, task->desk.times, journey->count, begin)
                                   : journey->count;
@@ -460,11 +498,13 @@ static enum err_code task_open(struct rules_task *task, struct walk *walk, struc
         .hold_lane = plan->hold_lane,
         .key_lane = plan->key_lane,
         .considered = plan->rules.considered,
+        .is_ordered = plan->walk.is_ordered,
     };
     task->follower = (struct funnel_follower){
         .run = task->run,
         .rules = plan->rules,
         .undropped = plan->undropped,
+        .plain = funnel->is_plain ? &plan->plain : NULL,
         .is_any = funnel->order == FUNNEL_ANY,
         .is_entry_first = funnel->is_entry_first,
         .show = funnel->show,
@@ -505,8 +545,8 @@ enum err_code funnel_with_rules(struct query_run_ctx *run, struct result *result
     ERR_TRY(plan_make(run, &plan, err));
     run->verb_plan = plan;
     ERR_TRY(walk_all(run, &plan->walk, rules_task_run, sizeof(struct rules_slot), &tasks, err));
-    if (run->query->cell != NULL) {
-        return ERR_OK; /* who was counted is asked for, not a table */
+    if (run->query->cell != NULL || run->notes != NULL) {
+        return ERR_OK; /* who was counted is asked for, or why, not a table */
     }
     switch (run->query->funnel.table) {
     case FUNNEL_LIST:

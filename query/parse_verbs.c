@@ -88,15 +88,24 @@ static enum err_code (*const verbs[])(struct parser *p) = {
 };
 
 static const char *const verbs_later[] = {
-    "why", "diff",
+    "diff",
 };
+
+/* `why "u_42" in` */
+static enum err_code parse_why(struct parser *p)
+{
+    ERR_TRY(parse_string(p, "the id of a user in quotes", &p->query->why));
+    return parse_need_word(p, "in");
+}
 
 enum err_code parse_verb(struct parser *p)
 {
-    const char *words[COUNT_OF(verbs) + 2];
+    const char *words[COUNT_OF(verbs) + 3];
     p->query->is_explain = parse_accept_word(p, "explain");
     p->query->is_profile = !p->query->is_explain && parse_accept_word(p, "profile");
-    if (parse_is_word(&p->cur, "users")) {
+    if (parse_accept_word(p, "why")) {
+        ERR_TRY(parse_why(p));
+    } else if (parse_is_word(&p->cur, "users")) {
         ERR_TRY(parse_users_of(p));
     }
     p->query->place = p->cur.place;
@@ -114,6 +123,7 @@ enum err_code parse_verb(struct parser *p)
     }
     words[COUNT_OF(verbs)] = "explain";
     words[COUNT_OF(verbs) + 1] = "profile";
+    words[COUNT_OF(verbs) + 2] = "why";
     return parse_expected_of(
         p, "a verb (trend, distinct, funnel, retention, paths, events, show, ...)", words,
         COUNT_OF(words));

@@ -14,6 +14,9 @@ static struct str verb_name(const struct bound_query *query)
     if (query->is_explain || query->is_profile) {
         return query->is_explain ? STR("explain") : STR("profile");
     }
+    if (query->is_why) {
+        return STR("why");
+    }
     if (query->cell != NULL) {
         return STR("users");
     }
@@ -84,6 +87,9 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     }
     ERR_TRY(run_uses(run, err));
     ERR_TRY(run_exclude(run, err));
+    if (run->query->is_why) {
+        return verb_why(run, result, err);
+    }
     if (run_asks_people(run->query)) {
         return verb_people(run, result, err);
     }
@@ -171,6 +177,7 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 static bool verb_shapes_itself(const struct bound_query *query)
 {
     return !query->is_explain &&
+           !query->is_why &&
            (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query));
 }
 

@@ -19,7 +19,7 @@ struct retention_plan {
     struct civil_grid grid;
     struct retention_calendar calendar;
     struct retention_spec spec;
-    uint32_t lane_keys, lane_value; /* of the walk; UINT32_MAX: none */
+    uint32_t lane_keys, lane_value, lane_events; /* of the walk; UINT32_MAX: none */
 };
 
 /* In the run's arena; *ret NULL where no period has passed. */

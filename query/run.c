@@ -196,6 +196,17 @@ static enum err_code run_make_task_of_one(struct query_run_ctx *run, uint32_t sh
     return ERR_OK;
 }
 
+/* One task, of one subject and nobody else. */
+static enum err_code run_make_task_of_only(struct query_run_ctx *run, struct run_task **ret_tasks,
+                                           uint32_t *ret_count, struct err *err)
+{
+    ERR_TRY(run_make_task_of_one(run, run->only_shard, run->only_subject, ret_tasks, ret_count,
+                                 err));
+    (*ret_tasks)->subject_begin = run->only_subject;
+    (*ret_tasks)->subject_end = run->only_subject + 1;
+    return ERR_OK;
+}
+
 static enum err_code run_make_tasks(struct query_run_ctx *run, struct run_task **ret_tasks,
                                     uint32_t *ret_count, struct err *err)
 {
@@ -203,6 +214,9 @@ static enum err_code run_make_tasks(struct query_run_ctx *run, struct run_task *
     uint32_t count = 0;
     uint32_t only_shard = 0;
     uint32_t only_subject = 0;
+    if (run->has_only) {
+        return run_make_task_of_only(run, ret_tasks, ret_count, err);
+    }
     if (run_has_one_subject(run, &only_shard, &only_subject)) {
         return run_make_task_of_one(run, only_shard, only_subject, ret_tasks, ret_count, err);
     }

@@ -14,6 +14,7 @@
 #include "storage/base/pool.h"
 
 struct query_profile;
+struct why_notes;
 
 struct query_run_ctx {
     const struct bound_query *query;
@@ -23,6 +24,9 @@ struct query_run_ctx {
     struct pool_account *account; /* what the query has had of the pool; NULL: each round by itself */
     struct query_profile *profile; /* of `profile`: what is done is noted there (profile.h); else NULL */
     struct io *io;          /* of the thread that called query_run */
+    bool has_only;          /* tasks are of one subject alone: */
+    uint32_t only_shard, only_subject;
+    struct why_notes *notes; /* of `why`, and then of one task: what is counted is noted there (why_notes.h); else NULL */
     const void *verb_plan;  /* what the verb made for its tasks */
     const void *walk_plan;  /* the same of walk.c */
     _Atomic(struct cell_taker *) cell_takers; /* of tasks, for cell_taker.h */
@@ -116,5 +120,7 @@ enum err_code verb_absence(struct query_run_ctx *run, struct result *result, str
 enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_profile(struct query_run_ctx *run, const struct result *answer, struct result *result,
                            struct err *err) ERR_MUST_CHECK; /* after the verb has run */
+/* `why "u_42" in`: in the place of the verb's own table. */
+enum err_code verb_why(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_churn(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_explain(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

@@ -19,6 +19,7 @@
 #include "query/pred_eval.h"
 #include "query/segment_cond.h"
 #include "query/trend_int.h"
+#include "query/why_notes.h"
 #include "storage/base/size.h"
 #include "storage/read_held.h"
 
@@ -414,9 +415,44 @@ static enum err_code eval_kids(struct segment_work *work, const struct cond *con
     return ERR_OK;
 }
 
+/* What the only subject's cell says; of no event a count, or a sum, is 0. */
+static struct cell only_value(const struct segment_work *work, const struct cond *cond)
+{
+    const struct leaf *leaf = &work->leaves[cond->leaf];
+    bool is_zero = cond->agg == AGG_COUNT || cond->agg == AGG_UNIQUE || cond->agg == AGG_SUM;
+    if (leaf->cells == NULL || work->subject_count == 0 || leaf->cells[0].count == 0) {
+        return (struct cell){.kind = is_zero ? CELL_I64 : CELL_NULL};
+    }
+    return measure_value(cond, &leaf->cells[0]);
+}
+
+/* What has come out for the only subject, for `why`. */
+static enum err_code note_part(struct segment_work *work, const struct cond *cond,
+                               const struct people_set *set, struct err *err)
+{
+    struct why_part part = {
+        .cond = cond,
+        .is_met = roaring_bitmap_contains(set->bits, work->base),
+    };
+    if (cond->kind == COND_MEASURE) {
+        part.value = only_value(work, cond);
+    }
+    return why_note_part(work->run->notes, part, err);
+}
+
+static enum err_code eval_node(struct segment_work *work, const struct cond *cond,
+                               struct people_set **ret, struct err *err);
+
 /* A set of its own: who asks may change it. */
 static enum err_code eval(struct segment_work *work, const struct cond *cond,
                           struct people_set **ret, struct err *err)
+{
+    ERR_TRY(eval_node(work, cond, ret, err));
+    return work->run->notes == NULL ? ERR_OK : note_part(work, cond, *ret, err);
+}
+
+static enum err_code eval_node(struct segment_work *work, const struct cond *cond,
+                               struct people_set **ret, struct err *err)
 {
     struct people_set *kid = NULL;
     const struct people *people = NULL;
@@ -519,7 +555,8 @@ static enum err_code read_leaves(struct segment_work *work, struct err *err)
             ERR_TRY(index_leaf(work, &work->leaves[l], err));
         }
     }
-    if (is_reference || work->plan->root->kind != COND_AND) {
+    bool is_noted = work->run->notes != NULL; /* then every part is to be true to itself */
+    if (is_reference || is_noted || work->plan->root->kind != COND_AND) {
         return read_rows(work, true, true, err);
     }
     ERR_TRY(read_rows(work, false, true, err));
@@ -558,6 +595,10 @@ enum err_code segment_task(struct query_run_ctx *run, const struct run_task *tas
         struct people_set *nobody = NULL;
         ERR_TRY(people_set_new(work.pool, &nobody, err));
         work.universe = leaf->set == NULL ? nobody->bits : leaf->set->bits;
+    }
+    if (run->notes != NULL) {
+        run->notes->is_in_universe =
+            work.universe == NULL || roaring_bitmap_contains(work.universe, work.base);
     }
     return eval(&work, plan->root, &part->set, err);
 }

@@ -21,6 +21,22 @@ struct funnel_plan {
 
 /* ---- plan ---- */
 
+struct funnel_spec funnel_plain_spec(const struct funnel *funnel)
+{
+    struct funnel_spec spec = {
+        .step_count = funnel->step_count,
+        .window_ms = funnel->window_ms,
+        .is_strict_ties = funnel->is_strict_ties,
+    };
+    for (uint32_t i = 0; i < funnel->step_count; i++) {
+        const struct funnel_step *step = &funnel->steps[i];
+        bool has_limit = i > 0 && step->has_limit;
+        spec.limits_ms[i] = has_limit ? step->limit_ms : FUNNEL_NO_LIMIT;
+        spec.has_limits = spec.has_limits || has_limit;
+    }
+    return spec;
+}
+
 static enum err_code plan_make(const struct bound_query *query, struct arena *arena,
                                struct funnel_plan **ret, struct err *err)
 {
@@ -29,21 +45,13 @@ static enum err_code plan_make(const struct bound_query *query, struct arena *ar
 
     ASSERT(funnel->step_count >= 1 && funnel->step_count <= QUERY_STEPS_MAX);
     ERR_TRY(ARENA_NEW(arena, 1, &plan, err));
-    plan->spec = (struct funnel_spec){
-        .step_count = funnel->step_count,
-        .window_ms = funnel->window_ms,
-        .is_strict_ties = funnel->is_strict_ties,
-    };
+    plan->spec = funnel_plain_spec(funnel);
     for (uint32_t i = 0; i < funnel->step_count; i++) {
-        const struct funnel_step *step = &funnel->steps[i];
-        bool has_limit = i > 0 && step->has_limit;
         plan->wants[i] = (struct scan_want){
             .selector = i,
             .begin_ms = query->from_ms,
             .end_ms = i == 0 ? query->to_ms : funnel_end_ms(query),
         };
-        plan->spec.limits_ms[i] = has_limit ? step->limit_ms : FUNNEL_NO_LIMIT;
-        plan->spec.has_limits = plan->spec.has_limits || has_limit;
     }
     *ret = plan;
     return ERR_OK;
@@ -177,6 +185,7 @@ static enum err_code plain_funnel(struct query_run_ctx *run, struct result *resu
 
 enum err_code verb_funnel(struct query_run_ctx *run, struct result *result, struct err *err)
 {
-    return run->query->funnel.is_plain ? plain_funnel(run, result, err)
-                                       : funnel_with_rules(run, result, err);
+    bool is_noted = run->notes != NULL; /* which events they were, the plain way does not say */
+    return run->query->funnel.is_plain && !is_noted ? plain_funnel(run, result, err)
+                                                    : funnel_with_rules(run, result, err);
 }

@@ -12,6 +12,7 @@
 #include "query/retention_value.h"
 #include "query/saturating.h"
 #include "query/walk.h"
+#include "query/why_notes.h"
 #include "storage/base/size.h"
 
 _Static_assert(RETENTION_START == 1u << WANT_START && RETENTION_RETURN == 1u << WANT_RETURN &&
@@ -139,6 +140,7 @@ enum err_code retention_plan_make(struct query_run_ctx *run, struct retention_pl
     ERR_TRY(ARENA_NEW(run->arena, 1, &plan, err));
     plan->lane_keys = UINT32_MAX;
     plan->lane_value = UINT32_MAX;
+    plan->lane_events = UINT32_MAX;
     ERR_TRY(civil_grid_init(query->zone, retention->unit, retention->unit_count,
                             (enum civil_weekday)query->week_start, &plan->grid, err));
     ERR_TRY(retention_calendar_make(&plan->grid, from_ms, to_ms, retention->period_count - 1,
@@ -229,7 +231,8 @@ struct task_work {
     uint8_t *back;               /* NULL where slots say all */
     const struct groups *values; /* numbers of the value lane; NULL: no value */
     struct cell_taker *taker;    /* NULL: a table is asked for */
-    uint64_t *taker_row;         /* what one member is counted in, then */
+    struct why_notes *notes;     /* NULL: nobody asks why */
+    uint64_t *taker_row;         /* what one member is counted in, for either of the two */
     struct arena *arena;
 };
 
@@ -247,6 +250,42 @@ static enum err_code take_member(struct task_work *work, const struct bound_cell
     return is_wanted ? cell_take(work->taker, journey->subject, err) : ERR_OK;
 }
 
+/* The first event that can be the start, of the group that it counts under. */
+static uint32_t start_event(const struct task_work *work, const struct journey *journey,
+                            const struct retention_member *member, uint32_t group)
+{
+    uint32_t lane = work->plan->lane_keys;
+    for (size_t i = member->tie_begin; i < member->tie_end; i++) {
+        bool is_of_group = lane == UINT32_MAX || journey->lanes[lane][i] == group;
+        if (is_of_group && retention_is_start(member, journey->masks[i])) {
+            return (uint32_t)i; /* why_note_journey has bounded it */
+        }
+    }
+    return WHY_NO_EVENT;
+}
+
+/* `row` counts this member alone. */
+static enum err_code note_member(struct task_work *work, const uint64_t *row,
+                                 const struct journey *journey,
+                                 const struct retention_member *member, uint32_t group,
+                                 struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    uint64_t *users = NULL;
+    ERR_TRY(ARENA_NEW(work->notes->arena, spec->column_count, &users, err));
+    memcpy(users, row + 1, spec->column_count * sizeof(*users));
+    const struct why_line line = {
+        .begin_ms = work->plan->calendar.begins[member->slot],
+        .slot = member->slot,
+        .start = start_event(work, journey, member, group),
+        .is_start_return = member->is_start_return && !spec->counts_start,
+        .users = users,
+    };
+    const struct groups *groups =
+        work->plan->lane_keys == UINT32_MAX ? NULL : work->part->groups;
+    return why_note_line(work->notes, line, groups, group, err);
+}
+
 static enum err_code count_member(struct task_work *work, const struct bound_cell *cell,
                                   const struct journey *journey,
                                   const struct retention_member *member, struct err *err)
@@ -260,7 +299,7 @@ static enum err_code count_member(struct task_work *work, const struct bound_cel
             ? 0
             : start_group(part->groups, journey, journey->lanes[plan->lane_keys], member);
 
-    if (work->taker != NULL) {
+    if (work->taker_row != NULL) {
         row = work->taker_row;
         memset(row, 0, ((size_t)spec->column_count + 1) * sizeof(*row));
     } else {
@@ -275,6 +314,9 @@ static enum err_code count_member(struct task_work *work, const struct bound_cel
     }
     if (work->taker != NULL) {
         return take_member(work, cell, row, journey, member->slot, group, err);
+    }
+    if (work->notes != NULL) {
+        return note_member(work, row, journey, member, group, err);
     }
     return work->values == NULL
                ? ERR_OK
@@ -307,12 +349,18 @@ static enum err_code retention_task(struct query_run_ctx *run, struct walk *walk
     if (!is_plain) {
         ERR_TRY(ARENA_NEW(arena, spec->period_count, &work.back, err));
     }
-    if (run->query->cell != NULL) {
+    if (run->query->cell != NULL || run->notes != NULL) {
         ERR_TRY(cell_taker_open(run, walk_shard(walk), &work.taker, err));
+        work.notes = run->notes;
         ERR_TRY(ARENA_NEW(arena, (size_t)spec->column_count + 1, &work.taker_row, err));
     }
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
+        if (work.notes != NULL) {
+            ERR_TRY(why_note_journey(work.notes, journey.times, journey.masks,
+                                     journey.lanes[plan->lane_events], journey.count,
+                                     walk_groups(walk, plan->lane_events), err));
+        }
         kernel_retention(spec, journey.times, journey.masks, journey.count, &work.scratch);
         for (uint32_t m = 0; m < work.scratch.member_count; m++) {
             ERR_TRY(count_member(&work, run->query->cell, &journey, &work.scratch.members[m], err));
@@ -340,6 +388,12 @@ static enum err_code walk_journeys(struct query_run_ctx *run, struct retention_p
         plan->lane_value = spec.lane_count;
         spec.lanes[spec.lane_count++] =
             (struct walk_lane){.keys = &query->retention.value_key, .key_count = 1};
+    }
+    struct by_key event_keys[2];
+    if (run->notes != NULL) {
+        plan->lane_events = spec.lane_count;
+        spec.lanes[spec.lane_count++] = why_lane(event_keys);
+        spec.is_ordered = true;
     }
     return walk_all(run, &spec, retention_task, sizeof(struct retention_part), tasks, err);
 }
@@ -476,7 +530,8 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
     ASSERT(query->retention.period_count >= 1 &&
            query->retention.period_count <= QUERY_PERIODS_MAX + 1);
     ERR_TRY(retention_plan_make(run, &plan, err));
-    if (plan == NULL && query->cell != NULL) {
+    bool is_of_people = query->cell != NULL || run->notes != NULL;
+    if (plan == NULL && is_of_people) {
         return ERR_OK; /* nobody */
     }
     if (plan == NULL) {
@@ -484,11 +539,11 @@ enum err_code verb_retention(struct query_run_ctx *run, struct result *result, s
         return retention_totals(query, 0, result, err);
     }
     run->verb_plan = plan;
-    if (query->cell == NULL && retention_index_serves(run, plan)) {
+    if (!is_of_people && retention_index_serves(run, plan)) {
         ERR_TRY(
             run_all_tasks(run, retention_index_task, sizeof(struct retention_part), &tasks, err));
     } else {
         ERR_TRY(walk_journeys(run, plan, &tasks, err));
     }
-    return query->cell != NULL ? ERR_OK : make_answer(run, plan, &tasks, result, err);
+    return is_of_people ? ERR_OK : make_answer(run, plan, &tasks, result, err);
 }
