@@ -25,10 +25,10 @@ enum err_code why_add(struct why *why, struct why_row row, struct err *err)
 enum err_code why_say(struct why *why, const char *item, bool holds, const char *note,
                       struct err *err)
 {
-    return why_add(why,
-                   (struct why_row){
-                       .item = item, .holds = holds ? WHY_YES : WHY_NO, .note = str_of(note)},
-                   err);
+    return why_add(
+        why,
+        (struct why_row){.item = item, .holds = holds ? WHY_YES : WHY_NO, .note = str_of(note)},
+        err);
 }
 
 /* ---- the verb, once more ---- */
@@ -74,8 +74,8 @@ static const struct {
     const char *name;
     enum result_type type;
 } tail_cols[] = {
-    {"item", RESULT_STRING},     {"number", RESULT_NUMBER},  {"holds", RESULT_BOOL},
-    {"event", RESULT_STRING},    {"event_time", RESULT_TIME}, {"event_id", RESULT_STRING},
+    {"item", RESULT_STRING},  {"number", RESULT_NUMBER},   {"holds", RESULT_BOOL},
+    {"event", RESULT_STRING}, {"event_time", RESULT_TIME}, {"event_id", RESULT_STRING},
     {"note", RESULT_STRING},
 };
 

@@ -34,11 +34,11 @@ enum rule {
     RULE_COUNT,
 };
 static const char *const rule_names[RULE_COUNT] = {
-    [RULE_WINDOW] = "window", [RULE_LIMIT] = "limit",     [RULE_WITHOUT] = "without",
+    [RULE_WINDOW] = "window",     [RULE_LIMIT] = "limit",         [RULE_WITHOUT] = "without",
     [RULE_DROPPING] = "dropping", [RULE_STRICT] = "strict order", [RULE_ORDER] = "order",
-    [RULE_TIES] = "ties",     [RULE_REUSE] = "reuse",     [RULE_HOLDING] = "holding",
-    [RULE_FIRST] = "first",   [RULE_ENTRY] = "entry first", [RULE_MODE] = "mode",
-    [RULE_CLOSED] = "closed", [RULE_WHERE] = "where",     [RULE_RANGE] = "range",
+    [RULE_TIES] = "ties",         [RULE_REUSE] = "reuse",         [RULE_HOLDING] = "holding",
+    [RULE_FIRST] = "first",       [RULE_ENTRY] = "entry first",   [RULE_MODE] = "mode",
+    [RULE_CLOSED] = "closed",     [RULE_WHERE] = "where",         [RULE_RANGE] = "range",
 };
 
 /* ---- the question without a rule ---- */
@@ -78,8 +78,8 @@ static enum err_code drop_of_steps(struct bound_query *query, enum rule rule, st
     struct funnel_step *steps = NULL;
     ERR_TRY(own_steps(query, arena, &steps, err));
     for (uint32_t i = 0; i < query->funnel.step_count; i++) {
-        bool is_given = rule == RULE_LIMIT ? steps[i].has_limit
-                                           : steps[i].first_selector != SELECTOR_NONE;
+        bool is_given =
+            rule == RULE_LIMIT ? steps[i].has_limit : steps[i].first_selector != SELECTOR_NONE;
         *ret_was = *ret_was || is_given;
         steps[i].has_limit = steps[i].has_limit && rule != RULE_LIMIT;
         steps[i].first_selector = rule == RULE_FIRST ? SELECTOR_NONE : steps[i].first_selector;
@@ -290,12 +290,12 @@ static const struct why_event *ban_event(const struct bound_query *query, bool i
         }
         const struct why_event *start = event_of(without, 0);
         int64_t before_ms =
-            end != NULL      ? end->time_ms
+            end != NULL     ? end->time_ms
             : start == NULL ? INT64_MAX
-                             : ms_add_saturating(start->time_ms,
-                                                 span_add_saturating(query->funnel.window_ms, 1));
-        const struct why_event *event = event_between(
-            notes, UINT64_C(1) << ban->selector, begin->time_ms, before_ms);
+                            : ms_add_saturating(start->time_ms,
+                                                span_add_saturating(query->funnel.window_ms, 1));
+        const struct why_event *event =
+            event_between(notes, UINT64_C(1) << ban->selector, begin->time_ms, before_ms);
         if (event != NULL && (first == NULL || event->time_ms < first->time_ms)) {
             first = event;
         }
@@ -304,8 +304,7 @@ static const struct why_event *ban_event(const struct bound_query *query, bool i
 }
 
 static const struct why_event *ended_event(const struct bound_query *query, enum rule rule,
-                                           const struct attempt *own,
-                                           const struct why_notes *notes,
+                                           const struct attempt *own, const struct why_notes *notes,
                                            const struct attempt *without)
 {
     const struct why_event *next = event_beyond(without, own->level);
@@ -400,15 +399,21 @@ struct others { /* the question without each of the rules, and without all */
     struct why_notes without_all;
 };
 
-static enum err_code ask_others(struct why *why, const struct bound_query *query,
+/* Who has entered is not told of attempts at another time: the range is a rule for the others. */
+static enum err_code ask_others(struct why *why, const struct bound_query *query, bool has_entered,
                                 struct others *others, struct err *err)
 {
-    uint32_t all = ((1u << RULE_COUNT) - 1) & ~(1u << RULE_ORDER);
+    uint32_t all = (1u << RULE_COUNT) - 1;
     bool was = false;
+    all &= has_entered ? ~(1u << RULE_RANGE) : ~0u;
     for (uint32_t rule = 0; rule < RULE_COUNT; rule++) {
+        if ((all >> rule & 1) == 0) {
+            continue;
+        }
         ERR_TRY(ask_without(why, query, 1u << rule, &others->without[rule], &was, err));
     }
-    return ask_without(why, query, all, &others->without_all, &was, err);
+    /* in any order the rules of order say nothing */
+    return ask_without(why, query, all & ~(1u << RULE_ORDER), &others->without_all, &was, err);
 }
 
 static enum err_code add_reasons(struct why *why, const struct bound_query *query,
@@ -417,8 +422,7 @@ static enum err_code add_reasons(struct why *why, const struct bound_query *quer
 {
     bool is_told = false;
     for (uint32_t rule = 0; rule < RULE_COUNT; rule++) {
-        const struct why_line *line = rule == RULE_RANGE ? NULL : own->line;
-        struct attempt without = attempt_in(query, line, &others->without[rule]);
+        struct attempt without = attempt_in(query, own->line, &others->without[rule]);
         if (without.level <= own->level) {
             continue;
         }
@@ -429,7 +433,7 @@ static enum err_code add_reasons(struct why *why, const struct bound_query *quer
     if (is_told) {
         return ERR_OK;
     }
-    struct attempt without_all = attempt_in(query, NULL, &others->without_all);
+    struct attempt without_all = attempt_in(query, own->line, &others->without_all);
     return without_all.level > own->level
                ? add_ended(why, own, "several rules", event_beyond(&without_all, own->level), err)
                : add_ended(why, own, "no event", NULL, err);
@@ -443,7 +447,9 @@ static enum err_code add_line(struct why *why, const struct bound_query *query,
     struct why_row row = line_row(own->line, "verdict");
     row.number = number_cell(own->level);
     row.holds = is_converted ? WHY_YES : WHY_NO;
-    row.note = is_converted ? STR("converted") : own->level > 0 ? STR("stopped") : STR("not entered");
+    row.note = is_converted     ? STR("converted")
+               : own->level > 0 ? STR("stopped")
+                                : STR("not entered");
     ERR_TRY(why_add(why, row, err));
     ERR_TRY(add_steps(why, query, own, err));
     if (is_converted) {
@@ -464,7 +470,7 @@ enum err_code why_funnel(struct why *why, const struct bound_query *query, struc
         is_whole = is_whole && notes.lines[i].level >= goal_of(&query->funnel);
     }
     if (notes.line_count == 0 || !is_whole) {
-        ERR_TRY(ask_others(why, query, others, err));
+        ERR_TRY(ask_others(why, query, notes.line_count > 0, others, err));
     }
     if (notes.line_count == 0) {
         const struct attempt none = {.notes = &notes};

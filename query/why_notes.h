@@ -48,7 +48,8 @@ struct why_part {
 
 struct why_notes {
     struct arena *arena;
-    struct why_event *events; /* in order of time; of one instant in an order that hangs on nothing but the events */
+    struct why_event *
+        events; /* in order of time; of one instant in an order that hangs on nothing but the events */
     uint32_t event_count;
     struct why_line *lines;
     uint32_t line_count, line_cap;
@@ -61,9 +62,9 @@ struct why_notes {
 struct walk_lane why_lane(struct by_key storage[2]);
 
 /* The journey, `numbers` being those of its events in the lane's groups. Once, before its lines. */
-enum err_code why_note_journey(struct why_notes *notes, const int64_t *times,
-                               const uint64_t *masks, const uint32_t *numbers, size_t count,
-                               const struct groups *groups, struct err *err) ERR_MUST_CHECK;
+enum err_code why_note_journey(struct why_notes *notes, const int64_t *times, const uint64_t *masks,
+                               const uint32_t *numbers, size_t count, const struct groups *groups,
+                               struct err *err) ERR_MUST_CHECK;
 /* A line, with the keys of a group, or (FUNNEL_GROUP_NULL, or no groups) without any. */
 enum err_code why_note_line(struct why_notes *notes, struct why_line line,
                             const struct groups *groups, uint32_t group,

@@ -10,8 +10,8 @@
  */
 #include "query/why_int.h"
 
-#include "query/verb_segment.h"
 #include "query/run_people.h"
+#include "query/verb_segment.h"
 #include "storage/base/size.h"
 
 #define EVENTS_SHOWN 10u
@@ -140,15 +140,16 @@ static enum err_code add_events(struct why *why, const struct cond *cond,
             continue;
         }
         if (count++ < EVENTS_SHOWN) {
-            ERR_TRY(why_add(why, (struct why_row){.item = "event", .event = &events->events[i]},
-                            err));
+            ERR_TRY(
+                why_add(why, (struct why_row){.item = "event", .event = &events->events[i]}, err));
         }
     }
     return count <= EVENTS_SHOWN
                ? ERR_OK
-               : why_add(why,
-                         (struct why_row){.item = "more", .number = number_cell(count - EVENTS_SHOWN)},
-                         err);
+               : why_add(
+                     why,
+                     (struct why_row){.item = "more", .number = number_cell(count - EVENTS_SHOWN)},
+                     err);
 }
 
 /* The funnel of a `reached`. One that hangs on cohorts of its own is not asked again: these sets are gone by now. */
