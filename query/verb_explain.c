@@ -2,7 +2,7 @@
  * blocks: sources are pruned by time and by event name, blocks by their zones, and the posting lists
  * of the named events say how many rows are candidates. */
 #include "query/pred_eval.h"
-#include "query/run.h"
+#include "query/run_people.h"
 #include "query/saturating.h"
 #include "query/way.h"
 #include "storage/base/size.h"
@@ -215,6 +215,10 @@ static enum err_code explain_wants(struct explain *explain, struct err *err)
         .subject_end = UINT32_MAX,
         .no_index = explain->run->request->is_reference_path,
     };
+    if (explain->run->has_only) {
+        explain->spec.subject_begin = explain->run->only_subject;
+        explain->spec.subject_end = explain->run->only_subject + 1;
+    }
     return ERR_OK;
 }
 
@@ -260,6 +264,9 @@ static enum err_code explain_source(struct explain *explain, const struct source
 static bool explain_is_index_only(const struct explain *explain)
 {
     const struct bound_query *query = explain->run->query;
+    if (query->is_why) {
+        return false; /* events are named */
+    }
     if (query->verb == VERB_SEGMENT) {
         return !explain->has_predicate && !explain->has_number &&
                !explain->run->request->is_reference_path;
@@ -407,6 +414,10 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     uint32_t tasks = 0;
     ERR_TRY(run_task_count(run, &tasks, err));
     ERR_TRY(explain_line(rows, "verb", str_of(verbs[run->query->verb]), err));
+    if (run->query->is_why) {
+        ERR_TRY(explain_line(rows, "why",
+                             run->has_only ? STR("one user's rows") : STR("unknown user"), err));
+    }
     ERR_TRY(explain_range_line(explain, rows, err));
     ERR_TRY(explain_number(rows, "segments", explain->segments, err));
     ERR_TRY(explain_number(rows, "memtables", explain->memtables, err));
@@ -433,11 +444,19 @@ enum err_code verb_explain(struct query_run_ctx *run, struct result *result, str
                                              {{"value", 5}, RESULT_STRING}};
     struct explain explain = {.run = run};
     CLEANUP(arena_freep) struct arena *scratch = arena_create(&run->budget);
+    if (run->query->is_why) {
+        run->has_only = run_find_subject(run, run->query->why_id, &run->only_shard,
+                                         &run->only_subject);
+    }
     explain_range(&explain);
     explain_columns(&explain);
     ERR_TRY(explain_wants(&explain, err));
     for (uint32_t i = 0; i < run->snapshot->source_count; i++) {
         struct arena_mark mark = arena_mark(scratch);
+        bool is_only = run->has_only && run->snapshot->sources[i]->shard == run->only_shard;
+        if (run->query->is_why && !is_only) {
+            continue; /* it has no rows of that user */
+        }
         ERR_TRY(explain_source(&explain, run->snapshot->sources[i], scratch, err));
         arena_rewind(scratch, mark);
     }

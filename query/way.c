@@ -65,6 +65,10 @@ static enum err_code way_of_segment(struct query_run_ctx *run, struct str *ret, 
 
 enum err_code way_of(struct query_run_ctx *run, struct str *ret, struct err *err)
 {
+    if (run->query->is_why) {
+        *ret = STR("the journey of one user, and again without each rule that ended it");
+        return ERR_OK;
+    }
     switch (run->query->verb) {
     case VERB_TREND:
     case VERB_DISTINCT: return way_of_trend(run, ret, err);

@@ -56,9 +56,12 @@ static const char *const tokens[] = {
     "last_seen",   "avg",       "14d",
     "bounce_rate", "shortest",  "loops",       "segment",    "did",        "reached",
     "save",        "static",    "exclude",    "drop",       "cohorts",
+    "why",
 };
 
 static const char *const seeds_of_mutation[] = {
+    "why \"u_42\" in funnel register -> place_order within 1d holding channel each day last 30d",
+    "explain why \"u_42\" in segment reached(funnel register -> any, 2) or count(any) >= 2",
     "users of (step = 2, channel is not set, dropped = true) in funnel register -> place_order by "
     "channel each day list users save cohort \"stuck\"",
     "segment reached(funnel register -> place_order (1h) within 1d last 7d, 2) or did(any)",

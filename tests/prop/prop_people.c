@@ -269,6 +269,27 @@ static uint32_t expect(const struct world *w, const struct ask *ask, struct buf 
     return count;
 }
 
+/* One user's verdict is whether that user is in it. */
+static void check_why(struct snapshot *snapshot, const struct world *w, const struct ask *ask,
+                      uint32_t user, bool is_reference, struct io *io, uint64_t seed)
+{
+    CLEANUP(buf_freep) struct buf got = {0};
+    char text[TEXT_BYTES + 32];
+    char want[64];
+    const struct ref_cond active = {.kind = REF_DID,
+                                    .select = {.names = ALL_NAMES},
+                                    .begin_ms = ask->begin_ms,
+                                    .end_ms = ask->end_ms};
+    bool is_in = ref_people_meets(&active, w->events, w->count, user) &&
+                 ref_people_meets(ask->root, w->events, w->count, user);
+    (void)snprintf(text, sizeof(text), "why \"u%u\" in %s", user, ask->text);
+    (void)snprintf(want, sizeof(want), "\"rows\":[[\"verdict\",null,%s", is_in ? "true" : "false");
+    const char *answer = shop_ask(snapshot, text, NOW_MS, is_reference, NULL, io, &got);
+    if (strstr(answer, want) == NULL) {
+        fail_msg("seed %" PRIu64 ": %s\n%s\nexpected %s", seed, text, answer, want);
+    }
+}
+
 static void check(struct dataset *dataset, const struct world *w, const struct ask *ask,
                   struct io *io, uint64_t seed)
 {
@@ -291,6 +312,9 @@ static void check(struct dataset *dataset, const struct world *w, const struct a
         if (strstr(answer, (const char *)want.ptr) == NULL) {
             fail_msg("seed %" PRIu64 ": %s\n%s\nexpected %s", seed, list, answer,
                      (const char *)want.ptr);
+        }
+        for (uint32_t u = (uint32_t)path; u < USERS; u += 5) {
+            check_why(snapshot, w, ask, u, path == 1, io, seed);
         }
     }
 }
