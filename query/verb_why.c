@@ -31,6 +31,22 @@ enum err_code why_say(struct why *why, const char *item, bool holds, const char 
         err);
 }
 
+enum err_code why_keep_event(struct why *why, const struct why_event *event,
+                             const struct why_event **ret, struct err *err)
+{
+    struct why_event *kept = NULL;
+    *ret = NULL;
+    if (event == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(why->run->arena, 1, &kept, err));
+    *kept = *event;
+    ERR_TRY(arena_str(why->run->arena, event->id, &kept->id, err));
+    ERR_TRY(arena_str(why->run->arena, event->name, &kept->name, err));
+    *ret = kept;
+    return ERR_OK;
+}
+
 /* ---- the verb, once more ---- */
 
 static void inner_done(struct query_run_ctx *inner)
@@ -43,7 +59,6 @@ enum err_code why_run(struct why *why, const struct bound_query *query, why_fn f
                       struct why_notes *notes, struct err *err)
 {
     struct query_run_ctx *run = why->run;
-    *notes = (struct why_notes){.arena = run->arena};
     CLEANUP(inner_done)
     struct query_run_ctx inner = {
         .query = query,

@@ -176,18 +176,19 @@ static enum err_code run_funnel(struct query_run_ctx *run, struct err *err)
 
 /* The query without the rules of `rules`; *ret_was false, and nothing is asked, where it has none of them. */
 static enum err_code ask_without(struct why *why, const struct bound_query *query, uint32_t rules,
-                                 struct why_notes *ret, bool *ret_was, struct err *err)
+                                 struct arena *arena, struct why_notes *ret, bool *ret_was,
+                                 struct err *err)
 {
     struct bound_query *other = NULL;
     *ret_was = false;
-    *ret = (struct why_notes){0};
-    ERR_TRY(ARENA_NEW(why->run->arena, 1, &other, err));
+    *ret = (struct why_notes){.arena = arena};
+    ERR_TRY(ARENA_NEW(arena, 1, &other, err));
     *other = *query;
     other->funnel.is_plain = false;
     for (uint32_t rule = 0; rule < RULE_COUNT; rule++) {
         bool was = false;
         if ((rules >> rule & 1) != 0) {
-            ERR_TRY(drop_rule(other, (enum rule)rule, why->run->arena, &was, err));
+            ERR_TRY(drop_rule(other, (enum rule)rule, arena, &was, err));
         }
         *ret_was = *ret_was || was;
     }
@@ -303,7 +304,7 @@ static const struct why_event *ban_event(const struct bound_query *query, bool i
     return first;
 }
 
-static const struct why_event *ended_event(const struct bound_query *query, enum rule rule,
+static const struct why_event *ended_event(const struct bound_query *query, uint32_t rule,
                                            const struct attempt *own, const struct why_notes *notes,
                                            const struct attempt *without)
 {
@@ -394,55 +395,100 @@ static enum err_code add_ended(struct why *why, const struct attempt *own, const
 
 /* ---- the whole ---- */
 
-struct others { /* the question without each of the rules, and without all */
-    struct why_notes without[RULE_COUNT];
-    struct why_notes without_all;
+/* Of the user's lines (one that is in none: of that), and of each rule, and of all rules together: whether the user would
+ * have got further without it, and the event that tells. */
+#define ALL_RULES RULE_COUNT
+struct blame {
+    bool is_due;
+    const struct why_event *event;
+};
+struct verdicts {
+    struct why_notes notes;
+    struct attempt *lines;
+    uint32_t count;
+    struct blame *blames; /* by line and rule */
 };
 
-/* Who has entered is not told of attempts at another time: the range is a rule for the others. */
-static enum err_code ask_others(struct why *why, const struct bound_query *query, bool has_entered,
-                                struct others *others, struct err *err)
+static struct blame *blame_of(const struct verdicts *v, uint32_t line, uint32_t rule)
 {
-    uint32_t all = (1u << RULE_COUNT) - 1;
-    bool was = false;
-    all &= has_entered ? ~(1u << RULE_RANGE) : ~0u;
-    for (uint32_t rule = 0; rule < RULE_COUNT; rule++) {
-        if ((all >> rule & 1) == 0) {
-            continue;
-        }
-        ERR_TRY(ask_without(why, query, 1u << rule, &others->without[rule], &was, err));
-    }
-    /* in any order the rules of order say nothing */
-    return ask_without(why, query, all & ~(1u << RULE_ORDER), &others->without_all, &was, err);
+    return &v->blames[(size_t)line * (RULE_COUNT + 1) + rule];
 }
 
-static enum err_code add_reasons(struct why *why, const struct bound_query *query,
-                                 const struct attempt *own, const struct why_notes *notes,
-                                 const struct others *others, struct err *err)
+static enum err_code verdicts_make(struct why *why, const struct bound_query *query,
+                                   struct verdicts *v, struct err *err)
 {
+    struct arena *arena = why->run->arena;
+    v->notes.arena = arena;
+    ERR_TRY(why_run(why, query, run_funnel, &v->notes, err));
+    v->count = MAX_OF(v->notes.line_count, 1u);
+    ERR_TRY(ARENA_NEW(arena, v->count, &v->lines, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)v->count * (RULE_COUNT + 1), &v->blames, err));
+    v->lines[0].notes = &v->notes;
+    for (uint32_t i = 0; i < v->notes.line_count; i++) {
+        const struct why_line *line = &v->notes.lines[i];
+        v->lines[i] = (struct attempt){line->level, line, &v->notes};
+    }
+    return ERR_OK;
+}
+
+/* Ask without `rules`, and note what they are to blame for: as `number`, one of them or ALL_RULES. */
+static enum err_code find_blame(struct why *why, const struct bound_query *query,
+                                struct verdicts *v, uint32_t rules, uint32_t number,
+                                struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(&why->run->budget);
+    struct why_notes notes = {0};
+    bool was = false;
+    ERR_TRY(ask_without(why, query, rules, arena, &notes, &was, err));
+    for (uint32_t i = 0; was && i < v->count; i++) {
+        const struct attempt *own = &v->lines[i];
+        struct blame *blame = blame_of(v, i, number);
+        ERR_TRY(run_check(why->run, err));
+        struct attempt without = attempt_in(query, own->line, &notes);
+        blame->is_due = without.level > own->level;
+        if (blame->is_due) {
+            ERR_TRY(why_keep_event(why, ended_event(query, number, own, &v->notes, &without),
+                                   &blame->event, err));
+        }
+    }
+    return ERR_OK;
+}
+
+/* Who has entered is not told of attempts at another time: the range is a rule for the others. */
+static enum err_code blame_rules(struct why *why, const struct bound_query *query,
+                                 struct verdicts *v, struct err *err)
+{
+    uint32_t all = (1u << RULE_COUNT) - 1;
+    all &= v->notes.line_count > 0 ? ~(1u << RULE_RANGE) : ~0u;
+    for (uint32_t rule = 0; rule < RULE_COUNT; rule++) {
+        ERR_TRY(find_blame(why, query, v, all & 1u << rule, rule, err));
+    }
+    /* in any order the rules of order say nothing */
+    return find_blame(why, query, v, all & ~(1u << RULE_ORDER), ALL_RULES, err);
+}
+
+static enum err_code add_reasons(struct why *why, const struct verdicts *v, uint32_t line,
+                                 struct err *err)
+{
+    const struct attempt *own = &v->lines[line];
     bool is_told = false;
     for (uint32_t rule = 0; rule < RULE_COUNT; rule++) {
-        struct attempt without = attempt_in(query, own->line, &others->without[rule]);
-        if (without.level <= own->level) {
-            continue;
+        const struct blame *blame = blame_of(v, line, rule);
+        if (blame->is_due) {
+            is_told = true;
+            ERR_TRY(add_ended(why, own, rule_names[rule], blame->event, err));
         }
-        is_told = true;
-        ERR_TRY(add_ended(why, own, rule_names[rule],
-                          ended_event(query, (enum rule)rule, own, notes, &without), err));
     }
-    if (is_told) {
-        return ERR_OK;
-    }
-    struct attempt without_all = attempt_in(query, own->line, &others->without_all);
-    return without_all.level > own->level
-               ? add_ended(why, own, "several rules", event_beyond(&without_all, own->level), err)
-               : add_ended(why, own, "no event", NULL, err);
+    const struct blame *all = blame_of(v, line, ALL_RULES);
+    return is_told
+               ? ERR_OK
+               : add_ended(why, own, all->is_due ? "several rules" : "no event", all->event, err);
 }
 
 static enum err_code add_line(struct why *why, const struct bound_query *query,
-                              const struct attempt *own, const struct why_notes *notes,
-                              const struct others *others, struct err *err)
+                              const struct verdicts *v, uint32_t line, struct err *err)
 {
+    const struct attempt *own = &v->lines[line];
     bool is_converted = own->level >= goal_of(&query->funnel);
     struct why_row row = line_row(own->line, "verdict");
     row.number = number_cell(own->level);
@@ -456,29 +502,21 @@ static enum err_code add_line(struct why *why, const struct bound_query *query,
         return ERR_OK;
     }
     ERR_TRY(add_open(why, query, own, err));
-    return add_reasons(why, query, own, notes, others, err);
+    return add_reasons(why, v, line, err);
 }
 
 enum err_code why_funnel(struct why *why, const struct bound_query *query, struct err *err)
 {
-    struct why_notes notes = {0};
-    struct others *others = NULL;
+    struct verdicts *v = NULL; /* rows point into it */
     bool is_whole = true;
-    ERR_TRY(why_run(why, query, run_funnel, &notes, err));
-    ERR_TRY(ARENA_NEW(why->run->arena, 1, &others, err));
-    for (uint32_t i = 0; i < notes.line_count; i++) {
-        is_whole = is_whole && notes.lines[i].level >= goal_of(&query->funnel);
+    ERR_TRY(ARENA_NEW(why->run->arena, 1, &v, err));
+    ERR_TRY(verdicts_make(why, query, v, err));
+    for (uint32_t i = 0; i < v->count; i++) {
+        is_whole = is_whole && v->lines[i].level >= goal_of(&query->funnel);
     }
-    if (notes.line_count == 0 || !is_whole) {
-        ERR_TRY(ask_others(why, query, notes.line_count > 0, others, err));
-    }
-    if (notes.line_count == 0) {
-        const struct attempt none = {.notes = &notes};
-        return add_line(why, query, &none, &notes, others, err);
-    }
-    for (uint32_t i = 0; i < notes.line_count; i++) {
-        const struct attempt own = {notes.lines[i].level, &notes.lines[i], &notes};
-        ERR_TRY(add_line(why, query, &own, &notes, others, err));
+    ERR_TRY(is_whole ? ERR_OK : blame_rules(why, query, v, err));
+    for (uint32_t i = 0; i < v->count; i++) {
+        ERR_TRY(add_line(why, query, v, i, err));
     }
     return ERR_OK;
 }

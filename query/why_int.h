@@ -32,8 +32,12 @@ enum err_code why_add(struct why *why, struct why_row row, struct err *err) ERR_
 enum err_code why_say(struct why *why, const char *item, bool holds, const char *note,
                       struct err *err) ERR_MUST_CHECK;
 
+/* A copy of an event, in the run's arena; NULL stays NULL. */
+enum err_code why_keep_event(struct why *why, const struct why_event *event,
+                             const struct why_event **ret, struct err *err) ERR_MUST_CHECK;
+
 /* Run `fn`, a verb or what stands for one, over the subject alone, with `query` in the place of the run's own. The sets that
- * `query` hangs on are there already. `notes` is the caller's, to be filled. */
+ * `query` hangs on are there already. `notes` is the caller's, to be filled: with an arena, and empty but for it. */
 typedef enum err_code (*why_fn)(struct query_run_ctx *run, struct err *err);
 enum err_code why_run(struct why *why, const struct bound_query *query, why_fn fn,
                       struct why_notes *notes, struct err *err) ERR_MUST_CHECK;

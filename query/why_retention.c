@@ -154,8 +154,9 @@ static bool drop_rule(struct bound_query *query, enum rule rule)
 static enum err_code start_without(struct why *why, const struct bound_query *query, uint32_t rules,
                                    const struct why_event **ret, struct err *err)
 {
+    CLEANUP(arena_freep) struct arena *arena = arena_create(&why->run->budget);
     struct bound_query other = *query;
-    struct why_notes notes = {0};
+    struct why_notes notes = {.arena = arena};
     bool was = false;
     *ret = NULL;
     for (uint32_t rule = 0; rule < RULE_COUNT; rule++) {
@@ -165,10 +166,9 @@ static enum err_code start_without(struct why *why, const struct bound_query *qu
         return ERR_OK;
     }
     ERR_TRY(why_run(why, &other, run_retention, &notes, err));
-    if (notes.line_count > 0) {
-        *ret = &notes.events[notes.lines[0].start];
-    }
-    return ERR_OK;
+    return notes.line_count == 0
+               ? ERR_OK
+               : why_keep_event(why, &notes.events[notes.lines[0].start], ret, err);
 }
 
 static enum err_code add_ended(struct why *why, const char *note, const struct why_event *event,
@@ -218,7 +218,7 @@ static enum err_code add_members(struct why *why, const struct bound_query *quer
 
 enum err_code why_retention(struct why *why, const struct bound_query *query, struct err *err)
 {
-    struct why_notes notes = {0};
+    struct why_notes notes = {.arena = why->run->arena};
     ERR_TRY(why_run(why, query, run_retention, &notes, err));
     struct why_row row = {
         .item = "verdict",

@@ -194,8 +194,8 @@ static enum err_code add_condition(struct why *why, const struct cond_line *line
 enum err_code why_segment(struct why *why, const struct bound_query *query, struct err *err)
 {
     const struct people_segment *segment = &query->segment;
-    struct why_notes notes = {0};
-    struct why_notes events = {0};
+    struct why_notes notes = {.arena = why->run->arena};
+    struct why_notes events = {.arena = why->run->arena};
     ERR_TRY(why_run(why, query, run_segment, &notes, err));
     ERR_TRY(why_run(why, query, run_events, &events, err));
     const struct why_part *whole = part_of(&notes, segment->cond);

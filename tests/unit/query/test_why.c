@@ -505,6 +505,28 @@ static void an_unknown_user_and_an_excluded_one_are_said_to_be(void **state)
               "verdict yes (in)\ncondition yes (in cohort \"staff\")\n");
 }
 
+static void explain_and_profile_are_said_of_it_as_well(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{A, 0, NO_CHANNEL}};
+    struct dataset *dataset = put(dids, COUNT_OF(dids));
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(buf_freep) struct buf out = {0};
+    assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
+    const char *plan = shop_ask(snapshot, "explain why \"u1\" in funnel view -> add", NOW_MS, false,
+                                NULL, world.io, &out);
+    assert_non_null(strstr(plan, "[\"why\",\"one user's rows\"]"));
+    assert_non_null(strstr(plan, "[\"tasks\",\"1\"]"));
+    plan = shop_ask(snapshot, "explain why \"u2\" in segment did(view)", NOW_MS, false, NULL,
+                    world.io, &out);
+    assert_non_null(strstr(plan, "[\"why\",\"unknown user\"]"));
+    assert_non_null(strstr(plan, "[\"sources to read\",\"0\"]"));
+    const char *figures = shop_ask(snapshot, "profile why \"u1\" in segment did(view)", NOW_MS,
+                                   false, NULL, world.io, &out);
+    assert_non_null(strstr(figures, "\"scan\""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +546,7 @@ int main(void)
         cmocka_unit_test(who_is_no_member_is_told_the_rule),
         cmocka_unit_test(each_condition_has_its_events),
         cmocka_unit_test(a_long_list_of_events_is_cut_and_says_so),
+        cmocka_unit_test(explain_and_profile_are_said_of_it_as_well),
         cmocka_unit_test(an_unknown_user_and_an_excluded_one_are_said_to_be),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
