@@ -18,6 +18,11 @@ enum err_code bind_habits(struct binder *b)
     if (habits->has_over) {
         ERR_TRY(bind_unit(b, &ast->over, &habits->over_unit, &habits->over_count));
     }
+    if (b->ast->clauses.has_other) {
+        return bind_fail(b, b->ast->clauses.top.place,
+                         "%s has no \"with other\": people of several values would be in it twice",
+                         ast_verb_name(b->ast->verb));
+    }
     query->has_each = true; /* days, unless `each` says otherwise */
     query->each_unit = CIVIL_DAY;
     query->each_count = 1;
@@ -57,8 +62,13 @@ enum err_code bind_habits_columns(struct binder *b, struct str *items, uint32_t 
         *ret_count = count;
         return ERR_OK;
     }
-    bool has_time = is_lifecycle || habits->is_dau_mau || habits->has_over;
-    for (uint32_t i = has_time ? 0 : 1; i < word_count; i++) {
+    if (is_lifecycle || habits->is_dau_mau || habits->has_over) {
+        items[count++] = str_of(words[0]);
+    }
+    for (uint32_t k = 0; k < b->query->key_count; k++) {
+        items[count++] = b->query->keys[k].name;
+    }
+    for (uint32_t i = 1; i < word_count; i++) {
         items[count++] = str_of(words[i]);
     }
     *ret_count = count;

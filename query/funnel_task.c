@@ -14,8 +14,8 @@
 #include "query/funnel_desk.h"
 #include "query/funnel_list.h"
 #include "query/funnel_table.h"
-#include "query/why_notes.h"
 #include "query/session_cut.h"
+#include "query/why_notes.h"
 #include "storage/base/size.h"
 
 /* What all tasks share; immutable while they run. */

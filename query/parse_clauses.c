@@ -445,7 +445,9 @@ static const struct clause clauses_known[] = {
     {"today", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_today},
     {"on", NULL, GROUP_RANGE, ANALYSES | JOURNEYS | ROWS, clause_on},
     {"including", NULL, GROUP_INCLUDING, ANALYSES | JOURNEYS | ROWS, clause_including},
-    {"by", NULL, GROUP_BY, ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE),
+    {"by", NULL, GROUP_BY,
+     ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) | V(AST_LIFECYCLE) |
+         V(AST_STICKINESS),
      clause_by},
     {"each", NULL, GROUP_EACH,
      V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | COHORTS | V(AST_SESSIONS) | V(AST_ABSENCE) |
@@ -453,7 +455,7 @@ static const struct clause clauses_known[] = {
      clause_each},
     {"top", NULL, GROUP_TOP,
      ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) |
-         V(AST_ABSENCE),
+         V(AST_ABSENCE) | V(AST_LIFECYCLE) | V(AST_STICKINESS),
      clause_top},
     {"order", "by", GROUP_ORDER_BY, ANALYSES | JOURNEYS | V(AST_EVENTS), clause_order_by},
     {"order", NULL, GROUP_ORDER, V(AST_FUNNEL), clause_order},

@@ -79,6 +79,9 @@ enum err_code parse_check_stickiness(struct parser *p)
                           "\"cumulative\" and numbers of events go with the histogram, "
                           "\"stickiness of\"");
     }
+    if (clauses->key_count > 0) {
+        return parse_fail(p, clauses->by, "\"by\" goes with the histogram, \"stickiness of\"");
+    }
     return clauses->per.place.line == 0 ? ERR_OK
                                         : parse_fail(p, clauses->per.place, "dau_mau is of users");
 }

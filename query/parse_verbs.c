@@ -37,8 +37,7 @@ static enum err_code verb_timeline_parse(struct parser *p)
 
 static enum err_code verb_show_parse(struct parser *p)
 {
-    static const char *const words[] = {"events", "properties", "values", "segments",
-                                        "cohorts"};
+    static const char *const words[] = {"events", "properties", "values", "segments", "cohorts"};
     struct ast_show_what *show = &p->query->show;
     if (parse_is_word(&p->cur, "metrics")) {
         return parse_unsupported(p, p->cur.place, "metrics");

@@ -5,10 +5,11 @@
  *     resurrecting   active, not in the period before, but earlier   dormant        not active, but in the period before
  *
  * new + returning + resurrecting = active. From stored sets where they say enough (habit_bits.h): differences and
- * intersections of sets; else from journeys.
+ * intersections of sets; else from journeys, which `by` cuts by its values (habit_split.h).
  */
 #include "query/answer_journeys.h"
 #include "query/habit_bits.h"
+#include "query/habit_split.h"
 #include "query/subject_bits.h"
 #include "storage/base/size.h"
 
@@ -21,10 +22,15 @@ struct lifecycle_plan {
     int64_t data_begin_ms;
 };
 
-/* counts[period * LIFE_KINDS + kind] */
+/* Numbers of a group: [period * LIFE_KINDS + kind]. */
 struct lifecycle_part {
-    uint64_t *counts;
+    struct habit_rows rows;
 };
+
+static size_t row_len(const struct lifecycle_plan *plan)
+{
+    return (size_t)plan->count * LIFE_KINDS;
+}
 
 /* ---- plan ---- */
 
@@ -88,19 +94,21 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     int64_t *edges = NULL;
     uint64_t *seen = NULL;
     uint64_t *fresh = NULL;
+    uint64_t *counts = NULL;
     uint32_t atoms = plan->count + 1 + (has_before ? 1 : 0);
     ERR_TRY(ARENA_NEW(arena, (size_t)atoms + 1, &edges, err));
     edges[0] = plan->data_begin_ms;
     memcpy(edges + (has_before ? 1 : 0), plan->begins, ((size_t)plan->count + 2) * sizeof(*edges));
     ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, edges, atoms, arena, io, &bits,
                             err));
-    ERR_TRY(ARENA_NEW(arena, (size_t)plan->count * LIFE_KINDS, &part->counts, err));
+    part->rows.len = row_len(plan);
+    ERR_TRY(habit_rows_of(&part->rows, 0, arena, &counts, err));
     ERR_TRY(ARENA_NEW(arena, bits.word_count, &seen, err));
     ERR_TRY(ARENA_NEW(arena, bits.word_count, &fresh, err));
     if (has_before) {
         bits_or(seen, habit_bits_of(&bits, 0), bits.word_count);
     }
-    count_bits(&bits, has_before ? 1 : 0, plan->count, seen, fresh, part->counts);
+    count_bits(&bits, has_before ? 1 : 0, plan->count, seen, fresh, counts);
     return ERR_OK;
 }
 
@@ -157,12 +165,24 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
 {
     const struct lifecycle_plan *plan = run->verb_plan;
     struct lifecycle_part *part = slot;
+    struct habit_split split = {.lane = HABIT_LANE_NONE, .arena = arena};
     struct journey journey;
     bool has_more = false;
-    ERR_TRY(ARENA_NEW(arena, (size_t)plan->count * LIFE_KINDS, &part->counts, err));
+    part->rows.len = row_len(plan);
+    if (run->query->key_count > 0) {
+        split.lane = 0;
+        part->rows.groups = walk_groups(walk, 0);
+    }
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
-        count_journey(plan, &journey, part->counts);
+        struct journey own;
+        uint32_t group = 0;
+        ERR_TRY(habit_split_load(&split, &journey, err));
+        while (habit_split_next(&split, &group, &own)) {
+            uint64_t *counts = NULL;
+            ERR_TRY(habit_rows_of(&part->rows, group, arena, &counts, err));
+            count_journey(plan, &own, counts);
+        }
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
     return ERR_OK;
@@ -173,42 +193,110 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
 static enum err_code make_columns(const struct bound_query *query, struct result *result,
                                   struct err *err)
 {
-    const struct result_col cols[] = {
-        answer_bucket_col(query),         {STR("new"), RESULT_INT64},
-        {STR("returning"), RESULT_INT64}, {STR("resurrecting"), RESULT_INT64},
-        {STR("dormant"), RESULT_INT64},
-    };
-    return answer_cols(result, cols, COUNT_OF(cols), err);
+    static const char *const kinds[LIFE_KINDS] = {"new", "returning", "resurrecting", "dormant"};
+    struct result_col *cols = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(result->arena, 1 + (size_t)query->key_count + LIFE_KINDS, &cols, err));
+    cols[count++] = answer_bucket_col(query);
+    for (uint32_t k = 0; k < query->key_count; k++) {
+        ERR_TRY(answer_key_col(query, k, false, result->arena, &cols[count++], err));
+    }
+    for (uint32_t k = 0; k < LIFE_KINDS; k++) {
+        cols[count++] = (struct result_col){str_of(kinds[k]), RESULT_INT64};
+    }
+    result->cols = cols;
+    result->col_count = count;
+    return ERR_OK;
 }
 
-static bool is_empty(const uint64_t *counts)
+/* Lines of the answer: groups, and the periods that it shows. */
+struct lifecycle_lines {
+    struct habit_rows rows;
+    struct answer_group *groups;
+    uint32_t count, left_out;
+    uint32_t begin, end;
+};
+
+static bool is_empty(const struct lifecycle_lines *lines, uint32_t period)
 {
     uint64_t all = 0;
-    for (uint32_t k = 0; k < LIFE_KINDS; k++) {
-        all |= counts[k];
+    for (uint32_t i = 0; i < lines->count; i++) {
+        const uint64_t *row = lines->rows.rows[lines->groups[i].number];
+        for (uint32_t k = 0; k < LIFE_KINDS; k++) {
+            all |= row[(size_t)period * LIFE_KINDS + k];
+        }
     }
     return all == 0;
 }
 
-/* Rows over all of a range that was asked for; else from the first to the last that has something. */
-static enum err_code make_rows(struct query_run_ctx *run, const struct lifecycle_plan *plan,
-                               const uint64_t *sums, struct result *result, struct err *err)
+/* The first measure, over all periods. */
+static uint64_t new_people(const uint64_t *row, size_t len)
 {
-    uint32_t begin = 0;
-    uint32_t end = plan->count;
-    struct cell *cells = NULL;
-    while (!plan->has_from && begin < end && is_empty(sums + (size_t)begin * LIFE_KINDS)) {
-        begin++;
+    uint64_t sum = 0;
+    for (size_t i = LIFE_NEW; i < len; i += LIFE_KINDS) {
+        sum += row[i];
     }
-    while (!plan->has_to && end > begin && is_empty(sums + (size_t)(end - 1) * LIFE_KINDS)) {
-        end--;
-    }
-    ERR_TRY(run_result_rows(run, result, end - begin, &cells, err));
-    for (uint32_t p = begin; p < end; p++, cells += result->col_count) {
-        ERR_TRY(answer_bucket_cell(run->query, plan->begins[p + 1], result->arena, &cells[0], err));
-        for (uint32_t k = 0; k < LIFE_KINDS; k++) {
-            cells[1 + k] = answer_count_cell(sums[(size_t)p * LIFE_KINDS + k]);
+    return sum;
+}
+
+/* Who is dormant in a period that has not begun nobody can tell yet. */
+static void forget_ahead(const struct query_run_ctx *run, const struct lifecycle_plan *plan,
+                         const struct habit_rows *rows)
+{
+    for (uint32_t g = 0; g < rows->cap; g++) {
+        for (uint32_t p = 0; rows->rows[g] != NULL && p < plan->count; p++) {
+            if (plan->begins[p + 1] > run->query->now_ms) {
+                rows->rows[g][(size_t)p * LIFE_KINDS + LIFE_DORMANT] = 0;
+            }
         }
+    }
+}
+
+/* Over all of a range that was asked for; else from the first to the last period that has something. */
+static void cut_periods(const struct lifecycle_plan *plan, struct lifecycle_lines *lines)
+{
+    lines->begin = 0;
+    lines->end = plan->count;
+    while (!plan->has_from && lines->begin < lines->end && is_empty(lines, lines->begin)) {
+        lines->begin++;
+    }
+    while (!plan->has_to && lines->end > lines->begin && is_empty(lines, lines->end - 1)) {
+        lines->end--;
+    }
+}
+
+static enum err_code put_row(struct query_run_ctx *run, const struct lifecycle_plan *plan,
+                             const struct lifecycle_lines *lines, uint32_t period, uint32_t line,
+                             struct result *result, struct cell *cells, struct err *err)
+{
+    uint32_t key_count = run->query->key_count;
+    uint32_t group = lines->groups[line].number;
+    const uint64_t *counts = lines->rows.rows[group] + (size_t)period * LIFE_KINDS;
+    ERR_TRY(
+        answer_bucket_cell(run->query, plan->begins[period + 1], result->arena, &cells[0], err));
+    ERR_TRY(answer_key_cells(lines->rows.groups, key_count, group, false, result->arena, &cells[1],
+                             err));
+    for (uint32_t k = 0; k < LIFE_KINDS; k++) {
+        cells[1 + key_count + k] = answer_count_cell(counts[k]);
+    }
+    return ERR_OK;
+}
+
+static enum err_code make_rows(struct query_run_ctx *run, const struct lifecycle_plan *plan,
+                               const struct lifecycle_lines *lines, struct result *result,
+                               struct err *err)
+{
+    uint64_t periods = lines->end - lines->begin;
+    struct cell *cells = NULL;
+    ERR_TRY(run_result_rows(run, result, periods * lines->count, &cells, err));
+    for (uint32_t p = lines->begin; p < lines->end; p++) {
+        ERR_TRY(run_check(run, err));
+        for (uint32_t line = 0; line < lines->count; line++, cells += result->col_count) {
+            ERR_TRY(put_row(run, plan, lines, p, line, result, cells, err));
+        }
+    }
+    if (lines->left_out > 0) {
+        answer_left_out(result, periods * lines->left_out);
     }
     return ERR_OK;
 }
@@ -217,21 +305,13 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct lifecyc
                                  const struct run_tasks *tasks, struct result *result,
                                  struct err *err)
 {
-    const struct lifecycle_part *parts = tasks->slots;
-    size_t count = (size_t)plan->count * LIFE_KINDS;
-    uint64_t *sums = NULL;
-    ERR_TRY(ARENA_NEW(run->arena, count, &sums, err));
-    for (uint32_t t = 0; t < tasks->count; t++) {
-        for (size_t i = 0; parts[t].counts != NULL && i < count; i++) {
-            sums[i] += parts[t].counts[i];
-        }
-    }
-    for (uint32_t p = 0; p < plan->count; p++) {
-        if (plan->begins[p + 1] > run->query->now_ms) { /* it has not begun: nobody can tell yet */
-            sums[(size_t)p * LIFE_KINDS + LIFE_DORMANT] = 0;
-        }
-    }
-    return make_rows(run, plan, sums, result, err);
+    struct lifecycle_lines lines = {.rows = {.len = row_len(plan)}};
+    ERR_TRY(habit_rows_merge(run, tasks, offsetof(struct lifecycle_part, rows), &lines.rows, err));
+    forget_ahead(run, plan, &lines.rows);
+    ERR_TRY(habit_rows_pick(run, &lines.rows, new_people, &lines.groups, &lines.count,
+                            &lines.left_out, err));
+    cut_periods(plan, &lines);
+    return make_rows(run, plan, &lines, result, err);
 }
 
 enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, struct err *err)
@@ -253,7 +333,13 @@ enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, s
         const struct scan_want want = {query->habits.selector, INT64_MIN,
                                        plan.begins[plan.count + 1]};
         const struct walk_spec spec = {
-            .query = query, .wants = &want, .want_count = 1, .subject = query->per};
+            .query = query,
+            .wants = &want,
+            .want_count = 1,
+            .lanes = {{query->keys, query->key_count}},
+            .lane_count = query->key_count > 0 ? 1 : 0,
+            .subject = query->per,
+        };
         ERR_TRY(walk_all(run, &spec, walk_task, sizeof(struct lifecycle_part), &tasks, err));
     }
     return make_answer(run, &plan, &tasks, result, err);

@@ -281,8 +281,7 @@ static enum err_code note_member(struct task_work *work, const uint64_t *row,
         .is_start_return = member->is_start_return && !spec->counts_start,
         .users = users,
     };
-    const struct groups *groups =
-        work->plan->lane_keys == UINT32_MAX ? NULL : work->part->groups;
+    const struct groups *groups = work->plan->lane_keys == UINT32_MAX ? NULL : work->part->groups;
     return why_note_line(work->notes, line, groups, group, err);
 }
 

@@ -3,10 +3,12 @@
  *     buckets    | 1 | 2 | 3 | 4 | 5 | ...        of `each`; several units in one are counted from the range's begin
  *     parents    |     1     |     2     |        of `over`, a bucket belongs to the one that it begins in; else all
  *
- * Per parent a histogram: how many subjects were active in exactly k of its buckets; `cumulative`: in k or more.
+ * Per parent a histogram: how many subjects were active in exactly k of its buckets; `cumulative`: in k or more. `by` cuts
+ * journeys by its values (habit_split.h), and has a histogram of each.
  */
 #include "query/answer_journeys.h"
 #include "query/habit_bits.h"
+#include "query/habit_split.h"
 #include "query/stickiness_int.h"
 #include "storage/base/size.h"
 
@@ -24,10 +26,17 @@ struct stickiness_plan {
     size_t place_count;
 };
 
+/* Numbers of a group: the histograms, and behind them how many were active at all. */
 struct stickiness_part {
-    uint64_t *histograms;
-    uint64_t users; /* active at all */
+    struct habit_rows rows;
+    uint64_t *whole; /* the same numbers of journeys before they are cut; NULL: they are not */
+    uint64_t users;  /* active at all, in whatever group */
 };
+
+static size_t row_len(const struct stickiness_plan *plan)
+{
+    return plan->place_count + 1;
+}
 
 /* ---- plan ---- */
 
@@ -100,10 +109,12 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     struct habit_bits bits;
     uint32_t *times = NULL; /* by subject: active buckets of the parent at hand */
     uint8_t *is_user = NULL;
+    uint64_t *row = NULL;
     ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, plan->edges, plan->count, arena,
                             io, &bits, err));
     size_t subjects = bits.word_count * 64;
-    ERR_TRY(ARENA_NEW(arena, plan->place_count, &part->histograms, err));
+    part->rows.len = row_len(plan);
+    ERR_TRY(habit_rows_of(&part->rows, 0, arena, &row, err));
     ERR_TRY(ARENA_NEW(arena, subjects, &times, err));
     ERR_TRY(ARENA_NEW(arena, subjects, &is_user, err));
     for (uint32_t p = 0; p < plan->parent_count; p++) {
@@ -119,20 +130,21 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
             }
         }
         for (size_t s = 0; s < subjects; s++) {
-            part->histograms[parent->place + times[s]]++;
+            row[parent->place + times[s]]++;
             is_user[s] |= times[s] > 0;
         }
     }
     for (size_t s = 0; s < subjects; s++) {
-        part->users += is_user[s];
+        row[plan->place_count] += is_user[s];
     }
+    part->users = row[plan->place_count];
     return ERR_OK;
 }
 
 /* ---- from journeys ---- */
 
 static void count_journey(const struct stickiness_plan *plan, const struct habits *habits,
-                          const struct journey *journey, struct stickiness_part *part)
+                          const struct journey *journey, uint64_t *row)
 {
     uint32_t p = 0;
     uint32_t times = 0;
@@ -150,7 +162,7 @@ static void count_journey(const struct stickiness_plan *plan, const struct habit
         }
         is_user = true;
         if (b >= plan->parents[p].first + plan->parents[p].count) {
-            part->histograms[plan->parents[p].place + times]++;
+            row[plan->parents[p].place + times]++;
             times = 0;
             while (b >= plan->parents[p].first + plan->parents[p].count) {
                 p++;
@@ -158,9 +170,29 @@ static void count_journey(const struct stickiness_plan *plan, const struct habit
         }
         times++;
     }
-    part->histograms[plan->parents[p].place +
-                     times]++; /* place 0 is of no active bucket: not shown */
-    part->users += is_user;
+    row[plan->parents[p].place + times]++; /* place 0 is of no active bucket: not shown */
+    row[plan->place_count] += is_user;
+}
+
+/* Each part for its group, and the journey as one for the total. */
+static enum err_code count_parts(const struct query_run_ctx *run, struct habit_split *split,
+                                 const struct journey *journey, struct stickiness_part *part,
+                                 struct arena *arena, struct err *err)
+{
+    const struct stickiness_plan *plan = run->verb_plan;
+    const struct habits *habits = &run->query->habits;
+    struct journey own;
+    uint32_t group = 0;
+    ERR_TRY(habit_split_load(split, journey, err));
+    while (habit_split_next(split, &group, &own)) {
+        uint64_t *row = NULL;
+        ERR_TRY(habit_rows_of(&part->rows, group, arena, &row, err));
+        count_journey(plan, habits, &own, row);
+    }
+    if (part->whole != NULL) {
+        count_journey(plan, habits, journey, part->whole);
+    }
+    return ERR_OK;
 }
 
 static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
@@ -168,14 +200,23 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
 {
     const struct stickiness_plan *plan = run->verb_plan;
     struct stickiness_part *part = slot;
+    struct habit_split split = {.lane = HABIT_LANE_NONE, .arena = arena};
     struct journey journey;
     bool has_more = false;
-    ERR_TRY(ARENA_NEW(arena, plan->place_count, &part->histograms, err));
+    part->rows.len = row_len(plan);
+    if (run->query->key_count > 0) {
+        split.lane = 0;
+        part->rows.groups = walk_groups(walk, 0);
+        ERR_TRY(ARENA_NEW(arena, row_len(plan), &part->whole, err));
+    }
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
-        count_journey(plan, &run->query->habits, &journey, part);
+        ERR_TRY(count_parts(run, &split, &journey, part, arena, err));
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
+    uint64_t *all = part->whole;
+    ERR_TRY(all != NULL ? ERR_OK : habit_rows_of(&part->rows, 0, arena, &all, err));
+    part->users = all[plan->place_count];
     return ERR_OK;
 }
 
@@ -185,37 +226,77 @@ static enum err_code make_columns(const struct bound_query *query, struct result
                                   struct err *err)
 {
     struct bound_query over = *query; /* the first column is the parent's */
+    struct result_col *cols = NULL;
+    uint32_t count = 0;
     over.each_unit = query->habits.over_unit;
-    const struct result_col cols[] = {
-        answer_bucket_col(&over),
-        {STR("periods"), RESULT_INT64},
-        {STR("users"), RESULT_INT64},
-    };
-    uint32_t skip = query->habits.has_over ? 0 : 1;
-    return answer_cols(result, cols + skip, COUNT_OF(cols) - skip, err);
+    ERR_TRY(ARENA_NEW(result->arena, 3 + (size_t)query->key_count, &cols, err));
+    if (query->habits.has_over) {
+        cols[count++] = answer_bucket_col(&over);
+    }
+    for (uint32_t k = 0; k < query->key_count; k++) {
+        ERR_TRY(answer_key_col(query, k, false, result->arena, &cols[count++], err));
+    }
+    cols[count++] = (struct result_col){STR("periods"), RESULT_INT64};
+    cols[count++] = (struct result_col){STR("users"), RESULT_INT64};
+    result->cols = cols;
+    result->col_count = count;
+    return ERR_OK;
 }
 
-static enum err_code parent_rows(const struct query_run_ctx *run, const struct parent *parent,
-                                 const uint64_t *histogram, struct result *result,
-                                 struct cell *cells, struct err *err)
+/* Rows of one parent and one group; `lead`: the cells before the number of periods. */
+static void parent_rows(const struct bound_query *query, const struct parent *parent,
+                        const uint64_t *histogram, const struct cell *lead, uint32_t lead_count,
+                        struct cell *cells)
+{
+    uint64_t users = 0;
+    for (uint32_t k = parent->count; k >= 1; k--) {
+        struct cell *row = cells + (size_t)(k - 1) * (lead_count + 2);
+        users = query->habits.is_cumulative ? users + histogram[k] : histogram[k];
+        for (uint32_t i = 0; i < lead_count; i++) {
+            row[i] = lead[i];
+        }
+        row[lead_count] = answer_count_cell(k);
+        row[lead_count + 1] = answer_count_cell(users);
+    }
+}
+
+static enum err_code lead_cells(const struct query_run_ctx *run, const struct parent *parent,
+                                const struct groups *groups, uint32_t group, struct arena *arena,
+                                struct cell *out, struct err *err)
 {
     const struct bound_query *query = run->query;
     struct bound_query over = *query;
-    struct cell begin = {0};
-    uint64_t users = 0;
     over.each_unit = query->habits.over_unit;
-    uint32_t at = query->habits.has_over ? 1 : 0;
-    if (at == 1) {
-        ERR_TRY(answer_bucket_cell(&over, parent->begin_ms, result->arena, &begin, err));
+    if (query->habits.has_over) {
+        ERR_TRY(answer_bucket_cell(&over, parent->begin_ms, arena, out++, err));
     }
-    for (uint32_t k = parent->count; k >= 1; k--) {
-        struct cell *row = cells + (size_t)(k - 1) * result->col_count;
-        users = query->habits.is_cumulative ? users + histogram[k] : histogram[k];
-        if (at == 1) {
-            row[0] = begin;
+    return answer_key_cells(groups, query->key_count, group, false, arena, out, err);
+}
+
+static uint64_t active_people(const uint64_t *row, size_t len)
+{
+    return row[len - 1];
+}
+
+static enum err_code make_rows(struct query_run_ctx *run, const struct stickiness_plan *plan,
+                               const struct habit_rows *rows, const struct answer_group *groups,
+                               uint32_t group_count, struct result *result, struct err *err)
+{
+    uint32_t lead_count = result->col_count - 2;
+    struct cell *lead = NULL;
+    struct cell *cells = NULL;
+    ERR_TRY(ARENA_NEW(run->arena, lead_count, &lead, err));
+    ERR_TRY(run_result_rows(run, result, (uint64_t)plan->count * group_count, &cells, err));
+    for (uint32_t p = 0; p < plan->parent_count; p++) {
+        const struct parent *parent = &plan->parents[p];
+        ERR_TRY(run_check(run, err));
+        for (uint32_t i = 0; i < group_count; i++) {
+            const uint64_t *row = rows->rows[groups[i].number];
+            ERR_TRY(
+                lead_cells(run, parent, rows->groups, groups[i].number, result->arena, lead, err));
+            parent_rows(run->query, parent, row + parent->place, lead, lead_count, cells);
+            cells += (size_t)parent->count * result->col_count;
         }
-        row[at] = answer_count_cell(k);
-        row[at + 1] = answer_count_cell(users);
     }
     return ERR_OK;
 }
@@ -225,22 +306,20 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct stickin
                                  struct err *err)
 {
     const struct stickiness_part *parts = tasks->slots;
-    uint64_t *sums = NULL;
+    struct habit_rows rows = {.len = row_len(plan)};
+    struct answer_group *groups = NULL;
+    uint32_t count = 0;
+    uint32_t left_out = 0;
     uint64_t users = 0;
-    struct cell *cells = NULL;
-    ERR_TRY(ARENA_NEW(run->arena, plan->place_count, &sums, err));
     for (uint32_t t = 0; t < tasks->count; t++) {
         users += parts[t].users;
-        for (size_t i = 0; parts[t].histograms != NULL && i < plan->place_count; i++) {
-            sums[i] += parts[t].histograms[i];
-        }
     }
     result->totals[result->col_count - 1] = answer_count_cell(users);
-    ERR_TRY(run_result_rows(run, result, plan->count, &cells, err));
-    for (uint32_t p = 0; p < plan->parent_count; p++) {
-        const struct parent *parent = &plan->parents[p];
-        ERR_TRY(parent_rows(run, parent, sums + parent->place, result, cells, err));
-        cells += (size_t)parent->count * result->col_count;
+    ERR_TRY(habit_rows_merge(run, tasks, offsetof(struct stickiness_part, rows), &rows, err));
+    ERR_TRY(habit_rows_pick(run, &rows, active_people, &groups, &count, &left_out, err));
+    ERR_TRY(make_rows(run, plan, &rows, groups, count, result, err));
+    if (left_out > 0) {
+        answer_left_out(result, (uint64_t)plan->count * left_out);
     }
     return ERR_OK;
 }
@@ -268,7 +347,13 @@ enum err_code verb_stickiness(struct query_run_ctx *run, struct result *result, 
         const struct scan_want want = {query->habits.selector, plan.edges[0],
                                        plan.edges[plan.count]};
         const struct walk_spec spec = {
-            .query = query, .wants = &want, .want_count = 1, .subject = query->per};
+            .query = query,
+            .wants = &want,
+            .want_count = 1,
+            .lanes = {{query->keys, query->key_count}},
+            .lane_count = query->key_count > 0 ? 1 : 0,
+            .subject = query->per,
+        };
         ERR_TRY(walk_all(run, &spec, walk_task, sizeof(struct stickiness_part), &tasks, err));
     }
     return make_answer(run, &plan, &tasks, result, err);

@@ -28,7 +28,10 @@ struct trial {
     const char *of;    /* the selector */
     int64_t length_ms; /* of a period */
     int64_t from_ms, to_ms;
+    bool is_by;  /* by channel */
+    int channel; /* of the line at hand; -1: none; ALL_CHANNELS: of all events */
 };
+#define ALL_CHANNELS (-2)
 
 /* The period numbers of a subject's events, or with `is_in_range` of those in the range only. */
 static int periods_of(const struct walkers *walkers, const struct trial *trial, int subject,
@@ -41,6 +44,8 @@ static int periods_of(const struct walkers *walkers, const struct trial *trial, 
         bool is_b = events[i].name == 1 && events[i].page == 3;
         bool is_selected =
             strcmp(trial->of, "any") == 0 || events[i].name == 0 || (trial->of[0] == '(' && is_b);
+        is_selected =
+            is_selected && (trial->channel == ALL_CHANNELS || trial->channel == events[i].channel);
         bool is_within = events[i].time_ms >= trial->from_ms && events[i].time_ms < trial->to_ms;
         if (is_selected && (is_within || !is_in_range)) {
             out[count++] = events[i].time_ms / trial->length_ms;
@@ -56,6 +61,8 @@ static struct trial trial_random(struct walkers *walkers, struct rng *rng)
         .is_device = rng_below(rng, 4) == 0,
         .is_day = rng_below(rng, 2) == 0,
         .of = selectors[rng_below(rng, 3)],
+        .is_by = rng_below(rng, 2) == 0,
+        .channel = ALL_CHANNELS,
     };
     int64_t stretch = trial.is_day ? 12 : 1;
     trial.length_ms = trial.is_day ? DAY_MS : HOUR_MS;
@@ -77,7 +84,58 @@ static void print_range(const struct trial *trial, struct buf *query)
     char to[CIVIL_TEXT_BYTES];
     (void)civil_format_instant(zone_utc(), trial->from_ms, from);
     (void)civil_format_instant(zone_utc(), trial->to_ms, to);
-    buf_printf(query, " from %s to %s%s", from, to, trial->is_device ? " per device" : "");
+    buf_printf(query, " from %s to %s%s%s", from, to, trial->is_device ? " per device" : "",
+               trial->is_by ? " by channel" : "");
+}
+
+/* ---- lines ---- */
+
+static int compare_channels(const void *a, const void *b)
+{
+    return strcmp(walker_channels[*(const int *)a], walker_channels[*(const int *)b]);
+}
+
+/* The channels that have a line, in the order of the answer: with an event before period `end`, or of the range. */
+static int lines_of(const struct walkers *walkers, const struct trial *trial, bool is_in_range,
+                    int64_t end, int out[WALKER_CHANNELS + 1])
+{
+    int count = 0;
+    int order[WALKER_CHANNELS];
+    if (!trial->is_by) {
+        out[0] = ALL_CHANNELS;
+        return 1;
+    }
+    for (int c = 0; c < WALKER_CHANNELS; c++) {
+        order[c] = c;
+    }
+    qsort(order, WALKER_CHANNELS, sizeof(*order), compare_channels);
+    for (int c = -1; c < WALKER_CHANNELS; c++) {
+        struct trial line = *trial;
+        bool has_any = false;
+        line.channel = c < 0 ? -1 : order[c];
+        for (int s = 0; s < walkers_subjects(trial->is_device); s++) {
+            int64_t periods[WALKER_EVENTS_MAX];
+            int n = periods_of(walkers, &line, s, is_in_range, periods);
+            for (int i = 0; i < n; i++) {
+                has_any = has_any || periods[i] < end;
+            }
+        }
+        if (has_any) {
+            out[count++] = line.channel;
+        }
+    }
+    return count;
+}
+
+static const char *line_name(int channel)
+{
+    return channel == ALL_CHANNELS ? "" : channel < 0 ? "-|" : walker_channels[channel];
+}
+
+static void print_line(int channel, struct buf *want)
+{
+    buf_z(want, line_name(channel));
+    buf_z(want, channel >= 0 ? "|" : "");
 }
 
 static void print_time(const struct trial *trial, int64_t begin_ms, struct buf *want)
@@ -88,6 +146,24 @@ static void print_time(const struct trial *trial, int64_t begin_ms, struct buf *
 }
 
 /* ---- lifecycle ---- */
+
+static void print_life(const struct walkers *walkers, const struct trial *trial, int channel,
+                       int64_t p, struct buf *want)
+{
+    struct ref_lifecycle sum = {0};
+    struct trial line = *trial;
+    line.channel = channel;
+    for (int s = 0; s < walkers_subjects(trial->is_device); s++) {
+        int64_t periods[WALKER_EVENTS_MAX];
+        int count = periods_of(walkers, &line, s, false, periods);
+        ref_lifecycle_add(periods, count, p, &sum);
+    }
+    print_time(trial, p * trial->length_ms, want);
+    buf_u8(want, '|');
+    print_line(channel, want);
+    buf_printf(want, "%d|%d|%d|%d\n", sum.new, sum.returning, sum.resurrecting,
+               p * trial->length_ms > SNAP_NOW_MS ? 0 : sum.dormant);
+}
 
 static void lifecycle_equals_its_definition(void **state)
 {
@@ -103,18 +179,15 @@ static void lifecycle_equals_its_definition(void **state)
         buf_printf(&query, "lifecycle of %s each %s", trial.of, trial.is_day ? "day" : "hour");
         print_range(&trial, &query);
         buf_u8(&query, 0);
-        for (int64_t p = trial.from_ms / trial.length_ms; p * trial.length_ms < trial.to_ms; p++) {
-            struct ref_lifecycle sum = {0};
-            for (int s = 0; s < walkers_subjects(trial.is_device); s++) {
-                int64_t periods[WALKER_EVENTS_MAX];
-                int count = periods_of(&walkers, &trial, s, false, periods);
-                ref_lifecycle_add(periods, count, p, &sum);
+        int64_t end = (trial.to_ms + trial.length_ms - 1) / trial.length_ms;
+        int lines[WALKER_CHANNELS + 1];
+        int line_count = lines_of(&walkers, &trial, false, end, lines);
+        for (int64_t p = trial.from_ms / trial.length_ms; p < end; p++) {
+            for (int line = 0; line < line_count; line++) {
+                print_life(&walkers, &trial, lines[line], p, &want);
             }
-            print_time(&trial, p * trial.length_ms, &want);
-            buf_printf(&want, "|%d|%d|%d|%d\n", sum.new, sum.returning, sum.resurrecting,
-                       p * trial.length_ms > SNAP_NOW_MS ? 0 : sum.dormant);
         }
-        buf_z(&want, "= -|-|-|-|-\n");
+        buf_printf(&want, "= %s-|-|-|-|-\n", trial.is_by ? "-|" : "");
         walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
     }
 }
@@ -131,9 +204,9 @@ static const struct criterion criteria[] = {
 };
 
 /* Rows of one parent: the first period number, of units of length_ms, and how many units. */
-static void print_parent(const struct walkers *walkers, const struct trial *trial, int64_t first,
-                         int64_t units, int64_t group, const struct criterion *criterion,
-                         bool is_cumulative, const char *lead, struct buf *want)
+static void print_group(const struct walkers *walkers, const struct trial *trial, int64_t first,
+                        int64_t units, int64_t group, const struct criterion *criterion,
+                        bool is_cumulative, const char *lead, struct buf *want)
 {
     int64_t rows = (units + group - 1) / group;
     for (int64_t k = 1; k <= rows; k++) {
@@ -151,7 +224,22 @@ static void print_parent(const struct walkers *walkers, const struct trial *tria
             int active = ref_active_periods(own, kept, 0, rows - 1, criterion->min, criterion->max);
             users += is_cumulative ? active >= k : active == k;
         }
-        buf_printf(want, "%s%" PRId64 "|%d\n", lead, k, users);
+        buf_z(want, lead);
+        print_line(trial->channel, want);
+        buf_printf(want, "%" PRId64 "|%d\n", k, users);
+    }
+}
+
+static void print_parent(const struct walkers *walkers, const struct trial *trial, int64_t first,
+                         int64_t units, int64_t group, const struct criterion *criterion,
+                         bool is_cumulative, const char *lead, struct buf *want)
+{
+    int lines[WALKER_CHANNELS + 1];
+    int line_count = lines_of(walkers, trial, true, INT64_MAX, lines);
+    for (int i = 0; i < line_count; i++) {
+        struct trial line = *trial;
+        line.channel = lines[i];
+        print_group(walkers, &line, first, units, group, criterion, is_cumulative, lead, want);
     }
 }
 
@@ -219,7 +307,7 @@ static void stickiness_equals_its_definition(void **state)
                          lead, &want);
             first = next;
         }
-        buf_printf(&want, "= %s-|%d\n", parent_units > 0 ? "-|" : "",
+        buf_printf(&want, "= %s%s-|%d\n", parent_units > 0 ? "-|" : "", trial.is_by ? "-|" : "",
                    subjects_seen(&walkers, &trial, group, parent_units, criterion));
         walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
     }

@@ -114,6 +114,27 @@ static void a_return_after_exactly_a_period_is_of_the_next(void **state)
            "2025-05-01|0|1|1|1|yes\n2025-05-01|1-2|1|1|1|yes\n");
 }
 
+/* ---- by a key ---- */
+
+static void each_value_has_a_life_of_its_own(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{"ann", "open", "2025-05-01T10:00:00.000Z", 1},
+                                      {"ann", "open", "2025-05-02T10:00:00.000Z", 2},
+                                      {"bob", "open", "2025-05-01T10:00:00.000Z", 2},
+                                      {"cid", "open", "2025-05-02T10:00:00.000Z", 0}};
+    EXPECT(dids, "lifecycle of any each day by amount from 2025-05-01 to 2025-05-03",
+           "2025-05-01|-|0|0|0|0\n2025-05-01|1|1|0|0|0\n2025-05-01|2|1|0|0|0\n"
+           "2025-05-02|-|1|0|0|0\n2025-05-02|1|0|0|0|1\n2025-05-02|2|1|0|0|1\n");
+    EXPECT(dids, "lifecycle of any each day by amount top 1 from 2025-05-01 to 2025-05-03",
+           "2025-05-01|2|1|0|0|0\n2025-05-02|2|1|0|0|1\n");
+    EXPECT(dids, "stickiness of any each day by amount from 2025-05-01 to 2025-05-03",
+           "-|1|1\n-|2|0\n1|1|1\n1|2|0\n2|1|2\n2|2|0\n");
+    EXPECT(dids, "stickiness of any each day over month by amount top 1 cumulative "
+                 "from 2025-05-01 to 2025-05-03",
+           "2025-05-01|2|1|2\n2025-05-01|2|2|0\n");
+}
+
 /* ---- golden case 12 ---- */
 
 static void days_of_23_and_25_hours_are_days(void **state)
@@ -302,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_return_just_behind_midnight_is_day_1_by_the_calendar_and_day_0_rolling),
         cmocka_unit_test(a_return_after_exactly_a_period_is_of_the_next),
+        cmocka_unit_test(each_value_has_a_life_of_its_own),
         cmocka_unit_test(days_of_23_and_25_hours_are_days),
         cmocka_unit_test(shanghai_has_its_own_days),
         cmocka_unit_test(a_day_without_midnight_begins_where_it_begins),
