@@ -24,6 +24,7 @@
 #include "storage/read_held.h"
 
 #define ADDER_SUBJECTS 512u
+#define FEW_AT_LEAST   4u
 #define FEW_SHARE                                                                                  \
     16u /* candidates are few where they are not more than this part of the subjects */
 
@@ -538,7 +539,7 @@ static enum err_code find_candidates(struct segment_work *work, struct err *err)
         return ERR_OK;
     }
     uint64_t count = roaring_bitmap_get_cardinality(left->bits);
-    if (count > work->subject_count / FEW_SHARE) {
+    if (count > MAX_OF(work->subject_count / FEW_SHARE, FEW_AT_LEAST)) {
         return ERR_OK;
     }
     ERR_TRY(ARENA_NEW(work->arena, (size_t)count + 1, &work->candidates, err));
