@@ -56,6 +56,10 @@ static const char *const questions[] = {
     "events any columns (event_id, event_name, amount)",
     "churn 2d of any last 4d",
     "users of (step = 1) in funnel view -> add within 1d",
+    "why \"a\" in funnel view -> add -> pay within 1d",
+    "why \"b\" in retention view -> any each day for 2",
+    "why \"a\" in segment count(view) >= 2 and did(pay)",
+    "lifecycle of any each day by channel from 2025-05-12 to 2025-05-18",
 };
 
 struct put {
@@ -291,11 +295,12 @@ static struct dataset *plain_dataset(struct bench *b)
 static bool names_gone_id(const char *question, const struct bench *b)
 {
     /* In the plain data set nobody has the ids of who is bound or merged: by them only the other one can be asked. */
-    const char *id = strstr(question, "timeline \"");
-    if (id == NULL) {
+    bool is_asked =
+        strncmp(question, "timeline \"", 10) == 0 || strncmp(question, "why \"", 5) == 0;
+    if (!is_asked) {
         return false;
     }
-    id += strlen("timeline \"");
+    const char *id = strchr(question, '"') + 1;
     for (int u = 0; u < REF_IDENTITY_USERS; u++) {
         if (strncmp(id, users[u], strlen(users[u])) == 0 && id[strlen(users[u])] == '"') {
             return b->merged_into[u] >= 0 || u == b->nobody || !is_known(b, u);
