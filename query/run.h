@@ -117,4 +117,5 @@ enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, s
 enum err_code verb_profile(struct query_run_ctx *run, const struct result *answer, struct result *result,
                            struct err *err) ERR_MUST_CHECK; /* after the verb has run */
 enum err_code verb_churn(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_show_metrics(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_explain(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
