@@ -3,6 +3,7 @@
 #include "client/input.h"
 #include "client/json_tree.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,13 +52,11 @@ static enum err_code print_loaded(const struct load_ask *ask, struct str body, i
         return ERR_OK;
     }
     ERR_TRY(json_tree_parse(&tree, body, err));
-    struct str added = json_tree_text(&tree, 0, "added");
-    struct str changed = json_tree_text(&tree, 0, "changed");
-    struct str same = json_tree_text(&tree, 0, "same");
-    buf_printf(&out, STR_FMT " new metrics, " STR_FMT " new versions, " STR_FMT " as before\n",
-               STR_ARG(added), STR_ARG(changed), STR_ARG(same));
+    buf_printf(&out, "%" PRIu64 " new metrics, %" PRIu64 " new versions, %" PRIu64 " as before\n",
+               json_tree_count(&tree, 0, "added", 0), json_tree_count(&tree, 0, "changed", 0),
+               json_tree_count(&tree, 0, "same", 0));
     ERR_TRY(buf_check(&out, err));
-    *ret_exit = command_print_foreign(buf_as_str(&out));
+    *ret_exit = command_print(buf_as_str(&out));
     return ERR_OK;
 }
 

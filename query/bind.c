@@ -1,7 +1,7 @@
 /* query/bind.c - the binder: time, breakdowns, columns, and query_bind itself. */
 #include "query/bind_int.h"
 
-#include "query/metric.h"
+#include "query/metric_define.h"
 #include "storage/base/buf.h"
 
 #include <inttypes.h>

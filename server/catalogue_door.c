@@ -5,7 +5,7 @@
  *
  * One object alone is a list of one. `source` of the URL says where they come from, else it is the API. What says the same
  * as before makes no new version. The answer counts: {"name":"shop","added":1,"changed":0,"same":0}. */
-#include "query/metric.h"
+#include "query/metric_define.h"
 #include "server/json_tokens.h"
 #include "server/routes.h"
 #include "storage/base/clock.h"

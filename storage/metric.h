@@ -1,7 +1,7 @@
 /* storage/metric.h - a metric: one version of a definition that has a name.
  *
  * What was defined stays as it is: another definition under the same name is its next version. The store keeps the
- * text and does not read it; query/metric.h says what it means.
+ * text and does not read it; query/metric_define.h says what it means.
  *
  * Thread: plain data.  Ownership: of the strings whoever made it.
  */

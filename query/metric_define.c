@@ -1,5 +1,5 @@
-/* query/metric.c - looking metrics up, and checking new ones. */
-#include "query/metric.h"
+/* query/metric_define.c - looking metrics up, and checking new ones. */
+#include "query/metric_define.h"
 
 #include "query/names.h"
 #include "query/parse.h"

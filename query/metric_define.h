@@ -1,4 +1,4 @@
-/* query/metric.h - metrics of a data set as the language uses them.
+/* query/metric_define.h - metrics of a data set as the language uses them.
  *
  * A metric is a measure, `sum(amount of pay_success) / users(any)`, put wherever a measure stands, or a question,
  * `retention register -> any each day for 30`, asked by its name. Definitions are put into a query while it is parsed,
