@@ -11,7 +11,7 @@
 
 #define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
 #define COLUMNS_MAX       64u
-#define EXPLAIN_LINES_MAX (24u + SCAN_PATHS)
+#define EXPLAIN_LINES_MAX (25u + SCAN_PATHS)
 
 struct explain {
     struct query_run_ctx *run;
@@ -408,6 +408,9 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     uint32_t tasks = 0;
     ERR_TRY(run_task_count(run, &tasks, err));
     ERR_TRY(explain_line(rows, "verb", str_of(verbs[run->query->verb]), err));
+    if (run->query->expansion.len > 0) {
+        ERR_TRY(explain_line(rows, "with its metrics", run->query->expansion, err));
+    }
     ERR_TRY(explain_range_line(explain, rows, err));
     ERR_TRY(explain_number(rows, "segments", explain->segments, err));
     ERR_TRY(explain_number(rows, "memtables", explain->memtables, err));
