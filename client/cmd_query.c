@@ -271,7 +271,8 @@ int command_show(int argc, char *const *argv)
     const struct arg_command command = {
         .name = "trackway show",
         .sentence = "what there is in a data set",
-        .usage = "[--dataset NAME] events | properties [of EVENT] | values of NAME | segments",
+        .usage = "[--dataset NAME] events | properties [of EVENT] | values of NAME |\n"
+                 "                     segments | cohorts | metrics [of \"NAME\"]",
         .options = options,
         .option_count = COUNT_OF(options),
         .examples = "  trackway show --dataset demo events\n"
@@ -284,7 +285,7 @@ int command_show(int argc, char *const *argv)
     }
     if (asking->words.count == 0) {
         struct err err;
-        err_set(&err, ERR_INVALID, "show what: events, properties, values of NAME, or segments");
+        err_set(&err, ERR_INVALID, "show what: events, properties, values of NAME, segments, cohorts or metrics");
         return command_fail(&err, NULL, EXIT_USAGE);
     }
     return ask_command(asking, "show");

@@ -22,6 +22,7 @@ int command_datasets(int argc, char *const *argv);
 int command_flush(int argc, char *const *argv);
 int command_compact(int argc, char *const *argv);
 int command_settings(int argc, char *const *argv);
+int command_metrics(int argc, char *const *argv);
 int command_inspect(int argc, char *const *argv);
 int command_verify(int argc, char *const *argv);
 int command_backup(int argc, char *const *argv);

@@ -8,11 +8,12 @@
 static const struct command COMMANDS[] = {
     {"ingest", "send events from files or standard input", command_ingest},
     {"query", "ask a question; answers as tables, json, csv or ndjson", command_query},
-    {"show", "what there is: events, properties of EVENT, values of NAME, segments", command_show},
+    {"show", "what there is: events, properties of EVENT, values of NAME, segments, metrics", command_show},
     {"datasets", "the data sets of a server", command_datasets},
     {"flush", "write what is in memory into segments, now", command_flush},
     {"compact", "merge small segments, now", command_compact},
     {"settings", "how long a data set keeps events and event ids", command_settings},
+    {"metrics", "load a catalogue of metrics into a data set", command_metrics},
     {"inspect", "look inside a segment file or a data folder (no server needed)", command_inspect},
     {"verify", "read all of a stopped data folder or a backup; check everything", command_verify},
     {"backup", "have a server write a backup of all data sets, while it runs", command_backup},

@@ -35,6 +35,7 @@ bool answer_has_key(const struct query_run_ctx *run)
     case VERB_LTV: return true;
     case VERB_SEGMENT:
     case VERB_SHOW_COHORTS:
+    case VERB_SHOW_METRICS:
     case VERB_DROP_COHORT:
     case VERB_TIMELINE:
     case VERB_SHOW_EVENTS:
@@ -73,6 +74,7 @@ static enum err_code key_text(const struct query_run_ctx *run, struct buf *out, 
     struct str text = {0};
     ERR_TRY(lex_label(query->text, 0, (uint32_t)query->text.len, run->arena, &text, err));
     buf_blob(out, text);
+    buf_blob(out, query->expansion); /* a metric's name alone does not say what was asked */
     key_params(run->request, out);
     buf_u32(out, query->warning_count);
     for (uint32_t i = 0; i < query->warning_count; i++) {

@@ -20,7 +20,7 @@
 
 struct buf;
 
-struct ast_span { /* bytes of the text */
+struct ast_span { /* bytes of the text; none: it is a metric's, its canonical text labels it */
     uint32_t begin_off;
     uint32_t end_off;
 };
@@ -353,10 +353,11 @@ enum ast_show {
     AST_SHOW_VALUES,
     AST_SHOW_SEGMENTS,
     AST_SHOW_COHORTS,
+    AST_SHOW_METRICS,
 };
 struct ast_show_what {
     enum ast_show kind;
-    struct ast_name name; /* PROPERTIES: the event, or line 0; VALUES: the key */
+    struct ast_name name; /* PROPERTIES: the event, METRICS: which, or line 0; VALUES: the key */
 };
 
 /* An element of a sequence's pattern takes one event: (?2) one that meets condition 2, `.` any one. What stands
@@ -534,6 +535,7 @@ struct ast_query {
     const struct ast_coordinate *coordinates;
     uint32_t coordinate_count;
     bool is_people_list; /* `list users` is said of these users, not of the verb */
+    bool has_metrics;    /* parts of the tree are definitions of metrics: their places are those of the names */
     enum ast_verb verb;
     struct place place; /* of the verb */
     struct ast_clauses clauses;
@@ -563,3 +565,4 @@ void ast_print(const struct ast_query *query, struct buf *out);
 void ast_print_selector(const struct ast_selector *selector, struct buf *out);
 void ast_print_cond(const struct ast_cond *cond, struct buf *out);
 void ast_print_expr(const struct ast_expr *expr, struct buf *out);
+void ast_print_key(const struct ast_key *key, struct buf *out); /* of `by` */

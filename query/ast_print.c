@@ -322,22 +322,26 @@ void ast_print_range(const struct ast_range *range, struct buf *out)
     buf_z(out, range->is_including_today ? " including today" : "");
 }
 
+void ast_print_key(const struct ast_key *key, struct buf *out)
+{
+    if (!key->is_bucket) {
+        ast_print_field(key->field.text, out);
+        return;
+    }
+    buf_z(out, "bucket(");
+    ast_print_field(key->field.text, out);
+    for (uint32_t e = 0; e < key->edge_count; e++) {
+        buf_z(out, ", ");
+        num_format(key->edges[e], out);
+    }
+    buf_u8(out, ')');
+}
+
 static void print_keys(const struct ast_clauses *clauses, struct buf *out)
 {
     for (uint32_t i = 0; i < clauses->key_count; i++) {
-        const struct ast_key *key = &clauses->keys[i];
         buf_z(out, i == 0 ? " by " : ", ");
-        if (!key->is_bucket) {
-            ast_print_field(key->field.text, out);
-            continue;
-        }
-        buf_z(out, "bucket(");
-        ast_print_field(key->field.text, out);
-        for (uint32_t e = 0; e < key->edge_count; e++) {
-            buf_z(out, ", ");
-            num_format(key->edges[e], out);
-        }
-        buf_u8(out, ')');
+        ast_print_key(&clauses->keys[i], out);
     }
 }
 
@@ -417,13 +421,17 @@ static void print_events(const struct ast_events *events, struct buf *out)
 static void print_show(const struct ast_show_what *show, struct buf *out)
 {
     static const char *const words[] = {" events", " properties", " values of ", " segments",
-                                        " cohorts"};
+                                        " cohorts", " metrics"};
     buf_z(out, words[show->kind]);
     if (show->kind == AST_SHOW_VALUES) {
         ast_print_field(show->name.text, out);
     } else if (show->name.place.line != 0) {
         buf_z(out, " of ");
-        print_event(show->name.text, out);
+        if (show->kind == AST_SHOW_METRICS) {
+            ast_print_string(show->name.text, out);
+        } else {
+            print_event(show->name.text, out);
+        }
     }
 }
 

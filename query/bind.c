@@ -1,6 +1,9 @@
 /* query/bind.c - the binder: time, breakdowns, columns, and query_bind itself. */
 #include "query/bind_int.h"
 
+#include "query/metric_define.h"
+#include "storage/base/buf.h"
+
 #include <inttypes.h>
 
 /* ---- times ---- */
@@ -258,14 +261,25 @@ static enum err_code bind_each(struct binder *b)
 
 /* ---- by ---- */
 
+static enum err_code bind_key_label(struct binder *b, const struct ast_key *ast, struct str *ret)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    if (ast->span.end_off > 0) {
+        return lex_label(b->ast->text, ast->span.begin_off, ast->span.end_off, b->arena, ret,
+                         b->err);
+    }
+    ast_print_key(ast, &text);
+    ERR_TRY(buf_check(&text, b->err));
+    return arena_str(b->arena, buf_as_str(&text), ret, b->err);
+}
+
 static enum err_code bind_key(struct binder *b, const struct ast_key *ast, struct by_key *ret)
 {
     ret->name = ast->field.text;
     if (ast->is_bucket) {
         ret->edges = ast->edges;
         ret->edge_count = ast->edge_count;
-        ERR_TRY(lex_label(b->ast->text, ast->span.begin_off, ast->span.end_off, b->arena,
-                          &ret->name, b->err));
+        ERR_TRY(bind_key_label(b, ast, &ret->name));
         return bind_number_field(b, ast->field, "bucket", &ret->field);
     }
     ERR_TRY(bind_one_field(b, ast->field, "a breakdown", &ret->field));
@@ -326,6 +340,9 @@ static enum err_code bind_show(struct binder *b)
     struct ast_name none = {0};
     if (show->kind == AST_SHOW_VALUES) {
         ERR_TRY(bind_one_field(b, show->name, "show values", &b->query->show_field));
+    }
+    if (show->kind == AST_SHOW_METRICS) {
+        b->query->show_metric = show->name.text;
     }
     return bind_plain_selector(b, show->kind == AST_SHOW_PROPERTIES ? show->name : none, &selector);
 }
@@ -392,6 +409,7 @@ static enum verb verb_of(const struct ast_query *ast)
         [AST_SHOW_VALUES] = VERB_SHOW_VALUES,
         [AST_SHOW_SEGMENTS] = VERB_SHOW_SEGMENTS,
         [AST_SHOW_COHORTS] = VERB_SHOW_COHORTS,
+        [AST_SHOW_METRICS] = VERB_SHOW_METRICS,
     };
     return ast->verb == AST_SHOW ? shows[ast->show.kind] : verbs[ast->verb];
 }
@@ -621,15 +639,37 @@ enum err_code bind_inner(struct binder *b, const struct query_request *request,
     return ERR_OK;
 }
 
+/* What the names of metrics stood for when the question was asked: its name among kept answers. */
+static enum err_code bind_expansion(struct binder *b)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    if (!b->ast->has_metrics) {
+        return ERR_OK;
+    }
+    ast_print(b->ast, &text);
+    ERR_TRY(buf_check(&text, b->err));
+    return arena_str(b->arena, buf_as_str(&text), &b->query->expansion, b->err);
+}
+
 enum err_code query_bind(const struct query_request *request, const struct snapshot *snapshot,
                          struct io *io, struct arena *arena, const struct bound_query **ret,
                          struct err *err)
 {
+    struct query_request *own = NULL;
+    struct metric_finder *finder = NULL;
+    ERR_TRY(ARENA_NEW(arena, 1, &own, err));
+    ERR_TRY(ARENA_NEW(arena, 1, &finder, err));
+    *own = *request;
+    if (own->metrics == NULL && snapshot->dataset != NULL) {
+        *finder = metrics_of(snapshot->dataset);
+        own->metrics = finder;
+    }
     struct binder b = {
-        .request = request, .snapshot = snapshot, .io = io, .arena = arena, .err = err};
-    ERR_TRY(query_parse(request, arena, &b.ast, err));
+        .request = own, .snapshot = snapshot, .io = io, .arena = arena, .err = err};
+    ERR_TRY(query_parse(own, arena, &b.ast, err));
     ERR_TRY(ARENA_NEW(arena, 1, &b.owner, err));
     b.query = &b.owner->query;
+    ERR_TRY(bind_expansion(&b));
     if (bind_all(&b) != ERR_OK) {
         query_unbind(b.query);
         return err->code;

@@ -60,8 +60,11 @@ enum err_code bind_selector(struct binder *b, const struct ast_selector *ast, bo
         }
     }
     selector.alts = alts;
-    ERR_TRY(lex_label(b->ast->text, ast->span.begin_off, ast->span.end_off, b->arena,
-                      &selector.text, b->err));
+    selector.text = canonical;
+    if (ast->span.end_off > 0) {
+        ERR_TRY(lex_label(b->ast->text, ast->span.begin_off, ast->span.end_off, b->arena,
+                          &selector.text, b->err));
+    }
     return add_selector(b, selector, canonical, ast->place, ret);
 }
 
@@ -150,9 +153,6 @@ static enum err_code bind_agg(struct binder *b, const struct ast_expr *ast, uint
     }
     uint32_t selector = 0;
     ERR_TRY(bind_selector(b, ast->has_selector ? &ast->selector : &of_any, true, &selector));
-    if (!ast->has_selector && b->selectors[selector].text.len == 0) {
-        b->selectors[selector].text = STR("any");
-    }
     agg.selector = selector;
     return add_agg(b, agg, ret);
 }
@@ -189,6 +189,22 @@ static bool has_agg(const struct ast_expr *ast)
     return ast != NULL && (ast->kind == AST_EXPR_AGG || has_agg(ast->left) || has_agg(ast->right));
 }
 
+static enum err_code measure_name(struct binder *b, const struct ast_measure *ast, struct str *ret)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    if (ast->as.place.line != 0) {
+        *ret = ast->as.text;
+        return ERR_OK;
+    }
+    if (ast->span.end_off > 0) {
+        return lex_label(b->ast->text, ast->span.begin_off, ast->span.end_off, b->arena, ret,
+                         b->err);
+    }
+    ast_print_expr(ast->expr, &text);
+    ERR_TRY(buf_check(&text, b->err));
+    return arena_str(b->arena, buf_as_str(&text), ret, b->err);
+}
+
 static enum err_code bind_measure(struct binder *b, const struct ast_measure *ast,
                                   struct measure *ret)
 {
@@ -205,11 +221,7 @@ static enum err_code bind_measure(struct binder *b, const struct ast_measure *as
         }
         ret->rolling_ms = duration_ms(ast->rolling.duration);
     }
-    ret->name = ast->as.text;
-    if (ast->as.place.line == 0) {
-        ERR_TRY(lex_label(b->ast->text, ast->span.begin_off, ast->span.end_off, b->arena,
-                          &ret->name, b->err));
-    }
+    ERR_TRY(measure_name(b, ast, &ret->name));
     return bind_expr(b, ast->expr, &ret->expr);
 }
 

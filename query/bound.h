@@ -131,7 +131,7 @@ enum verb {
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
     VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS,
     VERB_LIFECYCLE, VERB_STICKINESS, VERB_CONDITIONS, VERB_CHURN, VERB_LTV,
-    VERB_SEGMENT, VERB_SHOW_COHORTS, VERB_DROP_COHORT,
+    VERB_SEGMENT, VERB_SHOW_COHORTS, VERB_DROP_COHORT, VERB_SHOW_METRICS,
 };
 #define SELECTOR_NONE UINT32_MAX
 struct funnel_step {
@@ -436,6 +436,8 @@ struct bound_query {
     struct str subject_id;  /* of timeline */
     struct field show_field; /* of show values */
     struct str drop;         /* of drop cohort */
+    struct str show_metric;  /* of show metrics: all versions of this one; empty: the newest of each */
+    struct str expansion;    /* the question in canonical words, where metrics are put into it; else empty */
 
     bool is_now_read;        /* a condition compares with `now`: the answer depends on it to the millisecond */
     bool is_beyond_snapshot; /* the answer stands on more than text, now and snapshot, or asking does something: not kept */

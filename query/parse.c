@@ -13,6 +13,11 @@ void parse_advance(struct parser *p)
     p->prev_end_off = p->cur.end_off;
     p->cur = p->peek;
     p->peek = lex_next(&p->lex);
+    if (p->standing.line != 0) {
+        p->peek.place = p->standing;
+        p->peek.begin_off = 0;
+        p->peek.end_off = 0;
+    }
 }
 
 bool parse_is_word(const struct token *token, const char *word)
@@ -391,19 +396,45 @@ static enum err_code parse_check_params(const struct parser *p)
     return ERR_OK;
 }
 
+static enum err_code parser_init(struct parser *p)
+{
+    ERR_TRY(lex_init(&p->lex, p->request->text, p->arena, p->err));
+    ERR_TRY(ARENA_NEW(p->arena, 1, &p->query, p->err));
+    ERR_TRY(ARENA_NEW(p->arena, p->request->param_count, &p->param_used, p->err));
+    p->query->text = p->request->text;
+    p->cur = lex_next(&p->lex);
+    p->peek = lex_next(&p->lex);
+    return ERR_OK;
+}
+
 enum err_code query_parse(const struct query_request *request, struct arena *arena,
                           const struct ast_query **ret, struct err *err)
 {
     struct parser p = {.request = request, .arena = arena, .err = err};
-    ERR_TRY(lex_init(&p.lex, request->text, arena, err));
-    ERR_TRY(ARENA_NEW(arena, 1, &p.query, err));
-    ERR_TRY(ARENA_NEW(arena, request->param_count, &p.param_used, err));
-    p.query->text = request->text;
-    p.cur = lex_next(&p.lex);
-    p.peek = lex_next(&p.lex);
+    ERR_TRY(parser_init(&p));
     ERR_TRY(parse_verb(&p));
     ERR_TRY(parse_clauses(&p));
     ERR_TRY(parse_check_params(&p));
     *ret = p.query;
     return ERR_OK;
+}
+
+enum err_code query_parse_metric(const struct query_request *request, struct str name,
+                                 struct arena *arena, struct err *err)
+{
+    const struct parse_metric_link own = {.name = name};
+    struct parser p = {.request = request, .arena = arena, .err = err, .metrics = &own};
+    ERR_TRY(parser_init(&p));
+    return parse_metric_definition(&p);
+}
+
+bool query_is_question(struct str definition, struct arena *arena)
+{
+    struct lex lex;
+    struct err err;
+    if (lex_init(&lex, definition, arena, &err) != ERR_OK) {
+        return false;
+    }
+    struct token first = lex_next(&lex);
+    return parse_is_verb(&first);
 }

@@ -6,6 +6,7 @@
 #include "query/parse_int.h"
 
 #include "query/bound.h"
+#include "storage/base/buf.h"
 
 #include <stdio.h>
 
@@ -246,6 +247,19 @@ static enum err_code clause_top(struct parser *p)
     return ERR_OK;
 }
 
+/* What the column of a measure is called; in a metric's definition it has no text of its own. */
+static enum err_code parse_label(struct parser *p, const struct ast_expr *expr,
+                                 struct ast_span span, struct str *ret)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    if (p->standing.line == 0) {
+        return lex_label(p->lex.text, span.begin_off, span.end_off, p->arena, ret, p->err);
+    }
+    ast_print_expr(expr, &text);
+    ERR_TRY(buf_check(&text, p->err));
+    return arena_str(p->arena, buf_as_str(&text), ret, p->err);
+}
+
 static enum err_code clause_order_by(struct parser *p)
 {
     struct ast_order *order = &p->query->clauses.order;
@@ -256,8 +270,8 @@ static enum err_code clause_order_by(struct parser *p)
         uint32_t begin_off = p->cur.begin_off;
         order->column.place = p->cur.place;
         ERR_TRY(parse_expr(p, &expr));
-        ERR_TRY(lex_label(p->lex.text, begin_off, p->prev_end_off, p->arena, &order->column.text,
-                          p->err));
+        ERR_TRY(parse_label(p, expr, (struct ast_span){begin_off, p->prev_end_off},
+                            &order->column.text));
     } else if (p->cur.kind == TOK_STRING) {
         ERR_TRY(parse_string(p, "a column", &order->column));
     } else {
@@ -614,6 +628,30 @@ static enum err_code no_clause(struct parser *p)
     return parse_expected_of(p, what, words, count);
 }
 
+/* Of the clauses that all verbs share: what may stand behind a metric that is a question. */
+static bool is_shared(enum group group)
+{
+    switch (group) {
+    case GROUP_WHERE:
+    case GROUP_RANGE:
+    case GROUP_TO:
+    case GROUP_INCLUDING:
+    case GROUP_BY:
+    case GROUP_EACH:
+    case GROUP_TOP:
+    case GROUP_ORDER_BY:
+    case GROUP_LIMIT:
+    case GROUP_TZ:
+    case GROUP_WEEK:
+    case GROUP_PER:
+    case GROUP_LIST:
+    case GROUP_SAVE:
+    case GROUP_EXCLUDE:
+    case GROUP_COMPARE: return true;
+    default: return false;
+    }
+}
+
 static enum err_code check_use(struct parser *p, const struct clause *clause)
 {
     if ((clause->verbs & verbs_of(p)) == 0) {
@@ -621,6 +659,12 @@ static enum err_code check_use(struct parser *p, const struct clause *clause)
         return is_later_word(&p->cur)
                    ? parse_unsupported(p, p->cur.place, clause->word)
                    : parse_fail(p, p->cur.place, "\"%s\" is no clause of %s", clause->word, verb);
+    }
+    if (p->metric_clauses != NULL && !is_shared(clause->group)) {
+        return parse_fail(p, p->cur.place,
+                          "\"%s\" is for the metric's definition to say; a metric takes the clauses "
+                          "that all verbs share (where, by, each, last, top, ...)",
+                          clause->word);
     }
     uint64_t bit = 1ull << clause->group;
     bool is_range = clause->group == GROUP_RANGE || clause->group == GROUP_TO;
@@ -739,6 +783,9 @@ enum err_code parse_clauses(struct parser *p)
         if (clause->group == GROUP_RANGE || clause->group == GROUP_TO) {
             p->query->clauses.range.place = place;
         }
+    }
+    if (p->metric_clauses != NULL) {
+        ERR_TRY(parse_metric_clauses(p));
     }
     return check_together(p, including);
 }

@@ -3,7 +3,7 @@
  *     measure = [ "rolling" DURATION ] expr [ "as" NAME ]
  *     expr    = term { ("+" | "-") term }
  *     term    = unary { ("*" | "/") unary }
- *     unary   = "-" unary | NUMBER | "(" expr ")" | agg
+ *     unary   = "-" unary | NUMBER | "(" expr ")" | metric | agg
  *     agg     = ("count" | "users") "(" selector ")" | NAME "(" FIELD [ "of" selector ] ")"
  */
 #include "query/parse_int.h"
@@ -46,9 +46,6 @@ static enum err_code parse_agg_name(struct parser *p, struct ast_expr *expr)
             parse_advance(p);
             return ERR_OK;
         }
-    }
-    if (str_eq(name, STR("metric"))) {
-        return parse_unsupported(p, p->cur.place, "metric");
     }
     expr->agg = AST_AGG_PERCENTILE;
     expr->percentile = percentile_of(name);
@@ -100,6 +97,9 @@ static enum err_code parse_sum(struct parser *p, const struct ast_expr **ret);
 static enum err_code parse_unary(struct parser *p, const struct ast_expr **ret)
 {
     struct ast_expr *expr = NULL;
+    if (parse_is_metric(p)) {
+        return parse_metric_measure(p, ret);
+    }
     if (p->cur.kind == TOK_LPAREN) {
         ERR_TRY(parse_enter(p));
         parse_advance(p);
@@ -161,11 +161,29 @@ static enum err_code parse_sum(struct parser *p, const struct ast_expr **ret)
 
 enum err_code parse_expr(struct parser *p, const struct ast_expr **ret)
 {
-    p->operator_count = 0;
+    if (p->metrics == NULL) {
+        p->operator_count = 0; /* those of a definition count with the measure that it is put into */
+    }
     return parse_sum(p, ret);
 }
 
-static enum err_code parse_measure(struct parser *p, struct ast_measure *ret)
+/* A metric that looks back by itself is the whole measure, and gives it its window. */
+static enum err_code take_rolling_metric(struct parser *p, struct ast_measure *measure)
+{
+    const struct ast_measure *metric = &p->rolling_metric;
+    if (metric->expr == NULL) {
+        return ERR_OK;
+    }
+    if (measure->expr != metric->expr || measure->rolling.place.line != 0) {
+        return parse_fail(p, metric->place,
+                          "the metric looks back by itself (\"rolling\"): it is a measure alone, and "
+                          "no part of one");
+    }
+    measure->rolling = metric->rolling;
+    return ERR_OK;
+}
+
+enum err_code parse_measure_alone(struct parser *p, struct ast_measure *ret)
 {
     struct ast_measure measure = {.place = p->cur.place};
     if (parse_is_word(&p->cur, "rolling") && p->peek.kind != TOK_LPAREN) {
@@ -175,9 +193,19 @@ static enum err_code parse_measure(struct parser *p, struct ast_measure *ret)
             return parse_fail(p, measure.rolling.place, "a rolling window is longer than 0");
         }
     }
+    p->rolling_metric = (struct ast_measure){0};
     measure.span.begin_off = p->cur.begin_off;
     ERR_TRY(parse_expr(p, &measure.expr));
     measure.span.end_off = p->prev_end_off;
+    ERR_TRY(take_rolling_metric(p, &measure));
+    *ret = measure;
+    return ERR_OK;
+}
+
+static enum err_code parse_measure(struct parser *p, struct ast_measure *ret)
+{
+    struct ast_measure measure = {0};
+    ERR_TRY(parse_measure_alone(p, &measure));
     if (parse_is_word(&p->cur, "as") && !parse_is_word(&p->peek, "of")) {
         parse_advance(p);
         ERR_TRY(parse_name(p, "a name", &measure.as));

@@ -7,6 +7,7 @@
  *     parse_verbs.c    the verbs, by one table
  *     parse_funnel.c   the funnel, with its own clauses
  *     parse_segment.c  conditions on people
+ *     parse_metric.c   definitions that have a name
  *     parse_sequence.c, parse_sessions.c, parse_paths.c, parse_attribution.c, parse_absence.c
  *                      verbs with their own clauses
  *
@@ -33,6 +34,17 @@ struct parser {
     uint64_t clauses_seen; /* a bit for each group of clauses */
     struct ast_query *range_query; /* of parse_range */
     uint32_t nesting;      /* above 0: a query inside of another ends at "," or ")" */
+    /* ---- metrics ---- */
+    const struct parse_metric_link *metrics; /* whose definitions are read, from the inside out; NULL: none */
+    struct place standing; /* where all tokens of a definition stand; line 0: where they are */
+    struct ast_measure rolling_metric;        /* the last of this measure that looks back by itself */
+    const struct ast_clauses *metric_clauses; /* of the question that a metric is; NULL: it is none */
+};
+
+/* A metric whose definition is being read because another one, or the query, names it. */
+struct parse_metric_link {
+    struct str name;
+    const struct parse_metric_link *outer;
 };
 
 /* ---- parse.c ---- */
@@ -83,6 +95,20 @@ enum err_code parse_selector(struct parser *p, struct ast_selector *ret) ERR_MUS
 /* ---- parse_expr.c ---- */
 enum err_code parse_expr(struct parser *p, const struct ast_expr **ret) ERR_MUST_CHECK;
 enum err_code parse_measures(struct parser *p, struct ast_trend *ret) ERR_MUST_CHECK;
+/* One without `as`: rolling and expression. */
+enum err_code parse_measure_alone(struct parser *p, struct ast_measure *ret) ERR_MUST_CHECK;
+
+/* ---- parse_metric.c ---- */
+bool parse_is_metric(const struct parser *p);   /* `metric(` is current */
+bool parse_is_question(const struct parser *p); /* a definition that begins here is one; else a measure */
+/* All of a definition, to see whether it is one. */
+enum err_code parse_metric_definition(struct parser *p) ERR_MUST_CHECK;
+/* `metric("gmv")` in a measure. */
+enum err_code parse_metric_measure(struct parser *p, const struct ast_expr **ret) ERR_MUST_CHECK;
+/* `metric("d7")` in the place of the verb. */
+enum err_code parse_metric_query(struct parser *p) ERR_MUST_CHECK;
+/* Behind it, once its clauses are read: put those of the definition with them. */
+enum err_code parse_metric_clauses(struct parser *p) ERR_MUST_CHECK;
 
 /* ---- parse_clauses.c ---- */
 bool parse_is_clause_word(const struct token *token);
@@ -203,3 +229,6 @@ enum err_code parse_cohort(struct parser *p, struct ast_name *ret) ERR_MUST_CHEC
 
 /* ---- parse_verbs.c ---- */
 enum err_code parse_verb(struct parser *p) ERR_MUST_CHECK;
+/* Without the words before a verb. */
+enum err_code parse_verb_alone(struct parser *p) ERR_MUST_CHECK;
+bool parse_is_verb(const struct token *token);

@@ -37,18 +37,16 @@ static enum err_code verb_timeline_parse(struct parser *p)
 
 static enum err_code verb_show_parse(struct parser *p)
 {
-    static const char *const words[] = {"events", "properties", "values", "segments", "cohorts"};
+    static const char *const words[] = {"events",   "properties", "values",
+                                        "segments", "cohorts",    "metrics"};
     struct ast_show_what *show = &p->query->show;
-    if (parse_is_word(&p->cur, "metrics")) {
-        return parse_unsupported(p, p->cur.place, "metrics");
-    }
     uint32_t kind = 0;
     while (kind < COUNT_OF(words) && !parse_accept_word(p, words[kind])) {
         kind++;
     }
     if (kind == COUNT_OF(words)) {
-        return parse_expected_of(p, "events, properties, values, segments or cohorts", words,
-                                 COUNT_OF(words));
+        return parse_expected_of(p, "events, properties, values, segments, cohorts or metrics",
+                                 words, COUNT_OF(words));
     }
     show->kind = (enum ast_show)kind;
     if (show->kind == AST_SHOW_VALUES) {
@@ -57,6 +55,9 @@ static enum err_code verb_show_parse(struct parser *p)
     }
     if (show->kind == AST_SHOW_PROPERTIES && parse_accept_word(p, "of")) {
         return parse_event(p, &show->name);
+    }
+    if (show->kind == AST_SHOW_METRICS && parse_accept_word(p, "of")) {
+        return parse_string(p, "the name of a metric in quotes", &show->name);
     }
     return ERR_OK;
 }
@@ -97,9 +98,18 @@ static enum err_code parse_why(struct parser *p)
     return parse_need_word(p, "in");
 }
 
+bool parse_is_verb(const struct token *token)
+{
+    for (uint32_t i = 0; i < COUNT_OF(verbs); i++) {
+        if (parse_is_word(token, ast_verb_name((enum ast_verb)i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum err_code parse_verb(struct parser *p)
 {
-    const char *words[COUNT_OF(verbs) + 3];
     p->query->is_explain = parse_accept_word(p, "explain");
     p->query->is_profile = !p->query->is_explain && parse_accept_word(p, "profile");
     if (parse_accept_word(p, "why")) {
@@ -107,6 +117,13 @@ enum err_code parse_verb(struct parser *p)
     } else if (parse_is_word(&p->cur, "users")) {
         ERR_TRY(parse_users_of(p));
     }
+    p->query->place = p->cur.place;
+    return parse_is_metric(p) ? parse_metric_query(p) : parse_verb_alone(p);
+}
+
+enum err_code parse_verb_alone(struct parser *p)
+{
+    const char *words[COUNT_OF(verbs) + 3];
     p->query->place = p->cur.place;
     for (uint32_t i = 0; i < COUNT_OF(verbs); i++) {
         words[i] = ast_verb_name((enum ast_verb)i);

@@ -17,6 +17,13 @@ struct query_param { /* :name in the text; values never need quoting into it */
     struct num number;
     bool boolean;
 };
+/* Where metric("x") finds what it stands for: the definition of this version, or with version 0 of the newest, readable as
+ * long as the arena. ERR_NOT_FOUND. Thread: that of the parse. */
+struct metric_finder {
+    enum err_code (*find)(void *arg, struct str name, uint32_t version, struct arena *arena,
+                          struct str *ret, struct err *err);
+    void *arg;
+};
 struct query_request {
     struct str text;
     const struct query_param *params;
@@ -29,6 +36,7 @@ struct query_request {
     struct answer_cache *answers; /* of the process (answer_cache.h); NULL: none */
     bool is_cache_off;         /* it is neither asked nor filled */
     bool is_read_only;         /* what would change the data set is ERR_INVALID: the request was a GET */
+    const struct metric_finder *metrics; /* NULL: those of the data set */
     bool is_reference_path;    /* never use indexes: tests compare both paths */
 };
 #define QUERY_TEXT_BYTES_MAX (1u << 20)

@@ -44,6 +44,7 @@ static struct str verb_name(const struct bound_query *query)
     case VERB_INTERVALS: return STR("intervals");
     case VERB_SEGMENT: return STR("segment");
     case VERB_SHOW_COHORTS: return STR("show");
+    case VERB_SHOW_METRICS: return STR("show");
     case VERB_DROP_COHORT: return STR("drop");
     }
     return STR("");
@@ -74,6 +75,7 @@ enum err_code run_table(struct query_run_ctx *run, struct result *result, struct
     case VERB_ABSENCE: return verb_absence(run, result, err);
     case VERB_INTERVALS: return verb_intervals(run, result, err);
     case VERB_SHOW_COHORTS: return verb_show_cohorts(run, result, err);
+    case VERB_SHOW_METRICS: return verb_show_metrics(run, result, err);
     case VERB_DROP_COHORT: return verb_drop_cohort(run, result, err);
     case VERB_SEGMENT: break;
     }

@@ -123,4 +123,5 @@ enum err_code verb_profile(struct query_run_ctx *run, const struct result *answe
 /* `why "u_42" in`: in the place of the verb's own table. */
 enum err_code verb_why(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_churn(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+enum err_code verb_show_metrics(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
 enum err_code verb_explain(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;

@@ -11,7 +11,7 @@
 
 #define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
 #define COLUMNS_MAX       64u
-#define EXPLAIN_LINES_MAX (24u + SCAN_PATHS)
+#define EXPLAIN_LINES_MAX (26u + SCAN_PATHS)
 
 struct explain {
     struct query_run_ctx *run;
@@ -407,6 +407,7 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_LTV] = "ltv",
         [VERB_SEGMENT] = "segment",
         [VERB_SHOW_COHORTS] = "show cohorts",
+        [VERB_SHOW_METRICS] = "show metrics",
         [VERB_DROP_COHORT] = "drop cohort",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
@@ -417,6 +418,9 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     if (run->query->is_why) {
         ERR_TRY(explain_line(rows, "why",
                              run->has_only ? STR("one user's rows") : STR("unknown user"), err));
+    }
+    if (run->query->expansion.len > 0) {
+        ERR_TRY(explain_line(rows, "with its metrics", run->query->expansion, err));
     }
     ERR_TRY(explain_range_line(explain, rows, err));
     ERR_TRY(explain_number(rows, "segments", explain->segments, err));
@@ -445,8 +449,8 @@ enum err_code verb_explain(struct query_run_ctx *run, struct result *result, str
     struct explain explain = {.run = run};
     CLEANUP(arena_freep) struct arena *scratch = arena_create(&run->budget);
     if (run->query->is_why) {
-        run->has_only = run_find_subject(run, run->query->why_id, &run->only_shard,
-                                         &run->only_subject);
+        run->has_only =
+            run_find_subject(run, run->query->why_id, &run->only_shard, &run->only_subject);
     }
     explain_range(&explain);
     explain_columns(&explain);

@@ -17,6 +17,7 @@ static const struct route routes[] = {
     {"/v1/admin/compact", "compact", "POST", DOOR_ADMIN, ROUTE_ADMIN_POOL, door_compact},
     {"/v1/admin/settings", "settings", "GET, POST", DOOR_ADMIN, ROUTE_ADMIN_POOL, door_settings},
     {"/v1/admin/identity", "identity", "GET, POST", DOOR_ADMIN, ROUTE_ADMIN_POOL, door_identity},
+    {"/v1/admin/metrics", "catalogue", "POST", DOOR_ADMIN, ROUTE_ADMIN_POOL, door_catalogue},
     {"/v1/admin/backup", "backup", "POST", DOOR_BACKUP, ROUTE_ADMIN_POOL, door_backup},
     {"/trackway.v1.QueryService/Query", "rpc_query", "GET, POST", DOOR_RPC, ROUTE_QUERY_POOL,
      door_rpc},

@@ -26,6 +26,7 @@ void door_datasets(struct job *job, struct io *io);
 void door_flush(struct job *job, struct io *io);
 void door_compact(struct job *job, struct io *io);
 void door_settings(struct job *job, struct io *io); /* settings_door.c */
+void door_catalogue(struct job *job, struct io *io); /* catalogue_door.c */
 void door_identity(struct job *job, struct io *io); /* identity_door.c */
 void door_backup(struct job *job, struct io *io);
 

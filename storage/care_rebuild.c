@@ -598,8 +598,11 @@ static enum err_code put_row(struct set_rebuild *one, struct err *err)
     if (one->is_salvaged) {
         uint32_t cohorts = 0;
         ERR_TRY(catalog_copy_cohorts(one->rebuild->old, set->row.id, fresh, row.id, &cohorts, err));
-        repair_say(one->rebuild->repair, "data set \"%s\": %" PRIu32 " saved cohorts", row.name,
-                   cohorts);
+        uint32_t metrics = 0;
+        ERR_TRY(catalog_copy_metrics(one->rebuild->old, set->row.id, fresh, row.id, &metrics, err));
+        repair_say(one->rebuild->repair,
+                   "data set \"%s\": %" PRIu32 " saved cohorts, %" PRIu32 " versions of metrics",
+                   row.name, cohorts, metrics);
     }
     return ERR_OK;
 }
@@ -628,7 +631,7 @@ static void say_set(struct set_rebuild *one)
         repair_say(repair,
                    "data set \"%s\": not recovered: its time zone (now UTC), its settings (now the "
                    "defaults), and "
-                   "which subjects were deleted: delete them again; and its saved cohorts",
+                   "which subjects were deleted: delete them again; its saved cohorts; and its metrics",
                    row->name);
     }
 }

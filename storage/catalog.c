@@ -1,6 +1,7 @@
 /* storage/catalog.c - the catalog's tables, and one function per question and per transaction. */
 #include "storage/catalog.h"
 
+#include "storage/base/arena.h"
 #include "storage/base/hash.h"
 
 #include <inttypes.h>
@@ -14,7 +15,7 @@ struct catalog {
     sqlite3 *db;
     pthread_mutex_t lock; /* guards db: one statement or transaction at a time */
     char *path;
-    int64_t version; /* of the file: 1 only where it was opened read-only */
+    int64_t version; /* of the file: below CATALOG_VERSION only where it was opened read-only */
     int64_t transaction; /* number of the last one, kept as user_version; 31 bits, then from 1 */
     bool is_unsure;      /* whether the last transaction happened, see end() */
     struct err why;
@@ -48,6 +49,14 @@ static const char *const cohort_tables_sql =
     " users INTEGER NOT NULL, PRIMARY KEY(dataset, name)) WITHOUT ROWID;"
     "CREATE TABLE cohort_set(dataset INTEGER NOT NULL, name BLOB NOT NULL, shard INTEGER NOT NULL,"
     " sum INTEGER NOT NULL, bits BLOB NOT NULL, PRIMARY KEY(dataset, name, shard)) WITHOUT ROWID;";
+
+/* What version 3 has more than version 2. */
+static const char *const metric_tables_sql =
+    "CREATE TABLE metric(dataset INTEGER NOT NULL, version INTEGER NOT NULL,"
+    " defined_ms INTEGER NOT NULL, name BLOB NOT NULL, name_en BLOB NOT NULL,"
+    " name_zh BLOB NOT NULL, unit BLOB NOT NULL, description BLOB NOT NULL,"
+    " owner BLOB NOT NULL, source BLOB NOT NULL, definition BLOB NOT NULL,"
+    " PRIMARY KEY(dataset, name, version)) WITHOUT ROWID;";
 
 static enum err_code fail(struct catalog *catalog, int rc, struct err *err)
 {
@@ -130,13 +139,16 @@ static enum err_code read_transaction(sqlite3 *db, int64_t *ret)
     return ERR_OK;
 }
 
-/* From version 1: all of it in one transaction, so that a crash leaves the one or the other. */
+/* From an older version: all of it in one transaction, so that a crash leaves the one or the other. */
 static enum err_code upgrade(struct catalog *catalog, struct err *err)
 {
     ERR_TRY(exec(catalog, "BEGIN IMMEDIATE", err));
-    enum err_code code = exec(catalog, cohort_tables_sql, err);
+    enum err_code code = catalog->version < 2 ? exec(catalog, cohort_tables_sql, err) : ERR_OK;
     if (code == ERR_OK) {
-        code = exec(catalog, "UPDATE meta SET value = 2 WHERE key = 'version'", err);
+        code = exec(catalog, metric_tables_sql, err);
+    }
+    if (code == ERR_OK) {
+        code = exec(catalog, "UPDATE meta SET value = 3 WHERE key = 'version'", err);
     }
     if (code == ERR_OK) {
         code = exec(catalog, "COMMIT", err);
@@ -165,7 +177,8 @@ static enum err_code check_version(struct catalog *catalog, bool is_read_only, s
         ERR_TRY(exec(catalog, "BEGIN IMMEDIATE", err));
         ERR_TRY(exec(catalog, tables_sql, err));
         ERR_TRY(exec(catalog, cohort_tables_sql, err));
-        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 2)", err));
+        ERR_TRY(exec(catalog, metric_tables_sql, err));
+        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 3)", err));
         catalog->version = CATALOG_VERSION;
         return exec(catalog, "COMMIT", err);
     }
@@ -1029,4 +1042,133 @@ enum err_code catalog_copy_cohorts(struct catalog *from, int64_t from_dataset, s
         (*ret_count)++;
     }
     return ERR_OK;
+}
+
+/* ---- metrics ---- */
+
+#define METRIC_COLUMNS                                                                             \
+    "version, defined_ms, name, name_en, name_zh, unit, description, owner, source, definition"
+#define METRIC_FIRST_TEXT 2 /* the columns from here on are enum metric_text */
+
+struct each_metric_arg {
+    catalog_metric_fn metric;
+    void *arg;
+};
+
+static enum err_code each_metric(sqlite3_stmt *stmt, void *arg, struct err *err)
+{
+    const struct each_metric_arg *each = arg;
+    struct metric metric = {.defined_ms = sqlite3_column_int64(stmt, 1)};
+    ERR_TRY(col_u32(stmt, 0, &metric.version, err));
+    for (int i = 0; i < METRIC_TEXTS; i++) {
+        metric.texts[i] = col_bytes(stmt, METRIC_FIRST_TEXT + i);
+    }
+    return each->metric(each->arg, &metric, err);
+}
+
+enum err_code catalog_metrics(struct catalog *catalog, int64_t dataset, catalog_metric_fn fn,
+                              void *arg, struct err *err)
+{
+    struct each_metric_arg each = {fn, arg};
+    if (catalog->version < 3) {
+        return ERR_OK;
+    }
+    return list(catalog,
+                "SELECT " METRIC_COLUMNS " FROM metric WHERE dataset = ? ORDER BY name, version",
+                &dataset, each_metric, &each, err);
+}
+
+/* The row that is asked for, by the primary key. */
+static enum err_code find_metric(struct catalog *catalog, int64_t dataset, struct str name,
+                                 uint32_t version, struct each_metric_arg *each, struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    const int64_t values[2] = {dataset, version};
+    bool has_row = false;
+    ERR_TRY(prepare(catalog,
+                    "SELECT " METRIC_COLUMNS " FROM metric WHERE dataset = ?1 AND name = ?3"
+                    " AND (version = ?2 OR ?2 = 0) ORDER BY version DESC LIMIT 1",
+                    &stmt, err));
+    ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+    ERR_TRY(bind_bytes(catalog, stmt, 3, name, err));
+    ERR_TRY(step(catalog, stmt, &has_row, err));
+    return has_row ? each_metric(stmt, each, err) : ERR_OK;
+}
+
+enum err_code catalog_metric(struct catalog *catalog, int64_t dataset, struct str name,
+                             uint32_t version, catalog_metric_fn fn, void *arg, struct err *err)
+{
+    struct each_metric_arg each = {fn, arg};
+    if (catalog->version < 3) {
+        return ERR_OK;
+    }
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = find_metric(catalog, dataset, name, version, &each, err);
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
+static enum err_code add_metrics(struct catalog *catalog, int64_t dataset,
+                                 const struct metric *metrics, uint32_t count, struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog,
+                    "INSERT INTO metric(dataset, " METRIC_COLUMNS
+                    ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    &stmt, err));
+    for (uint32_t i = 0; i < count; i++) {
+        const int64_t values[3] = {dataset, metrics[i].version, metrics[i].defined_ms};
+        ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+        for (int t = 0; t < METRIC_TEXTS; t++) {
+            ERR_TRY(bind_bytes(catalog, stmt, 4 + t, metrics[i].texts[t], err));
+        }
+        ERR_TRY(run(catalog, stmt, err));
+    }
+    return ERR_OK;
+}
+
+enum err_code catalog_add_metrics(struct catalog *catalog, int64_t dataset,
+                                  const struct metric *metrics, uint32_t count, struct err *err)
+{
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = begin(catalog, err);
+    if (code == ERR_OK) {
+        code = end(catalog, add_metrics(catalog, dataset, metrics, count, err), err);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
+struct metric_copy {
+    struct arena *arena;
+    struct metric *items;
+    uint32_t count;
+};
+
+static enum err_code copy_take_metric(void *arg, const struct metric *metric, struct err *err)
+{
+    struct metric_copy *copy = arg;
+    if (copy->count == METRICS_MAX) {
+        return err_set(err, ERR_CORRUPT, "catalog: more than %u versions of metrics", METRICS_MAX);
+    }
+    struct metric *own = &copy->items[copy->count];
+    *own = *metric;
+    for (int i = 0; i < METRIC_TEXTS; i++) {
+        ERR_TRY(arena_str(copy->arena, metric->texts[i], &own->texts[i], err));
+    }
+    copy->count++;
+    return ERR_OK;
+}
+
+enum err_code catalog_copy_metrics(struct catalog *from, int64_t from_dataset, struct catalog *to,
+                                   int64_t to_dataset, uint32_t *ret_count, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct metric_copy copy = {.arena = arena};
+    struct err unread;
+    ERR_TRY(ARENA_NEW(arena, METRICS_MAX, &copy.items, err));
+    (void)!catalog_metrics(from, from_dataset, copy_take_metric, &copy, &unread);
+    *ret_count = copy.count;
+    return copy.count == 0 ? ERR_OK
+                           : catalog_add_metrics(to, to_dataset, copy.items, copy.count, err);
 }

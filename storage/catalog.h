@@ -12,10 +12,11 @@
 #pragma once
 
 #include "storage/ids.h"
+#include "storage/metric.h"
 #include "storage/schema.h"
 #include "storage/settings.h"
 
-#define CATALOG_VERSION 2 /* 1 has no cohorts; opening for writing makes a 2 of it */
+#define CATALOG_VERSION 3 /* 1 has no cohorts, 2 no metrics; opening for writing makes a 3 of them */
 
 struct catalog;
 
@@ -165,5 +166,23 @@ enum err_code catalog_drop_cohort(struct catalog *catalog, int64_t dataset, stru
                                   struct err *err) ERR_MUST_CHECK;
 /* Put all cohorts of a data set of one catalog into another, as far as they can be read; *ret_count is how many. */
 enum err_code catalog_copy_cohorts(struct catalog *from, int64_t from_dataset, struct catalog *to,
+                                   int64_t to_dataset, uint32_t *ret_count,
+                                   struct err *err) ERR_MUST_CHECK;
+
+/* ---- metrics ---- */
+typedef enum err_code (*catalog_metric_fn)(void *arg, const struct metric *metric, struct err *err);
+/* All versions of all metrics, by (name, version). What the callback is given lives while it runs. */
+enum err_code catalog_metrics(struct catalog *catalog, int64_t dataset, catalog_metric_fn fn,
+                              void *arg, struct err *err) ERR_MUST_CHECK;
+/* This version of one, or with version 0 its newest; the callback does not run where there is none. */
+enum err_code catalog_metric(struct catalog *catalog, int64_t dataset, struct str name,
+                             uint32_t version, catalog_metric_fn fn, void *arg,
+                             struct err *err) ERR_MUST_CHECK;
+/* New versions, in one transaction. */
+enum err_code catalog_add_metrics(struct catalog *catalog, int64_t dataset,
+                                  const struct metric *metrics, uint32_t count,
+                                  struct err *err) ERR_MUST_CHECK;
+/* Put all metrics of a data set of one catalog into another, as far as they can be read; *ret_count is how many versions. */
+enum err_code catalog_copy_metrics(struct catalog *from, int64_t from_dataset, struct catalog *to,
                                    int64_t to_dataset, uint32_t *ret_count,
                                    struct err *err) ERR_MUST_CHECK;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "storage/base/pool.h"
+#include "storage/metric.h"
 #include "storage/schema.h"
 #include "storage/segment.h"
 #include "storage/settings.h"
@@ -189,6 +190,22 @@ enum err_code dataset_drop_cohort(struct dataset *dataset, struct str name,
                                   struct err *err) ERR_MUST_CHECK;
 /* Grows with every change of the cohorts: answers that hang on some may differ between two numbers. */
 uint64_t dataset_cohorts_version(const struct dataset *dataset);
+
+/* Metrics (storage/metric.h). All versions, by (name, version), in the arena. */
+enum err_code dataset_metrics(struct dataset *dataset, struct arena *arena, struct metric **ret,
+                              uint32_t *ret_count, struct err *err) ERR_MUST_CHECK;
+/* One version, or with version 0 the newest, in the arena. ERR_NOT_FOUND. */
+enum err_code dataset_metric(struct dataset *dataset, struct str name, uint32_t version,
+                             struct arena *arena, struct metric *ret,
+                             struct err *err) ERR_MUST_CHECK;
+/* Store what differs from the newest version of its name as the next version (the first is 1), all in one catalog
+ * transaction. The names are different ones; the texts are within their bounds. Fills the versions: new ones, or those
+ * that say the same already. ERR_LIMIT above METRICS_MAX. */
+struct metrics_defined {
+    uint32_t added, changed, same;
+};
+enum err_code dataset_define_metrics(struct dataset *dataset, struct metric *metrics, uint32_t count,
+                                     struct metrics_defined *ret, struct err *err) ERR_MUST_CHECK;
 
 /* Write all memtable rows to segments now, and wait. */
 enum err_code dataset_flush(struct dataset *dataset, struct err *err) ERR_MUST_CHECK;

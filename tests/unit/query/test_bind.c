@@ -326,8 +326,12 @@ static const struct {
      "invalid 1:7: expected a measure (count, users, unique, sum, avg, min, max, first, last, "
      "median, p95), found \"cuont\"; did you mean \"count\"?"},
     {"trend count()", "invalid 1:13: expected an event, found \")\""},
-    {"trend metric(\"gmv\")",
-     "unsupported 1:7: the word \"metric\" of the language is not in this version"},
+    {"trend metric(\"gmv\")", "not_found 1:7: no metric \"gmv\" is defined"},
+    {"metric(\"gmv\") last 30d", "not_found 1:1: no metric \"gmv\" is defined"},
+    {"trend metric(gmv)",
+     "invalid 1:14: expected the name of a metric in quotes, found \"gmv\""},
+    {"trend metric(\"gmv\", 0)",
+     "invalid 1:21: \"metric\" takes a whole number from 1 to 10000"},
     {"trend p0(amount)", "invalid 1:7: percentile \"p0\" is not between 0 and 100; both excluded"},
     {"trend p100(amount)",
      "invalid 1:7: percentile \"p100\" is not between 0 and 100; both excluded"},
@@ -546,13 +550,14 @@ static const struct {
     {"timeline \"\"", "invalid 1:10: the id of a user is not empty"},
     {"timeline \"u\" columns (a)", "invalid 1:14: \"columns\" is no clause of timeline"},
     {"show",
-     "invalid 1:5: expected events, properties, values, segments or cohorts, found the end of the query"},
-    {"show evnts", "invalid 1:6: expected events, properties, values, segments or cohorts, found \"evnts\"; "
+     "invalid 1:5: expected events, properties, values, segments, cohorts or metrics, found the end of the query"},
+    {"show evnts", "invalid 1:6: expected events, properties, values, segments, cohorts or metrics, found \"evnts\"; "
                    "did you mean \"events\"?"},
     {"show cohorts", ""},
     {"drop \"a\"", "invalid 1:6: expected \"cohort\", found \"a\""},
-    {"show metrics",
-     "unsupported 1:6: the word \"metrics\" of the language is not in this version"},
+    {"show metrics", ""},
+    {"show metrics of gmv",
+     "invalid 1:17: expected the name of a metric in quotes, found \"gmv\""},
     {"show values", "invalid 1:12: expected \"of\", found the end of the query"},
     {"show values of mixed", "invalid 1:16: property \"mixed\" is seen as string, number and bool; "
                              "show values needs one type"},

@@ -81,6 +81,8 @@ static const struct {
      "\"staff\" save cohort \"warm\" static"},
     {"trend count(any[in cohort \"vip\" or vip = true]) where not in cohort \"x\" each day", NULL},
     {"show cohorts limit 5", NULL},
+    {"show metrics", NULL},
+    {"show metrics of \"gmv\" limit 5", NULL},
     {"trend count(any) compare previous period last 7d each day",
      "trend count(any) each day last 7d compare previous period"},
     {"funnel a -> b last 7d compare previous year", NULL},

@@ -355,8 +355,8 @@ static void a_newer_catalog_is_named(void **state)
 {
     struct bench *b = *state;
     fill(b);
-    bench_sql(b, "UPDATE meta SET value = 3 WHERE key = 'version'");
-    expect_newer_than(b, "catalog.db", 2);
+    bench_sql(b, "UPDATE meta SET value = 4 WHERE key = 'version'");
+    expect_newer_than(b, "catalog.db", 3);
 }
 
 static void a_newer_manifest_is_named(void **state)

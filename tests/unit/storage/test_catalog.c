@@ -229,9 +229,9 @@ static void a_newer_version_is_refused_by_name(void **state)
     struct catalog *none = NULL;
     catalog_close(TAKE(f->catalog));
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 3", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 4", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 3, and this program knows version 2");
+    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 4, and this program knows version 3");
 }
 
 static void change_by_hand(struct fixture *f, const char *sql)
@@ -280,7 +280,7 @@ static uint32_t cohorts_of(struct fixture *f)
     return count;
 }
 
-static void version_1_becomes_2_when_it_is_written_and_is_read_as_it_is(void **state)
+static void version_1_is_brought_up_when_it_is_written_and_is_read_as_it_is(void **state)
 {
     struct fixture *f = *state;
     struct err err = {0};
@@ -288,7 +288,7 @@ static void version_1_becomes_2_when_it_is_written_and_is_read_as_it_is(void **s
     const struct catalog_cohort cohort = {
         .name = STR("v\0ip"), .definition = STR("segment did(a)"), .is_static = true, .users = 3};
     uint32_t shards = 0;
-    change_by_hand(f, "DROP TABLE cohort; DROP TABLE cohort_set; UPDATE meta SET value = 1");
+    change_by_hand(f, "DROP TABLE cohort; DROP TABLE cohort_set; DROP TABLE metric; UPDATE meta SET value = 1");
     reopen(f, true);
     assert_int_equal(cohorts_of(f), 0);
     reopen(f, false);
@@ -316,11 +316,101 @@ static void version_1_becomes_2_when_it_is_written_and_is_read_as_it_is(void **s
                  "no cohort \"v\"");
 }
 
+/* ---- metrics ---- */
+
+static struct metric metric_of(const char *name, uint32_t version, const char *definition)
+{
+    struct metric metric = {.version = version, .defined_ms = 1000 + version};
+    for (int i = 0; i < METRIC_TEXTS; i++) {
+        metric.texts[i] = STR("x");
+    }
+    metric.texts[METRIC_NAME] = str_of(name);
+    metric.texts[METRIC_NAME_ZH] = STR("\xe6\x88\x90\xe4\xba\xa4");
+    metric.texts[METRIC_DEFINITION] = str_of(definition);
+    return metric;
+}
+
+struct metrics_seen {
+    char text[200]; /* "gmv 1 sum(a), ..." */
+};
+
+static enum err_code see_metric(void *arg, const struct metric *metric, struct err *err)
+{
+    struct metrics_seen *seen = arg;
+    size_t used = strlen(seen->text);
+    (void)err;
+    assert_true(str_eq(metric->texts[METRIC_NAME_ZH], STR("\xe6\x88\x90\xe4\xba\xa4")));
+    assert_int_equal(metric->defined_ms, 1000 + metric->version);
+    snprintf(seen->text + used, sizeof(seen->text) - used, "%s" STR_FMT " %u " STR_FMT,
+             used > 0 ? ", " : "", STR_ARG(metric->texts[METRIC_NAME]), metric->version,
+             STR_ARG(metric->texts[METRIC_DEFINITION]));
+    return ERR_OK;
+}
+
+static void assert_metrics(struct fixture *f, const char *want)
+{
+    struct err err = {0};
+    struct metrics_seen seen = {0};
+    assert_int_equal(catalog_metrics(f->catalog, f->row.id, see_metric, &seen, &err), ERR_OK);
+    assert_string_equal(seen.text, want);
+}
+
+static void assert_metric(struct fixture *f, const char *name, uint32_t version, const char *want)
+{
+    struct err err = {0};
+    struct metrics_seen seen = {0};
+    assert_int_equal(
+        catalog_metric(f->catalog, f->row.id, str_of(name), version, see_metric, &seen, &err),
+        ERR_OK);
+    assert_string_equal(seen.text, want);
+}
+
+static void add_two(struct fixture *f)
+{
+    struct err err = {0};
+    const struct metric metrics[] = {metric_of("gmv", 1, "sum(a)"), metric_of("dau", 1, "users(b)")};
+    assert_int_equal(catalog_add_metrics(f->catalog, f->row.id, metrics, 2, &err), ERR_OK);
+}
+
+static void version_2_has_no_metrics_until_it_is_written(void **state)
+{
+    struct fixture *f = *state;
+    change_by_hand(f, "DROP TABLE metric; UPDATE meta SET value = 2");
+    reopen(f, true);
+    assert_metrics(f, "");
+    assert_metric(f, "gmv", 0, "");
+    reopen(f, false);
+    assert_int_equal(look(f).datasets, 1);
+    add_two(f);
+    reopen(f, true);
+    assert_metrics(f, "dau 1 users(b), gmv 1 sum(a)");
+}
+
+static void metrics_are_found_by_name_and_version(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    add_two(f);
+    const struct metric second[] = {metric_of("new", 1, "count(c)"), metric_of("gmv", 2, "sum(c)")};
+    assert_int_equal(catalog_add_metrics(f->catalog, f->row.id, second, 2, &err), ERR_OK);
+    assert_metrics(f, "dau 1 users(b), gmv 1 sum(a), gmv 2 sum(c), new 1 count(c)");
+    assert_metric(f, "gmv", 0, "gmv 2 sum(c)");
+    assert_metric(f, "gmv", 1, "gmv 1 sum(a)");
+    assert_metric(f, "gmv", 3, "");
+    assert_metric(f, "gm", 0, "");
+    /* a version that is there is not written over, and nothing of its transaction stays */
+    const struct metric again[] = {metric_of("z", 1, "count(z)"), metric_of("gmv", 2, "sum(d)")};
+    assert_int_not_equal(catalog_add_metrics(f->catalog, f->row.id, again, 2, &err), ERR_OK);
+    assert_metrics(f, "dau 1 users(b), gmv 1 sum(a), gmv 2 sum(c), new 1 count(c)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(version_1_becomes_2_when_it_is_written_and_is_read_as_it_is,
-                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            version_1_is_brought_up_when_it_is_written_and_is_read_as_it_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(version_2_has_no_metrics_until_it_is_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(metrics_are_found_by_name_and_version, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_is_there_after_reopening, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_that_fails_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(segments_move_and_runs_come_and_go_with_a_change, setup,
