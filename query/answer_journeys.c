@@ -166,3 +166,26 @@ int answer_rows_cmp(const void *a, const void *b, void *ctx)
     }
     return order;
 }
+
+enum err_code answer_put_lines(struct query_run_ctx *run, const struct run_tasks *tasks,
+                               const struct answer_lines *lines, struct result *result,
+                               struct err *err)
+{
+    uint32_t first_cols = 1;
+    uint64_t row_count = 0;
+    struct cell *cells = NULL;
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        row_count += lines->count(run_slot(tasks, t));
+    }
+    ERR_TRY(run_result_rows(run, result, row_count, &cells, err));
+    struct cell *row = cells;
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        const void *slot = run_slot(tasks, t);
+        ERR_TRY(run_check(run, err));
+        for (uint32_t i = 0; i < lines->count(slot); i++, row += result->col_count) {
+            ERR_TRY(lines->put(run, slot, i, result->arena, row, err));
+        }
+    }
+    qsort_r(cells, row_count, result->col_count * sizeof(*cells), answer_rows_cmp, &first_cols);
+    return ERR_OK;
+}

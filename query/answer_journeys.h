@@ -50,5 +50,14 @@ struct cell answer_count_cell(uint64_t count);
 /* a / b for a sum that may be beyond 64 bits: int64 where it is whole, null where b is 0. */
 struct cell answer_mean_cell(unsigned __int128 sum, uint64_t count);
 struct cell answer_sum_cell(unsigned __int128 sum);
+/* A row for each line that tasks kept, in the order of its first column; the columns are made. */
+struct answer_lines {
+    uint32_t (*count)(const void *slot);
+    enum err_code (*put)(struct query_run_ctx *run, const void *slot, uint32_t line,
+                         struct arena *arena, struct cell *out, struct err *err);
+};
+enum err_code answer_put_lines(struct query_run_ctx *run, const struct run_tasks *tasks,
+                               const struct answer_lines *lines, struct result *result,
+                               struct err *err) ERR_MUST_CHECK;
 /* An order for qsort_r over rows of cells, by all columns; ctx: const uint32_t *, how many there are. */
 int answer_rows_cmp(const void *a, const void *b, void *ctx);

@@ -83,3 +83,23 @@ enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *
     }
     return ERR_OK;
 }
+
+enum err_code habit_run(struct query_run_ctx *run, int64_t from_ms, int64_t to_ms,
+                        run_task_fn bits_task, walk_fn walk_task, size_t slot_bytes,
+                        struct run_tasks *ret, struct err *err)
+{
+    if (habit_bits_serve(run)) {
+        return run_all_tasks(run, bits_task, slot_bytes, ret, err);
+    }
+    const struct bound_query *query = run->query;
+    const struct scan_want want = {query->habits.selector, from_ms, to_ms};
+    const struct walk_spec spec = {
+        .query = query,
+        .wants = &want,
+        .want_count = 1,
+        .lanes = {{query->keys, query->key_count}},
+        .lane_count = query->key_count > 0 ? 1 : 0,
+        .subject = query->per,
+    };
+    return walk_all(run, &spec, walk_task, slot_bytes, ret, err);
+}

@@ -33,7 +33,7 @@ struct set_run {
 
 bool index_has_sets(const struct query_run_ctx *run, const struct selector *selector)
 {
-    if (run->request != NULL && run->request->is_reference_path) {
+    if (run_is_reference(run)) {
         return false;
     }
     for (uint32_t i = 0; i < selector->alt_count; i++) {

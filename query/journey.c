@@ -136,7 +136,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
-        .no_index = run->request != NULL && run->request->is_reference_path,
+        .no_index = run_is_reference(run),
     };
     ERR_TRY(journeys_cols(j, err));
     ERR_TRY(ARENA_NEW(arena, task->source_count, &j->cursors, err));

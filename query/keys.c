@@ -63,9 +63,8 @@ struct groups {
     uint32_t *tuples; /* key_count value numbers per group */
     uint32_t count, cap;
     struct table table;
-    uint32_t *of_value; /* where there is one key: the group of each value, or NONE */
-    uint32_t of_value_cap;
-    const struct dict *group_dict; /* likewise of each code of this dictionary */
+    const struct dict *
+        group_dict; /* where there is one key: the group of each code of this dictionary, or NONE */
     uint32_t *of_code;
     uint32_t of_code_cap;
     const struct dict *tuple_dicts
@@ -476,32 +475,6 @@ static enum err_code key_number_block(struct groups *groups, struct key_state *s
     return ERR_OK;
 }
 
-/* One key: a group for each value, so that the value's number leads to it. */
-static enum err_code groups_of_values(struct groups *groups, const uint32_t *values, uint32_t count,
-                                      uint32_t *numbers, struct err *err)
-{
-    uint32_t value_count = groups->keys[0].value_count;
-    if (value_count > groups->of_value_cap) {
-        uint32_t cap = MAX_OF(value_count, 2 * groups->of_value_cap);
-        uint32_t *more = NULL;
-        ERR_TRY(ARENA_NEW(groups->arena, cap, &more, err));
-        memset(more, 0xff, (size_t)cap * sizeof(*more));
-        if (groups->of_value_cap > 0) {
-            memcpy(more, groups->of_value, (size_t)groups->of_value_cap * sizeof(*more));
-        }
-        groups->of_value = more;
-        groups->of_value_cap = cap;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t *group = &groups->of_value[values[i]];
-        if (*group == NONE) {
-            ERR_TRY(groups_of_tuple(groups, &values[i], group, err));
-        }
-        numbers[i] = *group;
-    }
-    return ERR_OK;
-}
-
 enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uint32_t code,
                              uint32_t *ret_number, struct err *err)
 {
@@ -671,7 +644,10 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
         ERR_TRY(key_number_block(groups, &groups->keys[k], scan, block->count, values[k], err));
     }
     if (groups->key_count == 1) {
-        return groups_of_values(groups, values[0], block->count, numbers, err);
+        for (uint32_t i = 0; i < block->count; i++) {
+            ERR_TRY(groups_of_value(groups, values[0][i], &numbers[i], err));
+        }
+        return ERR_OK;
     }
     uint32_t tuple[QUERY_KEYS_MAX];
     uint32_t group = 0;

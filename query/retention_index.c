@@ -409,11 +409,8 @@ static enum err_code find_repeats(struct index_work *work, struct err *err)
     }
     for (uint32_t s = 0; s < work->task->source_count; s++) {
         bool is_told = false;
-        bool is_reference = work->run->request != NULL && work->run->request->is_reference_path;
-        if (!is_reference) {
-            ERR_TRY(source_repeats(work->task->sources[s], &read, edges, spec->cohort_count, &taker,
-                                   &is_told, err));
-        }
+        ERR_TRY(source_repeats(work->task->sources[s], &read, edges, spec->cohort_count, &taker,
+                               &is_told, err));
         read_held_clear(&held);
         if (!is_told) {
             ERR_TRY(mark_source(work, work->task->sources[s], err));

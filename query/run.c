@@ -100,7 +100,7 @@ static void run_one_task(void *arg, uint32_t task, uint32_t worker, struct io *i
 {
     struct run_job *job = arg;
     struct query_run_ctx *run = job->run;
-    void *slot = (char *)job->results->slots + (size_t)task * job->results->slot_bytes;
+    void *slot = run_slot(job->results, task);
     uint64_t begin_us = job->round == NULL ? 0 : pool_own_us();
     struct err err = {0};
     if (run_check(run, &err) == ERR_OK) {
@@ -114,6 +114,44 @@ static void run_one_task(void *arg, uint32_t task, uint32_t worker, struct io *i
         profile_add_task(run->profile, job->round, worker, pool_own_us() - begin_us);
     }
 }
+
+/* ---- a query within another ---- */
+
+void run_inner_begin(const struct query_run_ctx *run, const struct bound_query *query,
+                     struct query_run_ctx *ret)
+{
+    *ret = (struct query_run_ctx){
+        .query = query,
+        .request = run->request,
+        .snapshot = run->snapshot,
+        .pool = run->pool,
+        .io = run->io,
+        .account = run->account,
+        .profile = run->profile,
+        .is_source_used = run->is_source_used,
+    };
+    /* Not within the outer one's: what passes that is a limit of the query, and no sign that others take too much. */
+    size_t used = atomic_load_explicit(&run->budget.used_bytes, memory_order_relaxed);
+    size_t left = run->budget.max_bytes > used ? run->budget.max_bytes - used : 1;
+    budget_init_within(&ret->budget, run->budget.max_bytes == 0 ? 0 : left, run->budget.what,
+                       run->budget.outer);
+    ret->arena = arena_create(&ret->budget);
+}
+
+void run_inner_count(struct query_run_ctx *run, const struct query_run_ctx *inner)
+{
+    atomic_fetch_add(&run->rows_read, atomic_load(&inner->rows_read));
+    atomic_fetch_add(&run->bytes_read, atomic_load(&inner->bytes_read));
+    atomic_fetch_add(&run->blocks_loaded, atomic_load(&inner->blocks_loaded));
+}
+
+void run_inner_done(struct query_run_ctx *inner)
+{
+    arena_free(inner->arena);
+    budget_end(&inner->budget);
+}
+
+/* ---- tasks ---- */
 
 /* How many subject ranges a shard is cut into, and the subjects of each. */
 static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
@@ -166,44 +204,38 @@ static bool where_has_one_user(const struct query_run_ctx *run, const struct pre
            is_in_place(run, *ret_shard, *ret_subject);
 }
 
-static bool run_has_one_subject(const struct query_run_ctx *run, uint32_t *ret_shard,
-                                uint32_t *ret_subject)
+/* The subjects that the query can be about, where these are few: of `why`, or of a `where` that names a user. */
+static bool run_has_few_subjects(const struct query_run_ctx *run, struct run_task *ret)
 {
-    if (run->query == NULL || (run->request != NULL && run->request->is_reference_path)) {
+    uint32_t subject = run->only_subject;
+    ret->shard = run->only_shard;
+    if (run->has_only) {
+        ret->subject_begin = subject;
+        ret->subject_end = subject + 1;
+        return true;
+    }
+    if (run->query == NULL || run_is_reference(run) ||
+        !where_has_one_user(run, run->query->where, &ret->shard, &subject)) {
         return false;
     }
-    return where_has_one_user(run, run->query->where, ret_shard, ret_subject);
+    ret->subject_begin = subject / RUN_ONE_ALIGN * RUN_ONE_ALIGN;
+    ret->subject_end = ret->subject_begin > UINT32_MAX - RUN_ONE_ALIGN
+                           ? UINT32_MAX
+                           : ret->subject_begin + RUN_ONE_ALIGN;
+    return true;
 }
 
-/* One task, of the few subjects around the one. */
-static enum err_code run_make_task_of_one(struct query_run_ctx *run, uint32_t shard,
-                                          uint32_t subject, struct run_task **ret_tasks,
-                                          uint32_t *ret_count, struct err *err)
+static enum err_code run_make_one_task(struct query_run_ctx *run, struct run_task task,
+                                       struct run_task **ret_tasks, uint32_t *ret_count,
+                                       struct err *err)
 {
     const struct snapshot *snapshot = run->snapshot;
-    uint32_t first = snapshot->shard_begin[shard];
-    uint32_t begin = subject / RUN_ONE_ALIGN * RUN_ONE_ALIGN;
-    uint32_t begin_max = UINT32_MAX - RUN_ONE_ALIGN;
+    uint32_t first = snapshot->shard_begin[task.shard];
+    task.sources = snapshot->sources + first;
+    task.source_count = snapshot->shard_begin[task.shard + 1] - first;
     ERR_TRY(ARENA_NEW(run->arena, 1, ret_tasks, err));
-    **ret_tasks = (struct run_task){
-        .shard = shard,
-        .subject_begin = begin,
-        .subject_end = begin > begin_max ? UINT32_MAX : begin + RUN_ONE_ALIGN,
-        .sources = snapshot->sources + first,
-        .source_count = snapshot->shard_begin[shard + 1] - first,
-    };
-    *ret_count = (*ret_tasks)->source_count > 0 ? 1 : 0;
-    return ERR_OK;
-}
-
-/* One task, of one subject and nobody else. */
-static enum err_code run_make_task_of_only(struct query_run_ctx *run, struct run_task **ret_tasks,
-                                           uint32_t *ret_count, struct err *err)
-{
-    ERR_TRY(run_make_task_of_one(run, run->only_shard, run->only_subject, ret_tasks, ret_count,
-                                 err));
-    (*ret_tasks)->subject_begin = run->only_subject;
-    (*ret_tasks)->subject_end = run->only_subject + 1;
+    **ret_tasks = task;
+    *ret_count = task.source_count > 0 ? 1 : 0;
     return ERR_OK;
 }
 
@@ -212,13 +244,9 @@ static enum err_code run_make_tasks(struct query_run_ctx *run, struct run_task *
 {
     const struct snapshot *snapshot = run->snapshot;
     uint32_t count = 0;
-    uint32_t only_shard = 0;
-    uint32_t only_subject = 0;
-    if (run->has_only) {
-        return run_make_task_of_only(run, ret_tasks, ret_count, err);
-    }
-    if (run_has_one_subject(run, &only_shard, &only_subject)) {
-        return run_make_task_of_one(run, only_shard, only_subject, ret_tasks, ret_count, err);
+    struct run_task few = {0};
+    if (run_has_few_subjects(run, &few)) {
+        return run_make_one_task(run, few, ret_tasks, ret_count, err);
     }
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         uint32_t subjects = 0;

@@ -10,39 +10,22 @@
 
 /* ---- queries inside of a query ---- */
 
-static void run_inner_done(struct query_run_ctx *inner)
+static void inner_done(struct query_run_ctx *inner)
 {
     run_uses_done(inner);
-    arena_free(inner->arena);
-    budget_end(&inner->budget);
+    run_inner_done(inner);
 }
 
-/* Run `query` beside the one at hand: same snapshot, same workers, what is left of its memory. Only its people are kept. */
+/* A query of which only the people are kept. */
 static enum err_code run_inner(struct query_run_ctx *run, const struct bound_query *query,
                                struct people *ret, struct err *err)
 {
-    CLEANUP(run_inner_done)
-    struct query_run_ctx inner = {
-        .query = query,
-        .request = run->request,
-        .snapshot = run->snapshot,
-        .pool = run->pool,
-        .io = run->io,
-        .account = run->account,
-        .profile = run->profile,
-        .is_source_used = run->is_source_used,
-    };
-    size_t used = atomic_load_explicit(&run->budget.used_bytes, memory_order_relaxed);
-    size_t left = run->budget.max_bytes > used ? run->budget.max_bytes - used : 1;
-    budget_init_within(&inner.budget, run->budget.max_bytes == 0 ? 0 : left, run->budget.what,
-                       run->budget.outer);
-    inner.arena = arena_create(&inner.budget);
+    CLEANUP(inner_done) struct query_run_ctx inner;
+    run_inner_begin(run, query, &inner);
     ERR_TRY(run_uses(&inner, err));
     ERR_TRY(run_exclude(&inner, err));
     ERR_TRY(run_people(&inner, ret, err));
-    atomic_fetch_add(&run->rows_read, atomic_load(&inner.rows_read));
-    atomic_fetch_add(&run->bytes_read, atomic_load(&inner.bytes_read));
-    atomic_fetch_add(&run->blocks_loaded, atomic_load(&inner.blocks_loaded));
+    run_inner_count(run, &inner);
     return ERR_OK;
 }
 

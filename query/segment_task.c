@@ -25,8 +25,7 @@
 
 #define ADDER_SUBJECTS 512u
 #define FEW_AT_LEAST   4u
-#define FEW_SHARE                                                                                  \
-    16u /* candidates are few where they are not more than this part of the subjects */
+#define FEW_SHARE      16u /* candidates are few where at most this part of the subjects are */
 
 struct leaf {
     const struct cond *cond; /* DID or MEASURE */
@@ -232,7 +231,7 @@ static enum err_code scan_source(struct segment_work *work, const struct source 
         .subject_begin = work->task->subject_begin,
         .subject_end = work->task->subject_end,
         .deleted = work->deleted,
-        .no_index = work->run->request != NULL && work->run->request->is_reference_path,
+        .no_index = run_is_reference(work->run),
         .ranges = ranges,
         .range_count = range_count,
         .cols = plan->cols,
@@ -550,7 +549,7 @@ static enum err_code find_candidates(struct segment_work *work, struct err *err)
 
 static enum err_code read_leaves(struct segment_work *work, struct err *err)
 {
-    bool is_reference = work->run->request != NULL && work->run->request->is_reference_path;
+    bool is_reference = run_is_reference(work->run);
     for (uint32_t l = 0; l < work->plan->leaf_count; l++) {
         if (work->leaves[l].cond != NULL && work->leaves[l].is_indexed) {
             ERR_TRY(index_leaf(work, &work->leaves[l], err));

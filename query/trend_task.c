@@ -67,12 +67,6 @@ static void grid_atoms(const struct trend_grid *grid, const int64_t *restrict ti
     int64_t first = grid->edges[0];
     uint64_t span =
         grid->atom_count == 0 ? 0 : (uint64_t)grid->edges[grid->atom_count] - (uint64_t)first;
-    for (uint32_t i = 0; grid->atom_count == 1 && i < count; i++) {
-        out_atoms[i] = times[i] >= first && (uint64_t)times[i] - (uint64_t)first < span ? 0 : NONE;
-    }
-    if (grid->atom_count == 1) {
-        return;
-    }
     for (uint32_t i = 0; i < count; i++) {
         uint64_t since = (uint64_t)times[i] - (uint64_t)first;
         if (times[i] < first || since >= span) {
@@ -87,32 +81,10 @@ static void grid_atoms(const struct trend_grid *grid, const int64_t *restrict ti
     }
 }
 
-/* Count the rows of a lane into cells of one group: neighbours mostly share theirs. */
-static void count_rows(const uint64_t *masks, const uint32_t *atoms, uint32_t count, uint64_t bit,
-                       union acc_cell *cells)
-{
-    uint32_t atom = NONE;
-    uint64_t run = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t row_atom = (masks[i] & bit) != 0 ? atoms[i] : NONE;
-        if (row_atom != atom) {
-            if (atom != NONE) {
-                cells[atom].count += run;
-            }
-            atom = row_atom;
-            run = 0;
-        }
-        run++;
-    }
-    if (atom != NONE) {
-        cells[atom].count += run;
-    }
-}
-
-/* The same for every group: neighbours mostly share theirs as well. */
-static enum err_code count_group_rows(struct trend_work *work, uint32_t lane,
-                                      const struct scan_block *block, const uint32_t *groups,
-                                      const uint32_t *atoms, struct err *err)
+/* Count the rows of a lane: neighbours mostly share group and atom. Without `atoms` all rows are of atom 0. */
+static enum err_code count_rows(struct trend_work *work, uint32_t lane,
+                                const struct scan_block *block, const uint32_t *groups,
+                                const uint32_t *atoms, struct err *err)
 {
     uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
     union acc_cell *cells = NULL; /* of the run's group */
@@ -120,7 +92,8 @@ static enum err_code count_group_rows(struct trend_work *work, uint32_t lane,
     uint32_t atom = NONE;
     uint64_t run = 0;
     for (uint32_t i = 0; i < block->count; i++) {
-        uint32_t row_atom = (block->masks[i] & bit) != 0 ? atoms[i] : NONE;
+        uint32_t place = atoms == NULL ? 0 : atoms[i];
+        uint32_t row_atom = (block->masks[i] & bit) != 0 ? place : NONE;
         if (row_atom == atom && groups[i] == group) {
             run++;
             continue;
@@ -141,27 +114,6 @@ static enum err_code count_group_rows(struct trend_work *work, uint32_t lane,
     }
     if (atom != NONE) {
         cells[atom].count += run;
-    }
-    return ERR_OK;
-}
-
-/* The same where a lane has one atom, which is all the time that its selector's rows are taken from. */
-static enum err_code count_group_totals(struct trend_work *work, uint32_t lane,
-                                        const struct scan_block *block, const uint32_t *groups,
-                                        struct err *err)
-{
-    uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
-    for (uint32_t i = 0; i < block->count;) {
-        uint32_t group = groups[i];
-        union acc_cell *cells = NULL;
-        uint64_t run = 0;
-        for (; i < block->count && groups[i] == group; i++) {
-            run += (block->masks[i] & bit) != 0;
-        }
-        if (run > 0) {
-            ERR_TRY(trend_cells(work, lane, group, &cells, err));
-            cells[0].count += run;
-        }
     }
     return ERR_OK;
 }
@@ -300,6 +252,14 @@ static enum err_code add_unique(struct trend_work *work, uint32_t lane,
     return ERR_OK;
 }
 
+/* In lowest terms or not, where all of the block have one scale. */
+static struct num raw_number(const struct vec *vec, uint32_t place)
+{
+    return vec->kind == VEC_NUM && vec->scales == NULL
+               ? (struct num){.m = vec->i64[place], .scale = vec->scale}
+               : vec_num(vec, place);
+}
+
 static enum err_code add_sums(struct trend_work *work, const struct lane_rows *rows,
                               const struct vec *vec, const uint32_t *places, struct err *err)
 {
@@ -308,12 +268,7 @@ static enum err_code add_sums(struct trend_work *work, const struct lane_rows *r
         if (place == NONE) {
             continue;
         }
-        struct num n = {.m = 0, .scale = vec->scale};
-        if (vec->kind == VEC_NUM && vec->scales == NULL) {
-            n.m = vec->i64[place]; /* one scale for all, lowest terms or not */
-        } else {
-            n = vec_num(vec, place);
-        }
+        struct num n = raw_number(vec, place);
         ERR_TRY(acc_add_sum(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
     }
     return ERR_OK;
@@ -366,12 +321,7 @@ static enum err_code add_numbers(struct trend_work *work, const struct lane_rows
         if (place == NONE) {
             continue;
         }
-        struct num n = {.m = 0, .scale = vec->scale};
-        if (vec->kind == VEC_NUM && vec->scales == NULL) {
-            n.m = vec->i64[place];
-        } else {
-            n = vec_num(vec, place);
-        }
+        struct num n = raw_number(vec, place);
         ERR_TRY(acc_add_decimal(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
     }
     return ERR_OK;
@@ -400,24 +350,6 @@ static enum err_code lane_add_rows(struct trend_work *work, uint32_t lane_idx, s
     }
 }
 
-/* Counts and users need no column. */
-static enum err_code lane_add_plain(struct trend_work *work, uint32_t lane_idx,
-                                    const struct scan_block *block, const uint32_t *groups,
-                                    const uint32_t *atoms, struct err *err)
-{
-    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
-    if (lane->kind == ACC_USERS) {
-        return add_user_rows(work, lane_idx, block, groups, atoms, err);
-    }
-    if (work->plan->query->key_count > 0) {
-        return count_group_rows(work, lane_idx, block, groups, atoms, err);
-    }
-    union acc_cell *cells = NULL;
-    ERR_TRY(trend_cells(work, lane_idx, 0, &cells, err));
-    count_rows(block->masks, atoms, block->count, UINT64_C(1) << lane->selector, cells);
-    return ERR_OK;
-}
-
 /* Add a block to the lanes that take rows. */
 static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
                                     const struct scan_block *block, struct err *err)
@@ -439,9 +371,10 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
             if (lane->grid != g || lane->is_indexed) {
                 continue;
             }
+            /* Rows are taken from all the time that lanes of their selector look at: that of the only grid. */
             if (lane->kind == ACC_COUNT && plan->grid_count == 1 &&
-                plan->grids[g].atom_count == 1 && plan->query->key_count > 0) {
-                ERR_TRY(count_group_totals(work, l, block, groups, err));
+                plan->grids[g].atom_count == 1) {
+                ERR_TRY(count_rows(work, l, block, groups, NULL, err));
                 continue;
             }
             if (atoms == NULL) {
@@ -451,7 +384,9 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
                 grid_atoms(&plan->grids[g], block->times, block->count, atoms);
             }
             if (lane->kind == ACC_COUNT || lane->kind == ACC_USERS) {
-                ERR_TRY(lane_add_plain(work, l, block, groups, atoms, err));
+                ERR_TRY(lane->kind == ACC_COUNT
+                            ? count_rows(work, l, block, groups, atoms, err)
+                            : add_user_rows(work, l, block, groups, atoms, err));
                 continue;
             }
             struct lane_rows rows = {0};
@@ -515,7 +450,7 @@ static enum err_code task_scan(struct trend_work *work, const struct source *sou
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
         .deleted = work->run->snapshot->deleted[task->shard],
-        .no_index = work->run->request != NULL && work->run->request->is_reference_path,
+        .no_index = run_is_reference(work->run),
         .cols = cols,
         .col_count = col_count,
         .no_subjects = !task_has_users(work->plan),

@@ -270,33 +270,28 @@ static enum err_code answer_counts(struct query_run_ctx *run, const struct run_t
     return ERR_OK;
 }
 
-static enum err_code answer_list(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                 struct result *result, struct err *err)
+static uint32_t count_lines(const void *slot)
 {
-    const struct churn_part *parts = tasks->slots;
-    struct result_col cols[2] = {{STR("user_id"), RESULT_STRING}, {STR("last_seen"), RESULT_TIME}};
-    uint32_t first_cols = 1;
-    uint64_t row_count = 0;
-    struct cell *cells = NULL;
+    return ((const struct churn_part *)slot)->line_count;
+}
 
+static enum err_code put_line(struct query_run_ctx *run, const void *slot, uint32_t line,
+                              struct arena *arena, struct cell *out, struct err *err)
+{
+    const struct churn_part *part = slot;
+    const struct churn_line *churned = &part->lines[line];
+    ERR_TRY(answer_subject_cell(part->subject_groups, churned->subject, arena, &out[0], err));
+    return answer_instant_cell(run->query, churned->last_ms, arena, &out[1], err);
+}
+
+static enum err_code answer_churned(struct query_run_ctx *run, const struct run_tasks *tasks,
+                                    struct result *result, struct err *err)
+{
+    static const struct answer_lines lines = {count_lines, put_line};
+    struct result_col cols[2] = {{STR("user_id"), RESULT_STRING}, {STR("last_seen"), RESULT_TIME}};
     ERR_TRY(answer_subject_col(run->query, result->arena, &cols[0], err));
     ERR_TRY(answer_cols(result, cols, COUNT_OF(cols), err));
-    for (uint32_t t = 0; t < tasks->count; t++) {
-        row_count += parts[t].line_count;
-    }
-    ERR_TRY(run_result_rows(run, result, row_count, &cells, err));
-    struct cell *row = cells;
-    for (uint32_t t = 0; t < tasks->count; t++) {
-        ERR_TRY(run_check(run, err));
-        for (uint32_t i = 0; i < parts[t].line_count; i++, row += COUNT_OF(cols)) {
-            const struct churn_line *line = &parts[t].lines[i];
-            ERR_TRY(answer_subject_cell(parts[t].subject_groups, line->subject, result->arena,
-                                        &row[0], err));
-            ERR_TRY(answer_instant_cell(run->query, line->last_ms, result->arena, &row[1], err));
-        }
-    }
-    qsort_r(cells, row_count, COUNT_OF(cols) * sizeof(*cells), answer_rows_cmp, &first_cols);
-    return ERR_OK;
+    return answer_put_lines(run, tasks, &lines, result, err);
 }
 
 static enum err_code run_plan(struct query_run_ctx *run, const struct churn_plan *plan,
@@ -331,6 +326,6 @@ enum err_code verb_churn(struct query_run_ctx *run, struct result *result, struc
     if (plan.atom_count > 0) {
         ERR_TRY(run_plan(run, &plan, &tasks, err));
     }
-    return query->is_list ? answer_list(run, &tasks, result, err)
+    return query->is_list ? answer_churned(run, &tasks, result, err)
                           : answer_counts(run, &tasks, result, err);
 }

@@ -185,7 +185,7 @@ static enum err_code events_scan(struct query_run_ctx *run, const struct run_tas
         .subject_begin = plan->has_subject ? plan->subject : task->subject_begin,
         .subject_end = plan->has_subject ? plan->subject + 1 : task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
-        .no_index = run->request != NULL && run->request->is_reference_path,
+        .no_index = run_is_reference(run),
         .cols = cols,
         .col_count = COUNT_OF(cols),
     };

@@ -213,7 +213,7 @@ static enum err_code explain_wants(struct explain *explain, struct err *err)
         .wants = wants,
         .want_count = query->selector_count,
         .subject_end = UINT32_MAX,
-        .no_index = explain->run->request->is_reference_path,
+        .no_index = run_is_reference(explain->run),
     };
     if (explain->run->has_only) {
         explain->spec.subject_begin = explain->run->only_subject;
@@ -268,11 +268,10 @@ static bool explain_is_index_only(const struct explain *explain)
         return false; /* events are named */
     }
     if (query->verb == VERB_SEGMENT) {
-        return !explain->has_predicate && !explain->has_number &&
-               !explain->run->request->is_reference_path;
+        return !explain->has_predicate && !explain->has_number && !run_is_reference(explain->run);
     }
     if (query->key_count > 0 || query->per != NULL || query->is_list || explain->has_predicate ||
-        explain->run->request->is_reference_path) {
+        run_is_reference(explain->run)) {
         return false;
     }
     switch (query->verb) {
@@ -350,7 +349,7 @@ static enum err_code explain_columns_line(struct explain *explain, struct explai
 
 static struct str explain_index_name(const struct explain *explain)
 {
-    if (explain->run->request->is_reference_path) {
+    if (run_is_reference(explain->run)) {
         return STR("none: reference path, all rows are read");
     }
     if (explain_is_index_only(explain)) {

@@ -327,20 +327,7 @@ enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, s
         return ERR_OK;
     }
     run->verb_plan = &plan;
-    if (habit_bits_serve(run)) {
-        ERR_TRY(run_all_tasks(run, bits_task, sizeof(struct lifecycle_part), &tasks, err));
-    } else {
-        const struct scan_want want = {query->habits.selector, INT64_MIN,
-                                       plan.begins[plan.count + 1]};
-        const struct walk_spec spec = {
-            .query = query,
-            .wants = &want,
-            .want_count = 1,
-            .lanes = {{query->keys, query->key_count}},
-            .lane_count = query->key_count > 0 ? 1 : 0,
-            .subject = query->per,
-        };
-        ERR_TRY(walk_all(run, &spec, walk_task, sizeof(struct lifecycle_part), &tasks, err));
-    }
+    ERR_TRY(habit_run(run, INT64_MIN, plan.begins[plan.count + 1], bits_task, walk_task,
+                      sizeof(struct lifecycle_part), &tasks, err));
     return make_answer(run, &plan, &tasks, result, err);
 }

@@ -385,10 +385,17 @@ static enum err_code first_cell(const struct bound_query *query, const struct se
     return ERR_OK;
 }
 
-static enum err_code list_row(const struct bound_query *query, const struct sequence_part *part,
-                              const struct sequence_line *line, struct arena *arena,
-                              struct cell *cells, struct err *err)
+static uint32_t count_lines(const void *slot)
 {
+    return ((const struct sequence_part *)slot)->line_count;
+}
+
+static enum err_code put_line(struct query_run_ctx *run, const void *slot, uint32_t number,
+                              struct arena *arena, struct cell *cells, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    const struct sequence_part *part = slot;
+    const struct sequence_line *line = &part->lines[number];
     ERR_TRY(answer_subject_cell(part->subject_groups, line->subject, arena, &cells[0], err));
     if (query->sequence.mode != SEQUENCE_NEXT) {
         cells[1] = answer_count_cell(line->matches);
@@ -400,16 +407,13 @@ static enum err_code list_row(const struct bound_query *query, const struct sequ
     return ERR_OK;
 }
 
-static enum err_code answer_list(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                 struct result *result, struct err *err)
+static enum err_code answer_users(struct query_run_ctx *run, const struct run_tasks *tasks,
+                                  struct result *result, struct err *err)
 {
+    static const struct answer_lines lines = {count_lines, put_line};
     const struct bound_query *query = run->query;
-    const struct sequence_part *parts = tasks->slots;
     bool is_next = query->sequence.mode == SEQUENCE_NEXT;
     struct result_col cols[3] = {{STR("user_id"), RESULT_STRING}};
-    uint32_t first_cols = 1;
-    uint64_t row_count = 0;
-    struct cell *cells = NULL;
 
     ERR_TRY(answer_subject_col(query, result->arena, &cols[0], err));
     cols[1] = (struct result_col){STR("matches"), RESULT_INT64};
@@ -418,19 +422,7 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct run_tas
     }
     cols[2] = (struct result_col){STR("first_match"), RESULT_LIST};
     ERR_TRY(answer_cols(result, cols, is_next ? 2 : 3, err));
-    for (uint32_t t = 0; t < tasks->count; t++) {
-        row_count += parts[t].line_count;
-    }
-    ERR_TRY(run_result_rows(run, result, row_count, &cells, err));
-    struct cell *row = cells;
-    for (uint32_t t = 0; t < tasks->count; t++) {
-        ERR_TRY(run_check(run, err));
-        for (uint32_t i = 0; i < parts[t].line_count; i++, row += result->col_count) {
-            ERR_TRY(list_row(query, &parts[t], &parts[t].lines[i], result->arena, row, err));
-        }
-    }
-    qsort_r(cells, row_count, result->col_count * sizeof(*cells), answer_rows_cmp, &first_cols);
-    return ERR_OK;
+    return answer_put_lines(run, tasks, &lines, result, err);
 }
 
 enum err_code verb_sequence(struct query_run_ctx *run, struct result *result, struct err *err)
@@ -460,7 +452,7 @@ enum err_code verb_sequence(struct query_run_ctx *run, struct result *result, st
     run->verb_plan = &plan;
     ERR_TRY(walk_all(run, &spec, sequence_task, sizeof(struct sequence_part), &tasks, err));
     if (query->is_list) {
-        return answer_list(run, &tasks, result, err);
+        return answer_users(run, &tasks, result, err);
     }
     return query->sequence.mode == SEQUENCE_NEXT ? answer_next(run, &tasks, result, err)
                                                  : answer_counts(run, &tasks, result, err);

@@ -142,7 +142,7 @@ static enum err_code properties_task(struct query_run_ctx *run, const struct run
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
-        .no_index = run->request != NULL && run->request->is_reference_path,
+        .no_index = run_is_reference(run),
         .cols = cols,
         .col_count = *prop_count,
     };

@@ -49,37 +49,17 @@ enum err_code why_keep_event(struct why *why, const struct why_event *event,
 
 /* ---- the verb, once more ---- */
 
-static void inner_done(struct query_run_ctx *inner)
-{
-    arena_free(inner->arena);
-    budget_end(&inner->budget);
-}
-
 enum err_code why_run(struct why *why, const struct bound_query *query, why_fn fn,
                       struct why_notes *notes, struct err *err)
 {
-    struct query_run_ctx *run = why->run;
-    CLEANUP(inner_done)
-    struct query_run_ctx inner = {
-        .query = query,
-        .request = run->request,
-        .snapshot = run->snapshot,
-        .pool = run->pool,
-        .io = run->io,
-        .account = run->account,
-        .profile = run->profile,
-        .is_source_used = run->is_source_used,
-        .has_only = true,
-        .only_shard = why->shard,
-        .only_subject = why->subject,
-        .notes = notes,
-    };
-    budget_init_within(&inner.budget, 0, run->budget.what, &run->budget);
-    inner.arena = arena_create(&inner.budget);
+    CLEANUP(run_inner_done) struct query_run_ctx inner;
+    run_inner_begin(why->run, query, &inner);
+    inner.has_only = true;
+    inner.only_shard = why->shard;
+    inner.only_subject = why->subject;
+    inner.notes = notes;
     ERR_TRY(fn(&inner, err));
-    atomic_fetch_add(&run->rows_read, atomic_load(&inner.rows_read));
-    atomic_fetch_add(&run->bytes_read, atomic_load(&inner.bytes_read));
-    atomic_fetch_add(&run->blocks_loaded, atomic_load(&inner.blocks_loaded));
+    run_inner_count(why->run, &inner);
     return ERR_OK;
 }
 

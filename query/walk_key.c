@@ -158,7 +158,7 @@ static enum err_code gather_source(struct query_run_ctx *run, const struct key_p
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
-        .no_index = run->request != NULL && run->request->is_reference_path,
+        .no_index = run_is_reference(run),
         .cols = cols,
     };
     CLEANUP(scan_closep) struct scan *scan = NULL;

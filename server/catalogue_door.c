@@ -94,12 +94,8 @@ static enum err_code define_body(struct job *job, struct dataset *dataset,
     CLEANUP(json_parser_freep) struct json_parser *parser = NULL;
     const struct json_token *tokens = NULL;
     struct metric *metrics = NULL;
-    uint32_t token_count = 0;
     uint32_t count = 0;
-    ERR_TRY(json_parser_create(&parser, err));
-    if (json_parse(parser, job_body(job), &tokens, &token_count, err) != ERR_OK) {
-        return err_context(err, "request body");
-    }
+    ERR_TRY(job_json(job, &parser, &tokens, err));
     ERR_TRY(take_body(job, tokens, &metrics, &count, err));
     return metrics_define(dataset, metrics, count, ret, err);
 }

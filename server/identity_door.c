@@ -69,11 +69,7 @@ static enum err_code act_of_body(struct job *job, struct dataset *dataset, struc
     CLEANUP(json_parser_freep) struct json_parser *parser = NULL;
     const struct json_token *tokens = NULL;
     struct act act = {0};
-    uint32_t count = 0;
-    ERR_TRY(json_parser_create(&parser, err));
-    if (json_parse(parser, job_body(job), &tokens, &count, err) != ERR_OK) {
-        return err_context(err, "request body");
-    }
+    ERR_TRY(job_json(job, &parser, &tokens, err));
     if (tokens[0].kind != JSON_OBJECT) {
         return err_set(err, ERR_INVALID,
                        "the body is not a JSON object: {\"merge\": \"u_2\", \"into\": \"u_1\"}");

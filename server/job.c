@@ -3,6 +3,7 @@
 
 #include "query/query.h"
 #include "server/gzip.h"
+#include "server/json_tokens.h"
 #include "server/log.h"
 #include "server/rpc.h"
 #include "storage/base/clock.h"
@@ -150,6 +151,16 @@ bool job_open(struct job *job, const char *const *param_names, size_t param_coun
         job_fail_status(job, code == ERR_UNSUPPORTED ? 415 : code == ERR_LIMIT ? 413 : 503, &err);
     }
     return false;
+}
+
+enum err_code job_json(const struct job *job, struct json_parser **ret_parser,
+                       const struct json_token **ret_tokens, struct err *err)
+{
+    uint32_t count = 0;
+    ERR_TRY(json_parser_create(ret_parser, err));
+    return json_parse(*ret_parser, job_body(job), ret_tokens, &count, err) == ERR_OK
+               ? ERR_OK
+               : err_context(err, "request body");
 }
 
 struct str job_dataset_name(const struct job *job)

@@ -109,6 +109,11 @@ bool job_open(struct job *job, const char *const *param_names, size_t param_coun
 enum err_code job_check(const struct job *job, struct err *err) ERR_MUST_CHECK;
 /* The parameter `dataset`, or "default". */
 struct str job_dataset_name(const struct job *job);
+struct json_parser;
+struct json_token;
+/* The body as JSON. Its texts live in the parser, which is the caller's. */
+enum err_code job_json(const struct job *job, struct json_parser **ret_parser,
+                       const struct json_token **ret_tokens, struct err *err) ERR_MUST_CHECK;
 static inline struct str job_body(const struct job *job)
 {
     return buf_as_str(&job->request.body);

@@ -65,11 +65,7 @@ static enum err_code take_body(struct job *job, struct settings_change *change, 
 {
     CLEANUP(json_parser_freep) struct json_parser *parser = NULL;
     const struct json_token *tokens = NULL;
-    uint32_t count = 0;
-    ERR_TRY(json_parser_create(&parser, err));
-    if (json_parse(parser, job_body(job), &tokens, &count, err) != ERR_OK) {
-        return err_context(err, "request body");
-    }
+    ERR_TRY(job_json(job, &parser, &tokens, err));
     if (tokens[0].kind != JSON_OBJECT) {
         return err_set(err, ERR_INVALID,
                        "the body is not a JSON object: {\"expire_after\": \"90d\"}");

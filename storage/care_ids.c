@@ -232,6 +232,12 @@ static enum err_code read_events(struct finding_ids *finding, care_record_fn fn,
 
 /* ---- whose they are ---- */
 
+static bool has_value(const struct vec *vec, uint32_t row)
+{
+    return vec->value_count > 0 &&
+           (vec->present == NULL || (vec->present[row / 64] >> (row % 64) & 1) != 0);
+}
+
 /* Where the k-th row's value is in the vector. */
 static void each_of_block(uint32_t shard, const struct vec *subjects, const struct vec *users,
                           const struct vec *anonymous, care_id_fn fn, void *arg)
@@ -239,12 +245,8 @@ static void each_of_block(uint32_t shard, const struct vec *subjects, const stru
     uint32_t user = 0;
     uint32_t other = 0;
     for (uint32_t row = 0; row < subjects->rows; row++) {
-        bool has_user =
-            users->value_count > 0 &&
-            (users->present == NULL || (users->present[row / 64] >> (row % 64) & 1) != 0);
-        bool has_other =
-            anonymous->value_count > 0 &&
-            (anonymous->present == NULL || (anonymous->present[row / 64] >> (row % 64) & 1) != 0);
+        bool has_user = has_value(users, row);
+        bool has_other = has_value(anonymous, row);
         struct id_entry entry = {.shard = shard, .subject = subjects->u32[row]};
         if (has_user) {
             entry.kind = ID_USER;
@@ -261,26 +263,52 @@ static void each_of_block(uint32_t shard, const struct vec *subjects, const stru
     }
 }
 
-enum err_code care_segment_ids(const struct care_set *set, const char *path, care_id_fn fn,
-                               void *arg, struct err *err)
+/* The columns of ids, block by block; users or anonymous may be absent. */
+struct id_columns {
+    uint32_t shard;
+    struct vec subjects, users, anonymous;
+};
+typedef enum err_code (*id_block_fn)(void *arg, const struct id_columns *block, struct err *err);
+
+static enum err_code each_id_block(const struct care_set *set, const char *path, id_block_fn fn,
+                                   void *arg, struct err *err)
 {
     CLEANUP(segment_closep) struct segment *segment = NULL;
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     struct read_ctx ctx = {.arena = arena, .io = set->care->io};
     ERR_TRY(care_segment_open(set, path, NULL, &segment, err));
     const struct source *source = segment_source(segment);
-    for (uint32_t block = 0; block < source->block_count; block++) {
+    for (uint32_t b = 0; b < source->block_count; b++) {
         struct arena_mark mark = arena_mark(arena);
-        struct vec subjects = {0};
-        struct vec users = {0};
-        struct vec anonymous = {0};
-        ERR_TRY(source_read(source, &ctx, COL_SUBJECT, block, &subjects, err));
-        ERR_TRY(source_read(source, &ctx, COL_USER_ID, block, &users, err));
-        ERR_TRY(source_read(source, &ctx, COL_ANONYMOUS_ID, block, &anonymous, err));
-        each_of_block(source->shard, &subjects, &users, &anonymous, fn, arg);
+        struct id_columns block = {.shard = source->shard};
+        ERR_TRY(source_read(source, &ctx, COL_SUBJECT, b, &block.subjects, err));
+        ERR_TRY(source_read(source, &ctx, COL_USER_ID, b, &block.users, err));
+        ERR_TRY(source_read(source, &ctx, COL_ANONYMOUS_ID, b, &block.anonymous, err));
+        ERR_TRY(fn(arg, &block, err));
         arena_rewind(arena, mark);
     }
     return ERR_OK;
+}
+
+struct id_taker {
+    care_id_fn fn;
+    void *arg;
+};
+
+static enum err_code take_ids(void *arg, const struct id_columns *block, struct err *err)
+{
+    const struct id_taker *taker = arg;
+    (void)err;
+    each_of_block(block->shard, &block->subjects, &block->users, &block->anonymous, taker->fn,
+                  taker->arg);
+    return ERR_OK;
+}
+
+enum err_code care_segment_ids(const struct care_set *set, const char *path, care_id_fn fn,
+                               void *arg, struct err *err)
+{
+    struct id_taker taker = {fn, arg};
+    return each_id_block(set, path, take_ids, &taker, err);
 }
 
 /* ---- writing ---- */
@@ -380,47 +408,17 @@ static enum err_code bind_of_events(void *arg, uint64_t seq, const struct event_
     return ERR_OK;
 }
 
-static bool has_value(const struct vec *vec, uint32_t row)
+static enum err_code bind_of_block(void *arg, const struct id_columns *block, struct err *err)
 {
-    return vec->present == NULL || (vec->present[row / 64] >> (row % 64) & 1) != 0;
-}
-
-static enum err_code bind_of_block(struct ids *fresh, uint32_t shard, const struct vec *subjects,
-                                   const struct vec *users, const struct vec *anonymous,
-                                   struct err *err)
-{
+    struct ids *fresh = arg;
     uint32_t other = 0; /* place of the row's anonymous id */
-    for (uint32_t row = 0; row < subjects->rows; row++) {
-        bool has_other = has_value(anonymous, row);
-        if (has_other && has_value(users, row)) {
-            ERR_TRY(put_binding(fresh, vec_str(anonymous, other),
-                                identity_place(shard, subjects->u32[row]), err));
+    for (uint32_t row = 0; row < block->subjects.rows; row++) {
+        bool has_other = has_value(&block->anonymous, row);
+        if (has_other && has_value(&block->users, row)) {
+            ERR_TRY(put_binding(fresh, vec_str(&block->anonymous, other),
+                                identity_place(block->shard, block->subjects.u32[row]), err));
         }
         other += has_other;
-    }
-    return ERR_OK;
-}
-
-static enum err_code bind_of_segment(struct finding_ids *finding, const char *path, struct err *err)
-{
-    CLEANUP(segment_closep) struct segment *segment = NULL;
-    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
-    struct read_ctx ctx = {.arena = arena, .io = finding->set->care->io};
-    ERR_TRY(care_segment_open(finding->set, path, NULL, &segment, err));
-    const struct source *source = segment_source(segment);
-    for (uint32_t block = 0; block < source->block_count; block++) {
-        struct arena_mark mark = arena_mark(arena);
-        struct vec subjects = {0};
-        struct vec users = {0};
-        struct vec anonymous = {0};
-        ERR_TRY(source_read(source, &ctx, COL_SUBJECT, block, &subjects, err));
-        ERR_TRY(source_read(source, &ctx, COL_USER_ID, block, &users, err));
-        ERR_TRY(source_read(source, &ctx, COL_ANONYMOUS_ID, block, &anonymous, err));
-        if (users.kind != VEC_ABSENT && anonymous.kind != VEC_ABSENT) {
-            ERR_TRY(bind_of_block(finding->fresh, source->shard, &subjects, &users, &anonymous,
-                                  err));
-        }
-        arena_rewind(arena, mark);
     }
     return ERR_OK;
 }
@@ -433,7 +431,7 @@ static enum err_code put_bindings(struct finding_ids *finding, const bool *skips
         char path[CARE_PATH_BYTES];
         if (!skips[i]) {
             care_set_segment_path(finding->set, &segments[i], path);
-            ERR_TRY(bind_of_segment(finding, path, err));
+            ERR_TRY(each_id_block(finding->set, path, bind_of_block, finding->fresh, err));
         }
     }
     return read_events(finding, bind_of_events, err);

@@ -28,7 +28,7 @@ bool dataset_has_facts(struct dataset *dataset)
 
 /* ---- snapshots ---- */
 
-/* Who is masked: the deleted and the moved. *ret borrows from either where the other has nobody; else *ret_owned is both. */
+/* Who is masked, where somebody moved: the deleted and the moved, as a set of the caller's; NULL where nobody did. */
 static enum err_code masks_of(const roaring_bitmap_t *deleted, const roaring_bitmap_t *moved,
                               roaring_bitmap_t **ret_owned, struct err *err)
 {

@@ -76,7 +76,8 @@ static void number(struct ids *ids, uint64_t hash, uint64_t off, const struct id
     }
     ids_table_insert(ids, hash, off);
     if (id_kind_is_fact(entry->kind)) {
-        atomic_fetch_add_explicit(&ids->facts, 1, memory_order_relaxed); /* published with the count */
+        atomic_fetch_add_explicit(&ids->facts, 1,
+                                  memory_order_relaxed); /* published with the count */
     }
     atomic_store_explicit(&ids->subjects[entry->shard], entry->subject + 1, memory_order_release);
     atomic_store_explicit(&ids->count, idx + 1, memory_order_release);
@@ -304,18 +305,6 @@ static void forget(struct ids *ids)
     ids->saved_bytes = IDS_NONE;
 }
 
-/* Those of the first `end` entries, which came from ids.hash and were not looked at one by one. */
-static void count_facts(struct ids *ids, uint64_t end)
-{
-    struct id_cursor cursor = ids_cursor(ids, 0);
-    struct id_entry entry;
-    uint64_t facts = 0;
-    for (uint64_t i = 0; i < end && id_cursor_next(&cursor, &entry); i++) {
-        facts += id_kind_is_fact(entry.kind);
-    }
-    atomic_fetch_add_explicit(&ids->facts, facts, memory_order_relaxed);
-}
-
 static enum err_code load(struct ids *ids, struct io *io, struct ids_mark mark, struct err *err)
 {
     struct ids_seal from;
@@ -335,7 +324,6 @@ static enum err_code load(struct ids *ids, struct io *io, struct ids_mark mark, 
         struct ahead ahead = {.count = 0};
         ERR_TRY(ids_log_load(ids, io, mark, &from, hash_entry, &ahead, &fits, err));
         if (fits) {
-            count_facts(ids, from.mark.count);
             return ERR_OK;
         }
         from = (struct ids_seal){.chain = 0};

@@ -13,7 +13,9 @@
  *        56      64   subjects       u32 for each shard: numbers taken
  *       120       8   slots_check    XXH3-64 of each sub-table's pages, seeded with the one before
  *       128       8   tail_check     XXH3-64 of all that follows the pages of slots
- *       136    3952   zero
+ *       136       8   facts          entries among them that are bindings and merges (ids.h); files from before there were any
+ *                                     have 0 there
+ *       144    3944   zero
  *      4088       8   checksum       XXH3-64 of bytes 0 .. 4088
  *      4096           the pages of sub-table 0, 1, 2 … (slots: see ids_table.c)
  *                     sub_count times   u32 pages (1 .. 255), u32 slots in use
@@ -46,6 +48,7 @@ struct head {
     uint64_t page_count;
     uint32_t subjects[SHARD_COUNT];
     uint64_t slots_check, tail_check;
+    uint64_t facts;
 };
 
 static uint64_t tail_off(const struct head *head)
@@ -80,13 +83,15 @@ static bool head_parse(const uint8_t *bytes, uint64_t seed, uint64_t file_bytes,
     }
     head.slots_check = rd_u64(&rd);
     head.tail_check = rd_u64(&rd);
+    head.facts = rd_u64(&rd);
     rd_skip(&rd, CHECKSUM_OFF - rd.off);
     uint64_t samples =
         (head.stands_for.mark.count + (1u << IDS_SAMPLE_BITS) - 1) >> IDS_SAMPLE_BITS;
     if (magic != HASH_MAGIC || version != HASH_VERSION || file_seed != seed ||
         rd_u64(&rd) != checksum64(bytes, CHECKSUM_OFF) || head.page_count > HASH_PAGES_MAX ||
         head.sub_count == 0 || head.sub_count > head.page_count || head.sample_count != samples ||
-        count != head.stands_for.mark.count || head.stands_for.mark.bytes >> IDS_LOG_BITS != 0 ||
+        count != head.stands_for.mark.count || head.facts > count ||
+        head.stands_for.mark.bytes >> IDS_LOG_BITS != 0 ||
         file_bytes != tail_off(&head) + tail_bytes(&head)) {
         return false;
     }
@@ -231,6 +236,7 @@ enum err_code ids_hash_load(struct ids *ids, struct io *io, struct ids_mark mark
         atomic_store(&ids->subjects[i], head.subjects[i]);
     }
     atomic_store(&ids->count, head.stands_for.mark.count);
+    atomic_store(&ids->facts, head.facts);
     ids->saved_bytes = head.stands_for.mark.bytes;
     *ret = head.stands_for;
     return ERR_OK;
@@ -316,6 +322,18 @@ static void subjects_at(const struct ids *ids, uint64_t count, uint32_t out[SHAR
     }
 }
 
+/* Of the first `count` entries: of all there are, less those behind. */
+static uint64_t facts_at(const struct ids *ids, uint64_t count)
+{
+    struct id_entry entry;
+    struct id_cursor cursor = ids_cursor(ids, count);
+    uint64_t facts = ids_facts(ids);
+    while (id_cursor_next(&cursor, &entry)) {
+        facts -= id_kind_is_fact(entry.kind);
+    }
+    return facts;
+}
+
 static enum err_code save(struct saving *saving, struct err *err)
 {
     CLEANUP(buf_freep) struct buf tail = {0};
@@ -342,6 +360,7 @@ static enum err_code save(struct saving *saving, struct err *err)
     }
     buf_u64(&page, head->slots_check);
     buf_u64(&page, head->tail_check);
+    buf_u64(&page, head->facts);
     buf_align(&page, IDS_PAGE_BYTES);
     ERR_TRY(buf_check(&page, err));
     wr_u64(page.ptr + CHECKSUM_OFF, checksum64(page.ptr, CHECKSUM_OFF));
@@ -377,6 +396,7 @@ enum err_code ids_save(struct ids *ids, struct io *io, struct err *err)
         return ERR_OK;
     }
     subjects_at(ids, ids->log.durable.mark.count, saving.head.subjects);
+    saving.head.facts = facts_at(ids, ids->log.durable.mark.count);
     char *path = ids_path_beside(ids, ".hash");
     char *temporary = ids_path_beside(ids, ".hash.new");
     enum err_code code = path == NULL || temporary == NULL ? ids_no_memory(err)

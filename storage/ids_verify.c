@@ -33,7 +33,7 @@ static bool agree(const struct ids *log, const struct ids *hashed)
             return false;
         }
     }
-    return true;
+    return ids_facts(log) == ids_facts(hashed);
 }
 
 static enum err_code compare(struct io *io, const struct ids *log, struct ids_mark mark,

@@ -46,9 +46,7 @@ static bool one_in(struct rng *rng, uint64_t n)
 /* ---- a store, and data sets in it ---- */
 
 struct world {
-    char dir[64];
-    struct store *store;
-    struct io *io;
+    struct live_store live;
     struct snapshot *snapshot; /* of the events at hand */
     struct shop_event events[EVENTS_MAX];
     uint32_t count;
@@ -60,13 +58,7 @@ static int world_open(void **state)
 {
     (void)state;
     struct err err = {0};
-    struct store_opts opts;
-    struct recovery_report report;
-    live_dir_make(world.dir);
-    store_opts_default(&opts);
-    opts.compact_in_background = false;
-    assert_int_equal(store_open(world.dir, &opts, &world.store, &report, &err), ERR_OK);
-    assert_int_equal(io_create(IO_POSIX, &world.io, &err), ERR_OK);
+    assert_int_equal(live_store_open(&world.live, &err), ERR_OK);
     return 0;
 }
 
@@ -74,9 +66,7 @@ static int world_close(void **state)
 {
     (void)state;
     struct err err = {0};
-    io_free(world.io);
-    assert_int_equal(store_close(world.store, &err), ERR_OK);
-    live_dir_remove(world.dir);
+    assert_int_equal(live_store_close(&world.live, &err), ERR_OK);
     return 0;
 }
 
@@ -116,15 +106,16 @@ static void world_make(struct rng *rng, uint64_t step_ms)
     char name[16];
     (void)snprintf(name, sizeof(name), "d%u", world.dataset_count++ % 100000);
     events_make(rng, step_ms);
-    assert_int_equal(store_dataset(world.store, str_of(name), true, &dataset, &err), ERR_OK);
+    assert_int_equal(store_dataset(world.live.store, str_of(name), true, &dataset, &err), ERR_OK);
     uint32_t half = (uint32_t)rng_below(rng, world.count + 1);
     if (half > 0) {
-        assert_int_equal(shop_put(dataset, world.events, half, NOW_MS, world.io, &err), ERR_OK);
+        assert_int_equal(shop_put(dataset, world.events, half, NOW_MS, world.live.io, &err),
+                         ERR_OK);
         assert_int_equal(dataset_flush(dataset, &err), ERR_OK);
     }
     if (half < world.count) {
         assert_int_equal(
-            shop_put(dataset, world.events + half, world.count - half, NOW_MS, world.io, &err),
+            shop_put(dataset, world.events + half, world.count - half, NOW_MS, world.live.io, &err),
             ERR_OK);
     }
     assert_int_equal(dataset_snapshot(dataset, &world.snapshot, &err), ERR_OK);
@@ -142,7 +133,7 @@ static struct result *run_text(const char *text, bool is_reference)
     struct result *result = NULL;
     const struct query_request request = {
         .text = str_of(text), .now_ms = NOW_MS, .is_reference_path = is_reference};
-    if (query_run(world.snapshot, NULL, world.io, &request, &result, &err) != ERR_OK) {
+    if (query_run(world.snapshot, NULL, world.live.io, &request, &result, &err) != ERR_OK) {
         fail_msg("%s\n%s", text, err.message);
     }
     return result;

@@ -45,3 +45,13 @@ enum err_code live_check_dataset(struct dataset *dataset, const uint8_t *counts,
 void live_dir_make(char dir[64]);
 void live_dir_clear(const char *dir); /* what is in it */
 void live_dir_remove(const char *dir);
+
+/* A store in a fresh folder that compacts only when it is told to. */
+struct live_store {
+    char dir[64];
+    struct store *store;
+    struct io *io; /* plain reads and writes */
+};
+enum err_code live_store_open(struct live_store *live, struct err *err) ERR_MUST_CHECK;
+enum err_code live_store_close(struct live_store *live,
+                               struct err *err) ERR_MUST_CHECK; /* its folder goes as well */

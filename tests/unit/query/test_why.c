@@ -35,9 +35,7 @@ struct did {
 /* ---- a store of one user's events ---- */
 
 struct world {
-    char dir[64];
-    struct store *store;
-    struct io *io;
+    struct live_store live;
     uint32_t dataset_count;
 };
 static struct world world;
@@ -46,13 +44,7 @@ static int world_open(void **state)
 {
     (void)state;
     struct err err = {0};
-    struct store_opts opts;
-    struct recovery_report report;
-    live_dir_make(world.dir);
-    store_opts_default(&opts);
-    opts.compact_in_background = false;
-    assert_int_equal(store_open(world.dir, &opts, &world.store, &report, &err), ERR_OK);
-    assert_int_equal(io_create(IO_POSIX, &world.io, &err), ERR_OK);
+    assert_int_equal(live_store_open(&world.live, &err), ERR_OK);
     return 0;
 }
 
@@ -60,9 +52,7 @@ static int world_close(void **state)
 {
     (void)state;
     struct err err = {0};
-    io_free(world.io);
-    assert_int_equal(store_close(world.store, &err), ERR_OK);
-    live_dir_remove(world.dir);
+    assert_int_equal(live_store_close(&world.live, &err), ERR_OK);
     return 0;
 }
 
@@ -73,13 +63,13 @@ static struct dataset *put(const struct did *dids, uint32_t count)
     struct dataset *dataset = NULL;
     char name[16];
     (void)snprintf(name, sizeof(name), "d%u", world.dataset_count++ % 10000);
-    assert_int_equal(store_dataset(world.store, str_of(name), true, &dataset, &err), ERR_OK);
+    assert_int_equal(store_dataset(world.live.store, str_of(name), true, &dataset, &err), ERR_OK);
     assert_true(count <= COUNT_OF(events));
     for (uint32_t i = 0; i < count; i++) {
         events[i] = (struct shop_event){
             i, DAY_0 + dids[i].at_ms, 1, dids[i].what, dids[i].channel, 100 * (int64_t)i};
     }
-    if (shop_put(dataset, events, count, NOW_MS, world.io, &err) != ERR_OK) {
+    if (shop_put(dataset, events, count, NOW_MS, world.live.io, &err) != ERR_OK) {
         fail_msg("%s", err.message);
     }
     return dataset;
@@ -155,7 +145,7 @@ static void expect_of(struct dataset *dataset, const char *text, const char *wan
             assert_int_equal(dataset_flush(dataset, &err), ERR_OK);
         }
         assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
-        if (query_run(snapshot, NULL, world.io, &request, &result, &err) != ERR_OK) {
+        if (query_run(snapshot, NULL, world.live.io, &request, &result, &err) != ERR_OK) {
             fail_msg("%s: %s", text, err.message);
         }
         assert_true(str_eq(result->meta.verb, STR("why")));
@@ -497,7 +487,7 @@ static void an_unknown_user_and_an_excluded_one_are_said_to_be(void **state)
     expect_of(dataset, "why \"nobody\" in funnel view -> add", "verdict no (unknown user)\n");
     assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
     const char *saved = shop_ask(snapshot, "segment did(view) save cohort \"staff\"", NOW_MS, false,
-                                 NULL, world.io, &out);
+                                 NULL, world.live.io, &out);
     assert_non_null(strstr(saved, "[[1]]"));
     expect_of(dataset, "why \"u1\" in funnel view -> add exclude cohort \"staff\"",
               "verdict no (excluded)\n");
@@ -515,15 +505,15 @@ static void explain_and_profile_are_said_of_it_as_well(void **state)
     CLEANUP(buf_freep) struct buf out = {0};
     assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
     const char *plan = shop_ask(snapshot, "explain why \"u1\" in funnel view -> add", NOW_MS, false,
-                                NULL, world.io, &out);
+                                NULL, world.live.io, &out);
     assert_non_null(strstr(plan, "[\"why\",\"one user's rows\"]"));
     assert_non_null(strstr(plan, "[\"tasks\",\"1\"]"));
     plan = shop_ask(snapshot, "explain why \"u2\" in segment did(view)", NOW_MS, false, NULL,
-                    world.io, &out);
+                    world.live.io, &out);
     assert_non_null(strstr(plan, "[\"why\",\"unknown user\"]"));
     assert_non_null(strstr(plan, "[\"sources to read\",\"0\"]"));
     const char *figures = shop_ask(snapshot, "profile why \"u1\" in segment did(view)", NOW_MS,
-                                   false, NULL, world.io, &out);
+                                   false, NULL, world.live.io, &out);
     assert_non_null(strstr(figures, "\"scan\""));
 }
 
