@@ -8,7 +8,7 @@
  *
  * There are a few thousand points: a run takes every k-th of them so that it ends within
  * FAULT_SECONDS (5 for each kind); FAULT_ALL=1 takes all. TEST_SEED varies what is torn and lost and
- * which points are taken.
+ * which points are taken; TEST_FILTER takes one kind ("half_a_write*").
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -251,5 +251,6 @@ int main(void)
         cmocka_unit_test(a_log_without_space_goes_on_when_there_is_some),
         cmocka_unit_test(a_power_loss_loses_nothing_that_was_acknowledged),
     };
+    cmocka_set_test_filter(getenv("TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
