@@ -181,6 +181,7 @@ static enum err_code key_sources(const struct query_run_ctx *run, struct buf *ou
         buf_i64(&list, source->time_max_ms);
         buf_u64(&list, source->identity_version);
         buf_u8(&list, source->is_memory ? 1 : 0);
+        buf_u8(&list, source->cut != NULL ? 1 : 0);
     }
     ERR_TRY(buf_check(&list, err));
     struct hash128 hash = hash128(list.ptr, list.len, answer_cache_seed(run->request->answers));
@@ -194,6 +195,12 @@ static enum err_code key_snapshot(const struct query_run_ctx *run, struct buf *o
     const struct snapshot *snapshot = run->snapshot;
     buf_u64(out, dataset_uid(snapshot->dataset));
     buf_u64(out, snapshot->epoch);
+    buf_i64(out, snapshot->commit_ms);
+    buf_u8(out, snapshot->is_past ? 1 : 0);
+    buf_i64(out, snapshot->past.rows_ms);
+    buf_i64(out, snapshot->past.late_ms);
+    buf_i64(out, snapshot->past.late_before_ms);
+    buf_i64(out, snapshot->past.facts_ms);
     buf_u64(out, snapshot->identity_version);
     buf_u64(out, snapshot->row_count);
     buf_i64(out, snapshot->watermark_ms);

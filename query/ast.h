@@ -224,6 +224,7 @@ struct ast_clauses {
     enum ast_compare compare;
     struct place compare_place;
     struct ast_name compare_cohort;
+    struct ast_value as_of; /* NUMBER: an epoch; TIME, NOW: an instant; line 0: absent */
 };
 
 /* ---- verbs ---- */

@@ -402,6 +402,10 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
         buf_printf(out, " week starts %s", weekdays[clauses->week_start]);
     }
     buf_z(out, clauses->is_list ? " list users" : "");
+    if (clauses->as_of.place.line != 0) {
+        buf_z(out, " as of ");
+        print_value(&clauses->as_of, out);
+    }
     ast_print_people(clauses, out);
 }
 

@@ -59,7 +59,7 @@ enum err_code bind_time(struct binder *b, const struct ast_value *value, int64_t
     return ERR_OK;
 }
 
-static enum err_code bind_zone(struct binder *b)
+enum err_code bind_zone(struct binder *b)
 {
     const struct ast_name *zone = &b->ast->clauses.zone;
     if (zone->place.line != 0) {
@@ -587,6 +587,7 @@ static enum err_code bind_all(struct binder *b)
     ERR_TRY(bind_cell(b));
     ERR_TRY(bind_why(b));
     ERR_TRY(bind_compare(b));
+    ERR_TRY(bind_past(b));
     ERR_TRY(check_names(b));
     ERR_TRY(bind_order(b));
     bind_limits(b);
@@ -651,9 +652,10 @@ static enum err_code bind_expansion(struct binder *b)
     return arena_str(b->arena, buf_as_str(&text), &b->query->expansion, b->err);
 }
 
-enum err_code query_bind(const struct query_request *request, const struct snapshot *snapshot,
-                         struct io *io, struct arena *arena, const struct bound_query **ret,
-                         struct err *err)
+/* With the metrics of the data set, where it has none of its own. */
+static enum err_code own_request(const struct query_request *request,
+                                 const struct snapshot *snapshot, struct arena *arena,
+                                 struct query_request **ret, struct err *err)
 {
     struct query_request *own = NULL;
     struct metric_finder *finder = NULL;
@@ -664,9 +666,35 @@ enum err_code query_bind(const struct query_request *request, const struct snaps
         *finder = metrics_of(snapshot->dataset);
         own->metrics = finder;
     }
+    *ret = own;
+    return ERR_OK;
+}
+
+enum err_code query_read(const struct query_request *request, const struct snapshot *snapshot,
+                         struct arena *arena, const struct ast_query **ret, struct err *err)
+{
+    struct query_request *own = NULL;
+    ERR_TRY(own_request(request, snapshot, arena, &own, err));
+    return query_parse(own, arena, ret, err);
+}
+
+enum err_code query_bind(const struct query_request *request, const struct snapshot *snapshot,
+                         struct io *io, struct arena *arena, const struct bound_query **ret,
+                         struct err *err)
+{
+    const struct ast_query *ast = NULL;
+    ERR_TRY(query_read(request, snapshot, arena, &ast, err));
+    return query_bind_read(request, ast, snapshot, io, arena, ret, err);
+}
+
+enum err_code query_bind_read(const struct query_request *request, const struct ast_query *ast,
+                              const struct snapshot *snapshot, struct io *io, struct arena *arena,
+                              const struct bound_query **ret, struct err *err)
+{
+    struct query_request *own = NULL;
+    ERR_TRY(own_request(request, snapshot, arena, &own, err));
     struct binder b = {
-        .request = own, .snapshot = snapshot, .io = io, .arena = arena, .err = err};
-    ERR_TRY(query_parse(own, arena, &b.ast, err));
+        .request = own, .ast = ast, .snapshot = snapshot, .io = io, .arena = arena, .err = err};
     ERR_TRY(ARENA_NEW(arena, 1, &b.owner, err));
     b.query = &b.owner->query;
     ERR_TRY(bind_expansion(&b));

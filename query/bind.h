@@ -9,6 +9,20 @@
 #include "query/bound.h"
 #include "query/query.h"
 
+/* The same in two steps: the metrics are those of the snapshot's data set. What query_read gave is bound to this snapshot or to
+ * another of the data set, with the same request but for `now`. */
+struct ast_query;
+enum err_code query_read(const struct query_request *request, const struct snapshot *snapshot,
+                         struct arena *arena, const struct ast_query **ret,
+                         struct err *err) ERR_MUST_CHECK;
+enum err_code query_bind_read(const struct query_request *request, const struct ast_query *ast,
+                              const struct snapshot *snapshot, struct io *io, struct arena *arena,
+                              const struct bound_query **ret, struct err *err) ERR_MUST_CHECK;
+/* The epoch that `value`, of a query's `as of` or `diff`, says: at most that of `present`. */
+struct ast_value;
+enum err_code query_bind_epoch(const struct query_request *request, const struct ast_query *ast,
+                               const struct ast_value *value, const struct snapshot *present,
+                               struct arena *arena, int64_t *ret, struct err *err) ERR_MUST_CHECK;
 enum err_code query_bind(const struct query_request *request, const struct snapshot *snapshot,
                          struct io *io, struct arena *arena, const struct bound_query **ret,
                          struct err *err) ERR_MUST_CHECK;

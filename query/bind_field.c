@@ -6,7 +6,7 @@
 
 /* ---- warnings ---- */
 
-static enum err_code warn_add(struct binder *b, struct str text)
+enum err_code bind_warn(struct binder *b, struct str text)
 {
     if (b->warning_count == BIND_WARNINGS_MAX) {
         return ERR_OK;
@@ -32,7 +32,7 @@ static enum err_code warn_unknown(struct binder *b, const char *what, struct ast
                              "line %u, column %u: no %s \"" STR_FMT "\" has been seen",
                              name.place.line, name.place.column, what, STR_ARG(name.text)));
     }
-    return warn_add(b, text);
+    return bind_warn(b, text);
 }
 
 enum err_code bind_event(struct binder *b, struct ast_name name)
@@ -76,7 +76,7 @@ static enum err_code warn_field(struct binder *b, struct ast_name name)
         ERR_TRY(arena_printf(b->arena, &text, b->err,
                              "line %u, column %u: no property \"" STR_FMT "\" has been seen; %s",
                              name.place.line, name.place.column, STR_ARG(name.text), hint));
-        return warn_add(b, text);
+        return bind_warn(b, text);
     }
     if (!b->has_fields) {
         ERR_TRY(names_of_fields(b->snapshot, b->arena, &b->fields, b->err));
@@ -175,7 +175,7 @@ static enum err_code warn_left_out(struct binder *b, struct ast_name name, const
                          "; %s takes its numbers alone",
                          name.place.line, name.place.column, STR_ARG(name.text), STR_ARG(types),
                          what));
-    return warn_add(b, text);
+    return bind_warn(b, text);
 }
 
 enum err_code bind_number_field(struct binder *b, struct ast_name name, const char *what,

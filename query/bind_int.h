@@ -90,6 +90,9 @@ enum err_code bind_event(struct binder *b, struct ast_name name) ERR_MUST_CHECK;
 enum err_code bind_types_text(struct binder *b, const struct bind_fields *fields,
                               struct str *ret) ERR_MUST_CHECK;
 
+/* One more warning, unless there are too many. */
+enum err_code bind_warn(struct binder *b, struct str text) ERR_MUST_CHECK;
+
 /* ---- bind_pred.c ---- */
 enum err_code bind_pred(struct binder *b, const struct ast_pred *ast,
                         const struct pred **ret) ERR_MUST_CHECK;
@@ -162,6 +165,10 @@ enum err_code bind_why(struct binder *b) ERR_MUST_CHECK;
 /* `compare`; after the range, and before the columns are named. */
 enum err_code bind_compare(struct binder *b) ERR_MUST_CHECK;
 
+/* ---- bind_past.c ---- */
+/* What an answer as of an epoch cannot show any more. */
+enum err_code bind_past(struct binder *b) ERR_MUST_CHECK;
+
 /* ---- bind_people.c ---- */
 /* A set of people that the query hangs on. */
 enum err_code bind_use(struct binder *b, struct people_use use,
@@ -177,6 +184,7 @@ enum err_code bind_people_clauses(struct binder *b) ERR_MUST_CHECK;
 /* A time value in milliseconds; errors have its place. */
 enum err_code bind_time(struct binder *b, const struct ast_value *value,
                         int64_t *ret) ERR_MUST_CHECK;
+enum err_code bind_zone(struct binder *b) ERR_MUST_CHECK;
 /* The time of a range that is not the query's own. */
 enum err_code bind_span(struct binder *b, const struct ast_range *range, int64_t *ret_begin,
                         int64_t *ret_end) ERR_MUST_CHECK;

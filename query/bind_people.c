@@ -91,7 +91,7 @@ enum err_code bind_cohort(struct binder *b, struct ast_name name, const struct p
     enum err_code code = dataset == NULL
                              ? err_set(b->err, ERR_NOT_FOUND, "no cohort \"" STR_FMT "\" is saved",
                                        STR_ARG(name.text))
-                             : dataset_cohort(dataset, name.text, b->arena, &saved, sets, b->err);
+                             : snapshot_cohort(b->snapshot, name.text, b->arena, &saved, sets, b->err);
     if (code == ERR_OK) {
         code = ARENA_NEW(b->arena, 1, &owned, b->err);
     }
@@ -131,6 +131,7 @@ static enum err_code definition_of(struct binder *b, struct str *ret)
     question->clauses.is_list = false;
     question->is_people_list = false;
     question->clauses.limit = (struct ast_count){0};
+    question->clauses.as_of = (struct ast_value){0};
     ast_print(question, &text);
     ERR_TRY(buf_check(&text, b->err));
     if (text.len > QUERY_TEXT_BYTES_MAX) {

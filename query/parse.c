@@ -328,6 +328,30 @@ enum err_code parse_time(struct parser *p, struct ast_value *ret)
     return ERR_OK;
 }
 
+enum err_code parse_epoch(struct parser *p, struct ast_value *ret)
+{
+    static const char what[] = "an epoch (the number in an answer's meta.epoch) or an instant";
+    struct ast_value value = {0};
+    bool is_number = p->cur.kind == TOK_NUMBER || p->cur.kind == TOK_MINUS;
+    for (uint32_t i = 0; p->cur.kind == TOK_PARAM && i < p->request->param_count; i++) {
+        is_number |= p->request->params[i].kind == PARAM_NUMBER &&
+                     str_eq(p->request->params[i].name, p->cur.value);
+    }
+    if (!is_number && p->cur.kind != TOK_TIME && p->cur.kind != TOK_PARAM &&
+        !parse_is_word(&p->cur, "now")) {
+        return parse_expected(p, what);
+    }
+    if (!is_number) {
+        return parse_time(p, ret);
+    }
+    ERR_TRY(parse_value(p, &value));
+    if (value.number.scale != 0 || value.number.m < 0) {
+        return parse_fail(p, value.place, "expected %s; an epoch is a whole number", what);
+    }
+    *ret = value;
+    return ERR_OK;
+}
+
 enum err_code parse_count(struct parser *p, const char *clause, uint64_t min, uint64_t max,
                           struct ast_count *ret)
 {

@@ -77,6 +77,7 @@ enum group {
     GROUP_SAVE,
     GROUP_EXCLUDE,
     GROUP_COMPARE,
+    GROUP_AS_OF,
 };
 
 /* ---- where, range ---- */
@@ -442,6 +443,17 @@ static enum err_code clause_list(struct parser *p)
     return parse_need_word(p, "users");
 }
 
+/* Of the whole question: what stands in it is asked as of the same epoch. */
+static enum err_code clause_as_of(struct parser *p)
+{
+    struct place place = p->cur.place;
+    ERR_TRY(parse_need_word(p, "of"));
+    if (p->nesting > 0 || p->metrics != NULL) {
+        return parse_fail(p, place, "\"as of\" is said of the whole question, at its end");
+    }
+    return parse_epoch(p, &p->query->clauses.as_of);
+}
+
 /* ---- the tables ---- */
 
 struct clause {
@@ -555,6 +567,7 @@ static const struct clause clauses_known[] = {
     {"rolling", NULL, GROUP_RANGE, PEOPLE, clause_rolling_range},
     {"save", NULL, GROUP_SAVE, PEOPLE, clause_save},
     {"compare", NULL, GROUP_COMPARE, ANALYSES, clause_compare},
+    {"as", "of", GROUP_AS_OF, ALL, clause_as_of},
     {"exclude", NULL, GROUP_EXCLUDE, ANALYSES | JOURNEYS | ROWS | V(AST_SHOW), clause_exclude},
 };
 
@@ -610,9 +623,6 @@ static const struct clause *find_clause(const struct parser *p)
 static enum err_code no_clause(struct parser *p)
 {
     static const char what[] = "a clause (where, from, last, by, each, ...)";
-    if (parse_is_word(&p->cur, "as") && parse_is_word(&p->peek, "of")) {
-        return parse_unsupported(p, p->cur.place, "as of");
-    }
     for (size_t i = 0; i < COUNT_OF(words_later); i++) {
         if (parse_is_word(&p->cur, words_later[i])) {
             return parse_unsupported(p, p->cur.place, words_later[i]);
@@ -647,6 +657,7 @@ static bool is_shared(enum group group)
     case GROUP_LIST:
     case GROUP_SAVE:
     case GROUP_EXCLUDE:
+    case GROUP_AS_OF:
     case GROUP_COMPARE: return true;
     default: return false;
     }

@@ -75,6 +75,8 @@ enum err_code parse_field(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK
 enum err_code parse_string(struct parser *p, const char *what, struct ast_name *ret) ERR_MUST_CHECK;
 enum err_code parse_value(struct parser *p, struct ast_value *ret) ERR_MUST_CHECK;
 enum err_code parse_time(struct parser *p, struct ast_value *ret) ERR_MUST_CHECK;
+/* An epoch, as answers name it, or an instant. */
+enum err_code parse_epoch(struct parser *p, struct ast_value *ret) ERR_MUST_CHECK;
 /* A whole number in [min, max]; `clause` names it in messages. */
 enum err_code parse_count(struct parser *p, const char *clause, uint64_t min, uint64_t max,
                           struct ast_count *ret) ERR_MUST_CHECK;

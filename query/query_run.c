@@ -2,6 +2,7 @@
 #include "query/answer_cache.h"
 #include "query/answer_key.h"
 #include "query/bind.h"
+#include "query/past.h"
 #include "query/profile.h"
 #include "query/result_pack.h"
 #include "query/run_people.h"
@@ -165,7 +166,7 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
     ERR_TRY(arena_str(arena, zone_name(query->zone), &meta->time_zone, err));
     ERR_TRY(meta_text(arena, zone_db_version(), &meta->zone_version, err));
     ERR_TRY(meta_warnings(query, result, err));
-    meta->epoch = snapshot->epoch;
+    meta->epoch = (uint64_t)snapshot->commit_ms;
     meta->exact = true;
     meta->partial = query->has_range && query->has_partial;
     meta->verb = verb_name(query);
@@ -333,7 +334,16 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     CLEANUP(result_freep) struct result *result = NULL;
     run.arena = arena;
     uint32_t column_count = schema_count(snapshot->schema);
-    ERR_TRY(query_bind(request, snapshot, io, arena, &query, err));
+    const struct ast_query *ast = NULL;
+    CLEANUP(snapshot_unpinp) struct snapshot *past = NULL;
+    struct query_request then = *request;
+    ERR_TRY(query_read(request, snapshot, arena, &ast, err));
+    if (ast->clauses.as_of.place.line != 0) {
+        ERR_TRY(past_of(request, ast, snapshot, io, arena, &past, &then.now_ms, err));
+        run.request = &then;
+        run.snapshot = past == NULL ? snapshot : past;
+    }
+    ERR_TRY(query_bind_read(run.request, ast, run.snapshot, io, arena, &query, err));
     own->query = query;
     if (query->is_profile) {
         ERR_TRY(profile_start(&run, clock_mono_us() - begin_us, err));

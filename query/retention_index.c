@@ -110,8 +110,8 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
                     (spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED);
     if (!is_plain || spec->at_least != 1 || query->key_count > 0 || !index_serves(run, start) ||
         !index_serves(run, back) || (!has_any(back) && !are_apart(start, back)) ||
-        spec->from_ms >= spec->to_ms) {
-        return false;
+        spec->from_ms >= spec->to_ms || run->snapshot->cut_count > 0) {
+        return false; /* of a cut source, the row beside another may be one that it does not show */
     }
     for (uint32_t s = 0; s < spec->slot_count; s++) {
         if (spec->begins[s] >= spec->begins[s + 1]) {

@@ -92,9 +92,10 @@ bool run_find_subject(const struct query_run_ctx *run, struct str id, uint32_t *
                       uint32_t *ret_subject)
 {
     const struct str none = {0};
-    struct dataset *dataset = run->snapshot->dataset;
-    return dataset != NULL && (dataset_find_subject(dataset, id, none, ret_shard, ret_subject) ||
-                               dataset_find_subject(dataset, none, id, ret_shard, ret_subject));
+    const struct snapshot *snapshot = run->snapshot;
+    return snapshot->dataset != NULL &&
+           (snapshot_find_subject(snapshot, id, none, ret_shard, ret_subject) ||
+            snapshot_find_subject(snapshot, none, id, ret_shard, ret_subject));
 }
 
 bool run_asks_people(const struct bound_query *query)

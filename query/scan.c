@@ -291,6 +291,11 @@ bool scan_activate(struct scan *scan, uint32_t block)
     if (!scan->spec->no_index) {
         int64_t zone_min = 0;
         int64_t zone_max = 0;
+        const struct row_cut *cut = scan->source->cut;
+        if (cut != NULL && source_zone(scan->source, COL_ARRIVAL, block, &zone_min, &zone_max) &&
+            zone_min > MAX_OF(cut->arrived_ms, cut->late_arrived_ms)) {
+            return false; /* all of it came later */
+        }
         if (source_zone(scan->source, COL_EVENT_TIME, block, &zone_min, &zone_max)) {
             min_ms = zone_min;
             max_ms = zone_max;

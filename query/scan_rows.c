@@ -956,6 +956,25 @@ static enum err_code filter_subjects(struct scan *scan, struct candidates *cand,
     return keep_rows(scan, cand, keep, err);
 }
 
+/* In a snapshot of the past: what came later leaves. */
+static enum err_code filter_cut(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    const struct row_cut *cut = scan->source->cut;
+    struct vec arrivals = {0};
+    void *memory = NULL;
+    if (cut == NULL || cand->count == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(scan_col(scan, COL_ARRIVAL, &arrivals, err));
+    ASSERT(arrivals.kind == VEC_I64 && arrivals.present == NULL);
+    ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
+    uint8_t *keep = memory;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        keep[i] = row_cut_shows(cut, cand->times[i], arrivals.i64[cand->rows[i]]);
+    }
+    return keep_rows(scan, cand, keep, err);
+}
+
 /* ---- the whole ---- */
 
 static void activate_spans(struct scan *scan)
@@ -991,6 +1010,7 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
     scan->counters.rows_read += cand.count;
     ERR_TRY(take_times(scan, &cand, err));
     ERR_TRY(filter_spans(scan, &cand, err));
+    ERR_TRY(filter_cut(scan, &cand, err));
     ERR_TRY(filter_where(scan, terms, &cand, err));
     ERR_TRY(filter_alts(scan, &cand, err));
     ERR_TRY(filter_subjects(scan, &cand, err));

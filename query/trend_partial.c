@@ -429,7 +429,7 @@ enum err_code trend_add_partial(struct trend_work *work, uint32_t source_idx, bo
         .source = work->task->sources[source_idx],
     };
     *ret_is_added = false;
-    if (work->plan->partials == NULL || part.source->is_memory) {
+    if (work->plan->partials == NULL || part.source->is_memory || part.source->cut != NULL) {
         return ERR_OK;
     }
     struct arena_mark mark = arena_mark(work->part_arena);

@@ -14,7 +14,7 @@ enum err_code cohort_save(struct query_run_ctx *run, const struct people *people
         .name = query->save,
         .definition = query->definition,
         .is_static = query->is_static,
-        .epoch = run->snapshot->epoch,
+        .epoch = (uint64_t)run->snapshot->commit_ms,
         .saved_ms = query->now_ms,
         .users = people_count(people),
     };

@@ -542,11 +542,11 @@ static enum err_code find_subject(struct query_run_ctx *run, struct events_plan 
                                   struct result *result, bool *ret_found, struct err *err)
 {
     const struct str none = {0};
-    struct dataset *dataset = run->snapshot->dataset;
+    const struct snapshot *snapshot = run->snapshot;
     struct str id = run->query->subject_id;
     plan->has_subject = true;
-    *ret_found = dataset_find_subject(dataset, id, none, &plan->shard, &plan->subject) ||
-                 dataset_find_subject(dataset, none, id, &plan->shard, &plan->subject);
+    *ret_found = snapshot_find_subject(snapshot, id, none, &plan->shard, &plan->subject) ||
+                 snapshot_find_subject(snapshot, none, id, &plan->shard, &plan->subject);
     if (*ret_found) {
         return ERR_OK;
     }

@@ -11,7 +11,7 @@
 
 #define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
 #define COLUMNS_MAX       64u
-#define EXPLAIN_LINES_MAX (26u + SCAN_PATHS)
+#define EXPLAIN_LINES_MAX (29u + SCAN_PATHS)
 
 struct explain {
     struct query_run_ctx *run;
@@ -378,6 +378,19 @@ static enum err_code explain_way(struct explain *explain, struct explain_rows *r
     return ERR_OK;
 }
 
+/* Of a snapshot of the past: what it leaves out. */
+static enum err_code explain_past(struct explain *explain, struct explain_rows *rows,
+                                  struct err *err)
+{
+    const struct snapshot *snapshot = explain->run->snapshot;
+    if (!snapshot->is_past) {
+        return ERR_OK;
+    }
+    ERR_TRY(explain_number(rows, "as of epoch", (uint64_t)snapshot->past.rows_ms, err));
+    ERR_TRY(explain_number(rows, "sources pruned by arrival", snapshot->later_count, err));
+    return explain_number(rows, "sources filtered by arrival", snapshot->cut_count, err);
+}
+
 static enum err_code explain_fill(struct explain *explain, struct explain_rows *rows,
                                   struct err *err)
 {
@@ -424,6 +437,7 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     ERR_TRY(explain_range_line(explain, rows, err));
     ERR_TRY(explain_number(rows, "segments", explain->segments, err));
     ERR_TRY(explain_number(rows, "memtables", explain->memtables, err));
+    ERR_TRY(explain_past(explain, rows, err));
     ERR_TRY(explain_number(rows, "sources pruned by time", explain->pruned_by_time, err));
     ERR_TRY(explain_number(rows, "sources pruned by event name", explain->pruned_by_name, err));
     ERR_TRY(explain_number(rows, "sources pruned by conditions that never hold",

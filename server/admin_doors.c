@@ -53,7 +53,7 @@ static void dataset_json(struct dataset *dataset, struct buf *out)
         {"memtable_bytes", stats.memtable_bytes},
         {"wal_bytes", stats.wal_bytes},
         {"queue_bytes", stats.queue_bytes},
-        {"epoch", stats.epoch},
+        {"epoch", (uint64_t)stats.commit_ms},
         {"accepted", stats.accepted},
         {"duplicates", stats.duplicates},
         {"rejected", stats.rejected},

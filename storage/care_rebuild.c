@@ -593,7 +593,7 @@ static enum err_code put_row(struct set_rebuild *one, struct err *err)
     ERR_TRY(catalog_apply(fresh, &change, err));
     const uint32_t *pairs = (const uint32_t *)(const void *)one->deleted.ptr;
     for (size_t i = 0; i < one->deleted.len / sizeof(*pairs); i += 2) {
-        ERR_TRY(catalog_delete_subject(fresh, row.id, pairs[i], pairs[i + 1], err));
+        ERR_TRY(catalog_delete_subject(fresh, row.id, pairs[i], pairs[i + 1], 0, err));
     }
     if (one->is_salvaged) {
         uint32_t cohorts = 0;

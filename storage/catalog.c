@@ -58,6 +58,11 @@ static const char *const metric_tables_sql =
     " owner BLOB NOT NULL, source BLOB NOT NULL, definition BLOB NOT NULL,"
     " PRIMARY KEY(dataset, name, version)) WITHOUT ROWID;";
 
+/* What version 4 has more than version 3. What was written before it has no clock: 0 is before every commit. */
+static const char *const clock_columns_sql =
+    "ALTER TABLE dataset ADD COLUMN commit_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE deleted_subject ADD COLUMN deleted_ms INTEGER NOT NULL DEFAULT 0;";
+
 static enum err_code fail(struct catalog *catalog, int rc, struct err *err)
 {
     enum err_code code = ERR_IO;
@@ -144,11 +149,14 @@ static enum err_code upgrade(struct catalog *catalog, struct err *err)
 {
     ERR_TRY(exec(catalog, "BEGIN IMMEDIATE", err));
     enum err_code code = catalog->version < 2 ? exec(catalog, cohort_tables_sql, err) : ERR_OK;
-    if (code == ERR_OK) {
+    if (code == ERR_OK && catalog->version < 3) {
         code = exec(catalog, metric_tables_sql, err);
     }
     if (code == ERR_OK) {
-        code = exec(catalog, "UPDATE meta SET value = 3 WHERE key = 'version'", err);
+        code = exec(catalog, clock_columns_sql, err);
+    }
+    if (code == ERR_OK) {
+        code = exec(catalog, "UPDATE meta SET value = 4 WHERE key = 'version'", err);
     }
     if (code == ERR_OK) {
         code = exec(catalog, "COMMIT", err);
@@ -178,7 +186,8 @@ static enum err_code check_version(struct catalog *catalog, bool is_read_only, s
         ERR_TRY(exec(catalog, tables_sql, err));
         ERR_TRY(exec(catalog, cohort_tables_sql, err));
         ERR_TRY(exec(catalog, metric_tables_sql, err));
-        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 3)", err));
+        ERR_TRY(exec(catalog, clock_columns_sql, err));
+        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 4)", err));
         catalog->version = CATALOG_VERSION;
         return exec(catalog, "COMMIT", err);
     }
@@ -306,12 +315,13 @@ struct each_arg {
 };
 
 /* The numbers of a data set's row, in one order for every statement and for the values. */
-#define DATASET_NUMBERS                                                                            \
+#define DATASET_NUMBERS_OF_3                                                                       \
     "seed, identity_version, ids_count, ids_bytes, epoch, wal_floor, next_segment, watermark_ms,"  \
     " dedup_window_ms, expire_after_ms, cold_after_ms, gone_before_ms"
+#define DATASET_NUMBERS      DATASET_NUMBERS_OF_3 ", commit_ms"
 #define COLD_OWNER_KEY       "cold owner "
-#define DATASET_MARKS        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12"
-#define DATASET_NUMBER_COUNT 12
+#define DATASET_MARKS        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13"
+#define DATASET_NUMBER_COUNT 13
 
 static void dataset_numbers(const struct catalog_dataset *dataset,
                             int64_t out[DATASET_NUMBER_COUNT])
@@ -329,6 +339,7 @@ static void dataset_numbers(const struct catalog_dataset *dataset,
         (int64_t)dataset->settings.expire_after_ms,
         (int64_t)dataset->settings.cold_after_ms,
         dataset->gone_before_ms,
+        dataset->commit_ms,
     };
     memcpy(out, numbers, sizeof(numbers));
 }
@@ -346,6 +357,7 @@ static enum err_code each_dataset(sqlite3_stmt *stmt, void *arg, struct err *err
         .watermark_ms = sqlite3_column_int64(stmt, 7),
         .settings = {col_u64(stmt, 8), col_u64(stmt, 9), col_u64(stmt, 10)},
         .gone_before_ms = sqlite3_column_int64(stmt, 11),
+        .commit_ms = sqlite3_column_int64(stmt, 12),
         .id = sqlite3_column_int64(stmt, DATASET_NUMBER_COUNT),
         .cold_owner_id = col_u64(stmt, DATASET_NUMBER_COUNT + 3),
     };
@@ -367,10 +379,14 @@ enum err_code catalog_datasets(struct catalog *catalog, catalog_dataset_fn fn, v
                                struct err *err)
 {
     struct each_arg each = {.dataset = fn, .arg = arg};
+#define DATASET_REST                                                                               \
+    ", id, name, zone, COALESCE((SELECT value FROM meta"                                           \
+    " WHERE key = '" COLD_OWNER_KEY "' || dataset.id), 0) FROM dataset ORDER BY name"
     return list(catalog,
-                "SELECT " DATASET_NUMBERS ", id, name, zone, COALESCE((SELECT value FROM meta"
-                " WHERE key = '" COLD_OWNER_KEY "' || dataset.id), 0) FROM dataset ORDER BY name",
+                catalog->version < 4 ? "SELECT " DATASET_NUMBERS_OF_3 ", 0" DATASET_REST
+                                     : "SELECT " DATASET_NUMBERS DATASET_REST,
                 NULL, each_dataset, &each, err);
+#undef DATASET_REST
 }
 
 static enum err_code each_segment(sqlite3_stmt *stmt, void *arg, struct err *err)
@@ -608,7 +624,7 @@ static enum err_code insert_dataset(struct catalog *catalog, struct catalog_data
     int64_t values[DATASET_NUMBER_COUNT];
     ERR_TRY(prepare(catalog,
                     "INSERT INTO dataset(" DATASET_NUMBERS ", name, zone)"
-                    " VALUES(" DATASET_MARKS ", ?13, ?14)",
+                    " VALUES(" DATASET_MARKS ", ?14, ?15)",
                     &stmt, err));
     dataset_numbers(dataset, values);
     ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
@@ -641,7 +657,7 @@ static enum err_code update_dataset(struct catalog *catalog, const struct catalo
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
     int64_t values[DATASET_NUMBER_COUNT + 1];
     ERR_TRY(prepare(catalog,
-                    "UPDATE dataset SET (" DATASET_NUMBERS ") = (" DATASET_MARKS ") WHERE id = ?13",
+                    "UPDATE dataset SET (" DATASET_NUMBERS ") = (" DATASET_MARKS ") WHERE id = ?14",
                     &stmt, err));
     dataset_numbers(dataset, values);
     values[DATASET_NUMBER_COUNT] = dataset->id;
@@ -777,22 +793,60 @@ enum err_code catalog_apply(struct catalog *catalog, const struct catalog_change
 }
 
 static enum err_code insert_deleted(struct catalog *catalog, int64_t dataset, uint32_t shard,
-                                    uint32_t subject, struct err *err)
+                                    uint32_t subject, int64_t commit_ms, struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
-    int64_t values[3] = {dataset, shard, subject};
-    ERR_TRY(prepare(catalog, "INSERT OR IGNORE INTO deleted_subject VALUES(?, ?, ?)", &stmt, err));
+    CLEANUP(finalize) sqlite3_stmt *clock = NULL;
+    int64_t values[4] = {dataset, shard, subject, commit_ms};
+    int64_t moment[2] = {commit_ms, dataset};
+    ERR_TRY(prepare(catalog,
+                    "INSERT OR IGNORE INTO deleted_subject(dataset, shard, subject, deleted_ms)"
+                    " VALUES(?, ?, ?, ?)",
+                    &stmt, err));
+    ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
+    ERR_TRY(run(catalog, stmt, err));
+    ERR_TRY(prepare(catalog, "UPDATE dataset SET commit_ms = max(commit_ms, ?) WHERE id = ?",
+                    &clock, err));
+    ERR_TRY(bind_ints(catalog, clock, COUNT_OF(moment), moment, err));
+    return run(catalog, clock, err);
+}
+
+static enum err_code count_deleted(struct catalog *catalog, const int64_t values[3], uint64_t *ret,
+                                   struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    bool has_row = false;
+    ERR_TRY(prepare(catalog,
+                    "SELECT count(*) FROM deleted_subject"
+                    " WHERE dataset = ? AND deleted_ms > ? AND deleted_ms <= ?",
+                    &stmt, err));
     ERR_TRY(bind_ints(catalog, stmt, 3, values, err));
-    return run(catalog, stmt, err);
+    ERR_TRY(step(catalog, stmt, &has_row, err));
+    *ret = col_u64(stmt, 0);
+    return ERR_OK;
+}
+
+enum err_code catalog_count_deleted(struct catalog *catalog, int64_t dataset, int64_t after_ms,
+                                    int64_t until_ms, uint64_t *ret, struct err *err)
+{
+    const int64_t values[3] = {dataset, after_ms, until_ms};
+    *ret = 0;
+    if (catalog->version < 4) {
+        return ERR_OK; /* nobody knows when */
+    }
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = count_deleted(catalog, values, ret, err);
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
 }
 
 enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,
-                                     uint32_t subject, struct err *err)
+                                     uint32_t subject, int64_t commit_ms, struct err *err)
 {
     pthread_mutex_lock(&catalog->lock);
     enum err_code code = begin(catalog, err);
     if (code == ERR_OK) {
-        code = end(catalog, insert_deleted(catalog, dataset, shard, subject, err), err);
+        code = end(catalog, insert_deleted(catalog, dataset, shard, subject, commit_ms, err), err);
     }
     pthread_mutex_unlock(&catalog->lock);
     return code;

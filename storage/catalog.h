@@ -16,7 +16,7 @@
 #include "storage/schema.h"
 #include "storage/settings.h"
 
-#define CATALOG_VERSION 3 /* 1 has no cohorts, 2 no metrics; opening for writing makes a 3 of them */
+#define CATALOG_VERSION 4 /* 1 has no cohorts, 2 no metrics, 3 no commit clock; opening for writing makes a 4 of them */
 
 struct catalog;
 
@@ -48,6 +48,7 @@ struct catalog_dataset {
     uint64_t identity_version;
     struct ids_mark ids;
     uint64_t epoch;        /* number of the last commit that is in segments */
+    int64_t commit_ms;     /* the clock of that commit, or of a later erasure; 0: not known */
     uint64_t wal_floor;    /* first log file that is still needed */
     uint64_t next_segment; /* numbers below it were given */
     int64_t watermark_ms;  /* largest event_time seen, at most its arrival; INT64_MIN when none */
@@ -130,15 +131,21 @@ struct catalog_change {
  * fails until the catalog is opened again. */
 enum err_code catalog_apply(struct catalog *catalog, const struct catalog_change *change,
                             struct err *err) ERR_MUST_CHECK;
+/* At this moment of the commit clock, which becomes the data set's. Who is deleted already stays so, as of then. */
 enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,
-                                     uint32_t subject, struct err *err) ERR_MUST_CHECK;
+                                     uint32_t subject, int64_t commit_ms,
+                                     struct err *err) ERR_MUST_CHECK;
+/* How many were deleted in (after_ms, until_ms] of the commit clock. */
+enum err_code catalog_count_deleted(struct catalog *catalog, int64_t dataset, int64_t after_ms,
+                                    int64_t until_ms, uint64_t *ret,
+                                    struct err *err) ERR_MUST_CHECK;
 
 /* A saved set of people. A static one keeps who they were, by shard; a live one the question alone. */
 struct catalog_cohort {
     struct str name;       /* bytes, unique in the data set */
     struct str definition; /* the question, in canonical words */
     bool is_static;
-    uint64_t epoch; /* of the answer that it was saved from */
+    uint64_t epoch; /* of the answer that it was saved from: its commit clock */
     int64_t saved_ms;
     uint64_t users; /* then */
 };

@@ -531,6 +531,7 @@ enum err_code frozen_describe(struct dataset *dataset, uint64_t wal_floor, struc
         .wal_floor = wal_floor,
         .ids_count = ids_seal(dataset->ids),
         .epoch = dataset->epoch,
+        .commit_ms = dataset->commit_ms,
         .watermark_ms = dataset->watermark_ms,
         .value_counts = counts,
         .column_count = column_count,
@@ -643,8 +644,26 @@ static enum err_code replay_record(void *arg, uint64_t seq, struct str payload, 
     }
     memtable_publish(dataset->active);
     dataset->epoch = seq;
+    dataset->commit_ms = MAX_OF(dataset->commit_ms, events.batch.arrival_ms);
     arena_rewind(opening->arena, mark);
     return ERR_OK;
+}
+
+/* Of all rows in segments, as their zones tell: of what was written before the catalog kept the clock. */
+static int64_t newest_arrival(const struct version *version)
+{
+    int64_t newest_ms = 0;
+    for (uint32_t i = 0; i < version->seg_count; i++) {
+        const struct source *source = segment_source(version->segs[i]->segment);
+        for (uint32_t block = 0; block < source->block_count; block++) {
+            int64_t min_ms = 0;
+            int64_t max_ms = 0;
+            if (source_zone(source, COL_ARRIVAL, block, &min_ms, &max_ms)) {
+                newest_ms = MAX_OF(newest_ms, max_ms);
+            }
+        }
+    }
+    return newest_ms;
 }
 
 static enum err_code open_log(struct opening *opening, struct err *err)
@@ -654,6 +673,7 @@ static enum err_code open_log(struct opening *opening, struct err *err)
     struct wal_replay_report report = {0};
     snprintf(dir, sizeof(dir), "%s/wal", dataset->dir);
     dataset->epoch = dataset->row.epoch;
+    dataset->commit_ms = MAX_OF(dataset->row.commit_ms, newest_arrival(dataset->version));
     dataset->watermark_ms = dataset->row.watermark_ms;
     if (dataset->store->opts.is_read_only) {
         ERR_TRY(wal_read(opening->io, dir, dataset->row.wal_floor, replay_record, opening, &report,
@@ -665,6 +685,7 @@ static enum err_code open_log(struct opening *opening, struct err *err)
     }
     opening->report->wal_records += report.records;
     opening->report->torn_bytes += report.torn_bytes;
+    dataset->clock_ms = dataset->commit_ms;
     dataset->logged.ids = dataset->ids_seen = ids_count(dataset->ids);
     dataset->logged.facts = dataset->facts_seen = ids_facts(dataset->ids);
     dataset->logged.cols = 0; /* a fresh file: it says all of them */
@@ -877,14 +898,6 @@ void dataset_free(struct dataset *dataset)
 
 /* ---- snapshots ---- */
 
-struct snapshot_pin {
-    struct snapshot snapshot; /* first: unpin casts back */
-    struct version *version;
-    struct memtable_view *views[(FROZEN_MAX + 1) * SHARD_COUNT];
-    uint32_t view_count;
-    struct identity_overlay overlay;
-};
-
 struct moment { /* what is copied under the lock; views are made after it */
     struct memtable *memtables[FROZEN_MAX + 1];
     uint32_t rows[FROZEN_MAX + 1][SHARD_COUNT];
@@ -906,10 +919,11 @@ static void take_moment(struct dataset *dataset, struct snapshot_pin *pin, struc
     pin->version = dataset->version;
     atomic_fetch_add_explicit(&pin->version->refs, 1, memory_order_relaxed);
     snapshot->epoch = dataset->epoch;
+    snapshot->commit_ms = dataset->commit_ms;
     snapshot->watermark_ms =
         dataset->watermark_ms == INT64_MIN ? INT64_MIN : dataset->watermark_ms - LATE_MS;
     memcpy(snapshot->subject_count, dataset->subjects, sizeof(snapshot->subject_count));
-    moment->ids_count = dataset->ids_seen;
+    moment->ids_count = pin->ids_count = dataset->ids_seen;
     moment->facts = dataset->facts_seen;
     pthread_mutex_unlock(&dataset->state_lock);
 }
@@ -1034,6 +1048,8 @@ void snapshot_unpin(struct snapshot *snapshot)
         memtable_view_unref(pin->views[i]);
     }
     identity_overlay_done(&pin->overlay);
+    identity_free(pin->snapshot.own_identity);
+    free(pin->cuts);
     version_unref(pin->version);
     free(pin->snapshot.sources);
     free(pin);
@@ -1097,6 +1113,22 @@ bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct st
     return true;
 }
 
+bool snapshot_find_subject(const struct snapshot *snapshot, struct str user_id,
+                           struct str anonymous_id, uint32_t *ret_shard, uint32_t *ret_subject)
+{
+    bool is_user = !event_id_is_sentinel(user_id);
+    if (!snapshot->is_past) {
+        return dataset_find_subject(snapshot->dataset, user_id, anonymous_id, ret_shard,
+                                    ret_subject);
+    }
+    if (!find_stored(snapshot->dataset, is_user ? ID_USER : ID_ANONYMOUS,
+                     is_user ? user_id : anonymous_id, ret_shard, ret_subject)) {
+        return false;
+    }
+    identity_find_owner(snapshot->own_identity, INT64_MAX, ret_shard, ret_subject);
+    return true;
+}
+
 static enum err_code mask_with(const struct mask_ref *old, uint32_t subject, struct mask_ref **ret,
                                struct err *err)
 {
@@ -1123,10 +1155,12 @@ enum err_code dataset_save_ids(struct dataset *dataset, struct io *io, struct er
     return ERR_OK;
 }
 
-/* Under catalog_lock. */
+/* As the writer and under catalog_lock: no other commit is under way, so that the clock's order is that of what snapshots
+ * show. */
 static enum err_code delete_subject(struct dataset *dataset, uint32_t shard, uint32_t subject,
                                     struct err *err)
 {
+    int64_t commit_ms = dataset_next_clock(dataset, store_wall_ms(dataset->store));
     struct mask_ref *mask = NULL;
     struct version *next = version_next(dataset, &(struct version_change){0});
     if (next == NULL) {
@@ -1137,15 +1171,18 @@ static enum err_code delete_subject(struct dataset *dataset, uint32_t shard, uin
         mask_unref(next->deleted[shard]);
         next->deleted[shard] = mask;
         code =
-            catalog_delete_subject(dataset->store->catalog, dataset->row.id, shard, subject, err);
+            catalog_delete_subject(dataset->store->catalog, dataset->row.id, shard, subject,
+                                   commit_ms, err);
     }
     if (code != ERR_OK) {
         version_unref(next);
         return code;
     }
+    dataset->row.commit_ms = commit_ms;
     pthread_mutex_lock(&dataset->state_lock);
     struct version *old = dataset->version;
     dataset->version = next;
+    dataset->commit_ms = commit_ms;
     pthread_mutex_unlock(&dataset->state_lock);
     version_unref(old);
     return ERR_OK;
@@ -1154,15 +1191,19 @@ static enum err_code delete_subject(struct dataset *dataset, uint32_t shard, uin
 enum err_code dataset_delete_subject(struct dataset *dataset, uint32_t shard, uint32_t subject,
                                      struct err *err)
 {
+    CLEANUP(io_freep) struct io *io = NULL;
     if (dataset->store->opts.is_read_only) {
         return err_set(err, ERR_INVALID, "the store was opened read-only");
     }
     if (!is_known_subject(dataset, shard, subject)) {
         return err_set(err, ERR_NOT_FOUND, "subject %" PRIu32 " of shard %" PRIu32, subject, shard);
     }
+    ERR_TRY(io_create(dataset->store->opts.io_kind, &io, err));
+    dataset_writer_acquire(dataset);
     pthread_mutex_lock(&dataset->catalog_lock);
     enum err_code code = delete_subject(dataset, shard, subject, err);
     pthread_mutex_unlock(&dataset->catalog_lock);
+    dataset_writer_release(dataset, io);
     return code;
 }
 
@@ -1217,6 +1258,7 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
     }
     stats.subjects -= dataset->facts_seen; /* numbers that are nobody's */
     stats.epoch = dataset->epoch;
+    stats.commit_ms = dataset->commit_ms;
     stats.last_error_ms = dataset->last_error_ms;
     memcpy(stats.last_error, dataset->last_error, sizeof(stats.last_error));
     pthread_mutex_unlock(&dataset->state_lock);

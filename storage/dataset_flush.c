@@ -109,6 +109,7 @@ static enum err_code publish(struct flushing *flushing, const struct frozen *fro
     struct catalog_dataset before = dataset->row;
     dataset->row.ids = mark;
     dataset->row.epoch = MAX_OF(dataset->row.epoch, frozen->epoch);
+    dataset->row.commit_ms = MAX_OF(dataset->row.commit_ms, frozen->commit_ms);
     dataset->row.wal_floor = frozen->wal_floor;
     dataset->row.watermark_ms = MAX_OF(dataset->row.watermark_ms, frozen->watermark_ms);
     struct version_change change = {

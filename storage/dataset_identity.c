@@ -50,16 +50,11 @@ static void add_overlay(struct snapshot *snapshot, struct identity_overlay *over
     }
 }
 
-enum err_code dataset_show_identity(struct dataset *dataset, struct snapshot *snapshot,
-                                    const struct identity_moment *moment,
-                                    struct identity_overlay *ret, struct err *err)
+enum err_code identity_show(struct identity *identity, struct snapshot *snapshot,
+                            const struct identity_moment *moment, enum io_kind io_kind,
+                            struct identity_overlay *ret, struct err *err)
 {
-    if (dataset->identity == NULL) {
-        ERR_TRY(identity_create(dataset->ids, dataset->schema,
-                                dataset->store->opts.identity_bytes_max, &dataset->identity, err));
-    }
-    struct identity *identity = dataset->identity;
-    ERR_TRY(identity_refresh(identity, snapshot, moment, dataset->store->opts.io_kind, err));
+    ERR_TRY(identity_refresh(identity, snapshot, moment, io_kind, err));
     uint32_t views = identity_view_count(identity);
     ret->views = calloc((size_t)views + 1, sizeof(struct memtable_view *));
     const struct source **sources =
@@ -93,6 +88,18 @@ enum err_code dataset_show_identity(struct dataset *dataset, struct snapshot *sn
     return ERR_OK;
 }
 
+enum err_code dataset_show_identity(struct dataset *dataset, struct snapshot *snapshot,
+                                    const struct identity_moment *moment,
+                                    struct identity_overlay *ret, struct err *err)
+{
+    const struct store_opts *opts = &dataset->store->opts;
+    if (dataset->identity == NULL) {
+        ERR_TRY(identity_create(dataset->ids, dataset->schema, opts->identity_bytes_max,
+                                &dataset->identity, err));
+    }
+    return identity_show(dataset->identity, snapshot, moment, opts->io_kind, ret, err);
+}
+
 void identity_overlay_done(struct identity_overlay *overlay)
 {
     for (uint32_t i = 0; i < overlay->view_count; i++) {
@@ -119,17 +126,23 @@ enum err_code dataset_follow_identity(struct dataset *dataset, struct err *err)
 
 /* ---- who somebody is ---- */
 
+void identity_find_owner(struct identity *identity, int64_t at_ms, uint32_t *shard,
+                         uint32_t *subject)
+{
+    if (identity != NULL) {
+        uint64_t owner = identity_owner(identity, identity_place(*shard, *subject), at_ms);
+        *shard = (uint32_t)(owner >> 32);
+        *subject = (uint32_t)owner;
+    }
+}
+
 void dataset_owner(struct dataset *dataset, int64_t at_ms, uint32_t *shard, uint32_t *subject)
 {
     if (!dataset_has_facts(dataset)) {
         return;
     }
     pthread_mutex_lock(&dataset->identity_lock);
-    if (dataset->identity != NULL) {
-        uint64_t owner = identity_owner(dataset->identity, identity_place(*shard, *subject), at_ms);
-        *shard = (uint32_t)(owner >> 32);
-        *subject = (uint32_t)owner;
-    }
+    identity_find_owner(dataset->identity, at_ms, shard, subject);
     pthread_mutex_unlock(&dataset->identity_lock);
 }
 
@@ -163,18 +176,23 @@ static enum err_code move_set(struct identity *identity, uint32_t shard,
     return code;
 }
 
+enum err_code identity_move_sets(struct identity *identity, roaring_bitmap_t *sets[SHARD_COUNT],
+                                 struct err *err)
+{
+    for (uint32_t shard = 0; shard < SHARD_COUNT && identity != NULL; shard++) {
+        ERR_TRY(move_set(identity, shard, sets, err));
+    }
+    return ERR_OK;
+}
+
 enum err_code dataset_move_sets(struct dataset *dataset, roaring_bitmap_t *sets[SHARD_COUNT],
                                 struct err *err)
 {
-    enum err_code code = ERR_OK;
     if (!dataset_has_facts(dataset)) {
         return ERR_OK;
     }
     pthread_mutex_lock(&dataset->identity_lock);
-    for (uint32_t shard = 0; shard < SHARD_COUNT && dataset->identity != NULL && code == ERR_OK;
-         shard++) {
-        code = move_set(dataset->identity, shard, sets, err);
-    }
+    enum err_code code = identity_move_sets(dataset->identity, sets, err);
     pthread_mutex_unlock(&dataset->identity_lock);
     return code;
 }
@@ -194,9 +212,10 @@ struct identity_stats dataset_identity_stats(struct dataset *dataset)
 /* ---- merging ---- */
 
 /* One record without events, as the writer. */
-static enum err_code commit_facts(struct dataset *dataset, struct io *io, struct err *err)
+static enum err_code commit_facts(struct dataset *dataset, int64_t commit_ms, struct io *io,
+                                  struct err *err)
 {
-    struct event_batch none = {.arrival_ms = store_wall_ms(dataset->store)};
+    struct event_batch none = {.arrival_ms = commit_ms};
     struct record_source source = {
         .batch = &none,
         .ids = dataset->ids,
@@ -213,6 +232,7 @@ static enum err_code commit_facts(struct dataset *dataset, struct io *io, struct
     dataset_note_logged(dataset);
     pthread_mutex_lock(&dataset->state_lock);
     dataset->epoch = wal_last_seq(dataset->wal);
+    dataset->commit_ms = commit_ms;
     memcpy(dataset->subjects, dataset->logged.subjects, sizeof(dataset->subjects));
     dataset->ids_seen = dataset->logged.ids;
     dataset->facts_seen = dataset->logged.facts;
@@ -243,9 +263,10 @@ static enum err_code add_merge(struct dataset *dataset, struct identity_merge me
 static enum err_code act(struct dataset *dataset, struct identity_merge merge, struct io *io,
                          struct err *err)
 {
-    merge.at_ms = store_wall_ms(dataset->store);
+    merge.at_ms = dataset_next_clock(dataset, store_wall_ms(dataset->store));
+    ERR_TRY(dataset_mark_clock(dataset, merge.at_ms, err));
     ERR_TRY(add_merge(dataset, merge, err));
-    enum err_code code = commit_facts(dataset, io, err);
+    enum err_code code = commit_facts(dataset, merge.at_ms, io, err);
     if (code == ERR_OK) {
         return ERR_OK;
     }
@@ -315,6 +336,7 @@ static enum err_code judge(const struct standing *user, const struct standing *i
             return refuse(user_id, "is merged into another: undo that first", err);
         }
         return user->is_nobody ? refuse(user_id, "is nobody already", err) : ERR_OK;
+    case IDENTITY_COMMIT: /* no act */
     case IDENTITY_MERGE: break;
     }
     if (user->is_nobody || into->is_nobody) {

@@ -72,6 +72,7 @@ struct frozen {
     uint64_t wal_floor;
     uint64_t ids_count;
     uint64_t epoch;
+    int64_t commit_ms;
     int64_t watermark_ms;
     uint64_t *value_counts; /* of columns [0, column_count) */
     uint32_t column_count;
@@ -116,6 +117,7 @@ struct known_scope {
 struct group {
     struct pending *head, *tail;
     uint64_t events, bytes;
+    int64_t commit_ms;           /* its clock: all of its rows arrived then */
     struct logged before, after; /* what the log has given without it, and with it */
     struct known_scope scope;    /* pinned while it is gathered */
     struct buf places;           /* struct event_place, by event */
@@ -152,6 +154,7 @@ struct dataset {
     struct buf record;
     struct rng rng;
     struct logged logged;
+    int64_t clock_ms; /* the last one that a commit was given, whether it came to be or not */
 
     pthread_mutex_t state_lock;
     struct memtable *active;
@@ -159,6 +162,7 @@ struct dataset {
     uint32_t frozen_count;
     struct version *version;
     uint64_t epoch;
+    int64_t commit_ms;    /* of the last commit: what a snapshot taken now shows; 0: there was none */
     int64_t watermark_ms; /* before the 5 minutes are taken off */
     uint32_t subjects[SHARD_COUNT];
     uint64_t ids_seen, facts_seen; /* of the directory, what the last commit and those before it gave */
@@ -319,8 +323,47 @@ void dataset_owner(struct dataset *dataset, int64_t at_ms, uint32_t *shard, uint
 enum err_code dataset_move_sets(struct dataset *dataset, roaring_bitmap_t *sets[SHARD_COUNT],
                                 struct err *err) ERR_MUST_CHECK;
 
+/* A source of a snapshot of the past, some of whose rows came later: another's, with the same rows under the same numbers. */
+struct cut_source {
+    struct source source; /* first: its calls cast back */
+    const struct source *inner;
+};
+
+/* A snapshot and what it holds. */
+struct snapshot_pin {
+    struct snapshot snapshot; /* first: unpin casts back */
+    struct version *version;
+    struct memtable_view *views[(FROZEN_MAX + 1) * SHARD_COUNT];
+    uint32_t view_count;
+    uint64_t ids_count; /* of the directory, then */
+    struct identity_overlay overlay;
+    struct row_cut cut;      /* of a snapshot of the past */
+    struct cut_source *cuts; /* likewise */
+};
+
+/* ---- dataset_past.c ---- */
+
+/* Who a subject of `identity` (NULL: nobody is moved) is. dataset_identity.c */
+void identity_find_owner(struct identity *identity, int64_t at_ms, uint32_t *shard,
+                         uint32_t *subject);
+enum err_code identity_move_sets(struct identity *identity, roaring_bitmap_t *sets[SHARD_COUNT],
+                                 struct err *err) ERR_MUST_CHECK;
+/* As dataset_show_identity, by `identity`. */
+enum err_code identity_show(struct identity *identity, struct snapshot *snapshot,
+                            const struct identity_moment *moment, enum io_kind io_kind,
+                            struct identity_overlay *ret, struct err *err) ERR_MUST_CHECK;
+
 /* ---- dataset_write.c ---- */
 
+/* As the writer: the clock of the next commit, of what came at `arrival_ms`. No two commits of a data set have the same, and
+ * it only grows, over restarts too: so what arrived until a snapshot's clock is what that snapshot showed. It may be up to
+ * COMMIT_LEAD_MS ahead of the time of day, where commits come faster than one a millisecond for a while; then this waits
+ * a millisecond. */
+#define COMMIT_LEAD_MS 1000
+int64_t dataset_next_clock(struct dataset *dataset, int64_t arrival_ms);
+/* As the writer, in front of facts that the directory does not have: which commit they come with. */
+enum err_code dataset_mark_clock(struct dataset *dataset, int64_t commit_ms,
+                                 struct err *err) ERR_MUST_CHECK;
 /* As the writer, after a commit: all ids and columns are in the log. */
 void dataset_note_logged(struct dataset *dataset);
 

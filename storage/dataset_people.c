@@ -129,9 +129,10 @@ static enum err_code take_set(void *arg, const struct catalog_cohort_set *set, s
     return ERR_OK;
 }
 
-enum err_code dataset_cohort(struct dataset *dataset, struct str name, struct arena *arena,
-                             struct saved_cohort *ret, roaring_bitmap_t *out_sets[SHARD_COUNT],
-                             struct err *err)
+/* As it was saved. */
+static enum err_code read_cohort(struct dataset *dataset, struct str name, struct arena *arena,
+                                 struct saved_cohort *ret, roaring_bitmap_t *out_sets[SHARD_COUNT],
+                                 struct err *err)
 {
     struct catalog *catalog = dataset->store->catalog;
     struct cohort_list list = {.arena = arena, .only = &name};
@@ -144,8 +145,26 @@ enum err_code dataset_cohort(struct dataset *dataset, struct str name, struct ar
         return ERR_OK;
     }
     struct set_taker taker = {name, out_sets};
-    ERR_TRY(catalog_cohort_sets(catalog, dataset->row.id, name, take_set, &taker, err));
+    return catalog_cohort_sets(catalog, dataset->row.id, name, take_set, &taker, err);
+}
+
+enum err_code dataset_cohort(struct dataset *dataset, struct str name, struct arena *arena,
+                             struct saved_cohort *ret, roaring_bitmap_t *out_sets[SHARD_COUNT],
+                             struct err *err)
+{
+    ERR_TRY(read_cohort(dataset, name, arena, ret, out_sets, err));
     return dataset_move_sets(dataset, out_sets, err); /* who was a device then may be a user by now */
+}
+
+enum err_code snapshot_cohort(const struct snapshot *snapshot, struct str name, struct arena *arena,
+                              struct saved_cohort *ret, roaring_bitmap_t *out_sets[SHARD_COUNT],
+                              struct err *err)
+{
+    if (!snapshot->is_past) {
+        return dataset_cohort(snapshot->dataset, name, arena, ret, out_sets, err);
+    }
+    ERR_TRY(read_cohort(snapshot->dataset, name, arena, ret, out_sets, err));
+    return identity_move_sets(snapshot->own_identity, out_sets, err);
 }
 
 /* The portable bytes of each set, in the arena. */

@@ -36,6 +36,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define GROUP_BYTES_MAX (64u << 20)
 #define AHEAD           16u
@@ -114,6 +115,31 @@ void dataset_count_memtables(struct dataset *dataset)
     uint64_t before = atomic_exchange(&dataset->memtable_bytes, bytes);
     atomic_fetch_add(&dataset->store->memtable_bytes, bytes - before); /* modulo 2^64 */
     pthread_mutex_unlock(&dataset->state_lock);
+}
+
+/* ---- the commit clock ---- */
+
+int64_t dataset_next_clock(struct dataset *dataset, int64_t arrival_ms)
+{
+    int64_t next_ms = dataset->clock_ms == INT64_MAX ? INT64_MAX : dataset->clock_ms + 1;
+    next_ms = MAX_OF(next_ms, arrival_ms);
+    if (dataset->store->opts.wall_ms == NULL && next_ms - COMMIT_LEAD_MS > clock_wall_ms()) {
+        const struct timespec one_ms = {.tv_nsec = 1000000};
+        nanosleep(&one_ms, NULL);
+    }
+    dataset->clock_ms = next_ms;
+    return next_ms;
+}
+
+enum err_code dataset_mark_clock(struct dataset *dataset, int64_t commit_ms, struct err *err)
+{
+    uint8_t key[IDENTITY_MERGE_BYTES];
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    const struct identity_merge mark = {.act = IDENTITY_COMMIT, .at_ms = commit_ms};
+    identity_merge_key(&mark, key);
+    return ids_add(dataset->ids, ID_MERGE, (struct str){(const char *)key, sizeof(key)}, &shard,
+                   &subject, err);
 }
 
 /* ---- preparing ---- */
@@ -216,16 +242,20 @@ static enum err_code check_event(const struct event *event, struct err *err)
 
 /* The two ids of one event belong together. Mostly that is known. */
 static enum err_code bind(struct dataset *dataset, struct str anonymous_id,
-                          const struct event_place *user, struct err *err)
+                          const struct event_place *user, int64_t commit_ms, struct err *err)
 {
     uint8_t key[IDENTITY_BINDING_BYTES];
+    const struct str binding = {(const char *)key, sizeof(key)};
     uint32_t shard = 0;
     uint32_t subject = 0;
     ERR_TRY(ids_add(dataset->ids, ID_ANONYMOUS, anonymous_id, &shard, &subject, err));
     identity_binding_key(identity_place(shard, subject),
                          identity_place(user->shard, user->subject), key);
-    return ids_add(dataset->ids, ID_BINDING, (struct str){(const char *)key, sizeof(key)}, &shard,
-                   &subject, err);
+    if (ids_find(dataset->ids, ID_BINDING, binding, &shard, &subject)) {
+        return ERR_OK;
+    }
+    ERR_TRY(dataset_mark_clock(dataset, commit_ms, err));
+    return ids_add(dataset->ids, ID_BINDING, binding, &shard, &subject, err);
 }
 
 static enum err_code accept_event(struct placing *placing, uint32_t idx, struct err *err)
@@ -241,7 +271,7 @@ static enum err_code accept_event(struct placing *placing, uint32_t idx, struct 
                     has_user ? event->user_id : event->anonymous_id, &place->shard, &place->subject,
                     err));
     if (has_user && event->anonymous_id.len > 0) {
-        ERR_TRY(bind(dataset, event->anonymous_id, place, err));
+        ERR_TRY(bind(dataset, event->anonymous_id, place, group->commit_ms, err));
     }
     struct placed placed = {.pending = placing->pending, .event = idx};
     uint32_t number = (uint32_t)(group->placed.len / sizeof(placed));
@@ -536,6 +566,7 @@ static enum err_code prepare(struct dataset *dataset, struct pending *pending, s
 {
     struct event_batch *batch = pending->batch;
     struct group *group = pending->group;
+    batch->arrival_ms = group->commit_ms;
     struct event_place *places =
         scratch_take(&group->places, batch->event_count, sizeof(*places), &pending->place_first);
     uint32_t *cols =
@@ -615,14 +646,17 @@ static enum err_code append_group(struct dataset *dataset, const struct group *g
                                   struct err *err)
 {
     int64_t watermark_ms = INT64_MIN;
+    int64_t commit_ms = 0; /* a group of retries alone is no commit */
     for (struct pending *pending = group->head; pending != NULL; pending = pending->next) {
         if (pending->is_placed && pending->accepted > 0) {
             ERR_TRY(append_rows(dataset, pending, &watermark_ms, err));
+            commit_ms = group->commit_ms;
         }
     }
     pthread_mutex_lock(&dataset->state_lock);
     memtable_publish(dataset->active);
     dataset->epoch = wal_last_seq(dataset->wal);
+    dataset->commit_ms = MAX_OF(dataset->commit_ms, commit_ms);
     dataset->watermark_ms = MAX_OF(dataset->watermark_ms, watermark_ms);
     memcpy(dataset->subjects, group->after.subjects, sizeof(dataset->subjects));
     dataset->ids_seen = group->after.ids;
@@ -725,11 +759,12 @@ static enum err_code make_room(struct dataset *dataset, const struct event_batch
     return dataset_freeze(dataset, io, err);
 }
 
-static void group_begin(struct dataset *dataset, struct group *group)
+static void group_begin(struct dataset *dataset, struct group *group, int64_t arrival_ms)
 {
     buf_clear(&group->places);
     buf_clear(&group->cols);
     buf_clear(&group->cells);
+    group->commit_ms = dataset_next_clock(dataset, arrival_ms);
     group->before = dataset->logged;
     known_scope_pin(dataset, &group->scope);
 }
@@ -798,7 +833,7 @@ static bool gather(struct dataset *dataset, struct group *group, const struct gr
                 finish_pending(dataset, pending);
                 continue;
             }
-            group_begin(dataset, group);
+            group_begin(dataset, group, pending->batch->arrival_ms);
         }
         group_add(group, pending);
         pending->code = prepare(dataset, pending, io, &pending->err);

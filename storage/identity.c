@@ -309,14 +309,15 @@ static enum err_code take_fact(struct identity *identity, const struct id_entry 
     if (rd.is_bad) {
         return err_set(err, ERR_CORRUPT, "a merge in the id directory is malformed");
     }
-    return act > IDENTITY_MERGE ? ERR_OK /* taken before all else */
+    return act > IDENTITY_MERGE ? ERR_OK /* taken before all else, or a mark */
                                 : take_merge(identity, act == IDENTITY_UNMERGE, from, into, err);
 }
 
 static bool is_about_nobody(const struct id_entry *entry)
 {
     return entry->kind == ID_MERGE && entry->key.len == IDENTITY_MERGE_BYTES &&
-           (uint8_t)entry->key.ptr[4] > IDENTITY_MERGE;
+           ((uint8_t)entry->key.ptr[4] == IDENTITY_NOBODY ||
+            (uint8_t)entry->key.ptr[4] == IDENTITY_SOMEBODY);
 }
 
 /* Who is nobody binds nothing, so that has to be known before the first binding is taken. */
@@ -340,6 +341,38 @@ static enum err_code take_nobodies(struct identity *identity, uint64_t ids_count
         }
     }
     return ERR_OK;
+}
+
+/* A mark: the clock of the commit that the facts behind it came with. */
+static bool is_mark(const struct id_entry *entry, int64_t *ret_ms)
+{
+    struct rd rd = rd_init(entry->key);
+    (void)rd_u32(&rd);
+    bool is_its = entry->kind == ID_MERGE && rd_u8(&rd) == IDENTITY_COMMIT;
+    (void)rd_place(&rd);
+    (void)rd_place(&rd);
+    *ret_ms = (int64_t)rd_u64(&rd);
+    return is_its && !rd.is_bad;
+}
+
+uint64_t identity_facts_until(const struct ids *ids, uint64_t ids_count, int64_t until_ms,
+                              bool *ret_has_facts)
+{
+    struct id_cursor cursor = ids_cursor(ids, 0);
+    struct id_entry entry;
+    int64_t commit_ms = 0;
+    *ret_has_facts = false;
+    for (uint64_t i = 0; i < ids_count && id_cursor_next(&cursor, &entry); i++) {
+        if (!id_kind_is_fact(entry.kind)) {
+            continue;
+        }
+        if (!is_mark(&entry, &commit_ms)) {
+            *ret_has_facts = true;
+        } else if (commit_ms > until_ms) {
+            return i;
+        }
+    }
+    return ids_count;
 }
 
 static bool has_news_of_nobody(const struct identity *identity, uint64_t ids_count)

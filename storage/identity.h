@@ -5,7 +5,9 @@
  *
  *    binding   a weak id and a user that met in one event: u8 shard, u32 subject of the weak id, the same of the user
  *    act       of the owner, under the name of merges: u32 number, u8 what (enum identity_act), the place of the user, the
- *              place of the one into whom, i64 when (ms)
+ *              place of the one into whom, i64 when (the commit clock, ms)
+ *    mark      the same with act IDENTITY_COMMIT, of nobody: the facts behind it, up to the next mark, came with the commit of
+ *              this clock. Facts before the first mark are older than marks: they hold in every epoch
  *
  * and each snapshot shows rows as these facts say. The rows of who is bound or merged, a *moved* subject, are masked in every
  * source like a deleted subject's, and stand once more in sources of the snapshot's own, under whom they belong to. So a
@@ -51,6 +53,7 @@ enum identity_act {
     IDENTITY_MERGE = 1,
     IDENTITY_NOBODY = 2,
     IDENTITY_SOMEBODY = 3, /* nobody no more */
+    IDENTITY_COMMIT = 4,   /* no act: a mark */
 };
 struct identity_merge {
     uint32_t number; /* no two of a data set have the same */
@@ -73,6 +76,10 @@ struct identity_moment {
     uint32_t count;
     uint64_t ids_count;
 };
+/* How much of the directory came with commits until `until_ms`, of the first `ids_count` entries, and whether facts did. Cost:
+ * all entries until then are looked at. */
+uint64_t identity_facts_until(const struct ids *ids, uint64_t ids_count, int64_t until_ms,
+                              bool *ret_has_facts);
 /* Bring it up to a snapshot, which must not be older than the one before: `base` without any overlay. Every memtable must
  * be in one snapshot at least that this is called for (flushes see to it). After an error all is forgotten, and built
  * anew by the next call. Cost: new rows of the memtables are looked at; of who is newly bound or shared, the rows are read

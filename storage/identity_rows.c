@@ -248,6 +248,22 @@ static enum err_code str_at(struct arena *arena, const struct vec *vec, uint32_t
     return place == UINT32_MAX ? ERR_OK : arena_str(arena, vec_str(vec, place), ret, err);
 }
 
+/* A source of the past has rows that came later. */
+static void keep_shown(const struct source *source, struct picked *picked, struct event *events,
+                       int64_t *arrivals)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < picked->count; i++) {
+        if (source->cut == NULL || row_cut_shows(source->cut, events[i].time_ms, arrivals[i])) {
+            picked->rows[kept] = picked->rows[i];
+            picked->moved[kept] = picked->moved[i];
+            events[kept] = events[i];
+            arrivals[kept++] = arrivals[i];
+        }
+    }
+    picked->count = kept;
+}
+
 static enum err_code copy_picked(struct gathering *gathering, const struct source *source,
                                  struct picked *picked, struct err *err)
 {
@@ -268,6 +284,7 @@ static enum err_code copy_picked(struct gathering *gathering, const struct sourc
     for (uint32_t i = 0; i < picked->count; i++) {
         arrivals[i] = vec.i64[picked->places[i]];
     }
+    keep_shown(source, picked, events, arrivals);
     for (uint32_t c = 0; c < COUNT_OF(id_cols); c++) {
         ERR_TRY(read_picked(gathering, source, picked, id_cols[c], &vec, picked->places, err));
         for (uint32_t i = 0; i < picked->count; i++) {
@@ -291,7 +308,9 @@ static enum err_code login_picked(struct gathering *gathering, const struct sour
 {
     struct vec times = {0};
     struct vec vec = {0};
+    struct vec arrivals = {0};
     ERR_TRY(source_read(source, &gathering->ctx, COL_EVENT_TIME, picked->block, &times, err));
+    ERR_TRY(source_read(source, &gathering->ctx, COL_ARRIVAL, picked->block, &arrivals, err));
     uint32_t *time_places = NULL;
     struct vec subjects = {0};
     uint32_t *subject_places = NULL;
@@ -302,10 +321,13 @@ static enum err_code login_picked(struct gathering *gathering, const struct sour
     ERR_TRY(read_picked(gathering, source, picked, COL_ANONYMOUS_ID, &vec, picked->places, err));
     for (uint32_t i = 0; i < picked->count; i++) {
         struct moved *moved = &gathering->identity->moved[picked->moved[i]];
-        if (picked->places[i] != UINT32_MAX &&
+        int64_t time_ms = times.i64[time_places[i]];
+        bool is_shown = source->cut == NULL ||
+                        row_cut_shows(source->cut, time_ms, arrivals.i64[picked->rows[i]]);
+        if (is_shown && picked->places[i] != UINT32_MAX &&
             str_eq(vec_str(&vec, picked->places[i]), moved->key)) {
             uint64_t user = identity_place(source->shard, subjects.u32[subject_places[i]]);
-            ERR_TRY(identity_add_login(moved, times.i64[time_places[i]], user, err));
+            ERR_TRY(identity_add_login(moved, time_ms, user, err));
         }
     }
     return ERR_OK;

@@ -191,6 +191,17 @@ struct source_ops {
                               const struct subject_set *sets, uint32_t count);
 };
 
+/* Which rows a snapshot of the past shows (store.h): those that arrived until arrived_ms; and, of what arrived later but until
+ * late_arrived_ms, those that happened before late_before_ms. */
+struct row_cut {
+    int64_t arrived_ms, late_arrived_ms, late_before_ms;
+};
+static inline bool row_cut_shows(const struct row_cut *cut, int64_t time_ms, int64_t arrival_ms)
+{
+    return arrival_ms <= cut->arrived_ms ||
+           (arrival_ms <= cut->late_arrived_ms && time_ms < cut->late_before_ms);
+}
+
 struct source {
     const struct source_ops *ops;
     uint32_t shard;
@@ -203,6 +214,7 @@ struct source {
     uint64_t id;                   /* unique in the data set; 0 for memtables */
     uint64_t identity_version;     /* the binding version its subject numbers were given under */
     uint64_t bytes;                /* on disk, or in memory */
+    const struct row_cut *cut;     /* NULL: all rows are shown. Else readers leave out those that it does not show, and no set is kept */
 };
 
 static inline uint32_t source_block_rows(const struct source *source, uint32_t block)

@@ -18,6 +18,7 @@
 
 struct store;
 struct dataset;
+struct identity;
 
 struct store_opts {
     enum io_kind io_kind;
@@ -100,11 +101,21 @@ enum err_code dataset_submit(struct dataset *dataset, struct event_batch *batch,
 enum err_code dataset_ingest(struct dataset *dataset, struct event_batch *batch, struct io *io,
                              struct err *err) ERR_MUST_CHECK;
 
+/* What of a data set a snapshot of the past shows, by the commit clock. As of epoch e all four are e (late_before_ms is of no
+ * matter then). Deleted subjects and expired rows are left out in every epoch. */
+struct snapshot_past {
+    int64_t rows_ms;        /* rows that arrived until then, */
+    int64_t late_ms;        /* and of those that arrived until then */
+    int64_t late_before_ms; /* the ones that happened before this */
+    int64_t facts_ms;       /* bindings, merges and nobodies of commits until then */
+};
+
 /* A consistent, immutable view: sources stay readable until it is unpinned. */
 struct snapshot {
     struct dataset *dataset;
     const struct schema *schema;
     uint64_t epoch; /* number of the last commit it contains */
+    int64_t commit_ms; /* the clock of that commit: what every answer names as its epoch; 0: there was none */
     uint64_t identity_version;
     int64_t
         watermark_ms; /* largest event_time seen, at most its arrival, minus 5 min; INT64_MIN when empty */
@@ -112,7 +123,7 @@ struct snapshot {
     int64_t
         expired_before_ms; /* older rows, where sources still have some, count in no answer; INT64_MIN: all do */
     int64_t history_from_ms; /* older events may be missing; INT64_MIN: none are */
-    uint64_t row_count;
+    uint64_t row_count;      /* that are shown */
     const struct source **sources; /* by shard, then segments by (time_min, id), memtables last */
     uint32_t source_count;
     uint32_t
@@ -121,6 +132,13 @@ struct snapshot {
     const roaring_bitmap_t *deleted
         [SHARD_COUNT]; /* subjects masked from every answer, deleted, or moved: their rows then stand
                                 under others in sources of their own (identity.h); NULL = none */
+    /* of a snapshot of the past: */
+    bool is_past;
+    struct snapshot_past past;
+    uint32_t later_count; /* sources that are left out, for all of their rows came later */
+    uint32_t cut_count;   /* sources of which some rows did */
+    uint64_t erased;      /* subjects that were deleted after past.rows_ms: they are left out all the same */
+    struct identity *own_identity; /* who was who then; NULL: everybody was who they came as. Its snapshot's owner's thread */
 };
 enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret,
                                struct err *err) ERR_MUST_CHECK;
@@ -131,6 +149,18 @@ static inline void snapshot_unpinp(struct snapshot **snapshot)
         snapshot_unpin(*snapshot);
     }
 }
+/* What `present` shows, as of then: a snapshot of its own. It reads arrivals and times of the sources that have rows from both
+ * sides of rows_ms, and where there are facts the rows of who they move (identity.h): its cost and its memory are those of the
+ * first snapshot after opening. */
+enum err_code snapshot_of_past(const struct snapshot *present, const struct snapshot_past *past,
+                               struct io *io, struct snapshot **ret, struct err *err) ERR_MUST_CHECK;
+/* dataset_find_subject and dataset_cohort below, by who was who in the snapshot where it is one of the past. */
+struct saved_cohort;
+bool snapshot_find_subject(const struct snapshot *snapshot, struct str user_id,
+                           struct str anonymous_id, uint32_t *ret_shard, uint32_t *ret_subject);
+enum err_code snapshot_cohort(const struct snapshot *snapshot, struct str name, struct arena *arena,
+                              struct saved_cohort *ret, roaring_bitmap_t *out_sets[SHARD_COUNT],
+                              struct err *err) ERR_MUST_CHECK;
 /* Whose events an id's are, by now: of a user that is merged, who it is merged into; of a bound weak id its user, of several
  * the last one. User ids and anonymous ids are separate name spaces. */
 bool dataset_find_subject(struct dataset *dataset, struct str user_id, struct str anonymous_id,
@@ -169,7 +199,7 @@ struct saved_cohort {
     struct str name;
     struct str definition; /* a query in canonical words */
     bool is_static;
-    uint64_t epoch; /* of the snapshot that it was saved from */
+    uint64_t epoch; /* commit_ms of the snapshot that it was saved from */
     int64_t saved_ms;
     uint64_t users; /* then */
 };
@@ -221,6 +251,7 @@ struct dataset_stats {
     uint64_t conflicts;
     uint64_t accepted, duplicates, rejected, commits, flushes, compactions, compacted_bytes;
     uint64_t queue_bytes, epoch;
+    int64_t commit_ms;         /* the clock of the last commit; 0: there was none */
     uint64_t waiting_segments; /* the most of one shard that wait to be merged */
     uint64_t behind;           /* batches refused because those were too many */
     uint64_t flushed_bytes;    /* of segments, written by flushes: the rows' first time on disk */

@@ -198,6 +198,7 @@ struct snap *snap_build(const struct snap_event *events, uint32_t event_count,
     struct snapshot *snapshot = &snap->snapshot;
     snapshot->schema = snap->schema;
     snapshot->epoch = 1;
+    snapshot->commit_ms = 1;
     snapshot->identity_version = 1;
     snapshot->time_min_ms = INT64_MAX;
     snapshot->time_max_ms = INT64_MIN;

@@ -161,7 +161,7 @@ static void a_catalog_that_does_not_fit_its_files_is_told(void **state)
         {"UPDATE dataset SET ids_count = ids_count + 1", "ids.log", "the catalog says"},
         {"UPDATE dataset SET next_segment = 3", "catalog.db", "numbers below 3"},
         {"DELETE FROM col WHERE prop = 1", "catalog.db", "column 2 stands where 1 belongs"},
-        {"INSERT INTO deleted_subject VALUES(1, 2, 123456)", "catalog.db", "a deleted subject"},
+        {"INSERT INTO deleted_subject VALUES(1, 2, 123456, 0)", "catalog.db", "a deleted subject"},
         {"UPDATE dataset SET wal_floor = 9", "wal", "missing"},
         {"INSERT INTO event_id_run VALUES(1, 7, 1, 1, 1, 1)", "event-ids/000007.run",
          "missing or empty"},
@@ -355,8 +355,8 @@ static void a_newer_catalog_is_named(void **state)
 {
     struct bench *b = *state;
     fill(b);
-    bench_sql(b, "UPDATE meta SET value = 4 WHERE key = 'version'");
-    expect_newer_than(b, "catalog.db", 3);
+    bench_sql(b, "UPDATE meta SET value = 5 WHERE key = 'version'");
+    expect_newer_than(b, "catalog.db", 4);
 }
 
 static void a_newer_manifest_is_named(void **state)

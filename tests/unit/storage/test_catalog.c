@@ -131,8 +131,8 @@ static void a_change_is_there_after_reopening(void **state)
                                     .value_counts = &value_count,
                                     .column_count = 1};
     assert_ok(catalog_apply(f->catalog, &change, &err));
-    assert_ok(catalog_delete_subject(f->catalog, f->row.id, 15, UINT32_MAX, &err));
-    assert_ok(catalog_delete_subject(f->catalog, f->row.id, 15, UINT32_MAX, &err));
+    assert_ok(catalog_delete_subject(f->catalog, f->row.id, 15, UINT32_MAX, 1000, &err));
+    assert_ok(catalog_delete_subject(f->catalog, f->row.id, 15, UINT32_MAX, 1000, &err));
     catalog_close(f->catalog);
     open_catalog(f);
     struct listing listing = look(f);
@@ -229,9 +229,9 @@ static void a_newer_version_is_refused_by_name(void **state)
     struct catalog *none = NULL;
     catalog_close(TAKE(f->catalog));
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 4", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 5", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 4, and this program knows version 3");
+    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 5, and this program knows version 4");
 }
 
 static void change_by_hand(struct fixture *f, const char *sql)
@@ -250,6 +250,40 @@ static void reopen(struct fixture *f, bool is_read_only)
     if (catalog_open(f->path, is_read_only, &f->catalog, &err) != ERR_OK) {
         fail_msg("%s", err.message);
     }
+}
+
+/* As version 3 was. */
+#define FORGET_CLOCK                                                                               \
+    "ALTER TABLE dataset DROP COLUMN commit_ms;"                                                   \
+    "ALTER TABLE deleted_subject DROP COLUMN deleted_ms;"
+
+static uint64_t deleted_between(struct fixture *f, int64_t after_ms, int64_t until_ms)
+{
+    struct err err = {0};
+    uint64_t count = 99;
+    assert_int_equal(
+        catalog_count_deleted(f->catalog, f->row.id, after_ms, until_ms, &count, &err), ERR_OK);
+    return count;
+}
+
+static void a_deletion_has_its_clock_which_older_versions_do_not_know(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    assert_int_equal(catalog_delete_subject(f->catalog, f->row.id, 3, 1, 1000, &err), ERR_OK);
+    assert_int_equal(catalog_delete_subject(f->catalog, f->row.id, 3, 2, 2000, &err), ERR_OK);
+    assert_int_equal(catalog_delete_subject(f->catalog, f->row.id, 3, 1, 3000, &err), ERR_OK);
+    assert_int_equal(look(f).row.commit_ms, 3000);
+    assert_int_equal(deleted_between(f, 0, 3000), 2);
+    assert_int_equal(deleted_between(f, 1000, 3000), 1); /* the first one stays as of 1000 */
+    assert_int_equal(deleted_between(f, 999, 1000), 1);
+    change_by_hand(f, FORGET_CLOCK "UPDATE meta SET value = 3");
+    reopen(f, true);
+    assert_int_equal(look(f).row.commit_ms, 0);
+    assert_int_equal(deleted_between(f, 0, 3000), 0);
+    reopen(f, false);
+    assert_int_equal(look(f).row.commit_ms, 0);
+    assert_int_equal(deleted_between(f, -1, 3000), 2); /* before every commit */
 }
 
 static enum err_code count_cohort(void *arg, const struct catalog_cohort *cohort, struct err *err)
@@ -288,7 +322,7 @@ static void version_1_is_brought_up_when_it_is_written_and_is_read_as_it_is(void
     const struct catalog_cohort cohort = {
         .name = STR("v\0ip"), .definition = STR("segment did(a)"), .is_static = true, .users = 3};
     uint32_t shards = 0;
-    change_by_hand(f, "DROP TABLE cohort; DROP TABLE cohort_set; DROP TABLE metric; UPDATE meta SET value = 1");
+    change_by_hand(f, FORGET_CLOCK "DROP TABLE cohort; DROP TABLE cohort_set; DROP TABLE metric; UPDATE meta SET value = 1");
     reopen(f, true);
     assert_int_equal(cohorts_of(f), 0);
     reopen(f, false);
@@ -375,7 +409,7 @@ static void add_two(struct fixture *f)
 static void version_2_has_no_metrics_until_it_is_written(void **state)
 {
     struct fixture *f = *state;
-    change_by_hand(f, "DROP TABLE metric; UPDATE meta SET value = 2");
+    change_by_hand(f, FORGET_CLOCK "DROP TABLE metric; UPDATE meta SET value = 2");
     reopen(f, true);
     assert_metrics(f, "");
     assert_metric(f, "gmv", 0, "");
@@ -410,6 +444,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             version_1_is_brought_up_when_it_is_written_and_is_read_as_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(version_2_has_no_metrics_until_it_is_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_deletion_has_its_clock_which_older_versions_do_not_know, setup, teardown),
         cmocka_unit_test_setup_teardown(metrics_are_found_by_name_and_version, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_is_there_after_reopening, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_that_fails_changes_nothing, setup, teardown),

@@ -1,0 +1,82 @@
+/* query/bind_past.c - which epoch `as of` and `diff` say, and what an answer as of one cannot show any more. */
+#include "query/bind_int.h"
+
+#include "storage/base/size.h"
+
+#include <inttypes.h>
+
+enum err_code query_bind_epoch(const struct query_request *request, const struct ast_query *ast,
+                               const struct ast_value *value, const struct snapshot *present,
+                               struct arena *arena, int64_t *ret, struct err *err)
+{
+    struct binder b = {
+        .request = request, .ast = ast, .snapshot = present, .arena = arena, .err = err};
+    int64_t epoch_ms = value->number.m;
+    if (present->dataset == NULL) {
+        return err_set_at(err, ERR_UNSUPPORTED, value->place.line, value->place.column,
+                          "epochs are of a data set, and this snapshot has none");
+    }
+    ERR_TRY(ARENA_NEW(arena, 1, &b.query, err));
+    b.query->now_ms = request->now_ms;
+    if (value->kind != AST_NUMBER) {
+        ERR_TRY(bind_zone(&b));
+        ERR_TRY(bind_time(&b, value, &epoch_ms));
+    }
+    if (epoch_ms > present->commit_ms) {
+        return bind_fail(&b, value->place,
+                         "epoch %" PRId64 " has not come: the data set is at epoch %" PRId64,
+                         epoch_ms, present->commit_ms);
+    }
+    *ret = MAX_OF(epoch_ms, 0);
+    return ERR_OK;
+}
+
+/* What there is of now alone. */
+static enum err_code check_has_past(struct binder *b)
+{
+    const struct ast_query *ast = b->ast;
+    const struct ast_clauses *clauses = &ast->clauses;
+    if (clauses->as_of.place.line == 0) {
+        return ERR_OK;
+    }
+    if (ast->verb == AST_SHOW &&
+        (ast->show.kind == AST_SHOW_SEGMENTS || ast->show.kind == AST_SHOW_COHORTS ||
+         ast->show.kind == AST_SHOW_METRICS)) {
+        return bind_fail(b, clauses->as_of.place,
+                         "segments, cohorts and metrics are shown as they are now, as of no epoch");
+    }
+    if (clauses->save.place.line != 0 && !clauses->is_static) {
+        return bind_fail(b, clauses->save.place,
+                         "a live cohort is asked anew whenever it is used; as of an epoch save it "
+                         "\"static\"");
+    }
+    return ERR_OK;
+}
+
+enum err_code bind_past(struct binder *b)
+{
+    const struct snapshot *snapshot = b->snapshot;
+    struct str text = {0};
+    ERR_TRY(check_has_past(b));
+    if (!snapshot->is_past) {
+        return ERR_OK;
+    }
+    if (snapshot->erased > 0) {
+        ERR_TRY(arena_printf(b->arena, &text, b->err,
+                             "%" PRIu64 " ids were erased after epoch %" PRId64
+                             ": what is erased is left out as of every epoch",
+                             snapshot->erased, snapshot->past.rows_ms));
+        ERR_TRY(bind_warn(b, text));
+    }
+    if (snapshot->history_from_ms != INT64_MIN) {
+        char instant[CIVIL_TEXT_BYTES];
+        struct str from =
+            civil_format_instant(b->query->zone, snapshot->history_from_ms, instant);
+        ERR_TRY(arena_printf(b->arena, &text, b->err,
+                             "events from before " STR_FMT
+                             " are expired: they are left out as of every epoch",
+                             STR_ARG(from)));
+        ERR_TRY(bind_warn(b, text));
+    }
+    return ERR_OK;
+}

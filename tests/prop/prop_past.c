@@ -1,0 +1,362 @@
+/* tests/prop/prop_past.c - questions as of an epoch.
+ *
+ * Goal: a question asked `as of` the epoch of an earlier answer has the bytes that it had then, whatever has come since.
+ * Method: a data set lives through random batches, late events among them, logins on shared devices, merges and their undoing,
+ * user ids that stand for nobody, flushes, compactions, stops and crashes, with a clock that mostly moves and sometimes stands
+ * still. Answers are remembered with their epochs, and asked again at any time later, with and without indexes. Where people
+ * are erased, nobody can tell the old numbers any more: then the answers as of old epochs lose them, and stay as they are from
+ * then on. */
+#include "tests/support/claims.h"
+
+#include "query/query.h"
+#include "storage/base/size.h"
+#include "storage/dataset_int.h"
+#include "tests/support/live_events.h"
+#include "tests/support/shop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TRIALS       10u
+#define STEPS        70u
+#define REMEMBER_MAX 400u
+#define BEGIN_MS     INT64_C(1747008000000) /* 2025-05-12 */
+#define USERS        6u
+#define DEVICES      5u
+
+static const char *const users[USERS] = {"a", "b", "c", "d", "e", "f"};
+static const char *const devices[DEVICES] = {"radio", "phone", "tablet", "tv", "web"};
+static const char *const names[] = {"view", "add", "pay"};
+
+#define RANGE "from 2025-05-08 to 2025-05-20"
+static const char *const questions[] = {
+    "trend count(any), users(any) " RANGE,
+    "trend users(any) each day " RANGE,
+    "trend users(view) as v, users((add | pay)) as p each hour from 2025-05-12 to 2025-05-14",
+    "trend users(any), sum(amount of pay) as money each day by channel " RANGE,
+    "trend rolling 2d users(any) as r each day where channel = \"ads\" " RANGE,
+    "trend count(any[amount > 50]), unique(channel of any) as c, last(amount of any) as l by channel " RANGE,
+    "trend count(any) by received_at " RANGE,
+    "trend users(any) where in cohort \"lively\" " RANGE,
+    "trend count(any), users(any) last 2d",
+    "distinct user of any each day " RANGE,
+    "funnel view -> add -> pay within 1d " RANGE " list users",
+    "funnel view -> add within 2d by channel " RANGE,
+    "funnel view -> pay within 3d count totals " RANGE " exclude cohort \"lively\"",
+    "users of (step = 1) in funnel view -> add within 1d " RANGE " list users",
+    "retention view -> any each day for 4 " RANGE,
+    "retention any -> pay recurring each day for 3 " RANGE,
+    "retention any -> any first each day for 3 " RANGE,
+    "retention view[amount > 50] -> any first_ever unfiltered each day for 4 by channel " RANGE,
+    "lifecycle of any each day " RANGE,
+    "lifecycle of any each day by channel " RANGE,
+    "lifecycle of view each day where amount > 20 " RANGE,
+    "stickiness of any each day over week from 2025-05-12 to 2025-05-19",
+    "sessions count, bounce_rate each day idle 30m " RANGE,
+    "paths starting at view depth 3 top 20 " RANGE,
+    "attribution of pay by channel model last_touch lookback 2d " RANGE,
+    "segment did(view) and not did(pay) " RANGE " list users",
+    "segment count(any) >= 2 " RANGE " list users",
+    "segment last(any rolling 2d) or not did(add " RANGE ") list users",
+    "conditions view, add[amount > 30], pay " RANGE,
+    "timeline \"a\" " RANGE,
+    "timeline \"tablet\" " RANGE,
+    "events any columns (event_id, event_name, amount, user_id) " RANGE,
+    "churn 2d of any " RANGE,
+    "intervals view -> pay measure peak, users each day " RANGE,
+};
+/* Without a range, of all data: what is erased leaves the disk some day, and then the first of all days may be another. */
+static const char *const of_all_data[] = {
+    "trend count(any), users(any) each day",
+    "trend users(view), count(pay) each week by channel",
+    "retention view -> any each day for 4",
+    "funnel view -> add within 1d each day",
+    "show events",
+    "show values of channel",
+};
+
+struct answer {
+    int64_t epoch_ms;
+    const char *question;
+    char *text;
+};
+
+struct bench {
+    char dir[64];
+    struct store_opts opts;
+    struct store *store;
+    struct dataset *dataset;
+    struct io *io;
+    uint64_t seed;
+    struct rng rng;
+    uint32_t event_count;
+    struct answer answers[REMEMBER_MAX];
+    uint32_t answer_count;
+    bool erases; /* some people */
+};
+
+static int64_t clock_ms;
+
+static int64_t test_clock(void)
+{
+    return clock_ms;
+}
+
+static void open_store(struct bench *b)
+{
+    struct err err = {0};
+    struct recovery_report report;
+    assert_ok(store_open(b->dir, &b->opts, &b->store, &report, &err));
+    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+    b->dataset->limits.block_rows = 16; /* so that a few dozen rows make several segments */
+}
+
+/* ---- what happens ---- */
+
+static void add_prop(struct batch_builder *builder, const char *name, struct prop prop)
+{
+    struct err err = {0};
+    assert_ok(batch_name(builder, str_of(name), &prop.name_idx, &err));
+    assert_ok(batch_prop(builder, &prop, &err));
+}
+
+static void add_event(struct bench *b, struct batch_builder *builder, int64_t days)
+{
+    static const char *const channels[] = {"ads", "mail"};
+    static const int64_t grains[] = {1, 600000, 3600000, SHOP_DAY_MS};
+    struct err err = {0};
+    struct event *event = NULL;
+    char id[32];
+    int64_t grain = grains[rng_below(&b->rng, COUNT_OF(grains))];
+    uint64_t kind = rng_below(&b->rng, 8); /* 0: with both ids, a login */
+    assert_ok(batch_event(builder, &event, &err));
+    snprintf(id, sizeof(id), "e%" PRIu32, b->event_count++);
+    assert_ok(arena_str(builder->batch->arena, str_of(id), &event->event_id, &err));
+    event->name = str_of(names[rng_below(&b->rng, COUNT_OF(names))]);
+    event->user_id = kind > 3 ? (struct str){0} : str_of(users[rng_below(&b->rng, USERS)]);
+    event->anonymous_id =
+        kind > 0 && kind <= 3 ? (struct str){0} : str_of(devices[rng_below(&b->rng, DEVICES)]);
+    if (kind == 0 && b->erases) { /* a device of several is whose its last login says, and logins go with who is erased */
+        uint64_t device = rng_below(&b->rng, DEVICES);
+        event->user_id = str_of(users[device]);
+        event->anonymous_id = str_of(devices[device]);
+    }
+    event->time_ms =
+        (clock_ms - (int64_t)rng_below(&b->rng, (uint64_t)(days * SHOP_DAY_MS))) / grain * grain;
+    uint64_t channel = rng_below(&b->rng, 3);
+    if (channel < 2) {
+        add_prop(builder, "channel",
+                 (struct prop){.type = COL_STRING, .string = str_of(channels[channel])});
+    }
+    add_prop(builder, "amount",
+             (struct prop){.type = COL_NUMBER,
+                           .number = num_decimal((int64_t)rng_below(&b->rng, 10000), 2)});
+}
+
+static void put_batch(struct bench *b)
+{
+    struct err err = {0};
+    struct batch_builder builder;
+    uint64_t count = 1 + rng_below(&b->rng, 12);
+    int64_t days = rng_below(&b->rng, 2) == 0 ? 4 : 1; /* late ones, or of now */
+    assert_ok(batch_begin(NULL, clock_ms, &builder, &err));
+    for (uint64_t i = 0; i < count; i++) {
+        add_event(b, &builder, days);
+    }
+    builder.batch->bytes = 1000;
+    assert_ok(dataset_ingest(b->dataset, builder.batch, b->io, &err));
+    for (uint64_t i = 0; i < count; i++) {
+        assert_int_equal(builder.batch->events[i].status, RECEIPT_ACCEPTED);
+    }
+    event_batch_free(builder.batch);
+}
+
+/* Whether it can be, others test. */
+static void act(struct bench *b)
+{
+    struct err err = {0};
+    struct str user = str_of(users[rng_below(&b->rng, USERS)]);
+    struct str other = str_of(users[rng_below(&b->rng, USERS)]);
+    enum err_code code = ERR_OK;
+    switch (rng_below(&b->rng, 5)) {
+    case 0:
+    case 1: code = dataset_merge_user(b->dataset, user, other, &err); break;
+    case 2: code = dataset_unmerge_user(b->dataset, user, &err); break;
+    case 3: code = dataset_declare_nobody(b->dataset, user, true, &err); break;
+    default: code = dataset_declare_nobody(b->dataset, user, false, &err); break;
+    }
+    assert_true(code == ERR_OK || code == ERR_INVALID || code == ERR_NOT_FOUND);
+}
+
+static void change(struct bench *b)
+{
+    struct err err = {0};
+    switch (rng_below(&b->rng, 16)) {
+    case 0:
+    case 1: assert_ok(dataset_flush(b->dataset, &err)); break;
+    case 2: assert_ok(dataset_compact(b->dataset, NULL, &err)); break;
+    case 3:
+        store_abandon(TAKE(b->store));
+        open_store(b);
+        break;
+    case 4:
+        assert_ok(store_close(TAKE(b->store), &err));
+        open_store(b);
+        break;
+    case 5:
+    case 6: act(b); break;
+    default: put_batch(b); break;
+    }
+    if (rng_below(&b->rng, 3) > 0) {
+        clock_ms += (int64_t)rng_below(&b->rng, 3 * 3600000);
+    }
+}
+
+/* ---- asking ---- */
+
+static const char *pick_question(struct bench *b)
+{
+    uint64_t count = COUNT_OF(questions) + (b->erases ? 0 : COUNT_OF(of_all_data));
+    uint64_t idx = rng_below(&b->rng, count);
+    return idx < COUNT_OF(questions) ? questions[idx] : of_all_data[idx - COUNT_OF(questions)];
+}
+
+/* As of an epoch, asked at the present hour. */
+static const char *ask_past(struct bench *b, int64_t epoch_ms, const char *question,
+                            struct buf *out)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    char text[700];
+    snprintf(text, sizeof(text), "%s as of %" PRId64, question, epoch_ms);
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    return shop_ask(snapshot, text, clock_ms, rng_below(&b->rng, 3) == 0, NULL, b->io, out);
+}
+
+static void remember(struct bench *b)
+{
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf out = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    for (uint32_t i = 0; i < 3 && b->answer_count < REMEMBER_MAX; i++) {
+        struct answer *answer = &b->answers[b->answer_count++];
+        answer->epoch_ms = snapshot->commit_ms;
+        answer->question = pick_question(b);
+        answer->text = strdup(shop_ask(snapshot, answer->question, snapshot->commit_ms, false, NULL,
+                                       b->io, &out));
+        if (strncmp(answer->text, "error", 5) == 0) {
+            fail_msg("seed %" PRIu64 ": %s: %s", b->seed, answer->question, answer->text);
+        }
+    }
+}
+
+static void ask_again(struct bench *b, uint32_t times)
+{
+    CLEANUP(buf_freep) struct buf out = {0};
+    for (uint32_t i = 0; i < times && b->answer_count > 0; i++) {
+        const struct answer *answer = &b->answers[rng_below(&b->rng, b->answer_count)];
+        const char *got = ask_past(b, answer->epoch_ms, answer->question, &out);
+        if (strcmp(got, answer->text) != 0) {
+            fail_msg("seed %" PRIu64 ": %s as of %" PRId64 "\nthen: %s\nnow:  %s", b->seed,
+                     answer->question, answer->epoch_ms, answer->text, got);
+        }
+    }
+}
+
+/* ---- erasing ---- */
+
+static void erase(struct bench *b)
+{
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf out = {0};
+    const char *user = users[rng_below(&b->rng, USERS)];
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    char quoted[16];
+    if (!dataset_find_stored(b->dataset, str_of(user), &shard, &subject)) {
+        return;
+    }
+    assert_ok(dataset_delete_subject(b->dataset, shard, subject, &err));
+    snprintf(quoted, sizeof(quoted), "\"%s\"]", user);
+    for (uint32_t i = 0; i < b->answer_count; i++) {
+        struct answer *answer = &b->answers[i];
+        const char *text = ask_past(b, answer->epoch_ms, answer->question, &out);
+        bool lists_ids = strstr(answer->question, "list users") != NULL;
+        if (lists_ids && strstr(text, quoted) != NULL) {
+            fail_msg("seed %" PRIu64 ": %s as of %" PRId64 " has %s who is erased", b->seed,
+                     answer->question, answer->epoch_ms, user);
+        }
+        free(answer->text);
+        answer->text = strdup(text);
+    }
+}
+
+/* ---- tests ---- */
+
+static void save_cohort(struct bench *b)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(result_freep) struct result *result = NULL;
+    const struct query_request request = {
+        .text = STR("segment count(any " RANGE ") >= 3 save cohort \"lively\""),
+        .now_ms = clock_ms};
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    assert_ok(query_run(snapshot, NULL, b->io, &request, &result, &err));
+}
+
+static void live(struct bench *b)
+{
+    put_batch(b);
+    save_cohort(b);
+    for (uint32_t s = 0; s < STEPS; s++) {
+        change(b);
+        if (rng_below(&b->rng, 2) == 0) {
+            remember(b);
+        }
+        if (b->erases && rng_below(&b->rng, 25) == 0) {
+            erase(b);
+        }
+        ask_again(b, 4);
+    }
+}
+
+static void an_answer_as_of_an_epoch_is_the_answer_of_then(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed();
+    for (uint64_t trial = 0; trial < TRIALS; trial++) {
+        struct err err = {0};
+        struct bench *b = calloc(1, sizeof(*b));
+        b->seed = seed + trial;
+        b->rng = rng_init(b->seed);
+        b->erases = trial % 2 == 1;
+        clock_ms = BEGIN_MS + (int64_t)rng_below(&b->rng, SHOP_DAY_MS);
+        live_dir_make(b->dir);
+        store_opts_default(&b->opts);
+        b->opts.io_kind = IO_POSIX;
+        b->opts.block_cache_bytes = 4u << 20;
+        b->opts.compact_in_background = false;
+        b->opts.wall_ms = test_clock;
+        assert_ok(io_create(IO_POSIX, &b->io, &err));
+        open_store(b);
+        live(b);
+        store_abandon(b->store);
+        io_free(b->io);
+        live_dir_remove(b->dir);
+        for (uint32_t i = 0; i < b->answer_count; i++) {
+            free(b->answers[i].text);
+        }
+        free(b);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_answer_as_of_an_epoch_is_the_answer_of_then),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
