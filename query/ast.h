@@ -532,6 +532,7 @@ struct ast_query {
     bool is_explain;
     bool is_profile; /* at most one of the two */
     struct ast_name why; /* `why "u_42" in` stands before the verb: whose verdict; place.line 0: it does not */
+    struct ast_value diff_from, diff_to; /* `diff EPOCH, EPOCH in` stands before the verb; place.line 0: it does not */
     struct place users_of; /* `users of (coordinates) in` stands before the verb; line 0: it does not */
     const struct ast_coordinate *coordinates;
     uint32_t coordinate_count;

@@ -439,6 +439,17 @@ static void print_show(const struct ast_show_what *show, struct buf *out)
     }
 }
 
+static void print_diff(const struct ast_query *query, struct buf *out)
+{
+    if (query->diff_from.place.line != 0) {
+        buf_z(out, "diff ");
+        print_value(&query->diff_from, out);
+        buf_z(out, ", ");
+        print_value(&query->diff_to, out);
+        buf_z(out, " in ");
+    }
+}
+
 static void print_why(const struct ast_query *query, struct buf *out)
 {
     if (query->why.place.line != 0) {
@@ -474,6 +485,7 @@ void ast_print(const struct ast_query *query, struct buf *out)
     const char *before = query->is_explain ? "explain " : query->is_profile ? "profile " : "";
     clauses.is_list |= query->is_people_list;
     buf_z(out, before);
+    print_diff(query, out);
     print_why(query, out);
     print_users_of(query, out);
     buf_z(out, ast_verb_name(query->verb));

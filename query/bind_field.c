@@ -11,6 +11,11 @@ enum err_code bind_warn(struct binder *b, struct str text)
     if (b->warning_count == BIND_WARNINGS_MAX) {
         return ERR_OK;
     }
+    for (uint32_t i = 0; i < b->warning_count; i++) {
+        if (str_eq(b->warnings[i], text)) {
+            return ERR_OK; /* a query inside of the query has said it */
+        }
+    }
     ERR_TRY(GROW(b->arena, &b->warnings, b->warning_count, &b->warning_cap, b->err));
     b->warnings[b->warning_count++] = text;
     return ERR_OK;

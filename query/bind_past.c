@@ -53,11 +53,50 @@ static enum err_code check_has_past(struct binder *b)
     return ERR_OK;
 }
 
+/* What has no numbers to compare, or not all of them. */
+static enum err_code check_diff(struct binder *b)
+{
+    const struct bound_query *query = b->query;
+    const struct ast_clauses *clauses = &b->ast->clauses;
+    const struct place place = b->ast->diff_from.place;
+    if (place.line == 0) {
+        return ERR_OK;
+    }
+    switch (b->ast->verb) {
+    case AST_EVENTS:
+    case AST_TIMELINE:
+    case AST_SHOW:
+    case AST_DROP:
+        return bind_fail(b, b->ast->place, "\"diff\" compares numbers, and %s gives none",
+                         ast_verb_name(b->ast->verb));
+    default: break;
+    }
+    if (query->is_list || query->is_why || clauses->save.place.line != 0 ||
+        (query->verb == VERB_FUNNEL && query->funnel.table == FUNNEL_LIST)) {
+        return bind_fail(b, place, "\"diff\" compares numbers: ask how many, without the list");
+    }
+    if (query->compare.name.len > 0) {
+        return bind_fail(b, clauses->compare_place,
+                         "\"diff\" compares epochs, and nothing beside them");
+    }
+    const struct place cuts[] = {clauses->top.place, clauses->limit.place,
+                                 clauses->order.column.place};
+    for (size_t i = 0; i < COUNT_OF(cuts); i++) {
+        if (cuts[i].line != 0) {
+            return bind_fail(b, cuts[i],
+                             "\"diff\" compares whole answers, line by line, in the order of their "
+                             "keys");
+        }
+    }
+    return ERR_OK;
+}
+
 enum err_code bind_past(struct binder *b)
 {
     const struct snapshot *snapshot = b->snapshot;
     struct str text = {0};
     ERR_TRY(check_has_past(b));
+    ERR_TRY(check_diff(b));
     if (!snapshot->is_past) {
         return ERR_OK;
     }
@@ -70,8 +109,7 @@ enum err_code bind_past(struct binder *b)
     }
     if (snapshot->history_from_ms != INT64_MIN) {
         char instant[CIVIL_TEXT_BYTES];
-        struct str from =
-            civil_format_instant(b->query->zone, snapshot->history_from_ms, instant);
+        struct str from = civil_format_instant(b->query->zone, snapshot->history_from_ms, instant);
         ERR_TRY(arena_printf(b->arena, &text, b->err,
                              "events from before " STR_FMT
                              " are expired: they are left out as of every epoch",

@@ -451,6 +451,9 @@ static enum err_code clause_as_of(struct parser *p)
     if (p->nesting > 0 || p->metrics != NULL) {
         return parse_fail(p, place, "\"as of\" is said of the whole question, at its end");
     }
+    if (p->query->diff_from.place.line != 0) {
+        return parse_fail(p, place, "\"diff\" says which epochs already");
+    }
     return parse_epoch(p, &p->query->clauses.as_of);
 }
 

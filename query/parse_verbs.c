@@ -87,9 +87,19 @@ static enum err_code (*const verbs[])(struct parser *p) = {
     [AST_DROP] = verb_drop_parse,
 };
 
-static const char *const verbs_later[] = {
-    "diff",
-};
+/* `diff EPOCH, EPOCH in` */
+static enum err_code parse_diff(struct parser *p, struct place place)
+{
+    if (p->query->is_explain || p->query->is_profile) {
+        return parse_fail(p, place,
+                          "\"diff\" is four questions: ask %s of the one, \"as of\" an epoch",
+                          p->query->is_explain ? "explain" : "profile");
+    }
+    ERR_TRY(parse_epoch(p, &p->query->diff_from));
+    ERR_TRY(parse_need(p, TOK_COMMA, "\",\" and the later epoch"));
+    ERR_TRY(parse_epoch(p, &p->query->diff_to));
+    return parse_need_word(p, "in");
+}
 
 /* `why "u_42" in` */
 static enum err_code parse_why(struct parser *p)
@@ -112,6 +122,10 @@ enum err_code parse_verb(struct parser *p)
 {
     p->query->is_explain = parse_accept_word(p, "explain");
     p->query->is_profile = !p->query->is_explain && parse_accept_word(p, "profile");
+    struct place place = p->cur.place;
+    if (parse_accept_word(p, "diff")) {
+        ERR_TRY(parse_diff(p, place));
+    }
     if (parse_accept_word(p, "why")) {
         ERR_TRY(parse_why(p));
     } else if (parse_is_word(&p->cur, "users")) {
@@ -123,7 +137,7 @@ enum err_code parse_verb(struct parser *p)
 
 enum err_code parse_verb_alone(struct parser *p)
 {
-    const char *words[COUNT_OF(verbs) + 3];
+    const char *words[COUNT_OF(verbs) + 4];
     p->query->place = p->cur.place;
     for (uint32_t i = 0; i < COUNT_OF(verbs); i++) {
         words[i] = ast_verb_name((enum ast_verb)i);
@@ -132,14 +146,10 @@ enum err_code parse_verb_alone(struct parser *p)
             return verbs[i](p);
         }
     }
-    for (size_t i = 0; i < COUNT_OF(verbs_later); i++) {
-        if (parse_is_word(&p->cur, verbs_later[i])) {
-            return parse_unsupported(p, p->cur.place, verbs_later[i]);
-        }
-    }
     words[COUNT_OF(verbs)] = "explain";
     words[COUNT_OF(verbs) + 1] = "profile";
     words[COUNT_OF(verbs) + 2] = "why";
+    words[COUNT_OF(verbs) + 3] = "diff";
     return parse_expected_of(
         p, "a verb (trend, distinct, funnel, retention, paths, events, show, ...)", words,
         COUNT_OF(words));

@@ -13,7 +13,9 @@ enum err_code past_of(const struct query_request *request, const struct ast_quer
         *ret = NULL;
         return ERR_OK;
     }
-    const struct snapshot_past past = {
-        .rows_ms = epoch_ms, .late_ms = epoch_ms, .late_before_ms = INT64_MIN, .facts_ms = epoch_ms};
+    const struct snapshot_past past = {.rows_ms = epoch_ms,
+                                       .late_ms = epoch_ms,
+                                       .late_before_ms = INT64_MIN,
+                                       .facts_ms = epoch_ms};
     return snapshot_of_past(present, &past, io, ret, err);
 }

@@ -2,6 +2,7 @@
 #include "query/answer_cache.h"
 #include "query/answer_key.h"
 #include "query/bind.h"
+#include "query/diff.h"
 #include "query/past.h"
 #include "query/profile.h"
 #include "query/result_pack.h"
@@ -90,6 +91,9 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     }
     ERR_TRY(run_uses(run, err));
     ERR_TRY(run_exclude(run, err));
+    if (run->diff != NULL) {
+        return verb_diff(run, result, err);
+    }
     if (run->query->is_why) {
         return verb_why(run, result, err);
     }
@@ -166,10 +170,10 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
     ERR_TRY(arena_str(arena, zone_name(query->zone), &meta->time_zone, err));
     ERR_TRY(meta_text(arena, zone_db_version(), &meta->zone_version, err));
     ERR_TRY(meta_warnings(query, result, err));
-    meta->epoch = (uint64_t)snapshot->commit_ms;
+    meta->epoch = (uint64_t)(run->diff != NULL ? run->diff->to_ms : snapshot->commit_ms);
     meta->exact = true;
     meta->partial = query->has_range && query->has_partial;
-    meta->verb = verb_name(query);
+    meta->verb = run->diff != NULL ? STR("diff") : verb_name(query);
     meta_sources(run, meta);
     return ERR_OK;
 }
@@ -177,11 +181,12 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 /* ---- running ---- */
 
 /* Verbs that keep only the best rows while they read have cut them already. */
-static bool verb_shapes_itself(const struct bound_query *query)
+static bool verb_shapes_itself(const struct query_run_ctx *run)
 {
-    return !query->is_explain &&
+    const struct bound_query *query = run->query;
+    return run->diff != NULL || (!query->is_explain &&
            !query->is_why &&
-           (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query));
+           (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query)));
 }
 
 static enum err_code result_create(struct result **ret, struct err *err)
@@ -201,7 +206,7 @@ static enum err_code result_create(struct result **ret, struct err *err)
 static enum err_code run_answer(struct query_run_ctx *run, struct result *result, struct err *err)
 {
     ERR_TRY(run_verb(run, result, err));
-    return verb_shapes_itself(run->query) ? ERR_OK : run_shape(run, result, err);
+    return verb_shapes_itself(run) ? ERR_OK : run_shape(run, result, err);
 }
 
 /* Run the query for its figures: its own answer is dropped. */
@@ -214,7 +219,7 @@ static enum err_code run_profile(struct query_run_ctx *run, struct result *resul
     ERR_TRY(run_verb(run, answer, err));
     uint64_t made_us = clock_mono_us();
     profile->rows_made = answer->row_count;
-    if (!verb_shapes_itself(run->query)) {
+    if (!verb_shapes_itself(run)) {
         ERR_TRY(run_shape(run, answer, err));
     }
     profile->verb_us = made_us - begin_us;
@@ -276,7 +281,7 @@ static enum err_code run_or_find(struct query_run_ctx *run, uint32_t column_coun
     CLEANUP(buf_freep) struct buf key = {0};
     const struct schema *schema = run->snapshot->schema;
     bool is_found = false;
-    if (run_answers(run) == NULL || !answer_has_key(run)) {
+    if (run_answers(run) == NULL || run->diff != NULL || !answer_has_key(run)) {
         return run_bound(run, result, err);
     }
     ERR_TRY(answer_key(run, &key, err));
@@ -338,6 +343,15 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     CLEANUP(snapshot_unpinp) struct snapshot *past = NULL;
     struct query_request then = *request;
     ERR_TRY(query_read(request, snapshot, arena, &ast, err));
+    struct diff diff = {0};
+    if (ast->diff_from.place.line != 0) {
+        ERR_TRY(diff_open(request, ast, snapshot, arena, &diff, err));
+        ERR_TRY(diff_before(&diff, io, &past, err));
+        then.now_ms = diff.to_ms;
+        run.diff = &diff;
+        run.request = &then;
+        run.snapshot = past == NULL ? snapshot : past;
+    }
     if (ast->clauses.as_of.place.line != 0) {
         ERR_TRY(past_of(request, ast, snapshot, io, arena, &past, &then.now_ms, err));
         run.request = &then;

@@ -13,6 +13,7 @@
 #include "query/scan.h"
 #include "storage/base/pool.h"
 
+struct diff;
 struct query_profile;
 struct why_notes;
 
@@ -25,6 +26,7 @@ struct query_run_ctx {
         *account; /* what the query has had of the pool; NULL: each round by itself */
     struct query_profile
         *profile;  /* of `profile`: what is done is noted there (profile.h); else NULL */
+    const struct diff *diff; /* of `diff` (diff.h); else NULL */
     struct io *io; /* of the thread that called query_run */
     bool has_only; /* tasks are of one subject alone: */
     uint32_t only_shard, only_subject;

@@ -241,8 +241,8 @@ static enum err_code show_identity(struct snapshot_pin *pin, struct err *err)
     bool has_facts = false;
     /* No memtables: the rows of who is moved are read out of the sources, all of them. */
     const struct identity_moment moment = {
-        .ids_count = identity_facts_until(dataset->ids, pin->ids_count, snapshot->past.facts_ms,
-                                          &has_facts),
+        .ids_count =
+            identity_facts_until(dataset->ids, pin->ids_count, snapshot->past.facts_ms, &has_facts),
     };
     if (!has_facts) {
         return ERR_OK;

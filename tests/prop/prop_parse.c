@@ -20,6 +20,7 @@
 #define TRIALS 20000u
 
 static const char *const tokens[] = {
+    "as",          "of",        "diff",
     "trend",       "distinct",  "funnel",      "retention",  "events",     "timeline",
     "show",        "explain",   "profile",   "where",       "from",       "to",         "last",
     "today",       "on",        "including",   "by",         "each",       "top",
@@ -76,6 +77,8 @@ static const char *const seeds_of_mutation[] = {
     "each day by bucket(amount, -10, 0, 10.5), channel top 5 with other order by wau desc",
     "retention pay_success[not (vip = true or mixed is not set)] -> any each week for 12 recurring "
     "unbounded at least 3 from 2025-01-01 to now - 2w week starts sunday",
+    "diff 12, 2025-05-01T08:00 in trend users(any) as u each day by channel last 7d",
+    "funnel a -> b within 1d by country last 7d as of 2025-05-01 tz \"Europe/Paris\"",
     "explain distinct task_id of any where event_time between 2025-05-01 and \"2025-05-02\" and "
     "channel matches \"^(a|b)+$\" each 5m last 6h limit 7",
     "funnel first a -> first matching (b | c[x = 1])? (5m) -> d within 1d order strict considering any "

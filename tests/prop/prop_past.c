@@ -5,7 +5,8 @@
  * user ids that stand for nobody, flushes, compactions, stops and crashes, with a clock that mostly moves and sometimes stands
  * still. Answers are remembered with their epochs, and asked again at any time later, with and without indexes. Where people
  * are erased, nobody can tell the old numbers any more: then the answers as of old epochs lose them, and stay as they are from
- * then on. */
+ * then on. And `diff` puts two such answers side by side: its `before` and `after` are theirs, and its parts add up to the
+ * change. */
 #include "tests/support/claims.h"
 
 #include "query/query.h"
@@ -36,7 +37,8 @@ static const char *const questions[] = {
     "trend users(view) as v, users((add | pay)) as p each hour from 2025-05-12 to 2025-05-14",
     "trend users(any), sum(amount of pay) as money each day by channel " RANGE,
     "trend rolling 2d users(any) as r each day where channel = \"ads\" " RANGE,
-    "trend count(any[amount > 50]), unique(channel of any) as c, last(amount of any) as l by channel " RANGE,
+    "trend count(any[amount > 50]), unique(channel of any) as c, last(amount of any) as l by "
+    "channel " RANGE,
     "trend count(any) by received_at " RANGE,
     "trend users(any) where in cohort \"lively\" " RANGE,
     "trend count(any), users(any) last 2d",
@@ -55,6 +57,7 @@ static const char *const questions[] = {
     "stickiness of any each day over week from 2025-05-12 to 2025-05-19",
     "sessions count, bounce_rate each day idle 30m " RANGE,
     "paths starting at view depth 3 top 20 " RANGE,
+    "paths starting at view depth 3 " RANGE,
     "attribution of pay by channel model last_touch lookback 2d " RANGE,
     "segment did(view) and not did(pay) " RANGE " list users",
     "segment count(any) >= 2 " RANGE " list users",
@@ -137,7 +140,8 @@ static void add_event(struct bench *b, struct batch_builder *builder, int64_t da
     event->user_id = kind > 3 ? (struct str){0} : str_of(users[rng_below(&b->rng, USERS)]);
     event->anonymous_id =
         kind > 0 && kind <= 3 ? (struct str){0} : str_of(devices[rng_below(&b->rng, DEVICES)]);
-    if (kind == 0 && b->erases) { /* a device of several is whose its last login says, and logins go with who is erased */
+    if (kind == 0 &&
+        b->erases) { /* a device of several is whose its last login says, and logins go with who is erased */
         uint64_t device = rng_below(&b->rng, DEVICES);
         event->user_id = str_of(users[device]);
         event->anonymous_id = str_of(devices[device]);
@@ -244,8 +248,8 @@ static void remember(struct bench *b)
         struct answer *answer = &b->answers[b->answer_count++];
         answer->epoch_ms = snapshot->commit_ms;
         answer->question = pick_question(b);
-        answer->text = strdup(shop_ask(snapshot, answer->question, snapshot->commit_ms, false, NULL,
-                                       b->io, &out));
+        answer->text = strdup(
+            shop_ask(snapshot, answer->question, snapshot->commit_ms, false, NULL, b->io, &out));
         if (strncmp(answer->text, "error", 5) == 0) {
             fail_msg("seed %" PRIu64 ": %s: %s", b->seed, answer->question, answer->text);
         }
@@ -262,6 +266,145 @@ static void ask_again(struct bench *b, uint32_t times)
             fail_msg("seed %" PRIu64 ": %s as of %" PRId64 "\nthen: %s\nnow:  %s", b->seed,
                      answer->question, answer->epoch_ms, answer->text, got);
         }
+    }
+}
+
+/* ---- differences ---- */
+
+/* What gives no numbers, or not all of them. */
+static bool has_difference(const char *question)
+{
+    static const char *const without[] = {"list users", "timeline", "events", "show", " top "};
+    for (size_t i = 0; i < COUNT_OF(without); i++) {
+        if (strstr(question, without[i]) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct result *result_of(struct bench *b, const char *text)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    struct result *result = NULL;
+    const struct query_request request = {.text = str_of(text), .now_ms = clock_ms};
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    if (query_run(snapshot, NULL, b->io, &request, &result, &err) != ERR_OK) {
+        fail_msg("seed %" PRIu64 ": %s: %s", b->seed, text, err.message);
+    }
+    return result;
+}
+
+/* The answer as of an epoch, asked at another instant. */
+static struct result *result_of_past(struct bench *b, const char *question, int64_t epoch_ms,
+                                     int64_t now_ms)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *present = NULL;
+    CLEANUP(snapshot_unpinp) struct snapshot *past = NULL;
+    struct result *result = NULL;
+    const struct snapshot_past then = {epoch_ms, epoch_ms, INT64_MIN, epoch_ms};
+    const struct query_request request = {.text = str_of(question), .now_ms = now_ms};
+    assert_ok(dataset_snapshot(b->dataset, &present, &err));
+    assert_ok(snapshot_of_past(present, &then, b->io, &past, &err));
+    assert_ok(query_run(past, NULL, b->io, &request, &result, &err));
+    return result;
+}
+
+/* The cell of the answer in the line with these keys; NULL where there is none. */
+static const struct cell *find_cell(const struct result *answer, const struct cell *keys,
+                                    uint32_t key_count, struct str column)
+{
+    for (uint64_t row = 0; row < answer->row_count; row++) {
+        const struct cell *cells = answer->cells + row * answer->col_count;
+        bool is_its = true;
+        for (uint32_t k = 0; k < key_count; k++) {
+            is_its = is_its && cell_cmp(&cells[k], &keys[k]) == 0;
+        }
+        for (uint32_t c = key_count; is_its && c < answer->col_count; c++) {
+            if (str_eq(answer->cols[c].name, column)) {
+                return &cells[c];
+            }
+        }
+    }
+    return NULL;
+}
+
+static double number_of(const struct cell *cell)
+{
+    return cell == NULL || cell->kind == CELL_NULL ? 0
+           : cell->kind == CELL_I64                ? (double)cell->i64
+           : cell->kind == CELL_F64                ? cell->f64
+                                                   : cell->decimal.approx;
+}
+
+static bool are_equal(const struct cell *a, const struct cell *b)
+{
+    static const struct cell null = {.kind = CELL_NULL};
+    return cell_cmp(a == NULL ? &null : a, b == NULL ? &null : b) == 0;
+}
+
+/* Numbers of these answers are integers, cents, and quotients. */
+static bool adds_up(double sum, double a, double b, double c)
+{
+    double rest = sum - a - b - c;
+    double size = 1 + (sum < 0 ? -sum : sum);
+    return rest < size * 1e-9 && rest > -size * 1e-9;
+}
+
+static void check_line(struct bench *b, const char *text, const struct cell *line,
+                       uint32_t key_count, const struct result *before, const struct result *after)
+{
+    const struct cell *numbers =
+        line + key_count + 1; /* before, after, change, late, new, merged */
+    struct str column = line[key_count].string;
+    const struct cell *first = find_cell(before, line, key_count, column);
+    const struct cell *second = find_cell(after, line, key_count, column);
+    if (!are_equal(first, &numbers[0]) || !are_equal(second, &numbers[1])) {
+        fail_msg("seed %" PRIu64 ": %s: " STR_FMT " is %g -> %g, and was %g -> %g", b->seed, text,
+                 STR_ARG(column), number_of(&numbers[0]), number_of(&numbers[1]), number_of(first),
+                 number_of(second));
+    }
+    if (!adds_up(number_of(&numbers[2]), number_of(&numbers[3]), number_of(&numbers[4]),
+                 number_of(&numbers[5])) ||
+        !adds_up(number_of(&numbers[1]), number_of(&numbers[0]), number_of(&numbers[2]), 0)) {
+        fail_msg("seed %" PRIu64 ": %s: the parts of " STR_FMT " are not its change", b->seed, text,
+                 STR_ARG(column));
+    }
+}
+
+static void compare_epochs(struct bench *b)
+{
+    char text[700];
+    const struct answer *one = &b->answers[rng_below(&b->rng, b->answer_count)];
+    const struct answer *other = &b->answers[rng_below(&b->rng, b->answer_count)];
+    const char *question = pick_question(b);
+    int64_t from_ms = MIN_OF(one->epoch_ms, other->epoch_ms);
+    int64_t to_ms = MAX_OF(one->epoch_ms, other->epoch_ms);
+    if (!has_difference(question)) {
+        return;
+    }
+    CLEANUP(result_freep) struct result *before = result_of_past(b, question, from_ms, to_ms);
+    CLEANUP(result_freep) struct result *after = result_of_past(b, question, to_ms, to_ms);
+    snprintf(text, sizeof(text), "diff %" PRId64 ", %" PRId64 " in %s", from_ms, to_ms, question);
+    CLEANUP(result_freep) struct result *diff = result_of(b, text);
+    assert_int_equal(diff->meta.epoch, to_ms);
+    uint32_t key_count = diff->col_count - 7;
+    for (uint64_t row = 0; row < diff->row_count; row++) {
+        check_line(b, text, diff->cells + row * diff->col_count, key_count, before, after);
+    }
+    for (uint64_t row = 0; row < after->row_count; row++) { /* and no line is missing */
+        const struct cell *keys = after->cells + row * after->col_count;
+        bool is_there = false;
+        for (uint64_t line = 0; line < diff->row_count && !is_there; line++) {
+            is_there = true;
+            for (uint32_t k = 0; k < key_count; k++) {
+                is_there =
+                    is_there && cell_cmp(&keys[k], &diff->cells[line * diff->col_count + k]) == 0;
+            }
+        }
+        assert_true(is_there);
     }
 }
 
@@ -319,7 +462,10 @@ static void live(struct bench *b)
         if (b->erases && rng_below(&b->rng, 25) == 0) {
             erase(b);
         }
-        ask_again(b, 4);
+        ask_again(b, 3);
+        if (b->answer_count > 0) {
+            compare_epochs(b);
+        }
     }
 }
 

@@ -1,0 +1,335 @@
+#include "query/diff.h"
+
+#include "query/bind.h"
+#include "query/run_people.h"
+
+#include "storage/base/size.h"
+
+#include <stdlib.h>
+
+enum { STATE_BEFORE, STATE_LATE, STATE_NEW, STATE_AFTER, STATES };
+
+/* ---- the four states ---- */
+
+enum err_code diff_open(const struct query_request *request, const struct ast_query *ast,
+                        const struct snapshot *present, struct arena *arena, struct diff *ret,
+                        struct err *err)
+{
+    struct diff diff = {.ast = ast, .present = present};
+    struct place place = ast->diff_to.place;
+    ERR_TRY(query_bind_epoch(request, ast, &ast->diff_from, present, arena, &diff.from_ms, err));
+    ERR_TRY(query_bind_epoch(request, ast, &ast->diff_to, present, arena, &diff.to_ms, err));
+    if (diff.from_ms > diff.to_ms) {
+        return err_set_at(err, ERR_INVALID, place.line, place.column,
+                          "the later epoch stands behind the earlier one");
+    }
+    *ret = diff;
+    return ERR_OK;
+}
+
+static struct snapshot_past past_of_state(const struct diff *diff, uint32_t state)
+{
+    bool has_new = state >= STATE_NEW;
+    return (struct snapshot_past){
+        .rows_ms = has_new ? diff->to_ms : diff->from_ms,
+        .late_ms = state == STATE_BEFORE ? diff->from_ms : diff->to_ms,
+        .late_before_ms = diff->from_ms == INT64_MAX ? INT64_MAX : diff->from_ms + 1,
+        .facts_ms = state == STATE_AFTER ? diff->to_ms : diff->from_ms,
+    };
+}
+
+enum err_code diff_before(const struct diff *diff, struct io *io, struct snapshot **ret,
+                          struct err *err)
+{
+    const struct snapshot_past past = past_of_state(diff, STATE_BEFORE);
+    *ret = NULL;
+    return diff->from_ms == diff->present->commit_ms
+               ? ERR_OK
+               : snapshot_of_past(diff->present, &past, io, ret, err);
+}
+
+static enum err_code answer_as_it_is(struct query_run_ctx *run, struct result *result,
+                                     struct err *err)
+{
+    return run_asks_people(run->query) ? verb_people(run, result, err)
+                                       : run_table(run, result, err);
+}
+
+static void inner_done(struct query_run_ctx *inner)
+{
+    if (inner->arena != NULL) {
+        run_uses_done(inner);
+        run_inner_done(inner);
+    }
+}
+
+static void unbindp(const struct bound_query **query)
+{
+    if (*query != NULL) {
+        query_unbind(*query);
+    }
+}
+
+static enum err_code answer_of(struct query_run_ctx *run, uint32_t state, struct result *result,
+                               struct err *err)
+{
+    const struct snapshot_past past = past_of_state(run->diff, state);
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(unbindp) const struct bound_query *query = NULL;
+    CLEANUP(inner_done) struct query_run_ctx inner = {.arena = NULL};
+    ERR_TRY(run_check(run, err));
+    ERR_TRY(snapshot_of_past(run->diff->present, &past, run->io, &snapshot, err));
+    ERR_TRY(
+        query_bind_read(run->request, run->diff->ast, snapshot, run->io, run->arena, &query, err));
+    run_inner_begin(run, query, &inner);
+    inner.snapshot = snapshot;
+    inner.is_source_used = NULL; /* those of another snapshot */
+    ERR_TRY(run_uses(&inner, err));
+    ERR_TRY(run_exclude(&inner, err));
+    ERR_TRY(answer_as_it_is(&inner, result, err));
+    run_inner_count(run, &inner);
+    return ERR_OK;
+}
+
+/* ---- lines ---- */
+
+/* How many of the answer's first columns are keys: a line's place, and no number that may move. */
+static uint32_t key_columns(const struct bound_query *query)
+{
+    uint32_t keys = query->key_count;
+    switch (query->verb) {
+    case VERB_RETENTION:
+    case VERB_LTV: return keys + (query->retention.is_average ? 1 : 2);
+    case VERB_LIFECYCLE: return keys + 1;
+    case VERB_STICKINESS:
+        return query->habits.is_dau_mau ? keys + 1 : keys + 1 + (query->habits.has_over ? 1 : 0);
+    case VERB_FUNNEL:
+        return query->funnel.table == FUNNEL_CORRELATION ? 1 : keys + 2 + (query->has_each ? 1 : 0);
+    case VERB_CONDITIONS: return 2;
+    case VERB_PATHS: return query->paths.shape == PATHS_EDGES ? 3 : 1;
+    case VERB_SEQUENCE: return query->sequence.mode == SEQUENCE_NEXT ? 1 : 0;
+    case VERB_SEGMENT:
+    case VERB_CHURN: return 0;
+    default: return keys + (query->has_each ? 1 : 0);
+    }
+}
+
+static bool is_number_column(const struct result_col *col)
+{
+    return col->type == RESULT_INT64 || col->type == RESULT_NUMBER;
+}
+
+/* A row of one of the four answers. */
+struct line {
+    const struct cell *cells;
+    uint32_t state;
+};
+
+struct joining {
+    const struct result *answers[STATES];
+    uint32_t key_count;
+    struct line *lines;
+    uint64_t line_count;
+};
+
+static int keys_cmp(const void *a, const void *b, void *arg)
+{
+    const struct line *x = a;
+    const struct line *y = b;
+    const struct joining *joining = arg;
+    for (uint32_t k = 0; k < joining->key_count; k++) {
+        int order = cell_cmp(&x->cells[k], &y->cells[k]);
+        if (order != 0) {
+            return order;
+        }
+    }
+    return 0;
+}
+
+static int line_cmp(const void *a, const void *b, void *arg)
+{
+    const struct line *x = a;
+    const struct line *y = b;
+    int order = keys_cmp(a, b, arg);
+    return order != 0 ? order : (x->state > y->state) - (x->state < y->state);
+}
+
+static enum err_code list_lines(struct query_run_ctx *run, struct joining *joining, struct err *err)
+{
+    uint64_t count = 0;
+    for (uint32_t state = 0; state < STATES; state++) {
+        count += joining->answers[state]->row_count;
+    }
+    ERR_TRY(ARENA_NEW(run->arena, count + 1, &joining->lines, err));
+    for (uint32_t state = 0; state < STATES; state++) {
+        const struct result *answer = joining->answers[state];
+        for (uint64_t row = 0; row < answer->row_count; row++) {
+            joining->lines[joining->line_count++] =
+                (struct line){answer->cells + row * answer->col_count, state};
+        }
+    }
+    qsort_r(joining->lines, joining->line_count, sizeof(*joining->lines), line_cmp, joining);
+    return ERR_OK;
+}
+
+/* How many lines from `first` on have its keys. */
+static uint64_t group_at(struct joining *joining, uint64_t first)
+{
+    uint64_t end = first + 1;
+    while (end < joining->line_count &&
+           keys_cmp(&joining->lines[first], &joining->lines[end], joining) == 0) {
+        end++;
+    }
+    return end - first;
+}
+
+/* ---- numbers ---- */
+
+/* What is not there, or null, counts as 0. */
+static struct num_total total_of(const struct cell *cell)
+{
+    switch (cell == NULL ? CELL_NULL : cell->kind) {
+    case CELL_I64:
+        return (struct num_total){.is_decimal = true, .m = cell->i64, .approx = (double)cell->i64};
+    case CELL_F64: return (struct num_total){.approx = cell->f64};
+    case CELL_DECIMAL: return cell->decimal;
+    default: return (struct num_total){.is_decimal = true};
+    }
+}
+
+/* Exact between decimals, as far as 38 digits go. */
+static struct cell minus(const struct cell *later, const struct cell *earlier)
+{
+    struct num_total a = total_of(later);
+    struct num_total b = total_of(earlier);
+    struct num_total sum = {.is_decimal = a.is_decimal && b.is_decimal,
+                            .approx = a.approx - b.approx};
+    while (sum.is_decimal && a.scale != b.scale) {
+        struct num_total *lower = a.scale < b.scale ? &a : &b;
+        sum.is_decimal = !__builtin_mul_overflow(lower->m, 10, &lower->m);
+        lower->scale++;
+    }
+    sum.scale = a.scale;
+    if (sum.is_decimal && __builtin_sub_overflow(a.m, b.m, &sum.m)) {
+        sum.is_decimal = false;
+    }
+    return cell_of_total(sum);
+}
+
+static const struct cell *cell_or_null(const struct line *line, uint32_t col)
+{
+    return line == NULL ? NULL : &line->cells[col];
+}
+
+enum { OUT_BEFORE, OUT_AFTER, OUT_CHANGE, OUT_LATE, OUT_NEW, OUT_MERGED, OUTS };
+
+static void put_numbers(const struct line *const states[STATES], uint32_t col, struct cell *out)
+{
+    const struct cell *cells[STATES];
+    for (uint32_t state = 0; state < STATES; state++) {
+        cells[state] = cell_or_null(states[state], col);
+    }
+    out[OUT_BEFORE] =
+        cells[STATE_BEFORE] == NULL ? (struct cell){.kind = CELL_NULL} : *cells[STATE_BEFORE];
+    out[OUT_AFTER] =
+        cells[STATE_AFTER] == NULL ? (struct cell){.kind = CELL_NULL} : *cells[STATE_AFTER];
+    out[OUT_CHANGE] = minus(cells[STATE_AFTER], cells[STATE_BEFORE]);
+    out[OUT_LATE] = minus(cells[STATE_LATE], cells[STATE_BEFORE]);
+    out[OUT_NEW] = minus(cells[STATE_NEW], cells[STATE_LATE]);
+    out[OUT_MERGED] = minus(cells[STATE_AFTER], cells[STATE_NEW]);
+}
+
+/* ---- the answer ---- */
+
+static enum err_code make_columns(const struct joining *joining, struct result *result,
+                                  struct err *err)
+{
+    static const struct result_col numbers[] = {
+        {{"number", 6}, RESULT_STRING}, {{"before", 6}, RESULT_NUMBER},
+        {{"after", 5}, RESULT_NUMBER},  {{"change", 6}, RESULT_NUMBER},
+        {{"late", 4}, RESULT_NUMBER},   {{"new", 3}, RESULT_NUMBER},
+        {{"merged", 6}, RESULT_NUMBER},
+    };
+    struct result_col *cols = NULL;
+    const struct result *after = joining->answers[STATE_AFTER];
+    ERR_TRY(ARENA_NEW(result->arena, joining->key_count + COUNT_OF(numbers), &cols, err));
+    for (uint32_t k = 0; k < joining->key_count; k++) {
+        cols[k] = after->cols[k];
+        for (uint32_t state = 0; state < STATES;
+             state++) { /* one of them may have a value of another type */
+            if (joining->answers[state]->cols[k].type != cols[k].type) {
+                cols[k].type = RESULT_ANY;
+            }
+        }
+    }
+    memcpy(cols + joining->key_count, numbers, sizeof(numbers));
+    result->cols = cols;
+    result->col_count = joining->key_count + (uint32_t)COUNT_OF(numbers);
+    return ERR_OK;
+}
+
+static uint32_t count_numbers(const struct joining *joining)
+{
+    const struct result *after = joining->answers[STATE_AFTER];
+    uint32_t count = 0;
+    for (uint32_t c = joining->key_count; c < after->col_count; c++) {
+        count += is_number_column(&after->cols[c]);
+    }
+    return count;
+}
+
+/* The lines of one key. Returns where the next go. */
+static struct cell *put_group(const struct joining *joining, const struct line *lines,
+                              uint64_t count, struct cell *out)
+{
+    const struct result *after = joining->answers[STATE_AFTER];
+    const struct line *states[STATES] = {NULL};
+    for (uint64_t i = 0; i < count; i++) {
+        states[lines[i].state] = &lines[i];
+    }
+    for (uint32_t c = joining->key_count; c < after->col_count; c++) {
+        if (!is_number_column(&after->cols[c])) {
+            continue;
+        }
+        memcpy(out, lines[0].cells, joining->key_count * sizeof(*out));
+        out += joining->key_count;
+        *out++ = (struct cell){.kind = CELL_STRING, .string = after->cols[c].name};
+        put_numbers(states, c, out);
+        out += OUTS;
+    }
+    return out;
+}
+
+static enum err_code join(struct query_run_ctx *run, struct joining *joining, struct result *result,
+                          struct err *err)
+{
+    struct cell *cells = NULL;
+    uint64_t groups = 0;
+    ERR_TRY(list_lines(run, joining, err));
+    for (uint64_t at = 0; at < joining->line_count; at += group_at(joining, at)) {
+        groups++;
+    }
+    ERR_TRY(make_columns(joining, result, err));
+    ERR_TRY(run_result_rows(run, result, groups * count_numbers(joining), &cells, err));
+    for (uint64_t at = 0; at < joining->line_count;) {
+        uint64_t count = group_at(joining, at);
+        cells = put_group(joining, &joining->lines[at], count, cells);
+        at += count;
+    }
+    return ERR_OK;
+}
+
+enum err_code verb_diff(struct query_run_ctx *run, struct result *result, struct err *err)
+{
+    struct result answers[STATES];
+    struct joining joining = {.key_count = key_columns(run->query)};
+    for (uint32_t state = 0; state < STATES; state++) {
+        answers[state] = (struct result){.arena = result->arena};
+        joining.answers[state] = &answers[state];
+        ERR_TRY(state == STATE_BEFORE ? answer_as_it_is(run, &answers[state], err)
+                                      : answer_of(run, state, &answers[state], err));
+        ASSERT(answers[state].col_count >= joining.key_count);
+        ASSERT(answers[state].col_count == answers[0].col_count);
+    }
+    return join(run, &joining, result, err);
+}

@@ -1,0 +1,274 @@
+/* tests/unit/query/test_past.c - `as of` and `diff` by example: what is shown, left out, said. Random lives are prop_past's. */
+#include "tests/support/claims.h"
+
+#include "query/query.h"
+#include "storage/dataset_int.h"
+#include "tests/support/live_events.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define T0 INT64_C(1747008000000) /* 2025-05-12T00:00Z */
+
+struct bench {
+    char dir[64];
+    struct store_opts opts;
+    struct store *store;
+    struct dataset *dataset;
+    struct io *io;
+    uint32_t event_count;
+    struct buf out;
+};
+
+static int64_t clock_ms;
+
+static int64_t test_clock(void)
+{
+    return clock_ms;
+}
+
+static int setup(void **state)
+{
+    struct err err = {0};
+    struct recovery_report report;
+    struct bench *b = calloc(1, sizeof(*b));
+    live_dir_make(b->dir);
+    store_opts_default(&b->opts);
+    b->opts.io_kind = IO_POSIX;
+    b->opts.compact_in_background = false;
+    b->opts.wall_ms = test_clock;
+    assert_ok(io_create(IO_POSIX, &b->io, &err));
+    assert_ok(store_open(b->dir, &b->opts, &b->store, &report, &err));
+    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+    *state = b;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bench *b = *state;
+    store_abandon(b->store);
+    io_free(b->io);
+    live_dir_remove(b->dir);
+    buf_done(&b->out);
+    free(b);
+    return 0;
+}
+
+/* An event of `time`, which comes at `arrival`: seconds after T0. */
+static void put(struct bench *b, int64_t arrival, int64_t time, const char *name, const char *user,
+                const char *device)
+{
+    struct err err = {0};
+    struct batch_builder builder;
+    struct event *event = NULL;
+    char id[32];
+    clock_ms = T0 + arrival * 1000;
+    assert_ok(batch_begin(NULL, clock_ms, &builder, &err));
+    assert_ok(batch_event(&builder, &event, &err));
+    snprintf(id, sizeof(id), "e%" PRIu32, b->event_count++);
+    assert_ok(arena_str(builder.batch->arena, str_of(id), &event->event_id, &err));
+    event->name = str_of(name);
+    event->user_id = str_of(user);
+    event->anonymous_id = str_of(device);
+    event->time_ms = T0 + time * 1000;
+    assert_ok(dataset_ingest(b->dataset, builder.batch, b->io, &err));
+    assert_int_equal(event->status, RECEIPT_ACCEPTED);
+    event_batch_free(builder.batch);
+}
+
+/* The answer as lines of cells between bars, "! " and a warning, or "error: " and why. %d in the text are seconds after T0. */
+static const char *ask(struct bench *b, const char *text, int first, int second)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(result_freep) struct result *result = NULL;
+    char full[512];
+    char epochs[2][32];
+    snprintf(epochs[0], sizeof(epochs[0]), "%" PRId64, T0 + first * INT64_C(1000));
+    snprintf(epochs[1], sizeof(epochs[1]), "%" PRId64, T0 + second * INT64_C(1000));
+    uint32_t used = 0;
+    size_t len = 0;
+    for (const char *at = text; *at != '\0' && len < sizeof(full) - 40; at++) {
+        if (at[0] == '@') {
+            len += (size_t)snprintf(full + len, 40, "%s", epochs[used++]);
+        } else {
+            full[len++] = *at;
+        }
+    }
+    full[len] = '\0';
+    const struct query_request request = {.text = str_of(full), .now_ms = T0 + 100000000};
+    buf_clear(&b->out);
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    if (query_run(snapshot, NULL, b->io, &request, &result, &err) != ERR_OK) {
+        buf_printf(&b->out, "error %u:%u: %s", err.line, err.column, err.message);
+    } else {
+        for (uint64_t i = 0; i < result->row_count * result->col_count; i++) {
+            const struct cell *cell = &result->cells[i];
+            buf_z(&b->out, i == 0 ? "" : i % result->col_count == 0 ? "\n" : "|");
+            if (cell->kind == CELL_STRING) {
+                buf_str(&b->out, cell->string);
+            } else if (cell->kind == CELL_I64) {
+                buf_printf(&b->out, "%" PRId64, cell->i64);
+            } else {
+                buf_z(&b->out, "-");
+            }
+        }
+        for (uint32_t w = 0; w < result->meta.warning_count; w++) {
+            buf_z(&b->out, "\n! ");
+            buf_str(&b->out, result->meta.warnings[w]);
+        }
+    }
+    buf_u8(&b->out, 0);
+    return (const char *)b->out.ptr;
+}
+
+static void what_came_later_is_not_there(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "v", "");
+    assert_ok(dataset_flush(b->dataset, &err));
+    put(b, 30, 5, "view", "w", ""); /* late */
+    assert_string_equal(ask(b, "trend count(any), users(any)", 0, 0), "3|3");
+    assert_string_equal(ask(b, "trend count(any), users(any) as of @", 30, 0), "3|3");
+    assert_string_equal(ask(b, "trend count(any), users(any) as of @", 29, 0), "2|2");
+    assert_string_equal(ask(b, "trend count(any), users(any) as of @", 10, 0), "1|1");
+    assert_string_equal(ask(b, "trend count(any), users(any) as of @", 9, 0), "0|0");
+    assert_string_equal(ask(b, "trend count(any) as of 2025-05-12T00:00:20Z", 0, 0), "2");
+    assert_string_equal(
+        ask(b, "trend count(any) as of 2025-05-12T02:00:20 tz \"Europe/Paris\"", 0, 0), "2");
+    assert_string_equal(ask(b, "trend count(any) last 15s as of @", 20, 0),
+                        "1"); /* half open: up to 20 */
+}
+
+static void an_epoch_that_has_not_come_is_named(void **state)
+{
+    struct bench *b = *state;
+    put(b, 10, 10, "view", "u", "");
+    assert_string_equal(ask(b, "trend count(any) as of @", 11, 0),
+                        "error 1:24: epoch 1747008011000 has not come: the data set is at epoch "
+                        "1747008010000");
+    assert_string_equal(ask(b, "diff @, @ in trend count(any)", 10, 11),
+                        "error 1:21: epoch 1747008011000 has not come: the data set is at epoch "
+                        "1747008010000");
+    assert_string_equal(ask(b, "diff @, @ in trend count(any)", 10, 9),
+                        "error 1:21: the later epoch stands behind the earlier one");
+}
+
+static void who_was_who_is_as_of_then(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    put(b, 10, 10, "view", "", "phone");
+    put(b, 20, 20, "view", "u", "");
+    put(b, 30, 30, "pay", "u", "phone"); /* a login */
+    put(b, 40, 40, "view", "v", "");
+    clock_ms = T0 + 50000;
+    assert_ok(dataset_merge_user(b->dataset, STR("v"), STR("u"), &err));
+    clock_ms = T0 + 60000;
+    assert_ok(dataset_unmerge_user(b->dataset, STR("v"), &err));
+    const int epochs[] = {20, 30, 40, 50, 60};
+    const char *const people[] = {"2", "1", "2", "1", "2"};
+    for (size_t i = 0; i < COUNT_OF(epochs); i++) {
+        assert_string_equal(ask(b, "trend users(any) as of @", epochs[i], 0), people[i]);
+        assert_string_equal(ask(b, "segment did(any) as of @", epochs[i], 0), people[i]);
+    }
+    assert_string_equal(ask(b, "segment did(any) list users as of @", 20, 0), "phone\nu");
+    assert_string_equal(ask(b, "segment did(any) list users as of @", 50, 0), "u");
+}
+
+static void what_is_erased_is_erased_in_every_epoch(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "v", "");
+    clock_ms = T0 + 30000;
+    assert_true(dataset_find_stored(b->dataset, STR("u"), &shard, &subject));
+    assert_ok(dataset_delete_subject(b->dataset, shard, subject, &err));
+    put(b, 40, 40, "view", "w", "");
+    assert_string_equal(
+        ask(b, "trend count(any) as of @", 20, 0),
+        "1\n! 1 ids were erased after epoch 1747008020000: what is erased is left out "
+        "as of every epoch");
+    assert_string_equal(ask(b, "trend count(any) as of @", 30, 0), "1");
+    assert_string_equal(
+        ask(b, "diff @, @ in trend count(any)", 20, 40),
+        "count(any)|1|2|1|0|1|0\n! 1 ids were erased after epoch 1747008020000: what "
+        "is erased is left out as of every epoch");
+}
+
+static void a_difference_says_what_moved_the_number(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "v", "");
+    put(b, 30, 15, "view", "w", ""); /* late */
+    put(b, 40, 5, "pay", "u", "");   /* late */
+    put(b, 50, 45, "view", "x", ""); /* new */
+    assert_ok(dataset_flush(b->dataset, &err));
+    clock_ms = T0 + 60000;
+    assert_ok(dataset_merge_user(b->dataset, STR("v"), STR("u"), &err));
+    assert_ok(dataset_compact(b->dataset, NULL, &err));
+    assert_string_equal(ask(b, "diff @, @ in trend count(any), users(any)", 20, 60),
+                        "count(any)|2|5|3|2|1|0\n"
+                        "users(any)|2|3|1|1|1|-1");
+    assert_string_equal(ask(b, "diff @, @ in trend count(any) by event_name", 20, 60),
+                        "pay|count(any)|-|1|1|1|0|0\n"
+                        "view|count(any)|2|4|2|1|1|0");
+    assert_string_equal(ask(b, "diff @, @ in segment did(view)", 20, 60), "users|2|3|1|1|1|-1");
+    assert_string_equal(ask(b, "diff @, @ in trend users(any)", 60, 60), "users(any)|3|3|0|0|0|0");
+    assert_string_equal(ask(b, "diff @, now in trend users(any)", 60, 60),
+                        "error 1:21: epoch 1747108000000 has not come: the data set is at epoch "
+                        "1747008060000");
+}
+
+static void explain_says_what_is_left_out(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    put(b, 10, 10, "view", "u", "");
+    assert_ok(dataset_flush(b->dataset, &err));
+    put(b, 20, 20, "view", "u", "");
+    put(b, 30, 30, "view", "u", "");
+    assert_ok(dataset_flush(b->dataset, &err));
+    put(b, 40, 40, "view", "u", "");
+    const char *text = ask(b, "explain trend count(any) as of @", 20, 0);
+    assert_non_null(strstr(text, "as of epoch|1747008020000\n"));
+    assert_non_null(strstr(text, "sources pruned by arrival|1\n"));
+    assert_non_null(strstr(text, "sources filtered by arrival|1\n"));
+    assert_null(strstr(ask(b, "explain trend count(any)", 0, 0), "arrival"));
+}
+
+static void a_static_cohort_is_who_was_saved(void **state)
+{
+    struct bench *b = *state;
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "v", "");
+    put(b, 30, 30, "pay", "v", "");
+    assert_string_equal(ask(b, "segment did(any) as of @ save cohort \"then\" static", 10, 0), "1");
+    assert_string_equal(ask(b, "segment did(pay) save cohort \"payers\"", 0, 0), "1");
+    assert_string_equal(ask(b, "trend users(any) where in cohort \"then\"", 0, 0), "1");
+    assert_string_equal(ask(b, "trend users(any) where in cohort \"payers\"", 0, 0), "1");
+    assert_string_equal(ask(b, "trend users(any) where in cohort \"payers\" as of @", 20, 0), "0");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_came_later_is_not_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_epoch_that_has_not_come_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_was_who_is_as_of_then, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_erased_is_erased_in_every_epoch, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_difference_says_what_moved_the_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(explain_says_what_is_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_static_cohort_is_who_was_saved, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
