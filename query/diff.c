@@ -1,6 +1,7 @@
 #include "query/diff.h"
 
 #include "query/bind.h"
+#include "query/past.h"
 #include "query/run_people.h"
 
 #include "storage/base/size.h"
@@ -38,14 +39,14 @@ static struct snapshot_past past_of_state(const struct diff *diff, uint32_t stat
     };
 }
 
-enum err_code diff_before(const struct diff *diff, struct io *io, struct snapshot **ret,
-                          struct err *err)
+enum err_code diff_before(const struct diff *diff, struct budget *budget, struct io *io,
+                          struct snapshot **ret, struct err *err)
 {
     const struct snapshot_past past = past_of_state(diff, STATE_BEFORE);
     *ret = NULL;
     return diff->from_ms == diff->present->commit_ms
                ? ERR_OK
-               : snapshot_of_past(diff->present, &past, io, ret, err);
+               : past_snapshot(diff->present, &past, budget, io, ret, err);
 }
 
 static enum err_code answer_as_it_is(struct query_run_ctx *run, struct result *result,
@@ -78,7 +79,7 @@ static enum err_code answer_of(struct query_run_ctx *run, uint32_t state, struct
     CLEANUP(unbindp) const struct bound_query *query = NULL;
     CLEANUP(inner_done) struct query_run_ctx inner = {.arena = NULL};
     ERR_TRY(run_check(run, err));
-    ERR_TRY(snapshot_of_past(run->diff->present, &past, run->io, &snapshot, err));
+    ERR_TRY(past_snapshot(run->diff->present, &past, &run->budget, run->io, &snapshot, err));
     ERR_TRY(
         query_bind_read(run->request, run->diff->ast, snapshot, run->io, run->arena, &query, err));
     run_inner_begin(run, query, &inner);
@@ -88,6 +89,7 @@ static enum err_code answer_of(struct query_run_ctx *run, uint32_t state, struct
     ERR_TRY(run_exclude(&inner, err));
     ERR_TRY(answer_as_it_is(&inner, result, err));
     run_inner_count(run, &inner);
+    budget_give(&run->budget, snapshot->bytes); /* it goes here */
     return ERR_OK;
 }
 

@@ -26,8 +26,8 @@ enum err_code diff_open(const struct query_request *request, const struct ast_qu
                         const struct snapshot *present, struct arena *arena, struct diff *ret,
                         struct err *err) ERR_MUST_CHECK;
 /* As of E1. *ret NULL where that is the present. The caller unpins it. */
-enum err_code diff_before(const struct diff *diff, struct io *io, struct snapshot **ret,
-                          struct err *err) ERR_MUST_CHECK;
+enum err_code diff_before(const struct diff *diff, struct budget *budget, struct io *io,
+                          struct snapshot **ret, struct err *err) ERR_MUST_CHECK;
 /* run->diff, of whose `before` the run's query and snapshot are. Lines ascend by their keys; numbers in the answer's order. */
 enum err_code verb_diff(struct query_run_ctx *run, struct result *result,
                         struct err *err) ERR_MUST_CHECK;

@@ -2,6 +2,20 @@
 
 #include "query/bind.h"
 
+enum err_code past_snapshot(const struct snapshot *present, const struct snapshot_past *past,
+                            struct budget *budget, struct io *io, struct snapshot **ret,
+                            struct err *err)
+{
+    CLEANUP(snapshot_unpinp) struct snapshot *made = NULL;
+    size_t used = atomic_load_explicit(&budget->used_bytes, memory_order_relaxed);
+    uint64_t left = budget->max_bytes > used ? budget->max_bytes - used : 0;
+    ERR_TRY(snapshot_of_past(present, past, budget->max_bytes == 0 ? UINT64_MAX : left, io, &made,
+                             err));
+    ERR_TRY(budget_take(budget, made->bytes, err));
+    *ret = TAKE(made);
+    return ERR_OK;
+}
+
 enum err_code past_of(const struct query_request *request, const struct ast_query *ast,
                       const struct snapshot *present, struct io *io, struct arena *arena,
                       struct snapshot **ret, int64_t *ret_now_ms, struct err *err)
@@ -17,5 +31,5 @@ enum err_code past_of(const struct query_request *request, const struct ast_quer
                                        .late_ms = epoch_ms,
                                        .late_before_ms = INT64_MIN,
                                        .facts_ms = epoch_ms};
-    return snapshot_of_past(present, &past, io, ret, err);
+    return past_snapshot(present, &past, arena_budget(arena), io, ret, err);
 }

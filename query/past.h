@@ -7,6 +7,10 @@
 #include "query/ast.h"
 #include "query/query.h"
 
+/* A snapshot of the past within the budget of the query, which pays for it until it ends. */
+enum err_code past_snapshot(const struct snapshot *present, const struct snapshot_past *past,
+                            struct budget *budget, struct io *io, struct snapshot **ret,
+                            struct err *err) ERR_MUST_CHECK;
 /* *ret_now_ms: when the question is asked, at the epoch's instant. *ret NULL where the epoch is the present one: then that
  * snapshot will do. ERR_INVALID, with place, for an epoch that has not come. */
 enum err_code past_of(const struct query_request *request, const struct ast_query *ast,

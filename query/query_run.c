@@ -346,7 +346,7 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     struct diff diff = {0};
     if (ast->diff_from.place.line != 0) {
         ERR_TRY(diff_open(request, ast, snapshot, arena, &diff, err));
-        ERR_TRY(diff_before(&diff, io, &past, err));
+        ERR_TRY(diff_before(&diff, budget, io, &past, err));
         then.now_ms = diff.to_ms;
         run.diff = &diff;
         run.request = &then;

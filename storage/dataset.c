@@ -1125,6 +1125,11 @@ bool snapshot_find_subject(const struct snapshot *snapshot, struct str user_id,
                      is_user ? user_id : anonymous_id, ret_shard, ret_subject)) {
         return false;
     }
+    if (*ret_subject >= snapshot->known_count[*ret_shard] &&
+        (snapshot->own_identity == NULL ||
+         !identity_knows(snapshot->own_identity, identity_place(*ret_shard, *ret_subject)))) {
+        return false; /* it came later */
+    }
     identity_find_owner(snapshot->own_identity, INT64_MAX, ret_shard, ret_subject);
     return true;
 }

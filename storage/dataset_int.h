@@ -341,9 +341,9 @@ struct snapshot_pin {
     struct cut_source *cuts; /* likewise */
 };
 
-/* ---- dataset_past.c ---- */
+/* ---- dataset_identity.c, for snapshots of the past ---- */
 
-/* Who a subject of `identity` (NULL: nobody is moved) is. dataset_identity.c */
+/* Who a subject of `identity` (NULL: nobody is moved) is. */
 void identity_find_owner(struct identity *identity, int64_t at_ms, uint32_t *shard,
                          uint32_t *subject);
 enum err_code identity_move_sets(struct identity *identity, roaring_bitmap_t *sets[SHARD_COUNT],

@@ -9,7 +9,8 @@
  *                                            rows leaves out those that its cut does not show
  *
  * Facts of identity lie in the order of their commits, with marks of the clock between them (identity.h): who was who at e is
- * an identity of its own, made of the facts until the first mark after e and of the rows that are shown.
+ * an identity of its own, made of the facts until the first mark after e and of the rows that are shown. Subjects get their
+ * numbers in the order of commits too: whoever has a number at most that of a shown row had come.
  */
 #include "storage/dataset_int.h"
 
@@ -110,11 +111,14 @@ static const struct source_ops cut_ops = {
 struct shown {
     uint64_t rows;
     int64_t time_min_ms, time_max_ms;
+    uint32_t last_row; /* of the source: the last that is shown, whose subject is the greatest */
 };
 
-static void show_span(struct shown *shown, uint64_t rows, int64_t min_ms, int64_t max_ms)
+static void show_span(struct shown *shown, uint64_t rows, uint32_t last_row, int64_t min_ms,
+                      int64_t max_ms)
 {
     shown->rows += rows;
+    shown->last_row = last_row;
     shown->time_min_ms = MIN_OF(shown->time_min_ms, min_ms);
     shown->time_max_ms = MAX_OF(shown->time_max_ms, max_ms);
 }
@@ -131,7 +135,7 @@ static enum err_code look_at_rows(const struct source *source, const struct row_
     for (uint32_t row = 0; row < times.rows; row++) {
         int64_t time_ms = times.i64[row];
         if (row_cut_shows(cut, time_ms, arrivals.i64[row])) {
-            show_span(shown, 1, time_ms, time_ms);
+            show_span(shown, 1, block * BLOCK_ROWS + row, time_ms, time_ms);
         }
     }
     arena_rewind(ctx->arena, mark);
@@ -153,10 +157,28 @@ static enum err_code look_at_block(const struct source *source, const struct row
         return ERR_OK;
     }
     if (is_told && max_ms <= cut->arrived_ms) {
-        show_span(shown, source_block_rows(source, block), time_min_ms, time_max_ms);
+        uint32_t rows = source_block_rows(source, block);
+        show_span(shown, rows, block * BLOCK_ROWS + rows - 1, time_min_ms, time_max_ms);
         return ERR_OK;
     }
     return look_at_rows(source, cut, block, ctx, shown, err);
+}
+
+/* Whoever has a number up to that of the last shown row had come. */
+static enum err_code know_subjects(struct snapshot *snapshot, const struct source *source,
+                                   uint32_t last_row, struct read_ctx *ctx, struct err *err)
+{
+    uint32_t *count = &snapshot->known_count[source->shard];
+    struct vec subjects = {0};
+    struct arena_mark mark = arena_mark(ctx->arena);
+    if (last_row + 1 == source->row_count) {
+        *count = MAX_OF(*count, source->subject_last + 1);
+        return ERR_OK;
+    }
+    ERR_TRY(source_read(source, ctx, COL_SUBJECT, last_row / BLOCK_ROWS, &subjects, err));
+    *count = MAX_OF(*count, subjects.u32[last_row % BLOCK_ROWS] + 1);
+    arena_rewind(ctx->arena, mark);
+    return ERR_OK;
 }
 
 static void add_shown(struct snapshot *snapshot, const struct source *source, uint64_t rows)
@@ -183,6 +205,7 @@ static enum err_code add_source(struct snapshot_pin *pin, const struct source *s
         snapshot->later_count++;
         return ERR_OK;
     }
+    ERR_TRY(know_subjects(snapshot, source, shown.last_row, ctx, err));
     if (shown.rows < source->row_count) {
         struct cut_source *cut = &pin->cuts[snapshot->cut_count++];
         *cut = (struct cut_source){*source, source};
@@ -233,7 +256,7 @@ static enum err_code add_sources(struct snapshot_pin *pin, struct io *io, struct
 
 /* ---- who was who ---- */
 
-static enum err_code show_identity(struct snapshot_pin *pin, struct err *err)
+static enum err_code show_identity(struct snapshot_pin *pin, uint64_t bytes_max, struct err *err)
 {
     struct snapshot *snapshot = &pin->snapshot;
     struct dataset *dataset = snapshot->dataset;
@@ -247,10 +270,13 @@ static enum err_code show_identity(struct snapshot_pin *pin, struct err *err)
     if (!has_facts) {
         return ERR_OK;
     }
-    ERR_TRY(identity_create(dataset->ids, dataset->schema, opts->identity_bytes_max,
-                            &snapshot->own_identity, err));
-    return identity_show(snapshot->own_identity, snapshot, &moment, opts->io_kind, &pin->overlay,
-                         err);
+    ERR_TRY(identity_create(dataset->ids, dataset->schema,
+                            MIN_OF(bytes_max, opts->identity_bytes_max), &snapshot->own_identity,
+                            err));
+    ERR_TRY(identity_show(snapshot->own_identity, snapshot, &moment, opts->io_kind, &pin->overlay,
+                          err));
+    snapshot->bytes = identity_stats(snapshot->own_identity).bytes;
+    return ERR_OK;
 }
 
 /* ---- the whole ---- */
@@ -273,20 +299,21 @@ static int64_t watermark_of(const struct snapshot *snapshot, int64_t present_ms)
                : MIN_OF(present_ms, MIN_OF(snapshot->time_max_ms, snapshot->past.rows_ms));
 }
 
-static enum err_code fill(struct snapshot_pin *pin, const struct snapshot *present, struct io *io,
-                          struct err *err)
+static enum err_code fill(struct snapshot_pin *pin, const struct snapshot *present,
+                          uint64_t bytes_max, struct io *io, struct err *err)
 {
     struct snapshot *snapshot = &pin->snapshot;
     struct dataset *dataset = snapshot->dataset;
     ERR_TRY(add_sources(pin, io, err));
     snapshot->watermark_ms = watermark_of(snapshot, present->watermark_ms);
-    ERR_TRY(show_identity(pin, err));
+    ERR_TRY(show_identity(pin, bytes_max, err));
     return catalog_count_deleted(dataset->store->catalog, dataset->row.id, snapshot->past.rows_ms,
                                  present->commit_ms, &snapshot->erased, err);
 }
 
 enum err_code snapshot_of_past(const struct snapshot *present, const struct snapshot_past *past,
-                               struct io *io, struct snapshot **ret, struct err *err)
+                               uint64_t bytes_max, struct io *io, struct snapshot **ret,
+                               struct err *err)
 {
     const struct snapshot_pin *from = (const struct snapshot_pin *)present;
     struct snapshot_pin *pin = calloc(1, sizeof(*pin));
@@ -309,7 +336,7 @@ enum err_code snapshot_of_past(const struct snapshot *present, const struct snap
            sizeof(pin->snapshot.subject_count));
     pin->cut = (struct row_cut){past->rows_ms, past->late_ms, past->late_before_ms};
     pin_what(from, pin);
-    if (fill(pin, present, io, err) != ERR_OK) {
+    if (fill(pin, present, bytes_max, io, err) != ERR_OK) {
         snapshot_unpin(&pin->snapshot);
         return err_context(err, "the past of data set \"%s\"", dataset_name(present->dataset));
     }

@@ -251,6 +251,11 @@ static enum err_code take_binding(struct identity *identity, uint64_t weak, uint
     return add_search(identity, moved, user, err);
 }
 
+bool identity_knows(const struct identity *identity, uint64_t place)
+{
+    return identity_find(identity, place) != NULL;
+}
+
 bool identity_is_nobody(const struct identity *identity, uint64_t place)
 {
     const struct moved *moved = identity_find(identity, place);

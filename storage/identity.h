@@ -98,6 +98,8 @@ uint64_t identity_owner(struct identity *identity, uint64_t place, int64_t at_ms
 /* Is the user merged into another, and into whom? */
 bool identity_merged(const struct identity *identity, uint64_t place, uint64_t *ret_into);
 
+/* Do its facts name the subject? */
+bool identity_knows(const struct identity *identity, uint64_t place);
 /* Was the user id declared to be nobody's? */
 bool identity_is_nobody(const struct identity *identity, uint64_t place);
 

@@ -137,6 +137,8 @@ struct snapshot {
     struct snapshot_past past;
     uint32_t later_count; /* sources that are left out, for all of their rows came later */
     uint32_t cut_count;   /* sources of which some rows did */
+    uint32_t known_count[SHARD_COUNT]; /* subjects below it had come, or had been bound (own_identity knows them) */
+    uint64_t bytes;       /* of memory that it takes by itself, for the rows of who is moved */
     uint64_t erased;      /* subjects that were deleted after past.rows_ms: they are left out all the same */
     struct identity *own_identity; /* who was who then; NULL: everybody was who they came as. Its snapshot's owner's thread */
 };
@@ -151,10 +153,12 @@ static inline void snapshot_unpinp(struct snapshot **snapshot)
 }
 /* What `present` shows, as of then: a snapshot of its own. It reads arrivals and times of the sources that have rows from both
  * sides of rows_ms, and where there are facts the rows of who they move (identity.h): its cost and its memory are those of the
- * first snapshot after opening. */
+ * first snapshot after opening; ERR_LIMIT where it needs more than bytes_max. */
 enum err_code snapshot_of_past(const struct snapshot *present, const struct snapshot_past *past,
-                               struct io *io, struct snapshot **ret, struct err *err) ERR_MUST_CHECK;
-/* dataset_find_subject and dataset_cohort below, by who was who in the snapshot where it is one of the past. */
+                               uint64_t bytes_max, struct io *io, struct snapshot **ret,
+                               struct err *err) ERR_MUST_CHECK;
+/* dataset_find_subject and dataset_cohort below, by who was who in the snapshot where it is one of the past, and of who had
+ * come by then. */
 struct saved_cohort;
 bool snapshot_find_subject(const struct snapshot *snapshot, struct str user_id,
                            struct str anonymous_id, uint32_t *ret_shard, uint32_t *ret_subject);

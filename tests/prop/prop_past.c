@@ -16,6 +16,8 @@
 #include "tests/support/shop.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +29,7 @@
 #define DEVICES      5u
 
 static const char *const users[USERS] = {"a", "b", "c", "d", "e", "f"};
-static const char *const devices[DEVICES] = {"radio", "phone", "tablet", "tv", "web"};
+static const char *const devices[DEVICES] = {"a", "phone", "tablet", "tv", "web"};
 static const char *const names[] = {"view", "add", "pay"};
 
 #define RANGE "from 2025-05-08 to 2025-05-20"
@@ -307,7 +309,7 @@ static struct result *result_of_past(struct bench *b, const char *question, int6
     const struct snapshot_past then = {epoch_ms, epoch_ms, INT64_MIN, epoch_ms};
     const struct query_request request = {.text = str_of(question), .now_ms = now_ms};
     assert_ok(dataset_snapshot(b->dataset, &present, &err));
-    assert_ok(snapshot_of_past(present, &then, b->io, &past, &err));
+    assert_ok(snapshot_of_past(present, &then, UINT64_MAX, b->io, &past, &err));
     assert_ok(query_run(past, NULL, b->io, &request, &result, &err));
     return result;
 }
@@ -414,7 +416,7 @@ static void erase(struct bench *b)
 {
     struct err err = {0};
     CLEANUP(buf_freep) struct buf out = {0};
-    const char *user = users[rng_below(&b->rng, USERS)];
+    const char *user = users[1 + rng_below(&b->rng, USERS - 1)]; /* a device is "a" as well */
     uint32_t shard = 0;
     uint32_t subject = 0;
     char quoted[16];
@@ -469,40 +471,166 @@ static void live(struct bench *b)
     }
 }
 
+static void open_bench(struct bench *b)
+{
+    struct err err = {0};
+    live_dir_make(b->dir);
+    store_opts_default(&b->opts);
+    b->opts.io_kind = IO_POSIX;
+    b->opts.block_cache_bytes = 4u << 20;
+    b->opts.compact_in_background = false;
+    b->opts.wall_ms = test_clock;
+    assert_ok(io_create(IO_POSIX, &b->io, &err));
+    open_store(b);
+}
+
+static void close_bench(struct bench *b)
+{
+    store_abandon(b->store);
+    io_free(b->io);
+    live_dir_remove(b->dir);
+    for (uint32_t i = 0; i < b->answer_count; i++) {
+        free(b->answers[i].text);
+    }
+    free(b);
+}
+
 static void an_answer_as_of_an_epoch_is_the_answer_of_then(void **state)
 {
     (void)state;
     uint64_t seed = test_seed();
     for (uint64_t trial = 0; trial < TRIALS; trial++) {
-        struct err err = {0};
         struct bench *b = calloc(1, sizeof(*b));
         b->seed = seed + trial;
         b->rng = rng_init(b->seed);
         b->erases = trial % 2 == 1;
         clock_ms = BEGIN_MS + (int64_t)rng_below(&b->rng, SHOP_DAY_MS);
-        live_dir_make(b->dir);
-        store_opts_default(&b->opts);
-        b->opts.io_kind = IO_POSIX;
-        b->opts.block_cache_bytes = 4u << 20;
-        b->opts.compact_in_background = false;
-        b->opts.wall_ms = test_clock;
-        assert_ok(io_create(IO_POSIX, &b->io, &err));
-        open_store(b);
+        open_bench(b);
         live(b);
-        store_abandon(b->store);
-        io_free(b->io);
-        live_dir_remove(b->dir);
-        for (uint32_t i = 0; i < b->answer_count; i++) {
-            free(b->answers[i].text);
-        }
-        free(b);
+        close_bench(b);
     }
+}
+
+/* ---- beside the writer ---- */
+
+#define SENDERS   2u
+#define ASKERS    2u
+#define SENT_EACH 150u
+#define SEEN_MAX  200u
+
+/* What an asker saw: how many events and people there were at an epoch. */
+struct seen {
+    int64_t epoch_ms;
+    char text[96];
+};
+struct crowd {
+    struct bench *b;
+    _Atomic uint32_t sending;
+    uint32_t number; /* of the thread */
+    struct seen seen[SEEN_MAX];
+    uint32_t seen_count;
+};
+
+/* Batches of one event, so that groups fly one after another, with logins and merges between them. */
+static void *send(void *arg)
+{
+    struct crowd *crowd = arg;
+    struct err err = {0};
+    CLEANUP(io_freep) struct io *io = NULL;
+    assert_ok(io_create(IO_POSIX, &io, &err));
+    for (uint32_t i = 0; i < SENT_EACH; i++) {
+        struct batch_builder builder;
+        struct event *event = NULL;
+        char id[32];
+        uint32_t at = i * SENDERS + crowd->number;
+        assert_ok(batch_begin(NULL, BEGIN_MS, &builder, &err)); /* a clock that stands still */
+        assert_ok(batch_event(&builder, &event, &err));
+        snprintf(id, sizeof(id), "e%" PRIu32, at);
+        assert_ok(arena_str(builder.batch->arena, str_of(id), &event->event_id, &err));
+        event->name = str_of(names[at % COUNT_OF(names)]);
+        event->time_ms = BEGIN_MS - (int64_t)at * 60000;
+        event->user_id = at % 3 == 0 ? (struct str){0} : str_of(users[at % USERS]);
+        event->anonymous_id = at % 3 == 1 ? (struct str){0} : str_of(devices[at % DEVICES]);
+        assert_ok(dataset_ingest(crowd->b->dataset, builder.batch, io, &err));
+        event_batch_free(builder.batch);
+        if (i % 40 == 39 && crowd->number == 0) {
+            assert_ok(dataset_flush(crowd->b->dataset, &err));
+        }
+    }
+    return NULL;
+}
+
+static void ask_now(struct crowd *crowd, struct io *io, struct buf *out)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    assert_ok(dataset_snapshot(crowd->b->dataset, &snapshot, &err));
+    struct seen *seen = &crowd->seen[crowd->seen_count++];
+    const char *text =
+        shop_ask(snapshot, "trend count(any), users(any)", BEGIN_MS, false, NULL, io, out);
+    seen->epoch_ms = snapshot->commit_ms;
+    const char *rows = strstr(text, "\"rows\"");
+    snprintf(seen->text, sizeof(seen->text), "%s", rows == NULL ? text : rows);
+}
+
+static void *ask_meanwhile(void *arg)
+{
+    struct crowd *crowd = arg;
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf out = {0};
+    CLEANUP(io_freep) struct io *io = NULL;
+    assert_ok(io_create(IO_POSIX, &io, &err));
+    while (atomic_load(&crowd->sending) > 0 && crowd->seen_count < SEEN_MAX) {
+        ask_now(crowd, io, &out);
+    }
+    return NULL;
+}
+
+/* Whatever an asker saw between two commits, as of that epoch is what it saw: no later commit has come in under its clock. */
+static void what_is_seen_beside_the_writer_stays(void **state)
+{
+    (void)state;
+    CLEANUP(buf_freep) struct buf out = {0};
+    struct bench *b = calloc(1, sizeof(*b));
+    struct crowd *crowds = calloc(SENDERS + ASKERS, sizeof(*crowds));
+    pthread_t threads[SENDERS + ASKERS];
+    clock_ms = BEGIN_MS;
+    b->rng = rng_init(test_seed());
+    open_bench(b);
+    for (uint32_t i = 0; i < SENDERS + ASKERS; i++) {
+        crowds[i].b = b;
+        crowds[i].number = i;
+        atomic_init(&crowds[i].sending, 1);
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, i < SENDERS ? send : ask_meanwhile, &crowds[i]), 0);
+    }
+    for (uint32_t i = 0; i < SENDERS + ASKERS; i++) {
+        if (i == SENDERS) {
+            for (uint32_t k = SENDERS; k < SENDERS + ASKERS; k++) {
+                atomic_store(&crowds[k].sending, 0);
+            }
+        }
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    assert_int_equal(dataset_stats(b->dataset).accepted, SENDERS * SENT_EACH);
+    for (uint32_t i = SENDERS; i < SENDERS + ASKERS; i++) {
+        for (uint32_t k = 0; k < crowds[i].seen_count; k++) {
+            const struct seen *seen = &crowds[i].seen[k];
+            const char *text = ask_past(b, seen->epoch_ms, "trend count(any), users(any)", &out);
+            if (strstr(text, seen->text) == NULL) {
+                fail_msg("as of %" PRId64 "\nthen: %s\nnow:  %s", seen->epoch_ms, seen->text, text);
+            }
+        }
+    }
+    close_bench(b);
+    free(crowds);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_as_of_an_epoch_is_the_answer_of_then),
+        cmocka_unit_test(what_is_seen_beside_the_writer_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

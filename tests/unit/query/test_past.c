@@ -246,6 +246,18 @@ static void explain_says_what_is_left_out(void **state)
     assert_null(strstr(ask(b, "explain trend count(any)", 0, 0), "arrival"));
 }
 
+static void an_id_that_came_later_is_nobodys(void **state)
+{
+    struct bench *b = *state;
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "", "x"); /* a device */
+    put(b, 30, 30, "pay", "x", "");  /* a user of the same id */
+    assert_string_equal(ask(b, "why \"x\" in segment did(pay) as of @", 10, 0),
+                        "verdict|-|-|-|-|-|unknown user");
+    assert_string_equal(ask(b, "segment user in (\"x\") as of @", 20, 0), "1");
+    assert_string_equal(ask(b, "segment user in (\"x\") list users as of @", 30, 0), "x");
+}
+
 static void a_static_cohort_is_who_was_saved(void **state)
 {
     struct bench *b = *state;
@@ -268,6 +280,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_erased_is_erased_in_every_epoch, setup, teardown),
         cmocka_unit_test_setup_teardown(a_difference_says_what_moved_the_number, setup, teardown),
         cmocka_unit_test_setup_teardown(explain_says_what_is_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_id_that_came_later_is_nobodys, setup, teardown),
         cmocka_unit_test_setup_teardown(a_static_cohort_is_who_was_saved, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
