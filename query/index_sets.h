@@ -16,10 +16,10 @@ struct index_ask {
     const int64_t *edges; /* atom_count + 1, each after the one before */
     uint32_t atom_count;
 };
-/* Subjects that did it in an atom, according to one source: ascending, each once, within the task's range or not.
+/* Subjects that did it in an atom, according to one source, within the task's range or not.
  * One atom may be given several times. Deleted subjects are among them. */
 typedef enum err_code (*index_take_fn)(void *arg, const struct source *source, uint32_t atom,
-                                       const uint32_t *subjects, uint32_t count, struct err *err);
+                                       const struct subject_members *members, struct err *err);
 struct index_taker {
     void *arg;
     index_take_fn take;

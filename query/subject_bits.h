@@ -8,8 +8,9 @@
  */
 #pragma once
 
+#include "storage/subject_members.h"
+
 #include <stddef.h>
-#include <stdint.h>
 
 /* into |= from. */
 void bits_or(uint64_t *restrict into, const uint64_t *restrict from, size_t words);
@@ -20,5 +21,14 @@ void bits_and(uint64_t *restrict into, const uint64_t *restrict from, size_t wor
 /* How many are in both. */
 uint64_t bits_and_count(const uint64_t *a, const uint64_t *b, size_t words);
 uint64_t bits_count(const uint64_t *bits, size_t words);
+/* into |= a & b. */
+void bits_or_and(uint64_t *restrict into, const uint64_t *restrict a, const uint64_t *restrict b,
+                 size_t words);
 /* Set the bits of ascending subjects; those outside [base, base + 64 * words) are left out. */
 void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subjects, size_t count);
+/* Set the bits of the members in [base, end). */
+void bits_add_members(uint64_t *bits, uint32_t base, uint32_t end,
+                      const struct subject_members *members);
+/* And the bits in `twice` of those that were set before. */
+void bits_add_members_twice(uint64_t *bits, uint64_t *twice, uint32_t base, uint32_t end,
+                            const struct subject_members *members);

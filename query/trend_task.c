@@ -509,11 +509,11 @@ struct lane_taker {
 };
 
 static enum err_code lane_take_members(void *arg, const struct source *source, uint32_t atom,
-                                       const uint32_t *subjects, uint32_t count, struct err *err)
+                                       const struct subject_members *members, struct err *err)
 {
     (void)source;
     struct lane_taker *taker = arg;
-    return acc_add_users(&taker->work->slot->pool, &taker->cells[atom], subjects, count, err);
+    return acc_add_members(&taker->work->slot->pool, &taker->cells[atom], members, err);
 }
 
 static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, struct err *err)
