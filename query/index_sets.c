@@ -6,6 +6,7 @@
  */
 #include "query/index_sets.h"
 
+#include "query/subject_bits.h"
 #include "storage/base/size.h"
 #include "storage/read_ahead.h"
 #include "storage/read_held.h"
@@ -25,7 +26,8 @@ struct walk {
     struct arena *arena;
     struct read_ctx read;
     uint64_t sets, members, time_us; /* taken; the time only where the query is profiled */
-    bool keeps;                      /* what was taken is read later: nothing of it is let go */
+    struct index_gathered
+        *gathered; /* what was taken is read later: nothing of it is let go; or NULL */
 };
 
 /* Sets of a source by atom, from the cache or to be kept there. */
@@ -82,11 +84,18 @@ struct pending {
 static enum err_code flush(struct walk *walk, const struct source *source, struct pending *pending,
                            struct err *err)
 {
-    const struct subject_members members = members_of_list(pending->subjects, pending->count);
+    struct subject_members members = members_of_list(pending->subjects, pending->count);
     pending->count = 0;
-    return members.count == 0
-               ? ERR_OK
-               : walk->taker->take(walk->taker->arg, source, pending->atom, &members, err);
+    if (members.count == 0) {
+        return ERR_OK;
+    }
+    if (walk->gathered != NULL) {
+        void *memory = NULL;
+        ERR_TRY(arena_alloc_raw(walk->read.arena, members.count * sizeof(uint32_t), &memory, err));
+        memcpy(memory, members.list, members.count * sizeof(uint32_t));
+        members.list = memory;
+    }
+    return walk->taker->take(walk->taker->arg, source, pending->atom, &members, err);
 }
 
 static enum err_code take_block(struct walk *walk, const struct source *source,
@@ -313,6 +322,18 @@ static enum err_code take_found(struct walk *walk, const struct source *source, 
     return ERR_OK;
 }
 
+/* The sets that follow are parts of this one. */
+static enum err_code gather_united(struct index_gathered *gathered,
+                                   const struct subject_members *members, struct err *err)
+{
+    struct index_members *link = NULL;
+    ERR_TRY(ARENA_NEW(gathered->arena, 1, &link, err));
+    *link = (struct index_members){gathered->united, *members, true};
+    gathered->united = link;
+    gathered->is_united = true;
+    return ERR_OK;
+}
+
 /* The atoms of an event that the source has kept; *ret_found false where it has not. */
 static enum err_code take_kept(struct walk *walk, const struct source *source,
                                const struct spans *spans, struct left *left, bool *ret_found,
@@ -328,6 +349,10 @@ static enum err_code take_kept(struct walk *walk, const struct source *source,
         left->wants[left->want_count++] =
             (struct scan_want){walk->ask->selector, kept.rest[i].begin_ms, kept.rest[i].end_ms};
     }
+    if (walk->gathered != NULL) {
+        const struct span_found all = subject_spans_at(&kept, spans->ask.span_count);
+        ERR_TRY(gather_united(walk->gathered, &all.members, err));
+    }
     for (uint32_t s = 0; s < spans->ask.span_count; s++) {
         const struct span_found found = subject_spans_at(&kept, s);
         if (found.members.count > 0) {
@@ -336,8 +361,10 @@ static enum err_code take_kept(struct walk *walk, const struct source *source,
             ERR_TRY(take_found(walk, source, spans->first_atom + s, &found, left, err));
         }
     }
-    if (!walk->keeps) {
+    if (walk->gathered == NULL) {
         read_held_clear(walk->read.held);
+    } else {
+        walk->gathered->is_united = false;
     }
     return ERR_OK;
 }
@@ -358,6 +385,33 @@ static void spans_note(struct spans *spans, uint32_t atom, const struct span_fou
     *place = *found;
 }
 
+/* Behind the spans, their union. */
+static enum err_code unite_spans(const struct spans *spans, const struct source *source,
+                                 struct arena *arena, struct err *err)
+{
+    struct subject_members *all = &spans->found[spans->ask.span_count].members;
+    uint32_t base = 0;
+    uint32_t word_count = members_words(source->subject_first, source->subject_last, &base);
+    uint64_t *words = NULL;
+    uint32_t *list = NULL;
+    ERR_TRY(ARENA_NEW(arena, word_count, &words, err));
+    for (uint32_t s = 0; s < spans->ask.span_count; s++) {
+        bits_add_members(words, base, UINT32_MAX, &spans->found[s].members);
+    }
+    *all = (struct subject_members){.count = (uint32_t)bits_count(words, word_count),
+                                    .words = words,
+                                    .base = base,
+                                    .word_count = word_count};
+    if (!members_are_dense(all->count, word_count)) {
+        struct members_cursor cursor = {0};
+        const uint32_t *unused = NULL;
+        ERR_TRY(ARENA_NEW(arena, (size_t)all->count + 64, &list, err));
+        uint32_t count = members_next(all, &cursor, list, all->count + 64, &unused);
+        *all = members_of_list(list, count);
+    }
+    return ERR_OK;
+}
+
 static enum err_code spans_keep(struct walk *walk, const struct source *source,
                                 const struct spans *spans, const struct scan_want *wants,
                                 uint32_t want_count, uint64_t set_bytes, struct err *err)
@@ -370,6 +424,7 @@ static enum err_code spans_keep(struct walk *walk, const struct source *source,
     for (uint32_t i = 0; i < want_count; i++) {
         rest[i] = (struct span_rows){wants[i].begin_ms, wants[i].end_ms};
     }
+    ERR_TRY(unite_spans(spans, source, walk->read.arena, err));
     source_spans_keep(source, &walk->read, &spans->ask, spans->found, rest, want_count, set_bytes);
     return ERR_OK;
 }
@@ -391,7 +446,7 @@ static enum err_code take_runs(struct walk *walk, const struct source *source,
         ERR_TRY(run_members(walk, source, runs, r, count, &fetched, &found.members, err));
         ERR_TRY(take_found(walk, source, run->atom, &found, left, err));
         spans_note(spans, run->atom, &found);
-        if (spans->found == NULL && !walk->keeps) {
+        if (spans->found == NULL && walk->gathered == NULL) {
             arena_rewind(read->arena, mark);
         }
     }
@@ -453,12 +508,12 @@ static enum err_code take_event(struct walk *walk, const struct source *source, 
     struct arena_mark mark = arena_mark(read->arena);
     uint64_t bytes_before = read->bytes_read;
     if (is_keeping && set_count > 0) {
-        ERR_TRY(ARENA_NEW(read->arena, spans.ask.span_count, &spans.found, err));
+        ERR_TRY(ARENA_NEW(read->arena, (size_t)spans.ask.span_count + 1, &spans.found, err));
     }
     ERR_TRY(take_runs(walk, source, runs, run_count, &spans, left, err));
     ERR_TRY(spans_keep(walk, source, &spans, left->wants + want_begin,
                        left->want_count - want_begin, read->bytes_read - bytes_before, err));
-    if (!walk->keeps) {
+    if (walk->gathered == NULL) {
         arena_rewind(read->arena, mark);
         read_held_clear(read->held);
     }
@@ -506,6 +561,21 @@ static enum err_code walk_source(struct walk *walk, const struct source *source,
                                 : take_rows(walk, source, left.wants, left.want_count, err);
 }
 
+/* All sources; sets lie in read.arena or are held by read.held. */
+static enum err_code walk_all_sources(struct walk *walk, struct err *err)
+{
+    const struct run_task *task = walk->task;
+    enum err_code code = ERR_OK;
+    for (uint32_t s = 0; s < task->source_count && code == ERR_OK; s++) {
+        code = run_check(walk->run, err);
+        if (code == ERR_OK) {
+            code = walk_source(walk, task->sources[s], err);
+        }
+    }
+    run_count_sets(walk->run, walk->sets, walk->members, walk->time_us, &walk->read);
+    return code;
+}
+
 enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
                          const struct index_ask *ask, const struct index_taker *taker,
                          struct arena *arena, struct io *io, struct err *err)
@@ -522,13 +592,46 @@ enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
         .arena = arena,
         .read = {.arena = scratch, .io = io, .ahead = &ahead, .held = &held},
     };
-    enum err_code code = ERR_OK;
-    for (uint32_t s = 0; s < task->source_count && code == ERR_OK; s++) {
-        code = run_check(run, err);
-        if (code == ERR_OK) {
-            code = walk_source(&walk, task->sources[s], err);
-        }
-    }
-    run_count_sets(run, walk.sets, walk.members, walk.time_us, &walk.read);
-    return code;
+    return walk_all_sources(&walk, err);
+}
+
+static enum err_code gather_take(void *arg, const struct source *source, uint32_t atom,
+                                 const struct subject_members *members, struct err *err)
+{
+    (void)source;
+    struct index_gathered *gathered = arg;
+    struct index_members *link = NULL;
+    ERR_TRY(ARENA_NEW(gathered->arena, 1, &link, err));
+    *link = (struct index_members){gathered->atoms[atom], *members, gathered->is_united};
+    gathered->atoms[atom] = link;
+    gathered->member_count += members->count;
+    return ERR_OK;
+}
+
+enum err_code index_gather(struct query_run_ctx *run, const struct run_task *task,
+                           const struct index_ask *ask, struct io *io, struct index_gathered *ret,
+                           struct arena *arena, struct err *err)
+{
+    *ret = (struct index_gathered){.arena = arena_create(arena_budget(arena))};
+    CLEANUP(read_ahead_done)
+    struct read_ahead ahead = {.bytes_max = SETS_AHEAD_BYTES_MAX, .budget = arena_budget(arena)};
+    const struct index_taker taker = {.arg = ret, .take = gather_take};
+    struct walk walk = {
+        .run = run,
+        .task = task,
+        .ask = ask,
+        .taker = &taker,
+        .arena = arena,
+        .read = {.arena = ret->arena, .io = io, .ahead = &ahead, .held = &ret->held},
+        .gathered = ret,
+    };
+    ERR_TRY(ARENA_NEW(ret->arena, ask->atom_count, &ret->atoms, err));
+    return walk_all_sources(&walk, err);
+}
+
+void index_gathered_done(struct index_gathered *gathered)
+{
+    read_held_done(&gathered->held);
+    arena_free(gathered->arena);
+    *gathered = (struct index_gathered){0};
 }

@@ -598,6 +598,7 @@ enum err_code trend_work_begin(struct trend_work *work, uint32_t subject_begin,
     slot->row_max_ms = INT64_MIN;
     ERR_TRY(groups_create(plan->query, work->arena, &slot->groups, err));
     ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->cells, err));
+    ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->people, err));
     ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &work->memos, err));
     return trend_grow_groups(work, 1, err);
 }
@@ -615,7 +616,9 @@ enum err_code trend_work_read(struct trend_work *work, struct err *err)
     for (uint32_t l = 0; task->source_count > 0 && l < plan->lane_count; l++) {
         const struct trend_lane *lane = &plan->lanes[l];
         if (lane->is_indexed && plan->grids[lane->grid].atom_count > 0) {
-            ERR_TRY(lane->is_split ? trend_split_lane(work, l, err) : index_lane(work, l, err));
+            ERR_TRY(lane->is_split     ? trend_split_lane(work, l, err)
+                    : lane->is_counted ? trend_count_lane(work, l, err)
+                                       : index_lane(work, l, err));
             drop_deleted(work, l);
         }
     }

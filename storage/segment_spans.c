@@ -3,8 +3,8 @@
  * A dashboard asks for the same days again and again, of thousands of stored sets. Their unions by span lie here one behind the
  * other, so that a segment is one look into the cache and its spans are lists in place.
  *
- *    in memory:   struct kept_head   i64 edges[span_count + 1]   struct span_place[span_count]   struct span_rows[rest_count]
- *                 u64 items[...]     each span's members: subjects, 32 bits each, or words
+ *    in memory:   struct kept_head   i64 edges[span_count + 1]   struct span_place[span_count + 1]   struct span_rows[rest_count]
+ *                 u64 items[...]     each span's members: subjects, 32 bits each, or words; and those of all spans
  */
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
@@ -35,7 +35,7 @@ static struct layout layout_of(uint32_t span_count, uint32_t rest_count)
 {
     struct layout at = {.edges = sizeof(struct kept_head)};
     at.places = at.edges + ((size_t)span_count + 1) * sizeof(int64_t);
-    at.rest = at.places + (size_t)span_count * sizeof(struct span_place);
+    at.rest = at.places + ((size_t)span_count + 1) * sizeof(struct span_place);
     at.items = at.rest + (size_t)rest_count * sizeof(struct span_rows);
     return at;
 }
@@ -111,7 +111,7 @@ void segment_spans_keep(const struct source *source, struct read_ctx *ctx,
     struct cache_block *block = NULL;
     struct err ignored = {0}; /* without memory they are made again next time */
     size_t items = 0;
-    for (uint32_t s = 0; s < ask->span_count; s++) {
+    for (uint32_t s = 0; s <= ask->span_count; s++) {
         items += items_of(&found[s].members);
     }
     if (ctx->held == NULL || ctx->is_once || segment->cache == NULL ||
@@ -134,7 +134,7 @@ void segment_spans_keep(const struct source *source, struct read_ctx *ctx,
     if (rest_count > 0) {
         memcpy(block->data + at.rest, rest, rest_count * sizeof(*rest));
     }
-    for (uint32_t s = 0; s < ask->span_count; s++) {
+    for (uint32_t s = 0; s <= ask->span_count; s++) {
         fill_span(&found[s], (uint64_t *)(void *)(block->data + at.items), &item, &places[s]);
     }
     block_cache_offer(segment->cache, block);

@@ -310,7 +310,7 @@ enum err_code source_union(const struct source *source, struct read_ctx *ctx,
                            const struct subject_set *sets, uint32_t count,
                            struct subject_members *ret, struct err *err) ERR_MUST_CHECK;
 /* What source_spans_keep was given for this very question, if the source keeps it still, held by ctx->held. `found` is by
- * span, `rest` what is left to rows; set_bytes of stored sets are in it. A source may keep it or not. */
+ * span, behind them one of all spans' members; `rest` what is left to rows; set_bytes of stored sets are in it. A source may keep it or not. */
 bool source_spans_find(const struct source *source, struct read_ctx *ctx,
                        const struct span_ask *ask, struct subject_spans *ret);
 void source_spans_keep(const struct source *source, struct read_ctx *ctx,

@@ -198,7 +198,7 @@ static void check_spans(struct kept *k, uint32_t event)
     uint32_t set_count = 0;
     assert_ok(source_subject_sets(k->source, &k->plain, event, &sets, &set_count, &err));
     uint32_t span_count = MIN_OF(set_count, 5);
-    struct span_found found[5] = {0};
+    struct span_found found[6] = {0}; /* the last of all spans */
     int64_t edges[6] = {0};
     for (uint32_t s = 0; s < span_count; s++) {
         edges[s] = sets[s].begin_ms;
