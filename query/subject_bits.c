@@ -42,6 +42,15 @@ CPU_CLONES uint64_t bits_and_count(const uint64_t *a, const uint64_t *b, size_t 
     return count;
 }
 
+CPU_CLONES uint64_t bits_or_count(const uint64_t *a, const uint64_t *b, size_t words)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < words; i++) {
+        count += (uint64_t)__builtin_popcountll(a[i] | b[i]);
+    }
+    return count;
+}
+
 CPU_CLONES uint64_t bits_count(const uint64_t *bits, size_t words)
 {
     uint64_t count = 0;

@@ -64,7 +64,6 @@ struct trend_plan {
 
 /* Numbers of the task's people, of a lane without groups. */
 struct trend_people {
-    uint32_t lane;
     uint64_t *buckets; /* by bucket */
     uint64_t total;
     uint32_t atom_begin,
@@ -135,7 +134,7 @@ enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const str
 /* ---- trend_people.c ---- */
 /* Whether a lane is of sets whose numbers are all that the answer asks for. */
 bool trend_can_count(const struct query_run_ctx *run, const struct trend_plan *plan, uint32_t lane);
-/* Numbers of a counted lane; or its cells, where these are made faster. */
+/* Numbers of a counted lane, into the slot. */
 enum err_code trend_count_lane(struct trend_work *work, uint32_t lane,
                                struct err *err) ERR_MUST_CHECK;
 

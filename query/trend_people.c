@@ -1,19 +1,23 @@
-/* query/trend_people.c - numbers of people in buckets, from who was there in each atom of time: one look at each.
+/* query/trend_people.c - numbers of people in buckets, from who was there in each atom of time.
  *
- * Where buckets are atoms of their own, and one source has an atom, its number is the length of a list. Else the atoms are taken
- * in order, and of each subject the atom that it was seen in before is kept: it is new in just the buckets that hold
- * this atom and not that one. Buckets begin and end in order, so these are neighbours, and a bucket's number is a sum of
- * differences. So a rolling window costs no more than a day: each subject and atom is touched once, not once a bucket.
+ * Where buckets are atoms of their own, and one source has an atom, its number is the length of a list. Where they overlap
+ * (`rolling`), there are two ways, each of which takes as long for a window of a year as for one of a day:
  *
- * Sets that are dense are united faster as words (agg.h), and are left to it.
+ *     words    Sets as words. Buckets begin and end in order, so their unions are those of a queue that is kept as two
+ *              stacks: of the older atoms the unions from each to the newest of them, of the others the one of all. An atom is
+ *              united twice, and a bucket's number is one pass over two sets.
+ *     looks    Atoms are taken in order, and of each subject the atom that it was seen in before is kept: it is new in
+ *              just the buckets that hold this atom and not that one. These are neighbours, and a bucket's number is a sum of
+ *              differences. Each subject and atom is touched once: for sets that are sparse.
  */
 #include "query/index_sets.h"
 #include "query/subject_bits.h"
 #include "query/trend_int.h"
 #include "storage/base/size.h"
 
-#define ATOMS_MAX    (UINT16_MAX - 1u)
-#define WORDS_A_STEP 4u /* words that are united in the time of one look at a subject */
+#define ATOMS_MAX       (UINT16_MAX - 1u)
+#define WORDS_A_LOOK    16u /* words that are united in the time of one look at a subject */
+#define WORDS_BYTES_MAX ((size_t)32 << 20) /* of the front of a queue */
 
 struct count {
     const struct trend_work *work;
@@ -22,7 +26,8 @@ struct count {
     struct trend_people *people;
     struct arena *arena;
     uint32_t base, end, word_count; /* subjects of the task */
-    uint64_t *deleted;              /* NULL: nobody is */
+    uint64_t *deleted;              /* as words; NULL: nobody is */
+    uint64_t *scratch;              /* word_count */
 };
 
 bool trend_can_count(const struct query_run_ctx *run, const struct trend_plan *plan, uint32_t lane)
@@ -55,90 +60,158 @@ static enum err_code find_deleted(struct count *count, struct err *err)
     return ERR_OK;
 }
 
-/* ---- buckets of one atom ---- */
-
-static bool are_single_atoms(const struct trend_grid *grid, uint32_t bucket_count)
+/* into |= who was there in the atom, deleted subjects left out of all of it. */
+static void unite_atom(const struct count *count, uint32_t atom, uint64_t *into)
 {
-    if (grid->total.atom_begin != 0 || grid->total.atom_end != grid->atom_count) {
-        return false;
+    for (const struct index_members *at = count->gathered->atoms[atom]; at != NULL; at = at->next) {
+        bits_add_members(into, count->base, count->end, &at->members);
     }
-    for (uint32_t b = 0; b < bucket_count; b++) {
-        if (grid->buckets[b].atom_end > grid->buckets[b].atom_begin + 1) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static uint64_t count_scratch(const struct count *count, uint64_t *scratch)
-{
     if (count->deleted != NULL) {
-        bits_andnot(scratch, count->deleted, count->word_count);
+        bits_andnot(into, count->deleted, count->word_count);
     }
-    return bits_count(scratch, count->word_count);
 }
 
 /* Different subjects of an atom, the task's own. */
-static uint64_t count_atom(const struct count *count, uint32_t atom, uint64_t *scratch)
+static uint64_t count_atom(const struct count *count, uint32_t atom)
 {
     const struct index_members *chain = count->gathered->atoms[atom];
     const struct run_task *task = count->work->task;
     bool is_all = task->subject_begin == 0 && task->subject_end == UINT32_MAX;
-    if (chain != NULL && chain->next == NULL && is_all && count->deleted == NULL) {
+    if (chain == NULL) {
+        return 0;
+    }
+    if (chain->next == NULL && is_all && count->deleted == NULL) {
         return chain->members.count;
     }
-    memset(scratch, 0, count->word_count * sizeof(*scratch));
-    for (; chain != NULL; chain = chain->next) {
-        bits_add_members(scratch, count->base, count->end, &chain->members);
-    }
-    return count_scratch(count, scratch);
+    memset(count->scratch, 0, count->word_count * sizeof(uint64_t));
+    unite_atom(count, atom, count->scratch);
+    return bits_count(count->scratch, count->word_count);
 }
 
-static void note_atom(struct count *count, uint32_t atom)
-{
-    struct trend_people *people = count->people;
-    people->atom_begin = people->atom_begin == people->atom_end ? atom : people->atom_begin;
-    people->atom_end = atom + 1;
-}
-
-/* Everybody who is there at all: what sources have united already, and what they have not. */
-static uint64_t count_total(const struct count *count, uint64_t *scratch)
+/* Different subjects of the whole range: where it is all atoms, of what sources have united already and what they have not. */
+static uint64_t count_total(const struct count *count)
 {
     const struct index_gathered *gathered = count->gathered;
-    memset(scratch, 0, count->word_count * sizeof(*scratch));
-    for (const struct index_members *at = gathered->united; at != NULL; at = at->next) {
-        bits_add_members(scratch, count->base, count->end, &at->members);
+    const struct trend_bucket total = count->grid->total;
+    bool is_all = total.atom_begin == 0 && total.atom_end == count->grid->atom_count;
+    memset(count->scratch, 0, count->word_count * sizeof(uint64_t));
+    for (const struct index_members *at = gathered->united; is_all && at != NULL; at = at->next) {
+        bits_add_members(count->scratch, count->base, count->end, &at->members);
     }
-    for (uint32_t a = 0; a < count->grid->atom_count; a++) {
+    for (uint32_t a = total.atom_begin; a < total.atom_end; a++) {
         for (const struct index_members *at = gathered->atoms[a]; at != NULL; at = at->next) {
-            if (!at->is_united) {
-                bits_add_members(scratch, count->base, count->end, &at->members);
+            if (!is_all || !at->is_united) {
+                bits_add_members(count->scratch, count->base, count->end, &at->members);
             }
         }
     }
-    return count_scratch(count, scratch);
+    if (count->deleted != NULL) {
+        bits_andnot(count->scratch, count->deleted, count->word_count);
+    }
+    return bits_count(count->scratch, count->word_count);
 }
 
-static enum err_code count_single_atoms(struct count *count, struct err *err)
+/* Where anybody is at all: an open range is shown from there to there. */
+static void find_ends(const struct count *count)
 {
-    const struct trend_grid *grid = count->grid;
     struct trend_people *people = count->people;
-    uint64_t *scratch = NULL;
-    ERR_TRY(ARENA_NEW(count->arena, count->word_count, &scratch, err));
+    people->atom_end = count->grid->atom_count;
+    while (people->atom_begin < people->atom_end && count_atom(count, people->atom_begin) == 0) {
+        people->atom_begin++;
+    }
+    while (people->atom_end > people->atom_begin && count_atom(count, people->atom_end - 1) == 0) {
+        people->atom_end--;
+    }
+}
+
+/* ---- buckets of one atom ---- */
+
+static void count_single_atoms(const struct count *count)
+{
     for (uint32_t b = 0; b < count->work->plan->bucket_count; b++) {
-        uint32_t atom = grid->buckets[b].atom_begin;
-        if (grid->buckets[b].atom_end > atom && count->gathered->atoms[atom] != NULL) {
-            people->buckets[b] = count_atom(count, atom, scratch);
-            if (people->buckets[b] > 0) {
-                note_atom(count, atom);
-            }
+        const struct trend_bucket *bucket = &count->grid->buckets[b];
+        if (bucket->atom_end > bucket->atom_begin) {
+            count->people->buckets[b] = count_atom(count, bucket->atom_begin);
         }
     }
-    people->total = count_total(count, scratch);
+}
+
+/* ---- overlapping buckets, in words ---- */
+
+/* The queue of a bucket's atoms: [begin, mid) lie in the front, where the set of an atom is the union from it to mid; [mid, end)
+ * in the back. */
+struct queue {
+    uint64_t *front; /* of atoms from `first` on */
+    uint64_t *back;
+    uint32_t first, mid, end;
+};
+
+static uint64_t *front_of(const struct count *count, const struct queue *queue, uint32_t atom)
+{
+    return queue->front + (size_t)(atom - queue->first) * count->word_count;
+}
+
+/* All atoms of [begin, end) to the front. */
+static void turn_over(const struct count *count, struct queue *queue, uint32_t begin)
+{
+    size_t bytes = count->word_count * sizeof(uint64_t);
+    queue->first = begin;
+    queue->mid = queue->end;
+    memset(queue->back, 0, bytes);
+    for (uint32_t a = queue->end; a-- > begin;) {
+        uint64_t *set = front_of(count, queue, a);
+        if (a + 1 == queue->end) {
+            memset(set, 0, bytes);
+        } else {
+            memcpy(set, front_of(count, queue, a + 1), bytes);
+        }
+        unite_atom(count, a, set);
+    }
+}
+
+static uint64_t count_bucket(const struct count *count, struct queue *queue,
+                             struct trend_bucket bucket)
+{
+    if (bucket.atom_begin >= bucket.atom_end) {
+        return 0;
+    }
+    for (; queue->end < bucket.atom_end; queue->end++) {
+        if (queue->end >= bucket.atom_begin) { /* no bucket looks back beyond that any more */
+            unite_atom(count, queue->end, queue->back);
+        }
+    }
+    if (bucket.atom_begin >= queue->mid) {
+        turn_over(count, queue, bucket.atom_begin);
+    }
+    return bits_or_count(front_of(count, queue, bucket.atom_begin), queue->back, count->word_count);
+}
+
+static uint32_t longest_bucket(const struct count *count)
+{
+    uint32_t longest = 0;
+    for (uint32_t b = 0; b < count->work->plan->bucket_count; b++) {
+        const struct trend_bucket *bucket = &count->grid->buckets[b];
+        if (bucket->atom_end > bucket->atom_begin) {
+            longest = MAX_OF(longest, bucket->atom_end - bucket->atom_begin);
+        }
+    }
+    return longest;
+}
+
+static enum err_code count_by_words(const struct count *count, struct err *err)
+{
+    struct queue queue = {0};
+    size_t words = (size_t)longest_bucket(count) * count->word_count;
+    ERR_TRY(ARENA_NEW(count->arena, words, &queue.front, err));
+    ERR_TRY(ARENA_NEW(count->arena, count->word_count, &queue.back, err));
+    for (uint32_t b = 0; b < count->work->plan->bucket_count; b++) {
+        ERR_TRY(run_check(count->work->run, err));
+        count->people->buckets[b] = count_bucket(count, &queue, count->grid->buckets[b]);
+    }
     return ERR_OK;
 }
 
-/* ---- buckets that overlap ---- */
+/* ---- overlapping buckets, by looks ---- */
 
 /* The buckets that hold an atom: [begin, end), neighbours. */
 struct holders {
@@ -166,14 +239,18 @@ static enum err_code find_holders(const struct count *count, struct holders **re
     return ERR_OK;
 }
 
-/* Subjects of one set, in an atom. `seen`: by subject, the last atom it was seen in and 1. */
-static uint64_t pass_subjects(struct count *count, const struct holders *holders, uint32_t atom,
-                              const uint32_t *subjects, uint32_t subject_count, uint16_t *seen,
-                              int64_t *differences)
+struct looks {
+    const struct holders *holders;
+    uint16_t *seen; /* by subject: the last atom it was seen in and 1 */
+    int64_t
+        *differences; /* by bucket: people more than in the one before; and one behind the last */
+};
+
+/* Subjects of one set in an atom; returns how many of them it has not had yet. */
+static uint64_t look(const struct count *count, const struct looks *looks, uint32_t atom,
+                     const uint32_t *subjects, uint32_t subject_count)
 {
-    const struct trend_bucket total = count->grid->total;
-    const struct holders own = holders[atom];
-    bool is_in_total = atom >= total.atom_begin && atom < total.atom_end;
+    const struct holders own = looks->holders[atom];
     uint64_t added = 0;
     for (uint32_t i = 0; i < subject_count; i++) {
         uint32_t at = subjects[i] - count->base;
@@ -181,80 +258,68 @@ static uint64_t pass_subjects(struct count *count, const struct holders *holders
             (count->deleted != NULL && (count->deleted[at / 64] >> (at % 64) & 1) != 0)) {
             continue;
         }
-        uint32_t before = seen[at];
-        uint32_t first = before == 0 ? own.begin : MAX_OF(own.begin, holders[before - 1].end);
-        seen[at] = (uint16_t)(atom + 1);
-        if (before == atom + 1) {
-            continue;
+        uint32_t before = looks->seen[at];
+        uint32_t first =
+            before == 0 ? own.begin : MAX_OF(own.begin, looks->holders[before - 1].end);
+        looks->seen[at] = (uint16_t)(atom + 1);
+        if (before != atom + 1) {
+            looks->differences[MIN_OF(first, own.end)]++;
+            added++;
         }
-        added++;
-        differences[MIN_OF(first, own.end)]++;
-        count->people->total += is_in_total && before <= total.atom_begin;
     }
     return added;
 }
 
-static enum err_code count_pass(struct count *count, struct err *err)
+static void look_at_atom(const struct count *count, const struct looks *looks, uint32_t atom)
+{
+    uint64_t added = 0;
+    for (const struct index_members *at = count->gathered->atoms[atom]; at != NULL; at = at->next) {
+        struct members_cursor cursor = {0};
+        uint32_t buffer[MEMBERS_PORTION];
+        const uint32_t *subjects = NULL;
+        uint32_t some = 0;
+        while ((some = members_next(&at->members, &cursor, buffer, MEMBERS_PORTION, &subjects)) >
+               0) {
+            added += look(count, looks, atom, subjects, some);
+        }
+    }
+    looks->differences[looks->holders[atom].end] -= (int64_t)added;
+}
+
+static enum err_code count_by_looks(const struct count *count, struct err *err)
 {
     uint32_t bucket_count = count->work->plan->bucket_count;
     struct holders *holders = NULL;
-    uint16_t *seen = NULL;
-    int64_t *differences = NULL;
-    ERR_TRY(find_holders(count, &holders, err));
-    ERR_TRY(ARENA_NEW(count->arena, count->end - count->base, &seen, err));
-    ERR_TRY(ARENA_NEW(count->arena, (size_t)bucket_count + 1, &differences, err));
-    for (uint32_t a = 0; a < count->grid->atom_count; a++) {
-        uint64_t added = 0;
-        ERR_TRY(run_check(count->work->run, err));
-        for (const struct index_members *at = count->gathered->atoms[a]; at != NULL;
-             at = at->next) {
-            struct members_cursor cursor = {0};
-            uint32_t buffer[MEMBERS_PORTION];
-            const uint32_t *subjects = NULL;
-            uint32_t some = 0;
-            while ((some = members_next(&at->members, &cursor, buffer, MEMBERS_PORTION,
-                                        &subjects)) > 0) {
-                added += pass_subjects(count, holders, a, subjects, some, seen, differences);
-            }
-        }
-        differences[holders[a].end] -= (int64_t)added;
-        if (added > 0) {
-            note_atom(count, a);
-        }
-    }
+    struct looks looks = {0};
     int64_t people = 0;
+    ERR_TRY(find_holders(count, &holders, err));
+    looks.holders = holders;
+    ERR_TRY(ARENA_NEW(count->arena, count->end - count->base, &looks.seen, err));
+    ERR_TRY(ARENA_NEW(count->arena, (size_t)bucket_count + 1, &looks.differences, err));
+    for (uint32_t a = 0; a < count->grid->atom_count; a++) {
+        ERR_TRY(run_check(count->work->run, err));
+        look_at_atom(count, &looks, a);
+    }
     for (uint32_t b = 0; b < bucket_count; b++) {
-        people += differences[b];
+        people += looks.differences[b];
         count->people->buckets[b] = (uint64_t)people;
     }
     return ERR_OK;
 }
 
-/* Whether a look at each subject and atom is less than uniting each bucket's sets as words. */
-static bool pass_pays(const struct count *count)
-{
-    uint64_t words = 0;
-    for (uint32_t b = 0; b < count->work->plan->bucket_count; b++) {
-        const struct trend_bucket *bucket = &count->grid->buckets[b];
-        words += (uint64_t)(bucket->atom_end - bucket->atom_begin) * count->word_count;
-    }
-    return count->gathered->member_count <= words / WORDS_A_STEP;
-}
-
 /* ---- a lane ---- */
 
-static enum err_code add_cells(struct trend_work *work, uint32_t lane,
-                               const struct index_gathered *gathered, struct err *err)
+static enum err_code count_buckets(const struct count *count, struct err *err)
 {
-    uint32_t atom_count = work->plan->grids[work->plan->lanes[lane].grid].atom_count;
-    union acc_cell *cells = NULL;
-    ERR_TRY(trend_cells(work, lane, 0, &cells, err));
-    for (uint32_t a = 0; a < atom_count; a++) {
-        for (const struct index_members *at = gathered->atoms[a]; at != NULL; at = at->next) {
-            ERR_TRY(acc_add_members(&work->slot->pool, &cells[a], &at->members, err));
-        }
+    uint64_t longest = longest_bucket(count);
+    uint64_t sets = 2 * (uint64_t)count->grid->atom_count + count->work->plan->bucket_count;
+    if (longest <= 1) {
+        count_single_atoms(count);
+        return ERR_OK;
     }
-    return ERR_OK;
+    bool are_words_few = sets * count->word_count / WORDS_A_LOOK <= count->gathered->member_count &&
+                         longest * count->word_count * sizeof(uint64_t) <= WORDS_BYTES_MAX;
+    return are_words_few ? count_by_words(count, err) : count_by_looks(count, err);
 }
 
 static enum err_code count_lane(struct trend_work *work, uint32_t lane,
@@ -271,16 +336,15 @@ static enum err_code count_lane(struct trend_work *work, uint32_t lane,
         .end = pool->subject_end,
         .word_count = (pool->subject_end - pool->subject_base + 63) / 64,
     };
-    bool is_single = are_single_atoms(count.grid, work->plan->bucket_count);
-    if (!is_single && !pass_pays(&count)) {
-        return add_cells(work, lane, gathered, err);
-    }
     ERR_TRY(ARENA_NEW(work->arena, 1, &count.people, err));
     ERR_TRY(ARENA_NEW(work->arena, work->plan->bucket_count, &count.people->buckets, err));
-    count.people->lane = lane;
-    work->slot->people[lane] = count.people;
+    ERR_TRY(ARENA_NEW(scratch, count.word_count, &count.scratch, err));
     ERR_TRY(find_deleted(&count, err));
-    return is_single ? count_single_atoms(&count, err) : count_pass(&count, err);
+    ERR_TRY(count_buckets(&count, err));
+    count.people->total = count_total(&count);
+    find_ends(&count);
+    work->slot->people[lane] = count.people;
+    return ERR_OK;
 }
 
 enum err_code trend_count_lane(struct trend_work *work, uint32_t lane, struct err *err)
