@@ -4,6 +4,8 @@
 #include "storage/base/cpu.h"
 #include "storage/base/size.h"
 
+#include <string.h>
+
 CPU_CLONES void bits_or(uint64_t *restrict into, const uint64_t *restrict from, size_t words)
 {
     for (size_t i = 0; i < words; i++) {
@@ -166,4 +168,69 @@ void bits_add_members_twice(uint64_t *bits, uint64_t *twice, uint32_t base, uint
                             const struct subject_members *members)
 {
     add_members(bits, twice, base, end, members);
+}
+
+/* ---- how often ---- */
+
+/* plane ^= carry; carry &= what plane was. Whether anything is carried on. */
+CPU_CLONES static uint64_t add_plane(uint64_t *restrict plane, uint64_t *restrict carry,
+                                     size_t words)
+{
+    uint64_t any = 0;
+    for (size_t i = 0; i < words; i++) {
+        uint64_t before = plane[i];
+        plane[i] ^= carry[i];
+        carry[i] &= before;
+        any |= carry[i];
+    }
+    return any;
+}
+
+void planes_add(uint64_t *planes, uint32_t plane_count, uint64_t *bits, size_t words)
+{
+    for (uint32_t k = 0; k < plane_count && add_plane(planes + k * words, bits, words) != 0; k++) {
+    }
+}
+
+CPU_CLONES static void split_set(const uint64_t *restrict set, const uint64_t *restrict plane,
+                                 uint64_t *restrict ones, uint64_t *restrict zeros, size_t words)
+{
+    for (size_t i = 0; i < words; i++) {
+        ones[i] = set[i] & plane[i];
+        zeros[i] = set[i] & ~plane[i];
+    }
+}
+
+struct tally {
+    const uint64_t *planes;
+    size_t words;
+    uint64_t *counts;
+    uint32_t most;
+};
+
+/* Subjects of `set`, whose numbers begin with the bits of `number` and have `left` bits more. */
+static void tally_set(const struct tally *tally, uint32_t left, uint32_t number,
+                      const uint64_t *set, uint64_t *scratch)
+{
+    size_t words = tally->words;
+    uint64_t *ones = scratch;
+    uint64_t *zeros = scratch + words;
+    if (number > tally->most) {
+        return;
+    }
+    if (left == 0) {
+        tally->counts[number] += bits_count(set, words);
+        return;
+    }
+    split_set(set, tally->planes + (left - 1) * words, ones, zeros, words);
+    tally_set(tally, left - 1, number, zeros, scratch + 2 * words);
+    tally_set(tally, left - 1, number | 1u << (left - 1), ones, scratch + 2 * words);
+}
+
+void planes_tally(const uint64_t *planes, uint32_t plane_count, size_t words, uint64_t *scratch,
+                  uint64_t *counts, uint32_t most)
+{
+    const struct tally tally = {planes, words, counts, most};
+    memset(scratch, 0xff, words * sizeof(*scratch));
+    tally_set(&tally, plane_count, 0, scratch, scratch + words);
 }

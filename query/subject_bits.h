@@ -34,3 +34,12 @@ void bits_add_members(uint64_t *bits, uint32_t base, uint32_t end,
 /* And the bits in `twice` of those that were set before. */
 void bits_add_members_twice(uint64_t *bits, uint64_t *twice, uint32_t base, uint32_t end,
                             const struct subject_members *members);
+
+/* ---- how often ---- */
+
+/* Numbers of all subjects as bits: plane k has bit k of each, `words` words a plane. Adds 1 to those in `bits`, which is
+ * spent; a number beyond the planes starts again from 0. */
+void planes_add(uint64_t *planes, uint32_t plane_count, uint64_t *bits, size_t words);
+/* counts[n] += how many subjects have the number n, for all n <= most; none has more. `scratch`: words of 2 * plane_count + 1 sets. */
+void planes_tally(const uint64_t *planes, uint32_t plane_count, size_t words, uint64_t *scratch,
+                  uint64_t *counts, uint32_t most);
