@@ -58,6 +58,8 @@ struct trend_plan {
     uint32_t grid_count;
     struct trend_lane *lanes;
     uint32_t lane_count;
+    bool
+        is_count_only; /* rows of one selector are counted by group, over one atom, and nothing else is asked of them */
     const struct trend_partials *partials; /* NULL: none are kept */
     uint32_t *lane_of; /* by measure * agg_count + agg; UINT32_MAX where the measure has no such */
 };

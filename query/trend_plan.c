@@ -236,6 +236,18 @@ static enum err_code plan_counted(struct query_run_ctx *run, struct trend_plan *
     return ERR_OK;
 }
 
+static bool is_count_only(const struct trend_plan *plan)
+{
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        if (plan->lanes[l].kind != ACC_COUNT ||
+            plan->lanes[l].selector != plan->lanes[0].selector) {
+            return false;
+        }
+    }
+    return plan->lane_count > 0 && plan->grid_count == 1 && plan->grids[0].atom_count == 1 &&
+           !plan->query->has_each;
+}
+
 enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret, struct err *err)
 {
     const struct bound_query *query = run->query;
@@ -252,6 +264,7 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
                           plan.lane_of + (size_t)m * query->agg_count, err));
     }
     plan_split(run, &plan);
+    plan.is_count_only = is_count_only(&plan);
     ERR_TRY(plan_counted(run, &plan, err));
     *ret = plan;
     return ERR_OK;

@@ -350,6 +350,38 @@ static enum err_code lane_add_rows(struct trend_work *work, uint32_t lane_idx, s
     }
 }
 
+/* Where an open range begins and ends is in its buckets, and in what is kept of a segment for questions that have some. */
+static void note_times(struct trend_work *work, const struct scan_block *block)
+{
+    const struct trend_plan *plan = work->plan;
+    struct trend_slot *slot = work->slot;
+    if ((plan->is_from_open || plan->is_to_open) &&
+        (plan->query->has_each || plan->partials != NULL)) {
+        for (uint32_t i = 0; i < block->count; i++) {
+            slot->row_min_ms = MIN_OF(slot->row_min_ms, block->times[i]);
+            slot->row_max_ms = MAX_OF(slot->row_max_ms, block->times[i]);
+        }
+    }
+}
+
+/* Rows that are only counted, by the codes of their keys. */
+static enum err_code count_block(struct trend_work *work, struct scan *scan,
+                                 const struct scan_block *block, bool *ret_done, struct err *err)
+{
+    struct group_count *counts = NULL;
+    uint32_t count = 0;
+    ERR_TRY(groups_count_block(work->slot->groups, scan, block, &counts, &count, ret_done, err));
+    ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t l = 0; l < work->plan->lane_count; l++) {
+            union acc_cell *cells = NULL;
+            ERR_TRY(trend_cells(work, l, counts[i].group, &cells, err));
+            cells[0].count += counts[i].rows;
+        }
+    }
+    return ERR_OK;
+}
+
 /* Add a block to the lanes that take rows. */
 static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
                                     const struct scan_block *block, struct err *err)
@@ -357,13 +389,16 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
     struct arena *scratch = scan_read_ctx(scan)->arena;
     const struct trend_plan *plan = work->plan;
     const uint32_t *groups = NULL;
+    note_times(work, block);
+    if (plan->is_count_only) {
+        bool is_done = false;
+        ERR_TRY(count_block(work, scan, block, &is_done, err));
+        if (is_done) {
+            return ERR_OK;
+        }
+    }
     ERR_TRY(groups_of_block(work->slot->groups, scan, block, &groups, err));
     ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
-    bool is_open = plan->is_from_open || plan->is_to_open;
-    for (uint32_t i = 0; is_open && i < block->count; i++) {
-        work->slot->row_min_ms = MIN_OF(work->slot->row_min_ms, block->times[i]);
-        work->slot->row_max_ms = MAX_OF(work->slot->row_max_ms, block->times[i]);
-    }
     for (uint32_t g = 0; g < plan->grid_count; g++) {
         uint32_t *atoms = NULL;
         for (uint32_t l = 0; l < plan->lane_count; l++) {
