@@ -137,6 +137,8 @@ enum err_code acc_add_value(struct acc_pool *pool, enum acc_kind kind, union acc
 enum err_code acc_merge(struct acc_pool *pool, enum acc_kind kind, union acc_cell *into,
                         const union acc_cell *from, struct err *err) ERR_MUST_CHECK;
 
-/* The inclusive quantile of all values: linear between the closest ranks; exact where it falls on
- * one. Reorders the items. False where there are none. */
-bool acc_quantile(struct acc_values *values, double quantile, struct num *ret);
+/* The inclusive quantile of all values of cells that have some: linear between the closest ranks; exact where it falls on
+ * one. *ret_is_there false where there are none. Without a copy where one scale holds all of them. */
+enum err_code acc_quantile(union acc_cell *const *cells, size_t count, double quantile,
+                           struct arena *scratch, bool *ret_is_there, struct num *ret,
+                           struct err *err) ERR_MUST_CHECK;

@@ -128,7 +128,8 @@ static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
     union acc_cell *cell = NULL; /* what was added last, and for whom */
     uint32_t subject = NONE;
     for (uint32_t i = 0; i < block->count; i++) {
-        if ((block->masks[i] & bit) == 0 || atoms[i] == NONE) {
+        uint32_t atom = atoms == NULL ? 0 : atoms[i];
+        if ((block->masks[i] & bit) == 0 || atom == NONE) {
             continue;
         }
         if (groups[i] != group) {
@@ -138,8 +139,8 @@ static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
                 ERR_TRY(trend_cells(work, lane, group, &cells, err));
             }
         }
-        if (&cells[atoms[i]] != cell || block->subjects[i] != subject) {
-            cell = &cells[atoms[i]];
+        if (&cells[atom] != cell || block->subjects[i] != subject) {
+            cell = &cells[atom];
             subject = block->subjects[i];
             ERR_TRY(acc_add_user(&work->slot->pool, cell, subject, err));
         }
@@ -162,7 +163,8 @@ static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
     uint32_t group = NONE;
     union acc_cell *cells = NULL;
     for (uint32_t i = 0; i < block->count; i++) {
-        if ((block->masks[i] & bit) == 0 || atoms[i] == NONE) {
+        uint32_t atom = atoms == NULL ? 0 : atoms[i];
+        if ((block->masks[i] & bit) == 0 || atom == NONE) {
             continue;
         }
         if (groups[i] != group) {
@@ -173,7 +175,7 @@ static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
             }
         }
         rows.idx[rows.count] = i;
-        rows.cells[rows.count++] = cells + atoms[i];
+        rows.cells[rows.count++] = cells + atom;
     }
     *ret = rows;
     return ERR_OK;
@@ -322,7 +324,13 @@ static enum err_code add_numbers(struct trend_work *work, const struct lane_rows
             continue;
         }
         struct num n = raw_number(vec, place);
-        ERR_TRY(acc_add_decimal(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
+        struct acc_values *values = rows->cells[k]->values;
+        if (values != NULL && values->items == NULL && values->scale == n.scale &&
+            values->count < values->cap) {
+            values->whole[values->count++] = n.m;
+        } else {
+            ERR_TRY(acc_add_decimal(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
+        }
     }
     return ERR_OK;
 }
@@ -399,20 +407,16 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
     }
     ERR_TRY(groups_of_block(work->slot->groups, scan, block, &groups, err));
     ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
+    /* Rows are taken from all the time that lanes of their selector look at: that of the only grid. */
+    bool is_one_atom = plan->grid_count == 1 && plan->grids[0].atom_count == 1;
     for (uint32_t g = 0; g < plan->grid_count; g++) {
-        uint32_t *atoms = NULL;
+        uint32_t *atoms = NULL; /* of each row; NULL: atom 0 */
         for (uint32_t l = 0; l < plan->lane_count; l++) {
             const struct trend_lane *lane = &plan->lanes[l];
             if (lane->grid != g || lane->is_indexed) {
                 continue;
             }
-            /* Rows are taken from all the time that lanes of their selector look at: that of the only grid. */
-            if (lane->kind == ACC_COUNT && plan->grid_count == 1 &&
-                plan->grids[g].atom_count == 1) {
-                ERR_TRY(count_rows(work, l, block, groups, NULL, err));
-                continue;
-            }
-            if (atoms == NULL) {
+            if (atoms == NULL && !is_one_atom) {
                 void *memory = NULL;
                 ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(*atoms), &memory, err));
                 atoms = memory;

@@ -326,6 +326,34 @@ static enum err_code value_of(struct trend_answer *answer, const struct acc_valu
     return ERR_OK;
 }
 
+/* Of the values where they lie: nothing is put together. */
+static enum err_code answer_quantile(struct trend_answer *answer, const struct agg *agg,
+                                     uint32_t lane, const struct trend_group *group,
+                                     struct trend_bucket atoms, struct expr_value *ret,
+                                     struct err *err)
+{
+    struct cells_walk walk = cells_of(answer, lane, group);
+    size_t count = 0;
+    struct num n = {0};
+    bool is_there = false;
+    for (union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
+        for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
+            if (cells[a].values == NULL) {
+                continue;
+            }
+            if (count == answer->set_cap) {
+                ERR_TRY(answer_grow_sets(answer, err));
+            }
+            answer->sets[count++] = &cells[a];
+        }
+    }
+    ERR_TRY(acc_quantile(answer->sets, count, agg->quantile, answer->scratch, &is_there, &n, err));
+    if (is_there) {
+        *ret = expr_of_num(n);
+    }
+    return ERR_OK;
+}
+
 static enum err_code answer_agg(struct trend_answer *answer, const struct agg *agg, uint32_t lane,
                                 const struct trend_group *group, uint32_t b, struct expr_value *ret,
                                 struct err *err)
@@ -342,6 +370,9 @@ static enum err_code answer_agg(struct trend_answer *answer, const struct agg *a
         *ret = expr_exact((__int128)answer_count(answer, lane, group, atoms), 0);
         return ERR_OK;
     }
+    if (answer->plan->lanes[lane].kind == ACC_VALUES) {
+        return answer_quantile(answer, agg, lane, group, atoms, ret, err);
+    }
     union acc_cell cell = {0};
     ERR_TRY(answer_union(answer, lane, group, atoms, &cell, err));
     switch (answer->plan->lanes[lane].kind) {
@@ -349,13 +380,6 @@ static enum err_code answer_agg(struct trend_answer *answer, const struct agg *a
         *ret = expr_exact(cell.unique == NULL ? 0 : cell.unique->count, 0);
         return ERR_OK;
     case ACC_SUM: *ret = expr_of_sum(cell.sum, agg->kind == AGG_AVG); return ERR_OK;
-    case ACC_VALUES: {
-        struct num n = {0};
-        if (acc_quantile(cell.values, agg->quantile, &n)) {
-            *ret = expr_of_num(n);
-        }
-        return ERR_OK;
-    }
     default: return cell.value == NULL ? ERR_OK : value_of(answer, cell.value, ret, err);
     }
 }
