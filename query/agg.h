@@ -100,6 +100,9 @@ enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t
 /* Ascending subjects; those outside the pool's are left out. */
 enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const uint32_t *subjects,
                             uint32_t count, struct err *err) ERR_MUST_CHECK;
+enum err_code acc_add_members(struct acc_pool *pool, union acc_cell *cell,
+                              const struct subject_members *members,
+                              struct err *err) ERR_MUST_CHECK;
 /* Take subjects out again; `gone` may be NULL. */
 void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell,
                     const roaring_bitmap_t *gone);
@@ -134,6 +137,8 @@ enum err_code acc_add_value(struct acc_pool *pool, enum acc_kind kind, union acc
 enum err_code acc_merge(struct acc_pool *pool, enum acc_kind kind, union acc_cell *into,
                         const union acc_cell *from, struct err *err) ERR_MUST_CHECK;
 
-/* The inclusive quantile of all values: linear between the closest ranks; exact where it falls on
- * one. Reorders the items. False where there are none. */
-bool acc_quantile(struct acc_values *values, double quantile, struct num *ret);
+/* The inclusive quantile of all values of cells that have some: linear between the closest ranks; exact where it falls on
+ * one. *ret_is_there false where there are none. Without a copy where one scale holds all of them. */
+enum err_code acc_quantile(union acc_cell *const *cells, size_t count, double quantile,
+                           struct arena *scratch, bool *ret_is_there, struct num *ret,
+                           struct err *err) ERR_MUST_CHECK;

@@ -232,17 +232,116 @@ static void select_pair(struct acc_values *values, size_t rank, struct num *ret_
     *ret_high = number_at(values, high);
 }
 
-bool acc_quantile(struct acc_values *values, double quantile, struct num *ret)
+/* ---- a quantile of several cells' values, where they lie ---- */
+
+#define DIVISIONS  1024u
+#define FEW_VALUES 256u
+
+/* Whole numbers of one scale, as those that lie in [min, max]. */
+struct parts {
+    union acc_cell *const *cells;
+    size_t count;
+    int64_t min, max;
+    uint64_t within; /* how many */
+};
+
+static void parts_bounds(struct parts *parts)
 {
-    if (values == NULL || values->count == 0) {
-        return false;
+    parts->min = INT64_MAX;
+    parts->max = INT64_MIN;
+    for (size_t c = 0; c < parts->count; c++) {
+        const struct acc_values *values = parts->cells[c]->values;
+        for (uint32_t i = 0; i < values->count; i++) {
+            parts->min = MIN_OF(parts->min, values->whole[i]);
+            parts->max = MAX_OF(parts->max, values->whole[i]);
+        }
+        parts->within += values->count;
     }
-    double position = quantile * (double)(values->count - 1);
-    size_t rank = (size_t)floor(position);
-    double part = position - (double)rank;
-    struct num low = {0};
-    struct num high = {0};
-    select_pair(values, rank, &low, &high);
+}
+
+/* Keep the division of [min, max] that has the value at *rank, which becomes a rank within it. */
+static void parts_narrow(struct parts *parts, uint64_t *rank)
+{
+    uint64_t span = (uint64_t)parts->max - (uint64_t)parts->min;
+    uint32_t shift = 0;
+    uint64_t counts[DIVISIONS] = {0};
+    while (span >> shift >= DIVISIONS) {
+        shift++;
+    }
+    for (size_t c = 0; c < parts->count; c++) {
+        const struct acc_values *values = parts->cells[c]->values;
+        for (uint32_t i = 0; i < values->count; i++) {
+            uint64_t off = (uint64_t)values->whole[i] - (uint64_t)parts->min;
+            if (off <= span) { /* what is below the minimum is far beyond */
+                counts[off >> shift]++;
+            }
+        }
+    }
+    uint32_t d = 0;
+    while (*rank >= counts[d]) {
+        *rank -= counts[d++];
+    }
+    uint64_t begin = (uint64_t)parts->min + ((uint64_t)d << shift);
+    uint64_t last = MIN_OF(((uint64_t)d << shift) + ((UINT64_C(1) << shift) - 1), span);
+    parts->max = (int64_t)((uint64_t)parts->min + last);
+    parts->min = (int64_t)begin;
+    parts->within = counts[d];
+}
+
+/* The values within, which are few, and the next one above them: itself where there is none. */
+static uint32_t parts_gather(const struct parts *parts, int64_t *out, int64_t *ret_next)
+{
+    uint32_t count = 0;
+    *ret_next = INT64_MAX;
+    for (size_t c = 0; c < parts->count; c++) {
+        const struct acc_values *values = parts->cells[c]->values;
+        for (uint32_t i = 0; i < values->count; i++) {
+            int64_t value = values->whole[i];
+            if (value > parts->max) {
+                *ret_next = MIN_OF(*ret_next, value);
+            } else if (value >= parts->min && count < FEW_VALUES) {
+                out[count++] = value;
+            }
+        }
+    }
+    return count;
+}
+
+/* The values at the rank and behind it. */
+static void parts_select(struct parts *parts, uint64_t rank, bool has_next, int64_t *ret_low,
+                         int64_t *ret_high)
+{
+    int64_t few[FEW_VALUES];
+    int64_t next = 0;
+    while (parts->within > FEW_VALUES && parts->min < parts->max) {
+        parts_narrow(parts, &rank);
+    }
+    uint32_t count = parts_gather(parts, few, &next);
+    if (parts->min == parts->max) {
+        *ret_low = parts->min;
+        *ret_high = rank + 1 < parts->within || !has_next ? parts->min : next;
+        return;
+    }
+    select_whole(few, count, rank);
+    *ret_low = few[rank];
+    *ret_high = has_next ? next : few[rank];
+    for (uint32_t i = (uint32_t)rank + 1; i < count; i++) {
+        *ret_high = i == rank + 1 ? few[i] : MIN_OF(*ret_high, few[i]);
+    }
+}
+
+static bool are_whole(union acc_cell *const *cells, size_t count)
+{
+    for (size_t c = 0; c < count; c++) {
+        if (cells[c]->values->items != NULL || cells[c]->values->scale != cells[0]->values->scale) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool interpolate(struct num low, struct num high, double part, struct num *ret)
+{
     if (part == 0.0 || num_cmp(low, high) == 0) {
         *ret = low;
         return true;
@@ -250,4 +349,48 @@ bool acc_quantile(struct acc_values *values, double quantile, struct num *ret)
     double a = num_to_double(low);
     double b = num_to_double(high);
     return num_double(a + (b - a) * part, ret);
+}
+
+/* Where scales differ, or there are numbers that no scale holds. */
+static enum err_code merged_pair(union acc_cell *const *cells, size_t count, size_t rank,
+                                 struct arena *scratch, struct num *ret_low, struct num *ret_high,
+                                 struct err *err)
+{
+    struct acc_pool pool = {.arena = scratch};
+    union acc_cell all = {0};
+    for (size_t c = 0; c < count; c++) {
+        ERR_TRY(acc_merge_values(&pool, &all, cells[c]->values, err));
+    }
+    select_pair(all.values, rank, ret_low, ret_high);
+    return ERR_OK;
+}
+
+enum err_code acc_quantile(union acc_cell *const *cells, size_t count, double quantile,
+                           struct arena *scratch, bool *ret_is_there, struct num *ret,
+                           struct err *err)
+{
+    uint64_t total = 0;
+    struct num low = {0};
+    struct num high = {0};
+    for (size_t c = 0; c < count; c++) {
+        total += cells[c]->values->count;
+    }
+    *ret_is_there = total > 0;
+    if (total == 0) {
+        return ERR_OK;
+    }
+    double position = quantile * (double)(total - 1);
+    size_t rank = (size_t)floor(position);
+    if (are_whole(cells, count)) {
+        struct parts parts = {.cells = cells, .count = count};
+        int64_t pair[2];
+        parts_bounds(&parts);
+        parts_select(&parts, rank, rank + 1 < total, &pair[0], &pair[1]);
+        low = num_decimal(pair[0], cells[0]->values->scale);
+        high = num_decimal(pair[1], cells[0]->values->scale);
+    } else {
+        ERR_TRY(merged_pair(cells, count, rank, scratch, &low, &high, err));
+    }
+    *ret_is_there = interpolate(low, high, position - (double)rank, ret);
+    return ERR_OK;
 }

@@ -219,6 +219,35 @@ static enum err_code plan_expr(struct query_run_ctx *run, struct trend_plan *pla
     return plan_expr(run, plan, expr->right, measure, lane_of, err);
 }
 
+/* Counting takes less than a look at what segments' cells are kept as: but in a plan that keeps some, all lanes are kept. */
+static enum err_code plan_counted(struct query_run_ctx *run, struct trend_plan *plan,
+                                  struct err *err)
+{
+    uint32_t counted = 0;
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        counted += trend_can_count(run, plan, l);
+    }
+    if (counted < plan->lane_count) {
+        ERR_TRY(trend_plan_partials(run, plan, err));
+    }
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        plan->lanes[l].is_counted = plan->partials == NULL && trend_can_count(run, plan, l);
+    }
+    return ERR_OK;
+}
+
+static bool is_count_only(const struct trend_plan *plan)
+{
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        if (plan->lanes[l].kind != ACC_COUNT ||
+            plan->lanes[l].selector != plan->lanes[0].selector) {
+            return false;
+        }
+    }
+    return plan->lane_count > 0 && plan->grid_count == 1 && plan->grids[0].atom_count == 1 &&
+           !plan->query->has_each;
+}
+
 enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret, struct err *err)
 {
     const struct bound_query *query = run->query;
@@ -235,7 +264,8 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
                           plan.lane_of + (size_t)m * query->agg_count, err));
     }
     plan_split(run, &plan);
-    ERR_TRY(trend_plan_partials(run, &plan, err));
+    plan.is_count_only = is_count_only(&plan);
+    ERR_TRY(plan_counted(run, &plan, err));
     *ret = plan;
     return ERR_OK;
 }

@@ -128,7 +128,8 @@ static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
     union acc_cell *cell = NULL; /* what was added last, and for whom */
     uint32_t subject = NONE;
     for (uint32_t i = 0; i < block->count; i++) {
-        if ((block->masks[i] & bit) == 0 || atoms[i] == NONE) {
+        uint32_t atom = atoms == NULL ? 0 : atoms[i];
+        if ((block->masks[i] & bit) == 0 || atom == NONE) {
             continue;
         }
         if (groups[i] != group) {
@@ -138,8 +139,8 @@ static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
                 ERR_TRY(trend_cells(work, lane, group, &cells, err));
             }
         }
-        if (&cells[atoms[i]] != cell || block->subjects[i] != subject) {
-            cell = &cells[atoms[i]];
+        if (&cells[atom] != cell || block->subjects[i] != subject) {
+            cell = &cells[atom];
             subject = block->subjects[i];
             ERR_TRY(acc_add_user(&work->slot->pool, cell, subject, err));
         }
@@ -162,7 +163,8 @@ static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
     uint32_t group = NONE;
     union acc_cell *cells = NULL;
     for (uint32_t i = 0; i < block->count; i++) {
-        if ((block->masks[i] & bit) == 0 || atoms[i] == NONE) {
+        uint32_t atom = atoms == NULL ? 0 : atoms[i];
+        if ((block->masks[i] & bit) == 0 || atom == NONE) {
             continue;
         }
         if (groups[i] != group) {
@@ -173,7 +175,7 @@ static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
             }
         }
         rows.idx[rows.count] = i;
-        rows.cells[rows.count++] = cells + atoms[i];
+        rows.cells[rows.count++] = cells + atom;
     }
     *ret = rows;
     return ERR_OK;
@@ -322,7 +324,13 @@ static enum err_code add_numbers(struct trend_work *work, const struct lane_rows
             continue;
         }
         struct num n = raw_number(vec, place);
-        ERR_TRY(acc_add_decimal(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
+        struct acc_values *values = rows->cells[k]->values;
+        if (values != NULL && values->items == NULL && values->scale == n.scale &&
+            values->count < values->cap) {
+            values->whole[values->count++] = n.m;
+        } else {
+            ERR_TRY(acc_add_decimal(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
+        }
     }
     return ERR_OK;
 }
@@ -350,6 +358,38 @@ static enum err_code lane_add_rows(struct trend_work *work, uint32_t lane_idx, s
     }
 }
 
+/* Where an open range begins and ends is in its buckets, and in what is kept of a segment for questions that have some. */
+static void note_times(struct trend_work *work, const struct scan_block *block)
+{
+    const struct trend_plan *plan = work->plan;
+    struct trend_slot *slot = work->slot;
+    if ((plan->is_from_open || plan->is_to_open) &&
+        (plan->query->has_each || plan->partials != NULL)) {
+        for (uint32_t i = 0; i < block->count; i++) {
+            slot->row_min_ms = MIN_OF(slot->row_min_ms, block->times[i]);
+            slot->row_max_ms = MAX_OF(slot->row_max_ms, block->times[i]);
+        }
+    }
+}
+
+/* Rows that are only counted, by the codes of their keys. */
+static enum err_code count_block(struct trend_work *work, struct scan *scan,
+                                 const struct scan_block *block, bool *ret_done, struct err *err)
+{
+    struct group_count *counts = NULL;
+    uint32_t count = 0;
+    ERR_TRY(groups_count_block(work->slot->groups, scan, block, &counts, &count, ret_done, err));
+    ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t l = 0; l < work->plan->lane_count; l++) {
+            union acc_cell *cells = NULL;
+            ERR_TRY(trend_cells(work, l, counts[i].group, &cells, err));
+            cells[0].count += counts[i].rows;
+        }
+    }
+    return ERR_OK;
+}
+
 /* Add a block to the lanes that take rows. */
 static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
                                     const struct scan_block *block, struct err *err)
@@ -357,27 +397,26 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
     struct arena *scratch = scan_read_ctx(scan)->arena;
     const struct trend_plan *plan = work->plan;
     const uint32_t *groups = NULL;
+    note_times(work, block);
+    if (plan->is_count_only) {
+        bool is_done = false;
+        ERR_TRY(count_block(work, scan, block, &is_done, err));
+        if (is_done) {
+            return ERR_OK;
+        }
+    }
     ERR_TRY(groups_of_block(work->slot->groups, scan, block, &groups, err));
     ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
-    bool is_open = plan->is_from_open || plan->is_to_open;
-    for (uint32_t i = 0; is_open && i < block->count; i++) {
-        work->slot->row_min_ms = MIN_OF(work->slot->row_min_ms, block->times[i]);
-        work->slot->row_max_ms = MAX_OF(work->slot->row_max_ms, block->times[i]);
-    }
+    /* Rows are taken from all the time that lanes of their selector look at: that of the only grid. */
+    bool is_one_atom = plan->grid_count == 1 && plan->grids[0].atom_count == 1;
     for (uint32_t g = 0; g < plan->grid_count; g++) {
-        uint32_t *atoms = NULL;
+        uint32_t *atoms = NULL; /* of each row; NULL: atom 0 */
         for (uint32_t l = 0; l < plan->lane_count; l++) {
             const struct trend_lane *lane = &plan->lanes[l];
             if (lane->grid != g || lane->is_indexed) {
                 continue;
             }
-            /* Rows are taken from all the time that lanes of their selector look at: that of the only grid. */
-            if (lane->kind == ACC_COUNT && plan->grid_count == 1 &&
-                plan->grids[g].atom_count == 1) {
-                ERR_TRY(count_rows(work, l, block, groups, NULL, err));
-                continue;
-            }
-            if (atoms == NULL) {
+            if (atoms == NULL && !is_one_atom) {
                 void *memory = NULL;
                 ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(*atoms), &memory, err));
                 atoms = memory;
@@ -509,11 +548,11 @@ struct lane_taker {
 };
 
 static enum err_code lane_take_members(void *arg, const struct source *source, uint32_t atom,
-                                       const uint32_t *subjects, uint32_t count, struct err *err)
+                                       const struct subject_members *members, struct err *err)
 {
     (void)source;
     struct lane_taker *taker = arg;
-    return acc_add_users(&taker->work->slot->pool, &taker->cells[atom], subjects, count, err);
+    return acc_add_members(&taker->work->slot->pool, &taker->cells[atom], members, err);
 }
 
 static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, struct err *err)
@@ -598,6 +637,7 @@ enum err_code trend_work_begin(struct trend_work *work, uint32_t subject_begin,
     slot->row_max_ms = INT64_MIN;
     ERR_TRY(groups_create(plan->query, work->arena, &slot->groups, err));
     ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->cells, err));
+    ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->people, err));
     ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &work->memos, err));
     return trend_grow_groups(work, 1, err);
 }
@@ -615,7 +655,9 @@ enum err_code trend_work_read(struct trend_work *work, struct err *err)
     for (uint32_t l = 0; task->source_count > 0 && l < plan->lane_count; l++) {
         const struct trend_lane *lane = &plan->lanes[l];
         if (lane->is_indexed && plan->grids[lane->grid].atom_count > 0) {
-            ERR_TRY(lane->is_split ? trend_split_lane(work, l, err) : index_lane(work, l, err));
+            ERR_TRY(lane->is_split     ? trend_split_lane(work, l, err)
+                    : lane->is_counted ? trend_count_lane(work, l, err)
+                                       : index_lane(work, l, err));
             drop_deleted(work, l);
         }
     }
