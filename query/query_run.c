@@ -184,9 +184,11 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 static bool verb_shapes_itself(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
-    return run->diff != NULL || (!query->is_explain &&
-           !query->is_why &&
-           (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query)));
+    if (run->diff != NULL) {
+        return true;
+    }
+    return !query->is_explain && !query->is_why &&
+           (query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE || run_asks_people(query));
 }
 
 static enum err_code result_create(struct result **ret, struct err *err)
@@ -318,6 +320,39 @@ static void run_uses_donep(struct query_run_ctx **run)
     run_uses_done(*run);
 }
 
+/* What a question of the past is asked with, and of. */
+struct then {
+    struct query_request request; /* with the epoch's instant as `now` */
+    struct diff diff;
+    struct snapshot *past; /* NULL: the present one will do */
+};
+
+static void then_done(struct then *then)
+{
+    snapshot_unpinp(&then->past);
+}
+
+/* Where the query says so: put the epoch's snapshot and instant in the place of the present ones. */
+static enum err_code go_back(struct query_run_ctx *run, const struct ast_query *ast,
+                             struct then *then, struct err *err)
+{
+    const struct snapshot *present = run->snapshot;
+    if (ast->diff_from.place.line != 0) {
+        ERR_TRY(diff_open(run->request, ast, present, run->arena, &then->diff, err));
+        ERR_TRY(diff_before(&then->diff, &run->budget, run->io, &then->past, err));
+        then->request.now_ms = then->diff.to_ms;
+        run->diff = &then->diff;
+    } else if (ast->clauses.as_of.place.line != 0) {
+        ERR_TRY(past_of(run->request, ast, present, run->io, run->arena, &then->past,
+                        &then->request.now_ms, err));
+    } else {
+        return ERR_OK;
+    }
+    run->request = &then->request;
+    run->snapshot = then->past == NULL ? run->snapshot : then->past;
+    return ERR_OK;
+}
+
 enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
                         const struct query_request *request, struct result **ret, struct err *err)
 {
@@ -340,23 +375,9 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     run.arena = arena;
     uint32_t column_count = schema_count(snapshot->schema);
     const struct ast_query *ast = NULL;
-    CLEANUP(snapshot_unpinp) struct snapshot *past = NULL;
-    struct query_request then = *request;
+    CLEANUP(then_done) struct then then = {.request = *request};
     ERR_TRY(query_read(request, snapshot, arena, &ast, err));
-    struct diff diff = {0};
-    if (ast->diff_from.place.line != 0) {
-        ERR_TRY(diff_open(request, ast, snapshot, arena, &diff, err));
-        ERR_TRY(diff_before(&diff, budget, io, &past, err));
-        then.now_ms = diff.to_ms;
-        run.diff = &diff;
-        run.request = &then;
-        run.snapshot = past == NULL ? snapshot : past;
-    }
-    if (ast->clauses.as_of.place.line != 0) {
-        ERR_TRY(past_of(request, ast, snapshot, io, arena, &past, &then.now_ms, err));
-        run.request = &then;
-        run.snapshot = past == NULL ? snapshot : past;
-    }
+    ERR_TRY(go_back(&run, ast, &then, err));
     ERR_TRY(query_bind_read(run.request, ast, run.snapshot, io, arena, &query, err));
     own->query = query;
     if (query->is_profile) {

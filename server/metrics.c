@@ -161,7 +161,7 @@ static const struct {
      offsetof(struct dataset_stats, id_run_bytes)},
     {"dataset_queue_bytes", "gauge", "bytes of events that wait for the writer",
      offsetof(struct dataset_stats, queue_bytes)},
-    {"dataset_epoch", "gauge", "number of the last commit", offsetof(struct dataset_stats, epoch)},
+    {"dataset_epoch", "gauge", "number of the last commit in the log; its clock is meta.epoch", offsetof(struct dataset_stats, epoch)},
     {"dataset_events_accepted_total", "counter", "events accepted since start",
      offsetof(struct dataset_stats, accepted)},
     {"dataset_events_duplicate_total", "counter", "duplicates since start",
