@@ -99,6 +99,9 @@ static enum err_code answer_of(struct query_run_ctx *run, uint32_t state, struct
 static uint32_t key_columns(const struct bound_query *query)
 {
     uint32_t keys = query->key_count;
+    if (run_asks_people(query)) {
+        return 0; /* how many there are */
+    }
     switch (query->verb) {
     case VERB_RETENTION:
     case VERB_LTV: return keys + (query->retention.is_average ? 1 : 2);

@@ -50,6 +50,7 @@ static const char *const questions[] = {
     "funnel view -> add within 2d by channel " RANGE,
     "funnel view -> pay within 3d count totals " RANGE " exclude cohort \"lively\"",
     "users of (step = 1) in funnel view -> add within 1d " RANGE " list users",
+    "users of (step = 2) in funnel view -> add within 1d " RANGE,
     "retention view -> any each day for 4 " RANGE,
     "retention any -> pay recurring each day for 3 " RANGE,
     "retention any -> any first each day for 3 " RANGE,

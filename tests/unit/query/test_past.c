@@ -2,6 +2,7 @@
 #include "tests/support/claims.h"
 
 #include "query/query.h"
+#include "storage/base/size.h"
 #include "storage/dataset_int.h"
 #include "tests/support/live_events.h"
 
@@ -203,6 +204,23 @@ static void what_is_erased_is_erased_in_every_epoch(void **state)
         "is erased is left out as of every epoch");
 }
 
+static void what_is_expired_is_so_in_every_epoch(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    const struct settings_change change = {.has_expire_after = true,
+                                           .to = {.expire_after_ms = 30 * SETTINGS_DAY_MS}};
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "v", "");
+    put(b, 40 * 86400, 40 * 86400, "view", "w", "");
+    assert_string_equal(ask(b, "trend count(any) as of @", 20, 0), "2");
+    assert_ok(dataset_configure(b->dataset, &change, &err));
+    assert_string_equal(
+        ask(b, "trend count(any) as of @", 20, 0),
+        "0\n! events from before 2025-05-22T00:00:00Z are expired: they are left out "
+        "as of every epoch");
+}
+
 static void a_difference_says_what_moved_the_number(void **state)
 {
     struct bench *b = *state;
@@ -223,10 +241,59 @@ static void a_difference_says_what_moved_the_number(void **state)
                         "pay|count(any)|-|1|1|1|0|0\n"
                         "view|count(any)|2|4|2|1|1|0");
     assert_string_equal(ask(b, "diff @, @ in segment did(view)", 20, 60), "users|2|3|1|1|1|-1");
+    assert_string_equal(
+        ask(b, "diff @, @ in users of (step = 1) in funnel view -> pay within 1d", 20, 60),
+        "users|2|3|1|1|1|-1");
     assert_string_equal(ask(b, "diff @, @ in trend users(any)", 60, 60), "users(any)|3|3|0|0|0|0");
     assert_string_equal(ask(b, "diff @, now in trend users(any)", 60, 60),
                         "error 1:21: epoch 1747108000000 has not come: the data set is at epoch "
                         "1747008060000");
+}
+
+/* Each form of answer has its own keys: what is of one line stays together. */
+static void every_form_of_answer_can_be_compared(void **state)
+{
+    static const char *const questions[] = {
+        "distinct user of any each day by event_name",
+        "funnel view -> pay within 1d each day by event_name",
+        "funnel view -> pay within 1d times (1s, 2m)",
+        "funnel view -> pay within 1d correlate events",
+        "retention view -> any each day for 2 by event_name average",
+        "retention view -> any each day for 2",
+        "ltv view value sum(amount of pay) each day for 2",
+        "churn 1d of any from 2025-05-10 to 2025-05-14",
+        "lifecycle of any each day by event_name from 2025-05-12 to 2025-05-14",
+        "stickiness of any each day over week from 2025-05-12 to 2025-05-19",
+        "stickiness of any each day from 2025-05-12 to 2025-05-19",
+        "stickiness dau_mau of any from 2025-05-12 to 2025-05-19",
+        "stickiness dau_mau of any rolling 3d from 2025-05-12 to 2025-05-19",
+        "conditions view, pay",
+        "sessions count, users each day idle 30m",
+        "paths starting at view depth 3 times loops",
+        "paths exactly 2",
+        "paths variants",
+        "sequence \"(?1)(?2)\" over view, pay",
+        "sequence \"(?1)(?2)\" over view, pay match",
+        "sequence \"(?1)\" over view next event_name forward",
+        "attribution of pay by event_name model linear lookback 2d",
+        "absence view -> pay within 1h",
+        "absence view gap 10s",
+        "intervals view -> pay measure utilisation, peak each day from 2025-05-12 to 2025-05-14",
+        "segment did(view)",
+    };
+    struct bench *b = *state;
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "pay", "u", "");
+    put(b, 30, 15, "view", "v", "");
+    put(b, 40, 35, "pay", "v", "");
+    for (size_t i = 0; i < COUNT_OF(questions); i++) {
+        char text[300];
+        snprintf(text, sizeof(text), "diff @, @ in %s", questions[i]);
+        const char *got = ask(b, text, 20, 40);
+        if (strncmp(got, "error", 5) == 0) {
+            fail_msg("%s: %s", text, got);
+        }
+    }
 }
 
 static void explain_says_what_is_left_out(void **state)
@@ -278,7 +345,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_epoch_that_has_not_come_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(who_was_who_is_as_of_then, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_erased_is_erased_in_every_epoch, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_expired_is_so_in_every_epoch, setup, teardown),
         cmocka_unit_test_setup_teardown(a_difference_says_what_moved_the_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_form_of_answer_can_be_compared, setup, teardown),
         cmocka_unit_test_setup_teardown(explain_says_what_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(an_id_that_came_later_is_nobodys, setup, teardown),
         cmocka_unit_test_setup_teardown(a_static_cohort_is_who_was_saved, setup, teardown),
