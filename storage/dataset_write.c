@@ -853,9 +853,13 @@ static bool gather(struct dataset *dataset, struct group *group, const struct gr
 static bool launch(struct dataset *dataset, struct group *group, struct io *io)
 {
     struct err err = {0};
-    enum err_code code = wal_commit_begin(dataset->wal, io, &err);
+    bool is_broken = dataset_is_broken(dataset, &err);
+    enum err_code code = is_broken ? err.code : wal_commit_begin(dataset->wal, io, &err);
     if (code == ERR_OK) {
         return true;
+    }
+    if (is_broken) { /* the group before it came half into the memtable: to publish this one would publish that half */
+        wal_discard(dataset->wal);
     }
     if (wal_is_broken(dataset->wal)) {
         dataset_break(dataset, &err);

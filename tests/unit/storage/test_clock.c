@@ -139,6 +139,10 @@ static void groups_that_fly_one_after_another_have_their_own(void **state)
         assert_ok(live_batch(i, 1, &batches[i], &err));
     }
     live_burst(b->dataset, batches, LIVE_BURST_MAX, b->io, codes, errs);
+    for (uint32_t i = 0; i < LIVE_BURST_MAX; i++) {
+        assert_ok(codes[i]);
+        event_batch_free(batches[i]);
+    }
     uint64_t commits = dataset_stats(b->dataset).commits;
     assert_true(commits > 1);
     assert_int_equal(clock_of(b), LIVE_ARRIVAL_MS + (int64_t)commits - 1);
