@@ -800,26 +800,38 @@ static enum err_code reserve_values(struct groups *groups, uint32_t count, struc
     return ERR_OK;
 }
 
-enum err_code groups_adopt_all(struct groups *into, const struct groups *from,
-                               uint32_t *out_numbers, struct err *err)
+static uint32_t nth_group(const uint32_t *numbers, uint32_t i)
 {
-    if (into->key_count != 1) {
-        for (uint32_t g = 0; g < groups_count(from); g++) {
-            ERR_TRY(group_import(into, from, g, true, &out_numbers[g], err));
-        }
-        return ERR_OK;
+    return numbers == NULL ? i : numbers[i];
+}
+
+enum err_code groups_adopt(struct groups *into, const struct groups *from, const uint32_t *numbers,
+                           uint32_t count, uint32_t *out_numbers, struct err *err)
+{
+    const struct table *table = NULL; /* of the only key */
+    if (into->key_count == 1) {
+        ERR_TRY(reserve_values(into, count, err));
+        table = &into->keys[0].table;
     }
-    const struct key_state *theirs = &from->keys[0];
-    const struct table *table = &into->keys[0].table;
-    ERR_TRY(reserve_values(into, from->count, err));
-    for (uint32_t g = 0; g < from->count; g++) {
-        if (g + ADOPT_AHEAD < from->count) {
-            uint64_t hash = theirs->values[from->tuples[g + ADOPT_AHEAD]].hash;
+    for (uint32_t i = 0; i < count; i++) {
+        if (table != NULL && i + ADOPT_AHEAD < count) {
+            uint32_t value = from->tuples[nth_group(numbers, i + ADOPT_AHEAD)];
+            uint64_t hash = from->keys[0].values[value].hash;
             __builtin_prefetch(&table->slots[(uint32_t)hash & (table->size - 1)]);
         }
-        ERR_TRY(group_import(into, from, g, true, &out_numbers[g], err));
+        ERR_TRY(group_import(into, from, nth_group(numbers, i), true, &out_numbers[i], err));
     }
     return ERR_OK;
+}
+
+uint64_t groups_hash(const struct groups *groups, uint32_t number)
+{
+    const uint32_t *tuple = groups_tuple(groups, number);
+    uint64_t hash = 0;
+    for (uint32_t k = 0; k < groups->key_count; k++) {
+        hash = hash_mix(hash * 31 + groups->keys[k].values[tuple[k]].hash);
+    }
+    return hash;
 }
 
 /* ---- bytes ---- */
@@ -887,17 +899,21 @@ enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct er
 
 /* ---- order and text ---- */
 
-int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b)
+int groups_cmp_with(const struct groups *x, uint32_t a, const struct groups *y, uint32_t b)
 {
-    for (uint32_t k = 0; k < groups->key_count; k++) {
-        const struct key_value *values = groups->keys[k].values;
-        int order =
-            value_cmp(&values[groups_tuple(groups, a)[k]], &values[groups_tuple(groups, b)[k]]);
+    for (uint32_t k = 0; k < x->key_count; k++) {
+        int order = value_cmp(&x->keys[k].values[groups_tuple(x, a)[k]],
+                              &y->keys[k].values[groups_tuple(y, b)[k]]);
         if (order != 0) {
             return order;
         }
     }
     return 0;
+}
+
+int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b)
+{
+    return groups_cmp_with(groups, a, groups, b);
 }
 
 struct cell groups_cell(const struct groups *groups, uint32_t number, uint32_t key)

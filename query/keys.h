@@ -38,9 +38,12 @@ const struct bound_query *groups_query(const struct groups *groups);
 /* The number in `into` of group `number` of `from`, added when new: for merging tasks. */
 enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
                             uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
-/* The same for all groups of `from`, by number, without copies of strings: `from` outlives `into`. */
-enum err_code groups_adopt_all(struct groups *into, const struct groups *from,
-                               uint32_t *out_numbers, struct err *err) ERR_MUST_CHECK;
+/* The same for `count` groups of `from`, all of them by number where `numbers` is NULL, without copies of strings: `from`
+ * outlives `into`. */
+enum err_code groups_adopt(struct groups *into, const struct groups *from, const uint32_t *numbers,
+                           uint32_t count, uint32_t *out_numbers, struct err *err) ERR_MUST_CHECK;
+/* The same for the same keys, whoever numbered them. */
+uint64_t groups_hash(const struct groups *groups, uint32_t number);
 /* A group's key values appended to `out`, and the group that has them, added when new: for partial answers, which never
  * leave the process. */
 void groups_pack(const struct groups *groups, uint32_t number, struct buf *out);
@@ -52,5 +55,7 @@ enum err_code groups_null(struct groups *groups, uint32_t *ret_number,
                           struct err *err) ERR_MUST_CHECK;
 /* Canonical order of groups: key by key; null first, then bool, numbers by value, strings by bytes, buckets by edge. */
 int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b);
+/* The same of a group of x and one of y, which number the same keys. */
+int groups_cmp_with(const struct groups *x, uint32_t a, const struct groups *y, uint32_t b);
 /* Key k of the group as a cell (bucket keys as their label "[10, 100)"). */
 struct cell groups_cell(const struct groups *groups, uint32_t number, uint32_t key);
