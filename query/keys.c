@@ -15,11 +15,13 @@
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
 
-#define VALUE_NULL      0u
-#define NONE            UINT32_MAX
-#define CODE_TUPLES_MAX (1u << 14)
-#define ADOPT_AHEAD     16u  /* groups whose places in the table are on their way */
-#define BUCKET_NONE     (-1) /* below the first edge */
+#define VALUE_NULL        0u
+#define NONE              UINT32_MAX
+#define CODE_TUPLES_MAX   (1u << 14)
+#define ADOPT_AHEAD       16u /* groups whose places in the table are on their way */
+#define TALLY_AHEAD       32u
+#define TALLY_CODES_A_ROW 2u   /* of a dictionary, for each row of a block, at most */
+#define BUCKET_NONE       (-1) /* below the first edge */
 
 enum value_tag { TAG_NULL, TAG_BOOL, TAG_NUMBER, TAG_TIME, TAG_STRING, TAG_BUCKET };
 struct key_value {
@@ -56,6 +58,13 @@ struct key_state {
     uint32_t group_of_cap;
 };
 
+/* Rows by code of a large dictionary, until the source ends. */
+struct code_tally {
+    const struct dict *dict; /* NULL: none are kept back */
+    uint32_t *counts;        /* by code; 0 between sources */
+    uint32_t cap;
+};
+
 struct groups {
     const struct bound_query *query;
     struct arena *arena;
@@ -69,8 +78,9 @@ struct groups {
     uint32_t *of_code;
     uint32_t of_code_cap;
     const struct dict *tuple_dicts
-        [QUERY_KEYS_MAX]; /* where there are more: the group of each tuple of codes of these */
-    uint32_t *of_codes;   /* code of key 0 * count of dictionary 1 + code of key 1 ..., or NONE */
+        [QUERY_KEYS_MAX];    /* where there are more: the group of each tuple of codes of these */
+    struct code_tally tally; /* of one key */
+    uint32_t *of_codes; /* code of key 0 * count of dictionary 1 + code of key 1 ..., or NONE */
 };
 
 /* ---- values ---- */
@@ -661,6 +671,99 @@ static uint32_t row_of_tuple(const struct scan_block *block, const uint32_t *tup
     return block->rows[i];
 }
 
+/* ---- rows by code, until the source ends ---- */
+
+static bool tally_pays(const struct vec *vec, const struct scan_block *block)
+{
+    return vec->kind == VEC_CODE && vec->present == NULL && vec->dict->count > CODE_TUPLES_MAX &&
+           vec->dict->count <= block->count * TALLY_CODES_A_ROW;
+}
+
+static enum err_code tally_begin(struct groups *groups, const struct dict *dict, struct err *err)
+{
+    struct code_tally *tally = &groups->tally;
+    if (dict->count > tally->cap) {
+        ERR_TRY(ARENA_NEW(groups->arena, dict->count, &tally->counts, err));
+        tally->cap = dict->count;
+    }
+    tally->dict = dict;
+    return ERR_OK;
+}
+
+static void tally_add(struct code_tally *tally, const struct vec *vec,
+                      const struct scan_block *block)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        tally->counts[vec->u32[block->rows[i]]]++;
+    }
+}
+
+/* Groups of the next few codes that rows were counted of, whose looks into the table wait for memory together. */
+static enum err_code tally_take(struct groups *groups, const uint32_t *codes, uint32_t count,
+                                struct group_count *out, struct err *err)
+{
+    struct key_state *state = &groups->keys[0];
+    struct key_value values[TALLY_AHEAD];
+    for (uint32_t i = 0; i < count; i++) {
+        values[i] = (struct key_value){.tag = TAG_STRING,
+                                       .string = dict_value(groups->tally.dict, codes[i])};
+        values[i].hash = value_hash(&values[i]);
+        __builtin_prefetch(&state->table.slots[(uint32_t)values[i].hash & (state->table.size - 1)]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = 0;
+        ERR_TRY(key_number_hashed(groups, state, &values[i], values[i].hash, true, &number, err));
+        ERR_TRY(groups_of_value(groups, number, &out[i].group, err));
+        out[i].rows = groups->tally.counts[codes[i]];
+        groups->tally.counts[codes[i]] = 0;
+    }
+    return ERR_OK;
+}
+
+enum err_code groups_count_rest(struct groups *groups, struct arena *arena,
+                                struct group_count **ret, uint32_t *ret_count, struct err *err)
+{
+    struct code_tally *tally = &groups->tally;
+    uint32_t codes[TALLY_AHEAD];
+    uint32_t ahead = 0;
+    *ret_count = 0;
+    if (tally->dict == NULL) {
+        return ERR_OK;
+    }
+    uint32_t code_count = tally->dict->count;
+    ERR_TRY(ARENA_NEW(arena, code_count, ret, err));
+    for (uint32_t code = 0; code <= code_count; code++) {
+        if (code < code_count && tally->counts[code] > 0) {
+            codes[ahead++] = code;
+        }
+        if (ahead == TALLY_AHEAD || (ahead > 0 && code == code_count)) {
+            ERR_TRY(tally_take(groups, codes, ahead, *ret + *ret_count, err));
+            *ret_count += ahead;
+            ahead = 0;
+        }
+    }
+    tally->dict = NULL;
+    return ERR_OK;
+}
+
+/* One key with a large dictionary: the rows are kept back; what is returned is of the dictionary before. */
+static enum err_code count_by_tally(struct groups *groups, struct scan *scan,
+                                    const struct scan_block *block, struct group_count **ret,
+                                    uint32_t *ret_count, bool *ret_done, struct err *err)
+{
+    struct vec vec = {0};
+    ERR_TRY(scan_vec(scan, &groups->keys[0].key->field, &vec, err));
+    *ret_done = tally_pays(&vec, block);
+    if (*ret_done && groups->tally.dict != vec.dict) {
+        ERR_TRY(groups_count_rest(groups, scan_read_ctx(scan)->arena, ret, ret_count, err));
+        ERR_TRY(tally_begin(groups, vec.dict, err));
+    }
+    if (*ret_done) {
+        tally_add(&groups->tally, &vec, block);
+    }
+    return ERR_OK;
+}
+
 enum err_code groups_count_block(struct groups *groups, struct scan *scan,
                                  const struct scan_block *block, struct group_count **ret,
                                  uint32_t *ret_count, bool *ret_done, struct err *err)
@@ -673,6 +776,12 @@ enum err_code groups_count_block(struct groups *groups, struct scan *scan,
     *ret_done = false;
     if (groups->key_count == 0) {
         return ERR_OK;
+    }
+    if (groups->key_count == 1 && groups->keys[0].key->edges == NULL) {
+        ERR_TRY(count_by_tally(groups, scan, block, ret, ret_count, ret_done, err));
+        if (*ret_done) {
+            return ERR_OK;
+        }
     }
     ERR_TRY(code_keys_of(groups, scan, &keys, ret_done, err));
     *ret_done = *ret_done && keys.tuple_count <= block->count;

@@ -20,7 +20,8 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err) ERR_MUST_CHECK;
 /* The block's rows by group, in *ret (of the scan's arena), where each key has a code in every row and these make fewer tuples than
- * there are rows; else *ret_done is false: number the rows. */
+ * there are rows; else *ret_done is false: number the rows. Rows of one key with a large dictionary are kept back, and come with
+ * a later block, or with groups_count_rest, which is asked after the last block of a source. */
 struct group_count {
     uint32_t group;
     uint32_t rows;
@@ -29,6 +30,9 @@ enum err_code groups_count_block(struct groups *groups, struct scan *scan,
                                  const struct scan_block *block, struct group_count **ret,
                                  uint32_t *ret_count, bool *ret_done,
                                  struct err *err) ERR_MUST_CHECK;
+enum err_code groups_count_rest(struct groups *groups, struct arena *arena,
+                                struct group_count **ret, uint32_t *ret_count,
+                                struct err *err) ERR_MUST_CHECK;
 /* The group of one value of the only key: a code of the dictionary, or dict->count for no value. Added when new. */
 enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uint32_t code,
                              uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;

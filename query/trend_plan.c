@@ -274,10 +274,11 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
                           plan.lane_of + (size_t)m * query->agg_count, err));
     }
     plan_split(run, &plan);
-    plan.is_count_only = is_count_only(&plan);
+    plan.is_count_only = !run_is_reference(run) && is_count_only(&plan);
     plan.count_lane = count_lane(&plan);
-    plan.is_ranked = plan.count_lane != UINT32_MAX && query->key_count > 0 && query->has_top &&
-                     !query->has_other && query->cell == NULL;
+    plan.is_ranked = !run_is_reference(run) && plan.count_lane != UINT32_MAX &&
+                     query->key_count > 0 && query->has_top && !query->has_other &&
+                     query->cell == NULL;
     ERR_TRY(plan_counted(run, &plan, err));
     *ret = plan;
     return ERR_OK;

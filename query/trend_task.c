@@ -373,13 +373,9 @@ static void note_times(struct trend_work *work, const struct scan_block *block)
     }
 }
 
-/* Rows that are only counted, by the codes of their keys. */
-static enum err_code count_block(struct trend_work *work, struct scan *scan,
-                                 const struct scan_block *block, bool *ret_done, struct err *err)
+static enum err_code add_counts(struct trend_work *work, const struct group_count *counts,
+                                uint32_t count, struct err *err)
 {
-    struct group_count *counts = NULL;
-    uint32_t count = 0;
-    ERR_TRY(groups_count_block(work->slot->groups, scan, block, &counts, &count, ret_done, err));
     ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
     for (uint32_t i = 0; i < count; i++) {
         for (uint32_t l = 0; l < work->plan->lane_count; l++) {
@@ -389,6 +385,25 @@ static enum err_code count_block(struct trend_work *work, struct scan *scan,
         }
     }
     return ERR_OK;
+}
+
+/* Rows that are only counted, by the codes of their keys. */
+static enum err_code count_block(struct trend_work *work, struct scan *scan,
+                                 const struct scan_block *block, bool *ret_done, struct err *err)
+{
+    struct group_count *counts = NULL;
+    uint32_t count = 0;
+    ERR_TRY(groups_count_block(work->slot->groups, scan, block, &counts, &count, ret_done, err));
+    return add_counts(work, counts, count, err);
+}
+
+/* What was kept back of the source's rows. */
+static enum err_code count_rest(struct trend_work *work, struct arena *scratch, struct err *err)
+{
+    struct group_count *counts = NULL;
+    uint32_t count = 0;
+    ERR_TRY(groups_count_rest(work->slot->groups, scratch, &counts, &count, err));
+    return add_counts(work, counts, count, err);
 }
 
 /* Add a block to the lanes that take rows. */
@@ -502,7 +517,7 @@ static enum err_code task_scan(struct trend_work *work, const struct source *sou
         bool has_more = false;
         ERR_TRY(scan_next(scan, &block, &has_more, err));
         if (!has_more) {
-            return ERR_OK;
+            return count_rest(work, scan_read_ctx(scan)->arena, err);
         }
         ERR_TRY(task_add_block(work, scan, &block, err));
     }
