@@ -276,6 +276,9 @@ static enum err_code bind_key_label(struct binder *b, const struct ast_key *ast,
 static enum err_code bind_key(struct binder *b, const struct ast_key *ast, struct by_key *ret)
 {
     ret->name = ast->field.text;
+    if (ast->field.profile == AST_PROFILE_AT_EVENT) {
+        ERR_TRY(bind_key_label(b, ast, &ret->name));
+    }
     if (ast->is_bucket) {
         ret->edges = ast->edges;
         ret->edge_count = ast->edge_count;
@@ -596,6 +599,10 @@ static enum err_code bind_all(struct binder *b)
     query->agg_count = b->agg_count;
     query->warnings = b->warnings;
     query->warning_count = b->warning_count;
+    query->traits = b->traits;
+    query->trait_count = b->trait_count;
+    query->trait_keys = b->trait_keys;
+    query->trait_key_count = b->trait_key_count;
     query->uses = b->uses;
     query->use_count = b->use_count;
     return ERR_OK;

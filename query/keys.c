@@ -488,6 +488,38 @@ enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uin
     return groups_of_tuple(groups, &value, ret_number, err);
 }
 
+enum err_code groups_of_literal(struct groups *groups, const struct literal *value,
+                                uint32_t *ret_number, struct err *err)
+{
+    struct key_value v = {.tag = TAG_NULL};
+    uint32_t number = 0;
+    ASSERT(groups->key_count == 1);
+    switch (value->type) {
+    case COL_STRING: v = (struct key_value){.tag = TAG_STRING, .string = value->string}; break;
+    case COL_NUMBER: v = (struct key_value){.tag = TAG_NUMBER, .number = value->number}; break;
+    case COL_BOOL: v = (struct key_value){.tag = TAG_BOOL, .i64 = value->boolean}; break;
+    case COL_TIME: v = (struct key_value){.tag = TAG_TIME, .i64 = value->ts_ms}; break;
+    case COL_LIST: break;
+    }
+    ERR_TRY(key_number(groups, &groups->keys[0], &v, true, &number, err));
+    return groups_of_tuple(groups, &number, ret_number, err);
+}
+
+bool groups_literal(const struct groups *groups, uint32_t number, uint32_t key,
+                    struct literal *ret)
+{
+    const struct key_value *v = &groups->keys[key].values[groups_tuple(groups, number)[key]];
+    switch (v->tag) {
+    case TAG_STRING: *ret = (struct literal){.type = COL_STRING, .string = v->string}; break;
+    case TAG_NUMBER: *ret = (struct literal){.type = COL_NUMBER, .number = v->number}; break;
+    case TAG_BOOL: *ret = (struct literal){.type = COL_BOOL, .boolean = v->i64 != 0}; break;
+    case TAG_TIME: *ret = (struct literal){.type = COL_TIME, .ts_ms = v->i64}; break;
+    case TAG_NULL:
+    case TAG_BUCKET: return false;
+    }
+    return true;
+}
+
 /* One key, whose values are codes that every row has: the group of each code, looked up once. *ret_done false where the
  * block is not like that. */
 static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,

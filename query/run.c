@@ -129,6 +129,7 @@ void run_inner_begin(const struct query_run_ctx *run, const struct bound_query *
         .account = run->account,
         .profile = run->profile,
         .is_source_used = run->is_source_used,
+        .traits = run->traits, /* of the same question; another one loads its own */
     };
     /* Not within the outer one's: what passes that is a limit of the query, and no sign that others take too much. */
     size_t used = atomic_load_explicit(&run->budget.used_bytes, memory_order_relaxed);

@@ -14,6 +14,7 @@
 #include "storage/base/pool.h"
 
 struct query_profile;
+struct traits;
 struct why_notes;
 
 struct query_run_ctx {
@@ -36,6 +37,7 @@ struct query_run_ctx {
     struct people *cell_people; /* where verbs that keep sets put those of query->cell */
     struct people uncompared;   /* masked in the second series of `compare cohort` */
     struct people excluded;     /* masked in `snapshot`, beside the deleted */
+    struct traits *traits;      /* what profiles say, where the query asks (traits.h); then only read */
     struct budget budget;
     struct arena *arena; /* of the calling thread: plans, merged answers */
     _Atomic uint64_t rows_read, bytes_read, blocks_loaded;

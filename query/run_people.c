@@ -1,6 +1,7 @@
 #include "query/run_people.h"
 
 #include "query/cell_taker.h"
+#include "query/traits.h"
 
 #include "storage/base/size.h"
 
@@ -22,6 +23,7 @@ static enum err_code run_inner(struct query_run_ctx *run, const struct bound_que
 {
     CLEANUP(inner_done) struct query_run_ctx inner;
     run_inner_begin(run, query, &inner);
+    inner.traits = NULL;
     ERR_TRY(run_uses(&inner, err));
     ERR_TRY(run_exclude(&inner, err));
     ERR_TRY(run_people(&inner, ret, err));
@@ -29,22 +31,38 @@ static enum err_code run_inner(struct query_run_ctx *run, const struct bound_que
     return ERR_OK;
 }
 
+/* A static cohort is none: the binder has read it. */
+static bool is_made(const struct people_use *use)
+{
+    return use->definition != NULL || use->profile != NULL;
+}
+
+static enum err_code run_use(struct query_run_ctx *run, struct people_use *use, struct err *err)
+{
+    struct people *people = NULL;
+    ERR_TRY(ARENA_NEW(run->arena, 1, &people, err));
+    people_init(people, run->arena);
+    use->people = people;
+    if (use->profile != NULL) {
+        return traits_people(run, use->profile, people, err);
+    }
+    if (run_inner(run, use->definition, people, err) != ERR_OK) {
+        return use->cohort.len == 0
+                   ? err->code
+                   : err_context(err, "cohort \"" STR_FMT "\"", STR_ARG(use->cohort));
+    }
+    return ERR_OK;
+}
+
 enum err_code run_uses(struct query_run_ctx *run, struct err *err)
 {
     const struct bound_query *query = run->query;
+    if (query->trait_count > 0) {
+        ERR_TRY(traits_load(run, err));
+    }
     for (uint32_t i = 0; i < query->use_count; i++) {
-        struct people_use *use = query->uses[i];
-        if (use->definition == NULL) {
-            continue; /* a static cohort: the binder has read it */
-        }
-        struct people *people = NULL;
-        ERR_TRY(ARENA_NEW(run->arena, 1, &people, err));
-        people_init(people, run->arena);
-        use->people = people;
-        if (run_inner(run, use->definition, people, err) != ERR_OK) {
-            return use->cohort.len == 0
-                       ? err->code
-                       : err_context(err, "cohort \"" STR_FMT "\"", STR_ARG(use->cohort));
+        if (is_made(query->uses[i])) {
+            ERR_TRY(run_use(run, query->uses[i], err));
         }
     }
     return ERR_OK;
@@ -55,11 +73,12 @@ void run_uses_done(struct query_run_ctx *run)
     const struct bound_query *query = run->query;
     for (uint32_t i = 0; query != NULL && i < query->use_count; i++) {
         struct people_use *use = query->uses[i];
-        if (use->definition != NULL && use->people != NULL) {
+        if (is_made(use) && use->people != NULL) {
             people_done(use->people);
             use->people = NULL;
         }
     }
+    traits_free(TAKE(run->traits));
     people_done(&run->excluded);
     people_done(&run->uncompared);
 }

@@ -313,6 +313,18 @@ static const struct {
     {"events any where tags = \"x\" and tags contains \"y\" and label = \"z\"", NULL},
     {"events any where true = 1 and now = 2 and null = 3", NULL},
     {"events any where `profile.plan` = \"pro\"", NULL},
+    {"events any where profile.plan = \"pro\" and not (profile.vip is not set)",
+     "events any where profile.plan = \"pro\" and not profile.vip is not set"},
+    {"events any where profile.plan as  of\tevent in (\"pro\", \"free\")",
+     "events any where profile.plan as of event in (\"pro\", \"free\")"},
+    {"events any where profile.`pricing plan` = 1 and profile.`a``b` as of event is set", NULL},
+    {"events any where profile.`plan` = 1 and profile.`in` = 2 and profile.2fa = 3",
+     "events any where profile.plan = 1 and profile.in = 2 and profile.2fa = 3"},
+    {"trend count(any) by profile.plan, profile.plan as of event, bucket(profile.age as of event, 0, "
+     "18)",
+     NULL},
+    {"segment profile.plan = \"pro\" and not (did(any) or profile.age between 1 and 2)",
+     "segment profile.plan = \"pro\" and not (did(any) or profile.age between 1 and 2)"},
     {"events any where `not` = 1 and `in` is set", NULL},
     {"events any where user_id = \"u1\" and anonymous_id is not set and event_id starts with \"e\" "
      "and event_name in (\"a\", \"b\")",
