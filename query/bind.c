@@ -581,6 +581,7 @@ static enum err_code bind_all(struct binder *b)
     ERR_TRY(bind_verb(b));
     if (b->ast->clauses.where != NULL) {
         ERR_TRY(bind_pred(b, b->ast->clauses.where, &query->where));
+        ERR_TRY(bind_people_terms(b));
     }
     ERR_TRY(bind_people_clauses(b));
     ERR_TRY(bind_keys(b));

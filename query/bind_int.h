@@ -189,6 +189,9 @@ enum err_code bind_use(struct binder *b, struct people_use use,
 enum err_code bind_cohort(struct binder *b, struct ast_name name,
                           const struct people_use **ret) ERR_MUST_CHECK;
 enum err_code bind_drop(struct binder *b) ERR_MUST_CHECK;
+/* Take the terms of the bound `where` that are about people out of it: instead of asking each row whose it is, the query is made
+ * one about fewer people, and stored sets answer as they do without a condition. */
+enum err_code bind_people_terms(struct binder *b) ERR_MUST_CHECK;
 /* `exclude`, `save`. */
 enum err_code bind_people_clauses(struct binder *b) ERR_MUST_CHECK;
 

@@ -369,6 +369,12 @@ struct compare {
     const struct people_use *people; /* NULL: the same people */
 };
 
+/* A term of `where` that holds of all events of a subject or of none: the others are left out of the question. */
+struct people_term {
+    const struct people_use *people;
+    bool is_without; /* it holds of whom is not among them */
+};
+
 /* A property of profiles that the query asks for: what identify calls say of a subject (traits.h). */
 #define TRAIT_CALLS 2u /* how the events of identify calls are named */
 struct trait {
@@ -399,6 +405,8 @@ struct bound_query {
     uint32_t each_count;
 
     const struct pred *where; /* NULL = none; applies to every event the verb looks at */
+    const struct people_term *people_terms; /* what `where` says beside it, of subjects as a whole */
+    uint32_t people_term_count;
     const struct by_key *keys;
     uint32_t key_count;
     bool has_top;

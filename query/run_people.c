@@ -83,22 +83,63 @@ void run_uses_done(struct query_run_ctx *run)
     people_done(&run->uncompared);
 }
 
+static void bits_freep(roaring_bitmap_t **bits)
+{
+    if (*bits != NULL) {
+        roaring_bitmap_free(*bits);
+    }
+}
+
+enum err_code run_others(const struct query_run_ctx *run, const struct people *people,
+                         uint32_t shard, struct people *ret, struct err *err)
+{
+    const struct snapshot *snapshot = run->snapshot;
+    const roaring_bitmap_t *in = people_of(people, shard);
+    uint64_t end = snapshot->subject_count[shard];
+    for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
+        end = MAX_OF(end, (uint64_t)snapshot->sources[i]->subject_last + 1);
+    }
+    CLEANUP(bits_freep) roaring_bitmap_t *others = roaring_bitmap_create();
+    if (others == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a set of people");
+    }
+    roaring_bitmap_add_range(others, 0, end);
+    if (in != NULL) {
+        roaring_bitmap_andnot_inplace(others, in);
+    }
+    return people_or(ret, shard, others, err);
+}
+
+/* Who of a shard is no part of the question: the deleted, the excluded, whom a term of `where` does not hold of. */
+static enum err_code mask_shard(struct query_run_ctx *run, uint32_t shard, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct people *out = &run->excluded;
+    ERR_TRY(people_or(out, shard, run->snapshot->deleted[shard], err));
+    for (uint32_t i = 0; i < query->excluded_count; i++) {
+        ERR_TRY(people_or(out, shard, people_of(query->excluded[i]->people, shard), err));
+    }
+    for (uint32_t i = 0; i < query->people_term_count; i++) {
+        const struct people_term *term = &query->people_terms[i];
+        const struct people *people = term->people->people;
+        ERR_TRY(term->is_without ? people_or(out, shard, people_of(people, shard), err)
+                                 : run_others(run, people, shard, out, err));
+    }
+    return ERR_OK;
+}
+
 enum err_code run_exclude(struct query_run_ctx *run, struct err *err)
 {
     const struct bound_query *query = run->query;
     struct snapshot *masked = NULL;
     people_init(&run->excluded, run->arena);
-    if (query->excluded_count == 0) {
+    if (query->excluded_count == 0 && query->people_term_count == 0) {
         return ERR_OK;
     }
     ERR_TRY(ARENA_NEW(run->arena, 1, &masked, err));
     *masked = *run->snapshot;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        ERR_TRY(people_or(&run->excluded, shard, run->snapshot->deleted[shard], err));
-        for (uint32_t i = 0; i < query->excluded_count; i++) {
-            ERR_TRY(people_or(&run->excluded, shard, people_of(query->excluded[i]->people, shard),
-                              err));
-        }
+        ERR_TRY(mask_shard(run, shard, err));
         masked->deleted[shard] = people_of(&run->excluded, shard);
     }
     run->snapshot = masked;

@@ -11,7 +11,7 @@
 
 #define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
 #define COLUMNS_MAX       64u
-#define EXPLAIN_LINES_MAX (27u + SCAN_PATHS)
+#define EXPLAIN_LINES_MAX (28u + SCAN_PATHS)
 
 struct explain {
     struct query_run_ctx *run;
@@ -455,6 +455,10 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     ERR_TRY(explain_way(explain, rows, is_index_only, err));
     ERR_TRY(explain_columns_line(explain, rows, err));
     ERR_TRY(explain_profiles_line(explain, rows, err));
+    if (run->query->people_term_count > 0) {
+        ERR_TRY(explain_number(rows, "conditions that leave out people as a whole",
+                               run->query->people_term_count, err));
+    }
     ERR_TRY(explain_number(rows, "estimated rows", is_index_only ? 0 : explain->rows, err));
     ERR_TRY(explain_number(rows, "estimated bytes", is_index_only ? 0 : bytes, err));
     ERR_TRY(explain_number(rows, "tasks", tasks, err));
