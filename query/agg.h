@@ -100,9 +100,9 @@ enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t
 /* Ascending subjects; those outside the pool's are left out. */
 enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const uint32_t *subjects,
                             uint32_t count, struct err *err) ERR_MUST_CHECK;
-/* Take subjects out again; `gone` may be NULL. */
-void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell,
-                    const roaring_bitmap_t *gone);
+/* Take subjects out again; `gone` may be NULL. They are given as the pool's words as well. */
+void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone,
+                    const uint64_t *gone_words);
 bool acc_has_users(const struct acc_pool *pool, const union acc_cell *cell);
 /* Put the cell's subjects into a bitmap. */
 void acc_put_users(const struct acc_pool *pool, const union acc_cell *cell, roaring_bitmap_t *into);

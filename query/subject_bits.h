@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <roaring/roaring.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,3 +23,5 @@ uint64_t bits_and_count(const uint64_t *a, const uint64_t *b, size_t words);
 uint64_t bits_count(const uint64_t *bits, size_t words);
 /* Set the bits of ascending subjects; those outside [base, base + 64 * words) are left out. */
 void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subjects, size_t count);
+/* The same of a stored set, which may be NULL. */
+void bits_add_set(uint64_t *bits, uint32_t base, size_t words, const roaring_bitmap_t *set);
