@@ -59,6 +59,7 @@ struct groups {
     const struct bound_query *query;
     struct arena *arena;
     uint32_t key_count;
+    bool has_long_values; /* none is too long */
     struct key_state *keys;
     uint32_t *tuples; /* key_count value numbers per group */
     uint32_t count, cap;
@@ -206,7 +207,7 @@ static enum err_code key_number_hashed(struct groups *groups, struct key_state *
     struct key_value own = *v;
     own.hash = hash;
     if (v->tag == TAG_STRING) {
-        if (v->string.len > GROUP_KEYS_BYTES_MAX) {
+        if (v->string.len > GROUP_KEYS_BYTES_MAX && !groups->has_long_values) {
             return err_set(err, ERR_LIMIT,
                            "a value of \"" STR_FMT "\" has %zu bytes: at most %u "
                            "can be grouped by",
@@ -358,6 +359,11 @@ enum err_code groups_create(const struct bound_query *query, struct arena *arena
     }
     *ret = groups;
     return ERR_OK;
+}
+
+void groups_take_long_values(struct groups *groups)
+{
+    groups->has_long_values = true;
 }
 
 const struct bound_query *groups_query(const struct groups *groups)

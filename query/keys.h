@@ -15,6 +15,8 @@
 struct groups;
 enum err_code groups_create(const struct bound_query *query, struct arena *arena,
                             struct groups **ret, struct err *err) ERR_MUST_CHECK;
+/* Number values of any length: for groups that are no keys of an answer, where a longer one is ERR_LIMIT. */
+void groups_take_long_values(struct groups *groups);
 /* Group numbers of the scan's current block, one per row; new groups are added. No keys: all 0 (one group). */
 enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,

@@ -158,14 +158,23 @@ static enum err_code take_calls(struct loading *l, uint32_t t, const struct jour
                                             : changes_add(l, t, calls->subject, 0, last, err);
 }
 
+/* Groups of what calls say, however long: whoever sends a long value must not break the questions about others'. */
+static enum err_code numbers_create(const struct bound_query *query, struct arena *arena,
+                                    struct groups **ret, struct err *err)
+{
+    ERR_TRY(groups_create(query, arena, ret, err));
+    groups_take_long_values(*ret);
+    return ERR_OK;
+}
+
 static enum err_code loading_start(struct loading *l, struct err *err)
 {
     uint32_t count = l->traits->query->trait_count;
-    ERR_TRY(groups_create(&l->traits->calls, l->arena, &l->lane, err));
+    ERR_TRY(numbers_create(&l->traits->calls, l->arena, &l->lane, err));
     ERR_TRY(ARENA_NEW(l->arena, count, &l->codes, err));
     ERR_TRY(ARENA_NEW(l->arena, count, &l->code_caps, err));
     for (uint32_t t = 0; t < count; t++) {
-        ERR_TRY(groups_create(&l->traits->values[t].query, l->arena, &l->changes[t].values, err));
+        ERR_TRY(numbers_create(&l->traits->values[t].query, l->arena, &l->changes[t].values, err));
     }
     return ERR_OK;
 }
@@ -232,7 +241,7 @@ static enum err_code unite_values(struct query_run_ctx *run, struct traits *trai
 {
     struct trait_values *values = &traits->values[t];
     struct str *strings = NULL;
-    ERR_TRY(groups_create(&values->query, run->arena, &values->groups, err));
+    ERR_TRY(numbers_create(&values->query, run->arena, &values->groups, err));
     for (uint32_t task = 0; task < traits->tasks.count; task++) {
         struct changes *changes = (struct changes *)run_slot(&traits->tasks, task) + t;
         ERR_TRY(run_check(run, err));

@@ -351,6 +351,44 @@ static void other_subjects_ask_the_profile_of_each_events_user(void **state)
                         "[[null,1],[\"free\",1],[\"pro\",1]]");
 }
 
+static void a_long_value_breaks_only_what_would_show_it(void **state)
+{
+    struct fixture *f = *state;
+    static char text[100001];
+    memset(text, 'x', sizeof(text) - 1);
+    SAY(f, "u1", "$identify", 20,
+        .props = {{"plan", {.type = COL_STRING, .string = str_of(text)}}});
+    SAY(f, "u1", "view", 10, );
+    SAY(f, "u2", "$identify", 20, .props = {TEXT("plan", "pro")});
+    SAY(f, "u2", "view", 10, );
+    assert_string_equal(ask(f, "trend count(view) as n where profile.plan = \"pro\""), "[[1]]");
+    assert_string_equal(ask(f, "trend count(view) as n where profile.plan as of event != \"pro\""),
+                        "[[1]]");
+    assert_non_null(strstr(ask(f, "trend count(view) by profile.plan"),
+                           "error: limit: a value of \"profile.plan\" has 100000 bytes"));
+}
+
+static void profiles_stay_within_the_memory_of_a_query(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    struct query_request request = {.text =
+                                        STR("trend count(view) as n where profile.plan = \"pro\" "
+                                            "and profile.plan as of event is set"),
+                                    .now_ms = NOW_MS};
+    bool has_answered = false;
+    three_people(f);
+    assert_int_equal(dataset_snapshot(f->dataset, &snapshot, &err), ERR_OK);
+    for (size_t bytes = 20000; !has_answered; bytes += 20000) {
+        CLEANUP(result_freep) struct result *result = NULL;
+        request.memory_bytes_max = bytes;
+        enum err_code code = query_run(snapshot, NULL, f->live.io, &request, &result, &err);
+        has_answered = code == ERR_OK;
+        assert_true(has_answered || code == ERR_LIMIT);
+    }
+}
+
 static void explain_names_what_is_read_of_profiles(void **state)
 {
     struct fixture *f = *state;
@@ -376,6 +414,8 @@ int main(void)
         TEST(a_segment_asks_the_profile_of_its_people),
         TEST(why_and_users_of_know_profiles),
         TEST(other_subjects_ask_the_profile_of_each_events_user),
+        TEST(a_long_value_breaks_only_what_would_show_it),
+        TEST(profiles_stay_within_the_memory_of_a_query),
         TEST(explain_names_what_is_read_of_profiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
