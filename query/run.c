@@ -124,6 +124,7 @@ void run_inner_begin(const struct query_run_ctx *run, const struct bound_query *
         .query = query,
         .request = run->request,
         .snapshot = run->snapshot,
+        .unmasked = run->unmasked,
         .pool = run->pool,
         .io = run->io,
         .account = run->account,
@@ -181,7 +182,8 @@ static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
 /* Whether rows of the subject lie where it has its number, and not under whom they belong to (storage/identity.h). */
 static bool is_in_place(const struct query_run_ctx *run, uint32_t shard, uint32_t subject)
 {
-    const roaring_bitmap_t *masked = run->snapshot->deleted[shard];
+    const struct snapshot *snapshot = run->unmasked == NULL ? run->snapshot : run->unmasked;
+    const roaring_bitmap_t *masked = snapshot->deleted[shard];
     return masked == NULL || !roaring_bitmap_contains(masked, subject);
 }
 

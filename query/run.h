@@ -21,6 +21,7 @@ struct query_run_ctx {
     const struct bound_query *query;
     const struct query_request *request;
     struct snapshot *snapshot;
+    const struct snapshot *unmasked; /* it before people were left out (run_exclude); NULL: none are */
     struct pool *pool;
     struct pool_account
         *account; /* what the query has had of the pool; NULL: each round by itself */

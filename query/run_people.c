@@ -142,6 +142,7 @@ enum err_code run_exclude(struct query_run_ctx *run, struct err *err)
         ERR_TRY(mask_shard(run, shard, err));
         masked->deleted[shard] = people_of(&run->excluded, shard);
     }
+    run->unmasked = run->unmasked == NULL ? run->snapshot : run->unmasked;
     run->snapshot = masked;
     return ERR_OK;
 }

@@ -290,6 +290,28 @@ static void a_bound_device_and_merged_users_have_one_profile(void **state)
     assert_string_equal(ask(f, "trend count(view) by profile.plan"), "[[\"free\",2],[\"pro\",1]]");
 }
 
+static void one_user_and_conditions_on_people_go_together(void **state)
+{
+    struct fixture *f = *state;
+    three_people(f);
+    flush(f);
+    assert_string_equal(
+        ask(f, "trend count(any) as n where user_id = \"u1\" and profile.plan = \"pro\""), "[[4]]");
+    assert_string_equal(
+        ask(f, "trend count(any) as n where user_id = \"u2\" and profile.plan = \"pro\""), "[[0]]");
+    assert_string_equal(
+        ask(f, "trend count(any) by profile.plan as of event where user_id = \"u1\""),
+        "[[\"free\",2],[\"pro\",2]]");
+    assert_string_equal(ask(f, "timeline \"u2\" where profile.plan = \"pro\""), "[]");
+    assert_string_equal(ask(f, "trend users(any) as n where not (profile.plan = \"pro\" or "
+                               "profile.is_staff = true)"),
+                        "[[1]]");
+    assert_string_equal(ask(f,
+                            "users of (`profile.plan as of event` = \"pro\") in trend users(view) "
+                            "by profile.plan as of event where profile.level = 1 list users"),
+                        "[[\"u1\"]]");
+}
+
 static void a_segment_asks_the_profile_of_its_people(void **state)
 {
     struct fixture *f = *state;
@@ -411,6 +433,7 @@ int main(void)
         TEST(calls_of_the_future_do_not_count_as_of_now),
         TEST(calls_as_segment_sends_them_count_as_well),
         TEST(a_bound_device_and_merged_users_have_one_profile),
+        TEST(one_user_and_conditions_on_people_go_together),
         TEST(a_segment_asks_the_profile_of_its_people),
         TEST(why_and_users_of_know_profiles),
         TEST(other_subjects_ask_the_profile_of_each_events_user),
