@@ -52,7 +52,8 @@ bool answer_has_key(const struct query_run_ctx *run)
     case VERB_SHOW_EVENTS:
     case VERB_SHOW_PROPERTIES:
     case VERB_SHOW_VALUES:
-    case VERB_SHOW_SEGMENTS: return false;
+    case VERB_SHOW_SEGMENTS:
+    case VERB_SHOW_PROFILES: return false;
     }
     return false;
 }

@@ -362,6 +362,7 @@ enum ast_show {
     AST_SHOW_SEGMENTS,
     AST_SHOW_COHORTS,
     AST_SHOW_METRICS,
+    AST_SHOW_PROFILES,
 };
 struct ast_show_what {
     enum ast_show kind;

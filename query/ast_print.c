@@ -443,10 +443,10 @@ static void print_events(const struct ast_events *events, struct buf *out)
 static void print_show(const struct ast_show_what *show, struct buf *out)
 {
     static const char *const words[] = {" events", " properties", " values of ", " segments",
-                                        " cohorts", " metrics"};
+                                        " cohorts", " metrics", " profiles"};
     buf_z(out, words[show->kind]);
     if (show->kind == AST_SHOW_VALUES) {
-        ast_print_field(show->name.text, out);
+        ast_print_subject_field(&show->name, out);
     } else if (show->name.place.line != 0) {
         buf_z(out, " of ");
         if (show->kind == AST_SHOW_METRICS) {

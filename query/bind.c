@@ -347,6 +347,9 @@ static enum err_code bind_show(struct binder *b)
     if (show->kind == AST_SHOW_METRICS) {
         b->query->show_metric = show->name.text;
     }
+    if (show->kind == AST_SHOW_PROFILES) {
+        return bind_call_selectors(b);
+    }
     return bind_plain_selector(b, show->kind == AST_SHOW_PROPERTIES ? show->name : none, &selector);
 }
 
@@ -413,6 +416,7 @@ static enum verb verb_of(const struct ast_query *ast)
         [AST_SHOW_SEGMENTS] = VERB_SHOW_SEGMENTS,
         [AST_SHOW_COHORTS] = VERB_SHOW_COHORTS,
         [AST_SHOW_METRICS] = VERB_SHOW_METRICS,
+        [AST_SHOW_PROFILES] = VERB_SHOW_PROFILES,
     };
     return ast->verb == AST_SHOW ? shows[ast->show.kind] : verbs[ast->verb];
 }

@@ -101,6 +101,8 @@ enum err_code bind_types_text(struct binder *b, const struct bind_fields *fields
 /* bind_fields of `profile.x`. */
 enum err_code bind_traits(struct binder *b, struct ast_name name,
                           struct bind_fields *ret) ERR_MUST_CHECK;
+/* Selectors of all identify calls, numbered as trait_calls are. */
+enum err_code bind_call_selectors(struct binder *b) ERR_MUST_CHECK;
 /* The people whose profile meets `pred` now. */
 enum err_code bind_profile_use(struct binder *b, const struct pred *pred,
                                const struct people_use **ret) ERR_MUST_CHECK;
@@ -124,6 +126,9 @@ enum err_code bind_selector(struct binder *b, const struct ast_selector *ast, bo
                             uint32_t *ret) ERR_MUST_CHECK;
 /* The selector of every event, or of one. */
 enum err_code bind_plain_selector(struct binder *b, struct ast_name event,
+                                  uint32_t *ret) ERR_MUST_CHECK;
+/* The same of an event that need not have been seen. */
+enum err_code bind_named_selector(struct binder *b, struct str event, struct place place,
                                   uint32_t *ret) ERR_MUST_CHECK;
 enum err_code bind_trend(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_distinct(struct binder *b) ERR_MUST_CHECK;

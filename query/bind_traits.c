@@ -112,3 +112,13 @@ enum err_code bind_profile_use(struct binder *b, const struct pred *pred,
 {
     return bind_use(b, (struct people_use){.profile = pred}, ret);
 }
+
+enum err_code bind_call_selectors(struct binder *b)
+{
+    uint32_t number = 0;
+    for (uint32_t call = 0; call < TRAIT_CALLS; call++) {
+        ERR_TRY(bind_named_selector(b, trait_calls[call].event, b->ast->place, &number));
+        ASSERT(number == call);
+    }
+    return ERR_OK;
+}

@@ -426,6 +426,7 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_SEGMENT] = "segment",
         [VERB_SHOW_COHORTS] = "show cohorts",
         [VERB_SHOW_METRICS] = "show metrics",
+        [VERB_SHOW_PROFILES] = "show profiles",
         [VERB_DROP_COHORT] = "drop cohort",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;

@@ -557,8 +557,8 @@ static const struct {
     {"timeline \"\"", "invalid 1:10: the id of a user is not empty"},
     {"timeline \"u\" columns (a)", "invalid 1:14: \"columns\" is no clause of timeline"},
     {"show",
-     "invalid 1:5: expected events, properties, values, segments, cohorts or metrics, found the end of the query"},
-    {"show evnts", "invalid 1:6: expected events, properties, values, segments, cohorts or metrics, found \"evnts\"; "
+     "invalid 1:5: expected events, properties, values, segments, cohorts, metrics or profiles, found the end of the query"},
+    {"show evnts", "invalid 1:6: expected events, properties, values, segments, cohorts, metrics or profiles, found \"evnts\"; "
                    "did you mean \"events\"?"},
     {"show cohorts", ""},
     {"drop \"a\"", "invalid 1:6: expected \"cohort\", found \"a\""},

@@ -340,6 +340,8 @@ static const struct {
     {"trend count(rolling), rolling 1d count(any) as r each day", NULL},
     {"trend p50(amount), median(amount)", NULL},
     {"show values of `user id`", NULL},
+    {"show values of profile.plan as of event limit 3", NULL},
+    {"show profiles limit 5", NULL},
     {"show events limit 5", NULL},
     {"show properties of \"sign up\" limit 5 tz \"UTC\"", NULL},
     {"trend sum($x.y_1)", NULL},

@@ -411,6 +411,22 @@ static void profiles_stay_within_the_memory_of_a_query(void **state)
     }
 }
 
+static void what_there_is_is_shown(void **state)
+{
+    struct fixture *f = *state;
+    assert_string_equal(ask(f, "show profiles"), "[]");
+    three_people(f);
+    SAY(f, "u3", "identify", 3, .props = {TEXT("traits.plan", "free"), TEXT("other", "x")});
+    for (int round = 0; round < 2; round++) {
+        assert_string_equal(ask(f, "show profiles"), "[[\"is_staff\",\"bool\",1,0.25],"
+                                                     "[\"level\",\"number\",1,0.25],"
+                                                     "[\"plan\",\"string\",4,1]]");
+        assert_string_equal(ask(f, "show values of profile.plan"),
+                            "[[\"free\",4,2],[\"pro\",4,1]]");
+        flush(f);
+    }
+}
+
 static void explain_names_what_is_read_of_profiles(void **state)
 {
     struct fixture *f = *state;
@@ -439,6 +455,7 @@ int main(void)
         TEST(other_subjects_ask_the_profile_of_each_events_user),
         TEST(a_long_value_breaks_only_what_would_show_it),
         TEST(profiles_stay_within_the_memory_of_a_query),
+        TEST(what_there_is_is_shown),
         TEST(explain_names_what_is_read_of_profiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
