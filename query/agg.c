@@ -136,6 +136,26 @@ enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const u
     return acc_charge(pool, after > before ? after - before : 0, err);
 }
 
+enum err_code acc_add_members(struct acc_pool *pool, union acc_cell *cell,
+                              const struct subject_members *members, struct err *err)
+{
+    if (cell->users == NULL) {
+        ERR_TRY(acc_users_make(pool, cell, err));
+    }
+    if (cell->users->words != NULL) {
+        bits_add_members(cell->users->words, pool->subject_base, pool->subject_end, members);
+        return ERR_OK;
+    }
+    struct members_cursor cursor = {0};
+    uint32_t buffer[MEMBERS_PORTION];
+    const uint32_t *subjects = NULL;
+    uint32_t count = 0;
+    while ((count = members_next(members, &cursor, buffer, MEMBERS_PORTION, &subjects)) > 0) {
+        ERR_TRY(acc_add_users(pool, cell, subjects, count, err));
+    }
+    return ERR_OK;
+}
+
 void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone,
                     const uint64_t *gone_words)
 {

@@ -100,6 +100,9 @@ enum err_code acc_add_user(struct acc_pool *pool, union acc_cell *cell, uint32_t
 /* Ascending subjects; those outside the pool's are left out. */
 enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const uint32_t *subjects,
                             uint32_t count, struct err *err) ERR_MUST_CHECK;
+enum err_code acc_add_members(struct acc_pool *pool, union acc_cell *cell,
+                              const struct subject_members *members,
+                              struct err *err) ERR_MUST_CHECK;
 /* Take subjects out again; `gone` may be NULL. They are given as the pool's words as well. */
 void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone,
                     const uint64_t *gone_words);

@@ -14,12 +14,12 @@ bool habit_bits_serve(const struct query_run_ctx *run)
 }
 
 static enum err_code take(void *arg, const struct source *source, uint32_t atom,
-                          const uint32_t *subjects, uint32_t count, struct err *err)
+                          const struct subject_members *members, struct err *err)
 {
     (void)source;
     (void)err;
-    struct habit_bits *bits = arg;
-    bits_add(habit_bits_of(bits, atom), bits->base, bits->word_count, subjects, count);
+    const struct habit_bits *bits = arg;
+    bits_add_members(habit_bits_of(bits, atom), bits->base, bits->end, members);
     return ERR_OK;
 }
 
@@ -39,18 +39,6 @@ static enum err_code drop_deleted(struct habit_bits *bits, uint32_t atom_count,
     return ERR_OK;
 }
 
-/* Bits behind the task's last subject are of another task, and left out. */
-static void drop_beyond(struct habit_bits *bits, uint32_t atom_count, uint32_t subject_end)
-{
-    uint32_t used = subject_end - bits->base;
-    if (used / 64 >= bits->word_count || used % 64 == 0) {
-        return;
-    }
-    for (uint32_t a = 0; a < atom_count; a++) {
-        habit_bits_of(bits, a)[used / 64] &= (UINT64_C(1) << (used % 64)) - 1;
-    }
-}
-
 enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *task,
                               uint32_t selector, const int64_t *edges, uint32_t atom_count,
                               struct arena *arena, struct io *io, struct habit_bits *ret,
@@ -65,6 +53,7 @@ enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *
     }
     end = MIN_OF(end, task->subject_end);
     *ret = (struct habit_bits){.base = task->subject_begin};
+    ret->end = MAX_OF(end, ret->base);
     ret->word_count = end <= ret->base ? 1 : (end - ret->base + 63) / 64;
     size_t words = 0;
     if (!size_mul(atom_count, ret->word_count, &words)) {
@@ -72,9 +61,6 @@ enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *
     }
     ERR_TRY(ARENA_NEW(arena, words, &ret->words, err));
     ERR_TRY(index_walk(run, task, &ask, &taker, arena, io, err));
-    if (task->subject_end != UINT32_MAX) {
-        drop_beyond(ret, atom_count, task->subject_end);
-    }
     return drop_deleted(ret, atom_count, run->snapshot->deleted[task->shard], arena, err);
 }
 

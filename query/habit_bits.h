@@ -10,6 +10,7 @@ struct habit_bits {
     uint64_t *words; /* atom_count sets of word_count words, one after the other */
     size_t word_count;
     uint32_t base; /* subject of bit 0 */
+    uint32_t end;  /* bits of subjects from here on are not set */
 };
 static inline uint64_t *habit_bits_of(const struct habit_bits *bits, uint32_t atom)
 {

@@ -2,9 +2,11 @@
  *
  * Neighbouring sets of an event that one atom holds are a run. The union of a run is what a source keeps in the block
  * cache, so that a day of hours is read as one list the next time; sets of runs that are not kept are fetched in batches.
+ * The unions of all atoms of a question are kept once more, together: a dashboard asks for the same ones again.
  */
 #include "query/index_sets.h"
 
+#include "query/subject_bits.h"
 #include "storage/base/size.h"
 #include "storage/read_ahead.h"
 #include "storage/read_held.h"
@@ -12,7 +14,9 @@
 #include <stdlib.h>
 
 #define NONE                 UINT32_MAX
-#define SETS_AHEAD_BYTES_MAX (4u << 20) /* stored sets fetched and not yet taken */
+#define SETS_AHEAD_BYTES_MAX (4u << 20)        /* stored sets fetched and not yet taken */
+#define SPANS_BYTES_MAX      ((size_t)8 << 20) /* members of a source's atoms that are kept together */
+#define SPANS_MAX            4096u
 
 struct walk {
     struct query_run_ctx *run;
@@ -22,6 +26,24 @@ struct walk {
     struct arena *arena;
     struct read_ctx read;
     uint64_t sets, members, time_us; /* taken; the time only where the query is profiled */
+    struct index_gathered
+        *gathered; /* what was taken is read later: nothing of it is let go; or NULL */
+};
+
+/* Sets of a source by atom, from the cache or to be kept there. */
+struct spans {
+    struct span_ask ask;
+    uint32_t first_atom;
+    struct span_found *found; /* by span; NULL: not kept */
+    size_t bytes;             /* of members */
+};
+
+/* What a source's sets leave to rows. */
+struct left {
+    struct scan_want *wants; /* where sets cross a border */
+    uint32_t want_count, want_cap;
+    struct scan_want *taken; /* where they were taken; only where the taker asks for their rows */
+    uint32_t taken_count, taken_cap;
 };
 
 /* Neighbouring sets that one atom holds all of. */
@@ -62,11 +84,18 @@ struct pending {
 static enum err_code flush(struct walk *walk, const struct source *source, struct pending *pending,
                            struct err *err)
 {
-    uint32_t count = pending->count;
+    struct subject_members members = members_of_list(pending->subjects, pending->count);
     pending->count = 0;
-    return count == 0 ? ERR_OK
-                      : walk->taker->take(walk->taker->arg, source, pending->atom,
-                                          pending->subjects, count, err);
+    if (members.count == 0) {
+        return ERR_OK;
+    }
+    if (walk->gathered != NULL) {
+        void *memory = NULL;
+        ERR_TRY(arena_alloc_raw(walk->read.arena, members.count * sizeof(uint32_t), &memory, err));
+        memcpy(memory, members.list, members.count * sizeof(uint32_t));
+        members.list = memory;
+    }
+    return walk->taker->take(walk->taker->arg, source, pending->atom, &members, err);
 }
 
 static enum err_code take_block(struct walk *walk, const struct source *source,
@@ -208,10 +237,8 @@ static uint32_t fetch_runs(struct walk *walk, const struct source *source,
     uint64_t bytes_read = read->bytes_read; /* looking counts for nothing */
     read_ahead_clear(read->ahead);
     for (uint32_t r = begin; r < count; r++) {
-        const uint32_t *members = NULL;
-        uint32_t member_count = 0;
-        if (!source_union_find(source, read, runs[r].sets, runs[r].count, &members,
-                               &member_count) &&
+        struct subject_members members = {0};
+        if (!source_union_find(source, read, runs[r].sets, runs[r].count, &members) &&
             source_prefetch_sets(source, read, runs[r].sets, runs[r].count) < runs[r].count) {
             count = MAX_OF(r, begin + 1);
         }
@@ -223,37 +250,206 @@ static uint32_t fetch_runs(struct walk *walk, const struct source *source,
 /* The members of a run of sets; `fetched` is where the runs that are fetched end. */
 static enum err_code run_members(struct walk *walk, const struct source *source,
                                  const struct set_run *runs, uint32_t r, uint32_t count,
-                                 uint32_t *fetched, const uint32_t **ret_members,
-                                 uint32_t *ret_count, struct err *err)
+                                 uint32_t *fetched, struct subject_members *ret, struct err *err)
 {
     bool is_timed = walk->run->profile != NULL;
     uint64_t begin_us = is_timed ? pool_own_us() : 0;
     if (r == *fetched) {
         *fetched = fetch_runs(walk, source, runs, r, count);
     }
-    ERR_TRY(source_union(source, &walk->read, runs[r].sets, runs[r].count, ret_members, ret_count,
-                         err));
+    ERR_TRY(source_union(source, &walk->read, runs[r].sets, runs[r].count, ret, err));
     walk->sets += runs[r].count;
-    walk->members += *ret_count;
+    walk->members += ret->count;
     walk->time_us += is_timed ? pool_own_us() - begin_us : 0;
     return ERR_OK;
 }
 
+/* ---- what is kept by atom ---- */
+
+static enum err_code wants_grow(struct arena *arena, struct scan_want **wants, uint32_t count,
+                                uint32_t *cap, uint32_t more, struct err *err)
+{
+    struct scan_want *grown = NULL;
+    if (more <= *cap - count) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(arena, (size_t)count + more, &grown, err));
+    if (count > 0) {
+        memcpy(grown, *wants, count * sizeof(*grown));
+    }
+    *wants = grown;
+    *cap = count + more;
+    return ERR_OK;
+}
+
+static enum err_code left_grow(struct walk *walk, struct left *left, uint32_t wants, uint32_t taken,
+                               struct err *err)
+{
+    struct arena *arena = walk->read.arena;
+    ERR_TRY(wants_grow(arena, &left->wants, left->want_count, &left->want_cap, wants, err));
+    return walk->taker->rows == NULL
+               ? ERR_OK
+               : wants_grow(arena, &left->taken, left->taken_count, &left->taken_cap, taken, err);
+}
+
+/* The atoms that the source's time touches, as a question to its cache. False where none is kept: the border of what has
+ * expired moves. */
+static bool spans_ask(const struct walk *walk, const struct source *source, uint32_t event,
+                      struct spans *ret)
+{
+    const int64_t *edges = walk->ask->edges;
+    uint32_t first = 0;
+    uint32_t end = walk->ask->atom_count;
+    if (source->time_min_ms > edges[0]) {
+        first = civil_bucket_idx(edges, end, source->time_min_ms);
+    }
+    if (source->time_max_ms < edges[end]) {
+        end = civil_bucket_idx(edges, end, source->time_max_ms) + 1;
+    }
+    *ret = (struct spans){.ask = {event, edges + first, end - first}, .first_atom = first};
+    return source->time_min_ms >= walk->run->snapshot->expired_before_ms &&
+           end - first <= SPANS_MAX;
+}
+
+static enum err_code take_found(struct walk *walk, const struct source *source, uint32_t atom,
+                                const struct span_found *found, struct left *left, struct err *err)
+{
+    ERR_TRY(walk->taker->take(walk->taker->arg, source, atom, &found->members, err));
+    if (walk->taker->rows != NULL) {
+        left->taken[left->taken_count++] =
+            (struct scan_want){walk->ask->selector, found->begin_ms, found->end_ms};
+    }
+    return ERR_OK;
+}
+
+/* The sets that follow are parts of this one. */
+static enum err_code gather_united(struct index_gathered *gathered,
+                                   const struct subject_members *members, struct err *err)
+{
+    struct index_members *link = NULL;
+    ERR_TRY(ARENA_NEW(gathered->arena, 1, &link, err));
+    *link = (struct index_members){gathered->united, *members, true};
+    gathered->united = link;
+    gathered->is_united = true;
+    return ERR_OK;
+}
+
+/* The atoms of an event that the source has kept; *ret_found false where it has not. */
+static enum err_code take_kept(struct walk *walk, const struct source *source,
+                               const struct spans *spans, struct left *left, bool *ret_found,
+                               struct err *err)
+{
+    struct subject_spans kept;
+    *ret_found = source_spans_find(source, &walk->read, &spans->ask, &kept);
+    if (!*ret_found) {
+        return ERR_OK;
+    }
+    ERR_TRY(left_grow(walk, left, kept.rest_count, spans->ask.span_count, err));
+    for (uint32_t i = 0; i < kept.rest_count; i++) {
+        left->wants[left->want_count++] =
+            (struct scan_want){walk->ask->selector, kept.rest[i].begin_ms, kept.rest[i].end_ms};
+    }
+    if (walk->gathered != NULL) {
+        const struct span_found all = subject_spans_at(&kept, spans->ask.span_count);
+        ERR_TRY(gather_united(walk->gathered, &all.members, err));
+    }
+    for (uint32_t s = 0; s < spans->ask.span_count; s++) {
+        const struct span_found found = subject_spans_at(&kept, s);
+        if (found.members.count > 0) {
+            walk->sets++;
+            walk->members += found.members.count;
+            ERR_TRY(take_found(walk, source, spans->first_atom + s, &found, left, err));
+        }
+    }
+    if (walk->gathered == NULL) {
+        read_held_clear(walk->read.held);
+    } else {
+        walk->gathered->is_united = false;
+    }
+    return ERR_OK;
+}
+
+/* One more run of what is to be kept; too much of it, or two runs in one atom, and nothing is. */
+static void spans_note(struct spans *spans, uint32_t atom, const struct span_found *found)
+{
+    if (spans->found == NULL) {
+        return;
+    }
+    struct span_found *place = &spans->found[atom - spans->first_atom];
+    spans->bytes += found->members.list != NULL ? found->members.count * sizeof(uint32_t)
+                                                : found->members.word_count * sizeof(uint64_t);
+    if (place->members.count > 0 || spans->bytes > SPANS_BYTES_MAX) {
+        spans->found = NULL;
+        return;
+    }
+    *place = *found;
+}
+
+/* Behind the spans, their union. */
+static enum err_code unite_spans(const struct spans *spans, const struct source *source,
+                                 struct arena *arena, struct err *err)
+{
+    struct subject_members *all = &spans->found[spans->ask.span_count].members;
+    uint32_t base = 0;
+    uint32_t word_count = members_words(source->subject_first, source->subject_last, &base);
+    uint64_t *words = NULL;
+    uint32_t *list = NULL;
+    ERR_TRY(ARENA_NEW(arena, word_count, &words, err));
+    for (uint32_t s = 0; s < spans->ask.span_count; s++) {
+        bits_add_members(words, base, UINT32_MAX, &spans->found[s].members);
+    }
+    *all = (struct subject_members){.count = (uint32_t)bits_count(words, word_count),
+                                    .words = words,
+                                    .base = base,
+                                    .word_count = word_count};
+    if (!members_are_dense(all->count, word_count)) {
+        struct members_cursor cursor = {0};
+        const uint32_t *unused = NULL;
+        ERR_TRY(ARENA_NEW(arena, (size_t)all->count + 64, &list, err));
+        uint32_t count = members_next(all, &cursor, list, all->count + 64, &unused);
+        *all = members_of_list(list, count);
+    }
+    return ERR_OK;
+}
+
+static enum err_code spans_keep(struct walk *walk, const struct source *source,
+                                const struct spans *spans, const struct scan_want *wants,
+                                uint32_t want_count, uint64_t set_bytes, struct err *err)
+{
+    struct span_rows *rest = NULL;
+    if (spans->found == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(walk->read.arena, want_count, &rest, err));
+    for (uint32_t i = 0; i < want_count; i++) {
+        rest[i] = (struct span_rows){wants[i].begin_ms, wants[i].end_ms};
+    }
+    ERR_TRY(unite_spans(spans, source, walk->read.arena, err));
+    source_spans_keep(source, &walk->read, &spans->ask, spans->found, rest, want_count, set_bytes);
+    return ERR_OK;
+}
+
 static enum err_code take_runs(struct walk *walk, const struct source *source,
-                               const struct set_run *runs, uint32_t count, struct err *err)
+                               const struct set_run *runs, uint32_t count, struct spans *spans,
+                               struct left *left, struct err *err)
 {
     struct read_ctx *read = &walk->read;
+    const int64_t *edges = walk->ask->edges;
     uint32_t fetched = 0;
     for (uint32_t r = 0; r < count; r++) {
-        const uint32_t *members = NULL;
-        uint32_t member_count = 0;
+        const struct set_run *run = &runs[r];
         struct arena_mark mark = arena_mark(read->arena);
-        ERR_TRY(run_members(walk, source, runs, r, count, &fetched, &members, &member_count, err));
-        ERR_TRY(
-            walk->taker->take(walk->taker->arg, source, runs[r].atom, members, member_count, err));
-        arena_rewind(read->arena, mark);
+        struct span_found found = {
+            .begin_ms = MAX_OF(run->sets[0].begin_ms, edges[run->atom]),
+            .end_ms = MIN_OF(run->sets[run->count - 1].end_ms, edges[run->atom + 1]),
+        };
+        ERR_TRY(run_members(walk, source, runs, r, count, &fetched, &found.members, err));
+        ERR_TRY(take_found(walk, source, run->atom, &found, left, err));
+        spans_note(spans, run->atom, &found);
+        if (spans->found == NULL && walk->gathered == NULL) {
+            arena_rewind(read->arena, mark);
+        }
     }
-    read_held_clear(read->held);
     return ERR_OK;
 }
 
@@ -284,29 +480,43 @@ static enum err_code find_events(struct walk *walk, const struct source *source,
     return ERR_OK;
 }
 
-/* The spans whose sets were taken, appended to *taken. */
-static enum err_code note_taken(struct walk *walk, const struct set_run *runs, uint32_t run_count,
-                                struct scan_want **taken, uint32_t *taken_count, struct err *err)
+/* The sets of one event; *ret_has_sets false where the source keeps none. */
+static enum err_code take_event(struct walk *walk, const struct source *source, uint32_t event,
+                                struct left *left, bool *ret_has_sets, struct err *err)
 {
-    struct scan_want *more = NULL;
-    if (walk->taker->rows == NULL || run_count == 0) {
+    struct read_ctx *read = &walk->read;
+    const struct subject_set *sets = NULL;
+    uint32_t set_count = 0;
+    struct set_run *runs = NULL;
+    uint32_t run_count = 0;
+    struct spans spans;
+    bool is_kept = false;
+    bool is_keeping = spans_ask(walk, source, event, &spans);
+    if (is_keeping) {
+        ERR_TRY(take_kept(walk, source, &spans, left, &is_kept, err));
+    }
+    *ret_has_sets = true;
+    if (is_kept) {
         return ERR_OK;
     }
-    ERR_TRY(ARENA_NEW(walk->read.arena, (size_t)*taken_count + run_count, &more, err));
-    if (*taken_count > 0) {
-        memcpy(more, *taken, *taken_count * sizeof(*more));
+    ERR_TRY(source_subject_sets(source, read, event, &sets, &set_count, err));
+    *ret_has_sets = set_count > 0;
+    ERR_TRY(left_grow(walk, left, set_count, set_count, err));
+    uint32_t want_begin = left->want_count;
+    ERR_TRY(cut_runs(walk, source, sets, set_count, &runs, &run_count, left->wants,
+                     &left->want_count, err));
+    struct arena_mark mark = arena_mark(read->arena);
+    uint64_t bytes_before = read->bytes_read;
+    if (is_keeping && set_count > 0) {
+        ERR_TRY(ARENA_NEW(read->arena, (size_t)spans.ask.span_count + 1, &spans.found, err));
     }
-    for (uint32_t r = 0; r < run_count; r++) {
-        const struct subject_set *first = &runs[r].sets[0];
-        const struct subject_set *last = &runs[r].sets[runs[r].count - 1];
-        const int64_t *edges = &walk->ask->edges[runs[r].atom];
-        more[(*taken_count)++] = (struct scan_want){
-            .selector = walk->ask->selector,
-            .begin_ms = MAX_OF(first->begin_ms, edges[0]),
-            .end_ms = MIN_OF(last->end_ms, edges[1]),
-        };
+    ERR_TRY(take_runs(walk, source, runs, run_count, &spans, left, err));
+    ERR_TRY(spans_keep(walk, source, &spans, left->wants + want_begin,
+                       left->want_count - want_begin, read->bytes_read - bytes_before, err));
+    if (walk->gathered == NULL) {
+        arena_rewind(read->arena, mark);
+        read_held_clear(read->held);
     }
-    *taken = more;
     return ERR_OK;
 }
 
@@ -317,8 +527,11 @@ static enum err_code walk_source(struct walk *walk, const struct source *source,
     int64_t end_ms = ask->edges[ask->atom_count];
     uint32_t *codes = NULL;
     uint32_t code_count = 0;
+    if (source->time_max_ms < begin_ms || source->time_min_ms >= end_ms) {
+        return ERR_OK;
+    }
     ERR_TRY(find_events(walk, source, &codes, &code_count, err));
-    if (code_count == 0 || source->time_max_ms < begin_ms || source->time_min_ms >= end_ms) {
+    if (code_count == 0) {
         return ERR_OK;
     }
     run_mark_source(walk->run, source);
@@ -330,36 +543,37 @@ static enum err_code walk_source(struct walk *walk, const struct source *source,
     if (!wants_sets) {
         return take_rows(walk, source, &whole, 1, err);
     }
-    struct scan_want *taken = NULL;
-    uint32_t taken_count = 0;
-    struct scan_want *wants = NULL;
-    uint32_t want_count = 0;
+    struct left left = {0};
     for (uint32_t c = 0; c < code_count; c++) {
-        const struct subject_set *sets = NULL;
-        uint32_t set_count = 0;
-        ERR_TRY(source_subject_sets(source, &walk->read, codes[c], &sets, &set_count, err));
-        if (set_count == 0) { /* a memtable: rows only */
+        bool has_sets = true;
+        ERR_TRY(take_event(walk, source, codes[c], &left, &has_sets, err));
+        if (!has_sets) { /* a memtable: rows only */
             return take_rows(walk, source, &whole, 1, err);
         }
-        struct scan_want *more = NULL;
-        ERR_TRY(ARENA_NEW(walk->read.arena, (size_t)want_count + set_count, &more, err));
-        if (want_count > 0) {
-            memcpy(more, wants, want_count * sizeof(*more));
-        }
-        wants = more;
-        struct set_run *runs = NULL;
-        uint32_t run_count = 0;
+    }
+    if (left.taken_count > 0) {
+        left.taken_count = merge_wants(left.taken, left.taken_count);
         ERR_TRY(
-            cut_runs(walk, source, sets, set_count, &runs, &run_count, wants, &want_count, err));
-        ERR_TRY(take_runs(walk, source, runs, run_count, err));
-        ERR_TRY(note_taken(walk, runs, run_count, &taken, &taken_count, err));
+            walk->taker->rows(walk->taker->arg, source, left.taken, left.taken_count, true, err));
     }
-    if (walk->taker->rows != NULL && taken_count > 0) {
-        taken_count = merge_wants(taken, taken_count);
-        ERR_TRY(walk->taker->rows(walk->taker->arg, source, taken, taken_count, true, err));
+    left.want_count = merge_wants(left.wants, left.want_count);
+    return left.want_count == 0 ? ERR_OK
+                                : take_rows(walk, source, left.wants, left.want_count, err);
+}
+
+/* All sources; sets lie in read.arena or are held by read.held. */
+static enum err_code walk_all_sources(struct walk *walk, struct err *err)
+{
+    const struct run_task *task = walk->task;
+    enum err_code code = ERR_OK;
+    for (uint32_t s = 0; s < task->source_count && code == ERR_OK; s++) {
+        code = run_check(walk->run, err);
+        if (code == ERR_OK) {
+            code = walk_source(walk, task->sources[s], err);
+        }
     }
-    want_count = merge_wants(wants, want_count);
-    return want_count == 0 ? ERR_OK : take_rows(walk, source, wants, want_count, err);
+    run_count_sets(walk->run, walk->sets, walk->members, walk->time_us, &walk->read);
+    return code;
 }
 
 enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
@@ -378,13 +592,46 @@ enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
         .arena = arena,
         .read = {.arena = scratch, .io = io, .ahead = &ahead, .held = &held},
     };
-    enum err_code code = ERR_OK;
-    for (uint32_t s = 0; s < task->source_count && code == ERR_OK; s++) {
-        code = run_check(run, err);
-        if (code == ERR_OK) {
-            code = walk_source(&walk, task->sources[s], err);
-        }
-    }
-    run_count_sets(run, walk.sets, walk.members, walk.time_us, &walk.read);
-    return code;
+    return walk_all_sources(&walk, err);
+}
+
+static enum err_code gather_take(void *arg, const struct source *source, uint32_t atom,
+                                 const struct subject_members *members, struct err *err)
+{
+    (void)source;
+    struct index_gathered *gathered = arg;
+    struct index_members *link = NULL;
+    ERR_TRY(ARENA_NEW(gathered->arena, 1, &link, err));
+    *link = (struct index_members){gathered->atoms[atom], *members, gathered->is_united};
+    gathered->atoms[atom] = link;
+    gathered->member_count += members->count;
+    return ERR_OK;
+}
+
+enum err_code index_gather(struct query_run_ctx *run, const struct run_task *task,
+                           const struct index_ask *ask, struct io *io, struct index_gathered *ret,
+                           struct arena *arena, struct err *err)
+{
+    *ret = (struct index_gathered){.arena = arena_create(arena_budget(arena))};
+    CLEANUP(read_ahead_done)
+    struct read_ahead ahead = {.bytes_max = SETS_AHEAD_BYTES_MAX, .budget = arena_budget(arena)};
+    const struct index_taker taker = {.arg = ret, .take = gather_take};
+    struct walk walk = {
+        .run = run,
+        .task = task,
+        .ask = ask,
+        .taker = &taker,
+        .arena = arena,
+        .read = {.arena = ret->arena, .io = io, .ahead = &ahead, .held = &ret->held},
+        .gathered = ret,
+    };
+    ERR_TRY(ARENA_NEW(ret->arena, ask->atom_count, &ret->atoms, err));
+    return walk_all_sources(&walk, err);
+}
+
+void index_gathered_done(struct index_gathered *gathered)
+{
+    read_held_done(&gathered->held);
+    arena_free(gathered->arena);
+    *gathered = (struct index_gathered){0};
 }

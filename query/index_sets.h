@@ -9,6 +9,7 @@
 #pragma once
 
 #include "query/run.h"
+#include "storage/read_held.h"
 
 struct index_ask {
     const struct bound_query *query;
@@ -16,10 +17,10 @@ struct index_ask {
     const int64_t *edges; /* atom_count + 1, each after the one before */
     uint32_t atom_count;
 };
-/* Subjects that did it in an atom, according to one source: ascending, each once, within the task's range or not.
+/* Subjects that did it in an atom, according to one source, within the task's range or not.
  * One atom may be given several times. Deleted subjects are among them. */
 typedef enum err_code (*index_take_fn)(void *arg, const struct source *source, uint32_t atom,
-                                       const uint32_t *subjects, uint32_t count, struct err *err);
+                                       const struct subject_members *members, struct err *err);
 struct index_taker {
     void *arg;
     index_take_fn take;
@@ -38,3 +39,25 @@ bool index_has_sets(const struct query_run_ctx *run, const struct selector *sele
 enum err_code index_walk(struct query_run_ctx *run, const struct run_task *task,
                          const struct index_ask *ask, const struct index_taker *taker,
                          struct arena *arena, struct io *io, struct err *err) ERR_MUST_CHECK;
+
+/* ---- all of it at once ---- */
+
+struct index_members {
+    struct index_members *next;
+    struct subject_members members;
+    bool is_united; /* `united` has them */
+};
+/* By atom, what index_walk would give to `take`: chains of sets, which may have members in common, in no order. */
+struct index_gathered {
+    struct index_members **atoms; /* NULL where there is nobody */
+    struct index_members *united; /* sources' sets of all atoms, where these are kept */
+    uint64_t member_count;        /* of all sets */
+    struct arena *arena;          /* of the sets that lie nowhere else, and of the chains */
+    struct read_held held;
+    bool is_united; /* of the sets at hand */
+};
+/* Filled after a failure as well, as far as it came: index_gathered_done in any case, after the last look at a set. */
+enum err_code index_gather(struct query_run_ctx *run, const struct run_task *task,
+                           const struct index_ask *ask, struct io *io, struct index_gathered *ret,
+                           struct arena *arena, struct err *err) ERR_MUST_CHECK;
+void index_gathered_done(struct index_gathered *gathered);

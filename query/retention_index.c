@@ -138,20 +138,15 @@ static enum err_code bits_make(struct index_work *work, uint32_t count, struct s
                              (void **)&ret->words, err);
 }
 
-/* Members of one source, clipped to the task's subjects. */
-static void clip(const struct run_task *task, const uint32_t **subjects, uint32_t *count)
+/* Behind the last subject that the bits are of. */
+static uint32_t bits_end(const struct index_work *work, const struct slot_bits *bits)
 {
-    for (; *count > 0 && (*subjects)[0] < task->subject_begin; (*count)--) {
-        (*subjects)++;
-    }
-    while (*count > 0 && (*subjects)[*count - 1] >= task->subject_end) {
-        (*count)--;
-    }
+    return (uint32_t)MIN_OF(work->task->subject_end, bits->base + (uint64_t)bits->word_count * 64);
 }
 
 /* Atom 0 is the time before the first cohort's starts, where that matters. */
 static enum err_code take_starts(void *arg, const struct source *source, uint32_t atom,
-                                 const uint32_t *subjects, uint32_t count, struct err *err)
+                                 const struct subject_members *members, struct err *err)
 {
     (void)source;
     (void)err;
@@ -159,27 +154,24 @@ static enum err_code take_starts(void *arg, const struct source *source, uint32_
     bool has_before = work->before.words != NULL;
     const struct slot_bits *bits = has_before && atom == 0 ? &work->before : &work->starts;
     uint32_t slot = has_before ? (atom == 0 ? 0 : atom - 1) : atom;
-    clip(work->task, &subjects, &count);
-    bits_add(bits_of(bits, slot), bits->base, bits->word_count, subjects, count);
+    bits_add_members(bits_of(bits, slot), bits->base, bits_end(work, bits), members);
     return ERR_OK;
 }
 
 static enum err_code take_returns(void *arg, const struct source *source, uint32_t slot,
-                                  const uint32_t *subjects, uint32_t count, struct err *err)
+                                  const struct subject_members *members, struct err *err)
 {
     (void)source;
     (void)err;
     struct index_work *work = arg;
-    uint64_t *returns = bits_of(&work->returns, slot);
-    clip(work->task, &subjects, &count);
+    const struct slot_bits *bits = &work->returns;
+    uint32_t end = bits_end(work, bits);
     if (work->is_any_return && slot < work->plan->spec.cohort_count) {
-        uint64_t *twice = bits_of(&work->twice, slot);
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t bit = subjects[i] - work->returns.base;
-            twice[bit / 64] |= returns[bit / 64] & UINT64_C(1) << (bit % 64);
-        }
+        bits_add_members_twice(bits_of(bits, slot), bits_of(&work->twice, slot), bits->base, end,
+                               members);
+    } else {
+        bits_add_members(bits_of(bits, slot), bits->base, end, members);
     }
-    bits_add(returns, work->returns.base, work->returns.word_count, subjects, count);
     return ERR_OK;
 }
 
@@ -389,9 +381,9 @@ static enum err_code mark_source(struct index_work *work, const struct source *s
 static void take_repeats(void *arg, uint32_t slot, const uint32_t *subjects, uint32_t count)
 {
     struct index_work *work = arg;
-    clip(work->task, &subjects, &count);
-    bits_add(bits_of(&work->actives, slot), work->actives.base, work->actives.word_count, subjects,
-             count);
+    const struct subject_members members = members_of_list(subjects, count);
+    bits_add_members(bits_of(&work->actives, slot), work->actives.base,
+                     bits_end(work, &work->actives), &members);
 }
 
 /* Where every event is a return, a member is active in its slot if it has two events there: in two sources, or in one, which

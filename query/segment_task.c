@@ -265,12 +265,18 @@ struct set_taker {
 };
 
 static enum err_code take_members(void *arg, const struct source *source, uint32_t atom,
-                                  const uint32_t *subjects, uint32_t count, struct err *err)
+                                  const struct subject_members *members, struct err *err)
 {
     (void)source;
     (void)atom;
     struct set_taker *taker = arg;
-    roaring_bitmap_add_many(taker->set->bits, count, subjects);
+    struct members_cursor cursor = {0};
+    uint32_t buffer[MEMBERS_PORTION];
+    const uint32_t *subjects = NULL;
+    uint32_t count = 0;
+    while ((count = members_next(members, &cursor, buffer, MEMBERS_PORTION, &subjects)) > 0) {
+        roaring_bitmap_add_many(taker->set->bits, count, subjects);
+    }
     return people_charge(taker->work->pool, taker->set, err);
 }
 

@@ -36,6 +36,7 @@ struct trend_lane {
     struct field field;
     uint32_t grid;
     bool is_indexed; /* subject sets answer it; no row is read but at the borders of atoms */
+    bool is_counted; /* tasks may leave numbers in place of sets (trend_people.c) */
     bool is_split;   /* and of subjects whom `where` or the key does not hold for as a whole */
 };
 
@@ -61,11 +62,20 @@ struct trend_plan {
     uint32_t *lane_of; /* by measure * agg_count + agg; UINT32_MAX where the measure has no such */
 };
 
+/* Numbers of the task's people, of a lane without groups. */
+struct trend_people {
+    uint64_t *buckets; /* by bucket */
+    uint64_t total;
+    uint32_t atom_begin,
+        atom_end; /* from the first atom with anybody to behind the last; empty: nobody */
+};
+
 /* What a task has gathered. */
 struct trend_slot {
     struct acc_pool pool;
     struct groups *groups;
-    union acc_cell ***cells; /* [lane][group][atom]; NULL where a group has none */
+    union acc_cell ***cells;      /* [lane][group][atom]; NULL where a group has none */
+    struct trend_people **people; /* [lane]; NULL where the lane has cells */
     uint32_t group_cap;
     int64_t row_min_ms, row_max_ms; /* of the rows that counted; min > max: none */
 };
@@ -91,7 +101,7 @@ struct trend_work {
     struct trend_slot *slot;
     struct arena *arena;
     struct io *io;
-    struct hash_memo *memos; /* by lane */
+    struct hash_memo *memos;  /* by lane */
     struct arena *part_arena; /* of one segment at a time; NULL where no partial answers are kept */
     bool is_past_partials;    /* one was too long: no more are made */
 };
@@ -121,7 +131,16 @@ enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const str
                                const struct scan_want *wants, uint32_t want_count,
                                const struct scan_range *ranges, uint32_t range_count,
                                struct err *err) ERR_MUST_CHECK;
+/* ---- trend_people.c ---- */
+/* Whether a lane is of sets whose numbers are all that the answer asks for. */
+bool trend_can_count(const struct query_run_ctx *run, const struct trend_plan *plan, uint32_t lane);
+/* Numbers of a counted lane, into the slot. */
+enum err_code trend_count_lane(struct trend_work *work, uint32_t lane,
+                               struct err *err) ERR_MUST_CHECK;
+
+/* ---- trend_split.c ---- */
 /* Whether `where` and the key are such that most subjects meet them as a whole or not at all. */
 bool trend_can_split(const struct bound_query *query);
 /* A lane of users from stored sets and what is known of each subject. */
-enum err_code trend_split_lane(struct trend_work *work, uint32_t lane, struct err *err) ERR_MUST_CHECK;
+enum err_code trend_split_lane(struct trend_work *work, uint32_t lane,
+                               struct err *err) ERR_MUST_CHECK;

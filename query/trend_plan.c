@@ -219,6 +219,23 @@ static enum err_code plan_expr(struct query_run_ctx *run, struct trend_plan *pla
     return plan_expr(run, plan, expr->right, measure, lane_of, err);
 }
 
+/* Counting takes less than a look at what segments' cells are kept as: but in a plan that keeps some, all lanes are kept. */
+static enum err_code plan_counted(struct query_run_ctx *run, struct trend_plan *plan,
+                                  struct err *err)
+{
+    uint32_t counted = 0;
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        counted += trend_can_count(run, plan, l);
+    }
+    if (counted < plan->lane_count) {
+        ERR_TRY(trend_plan_partials(run, plan, err));
+    }
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        plan->lanes[l].is_counted = plan->partials == NULL && trend_can_count(run, plan, l);
+    }
+    return ERR_OK;
+}
+
 enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret, struct err *err)
 {
     const struct bound_query *query = run->query;
@@ -235,7 +252,7 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
                           plan.lane_of + (size_t)m * query->agg_count, err));
     }
     plan_split(run, &plan);
-    ERR_TRY(trend_plan_partials(run, &plan, err));
+    ERR_TRY(plan_counted(run, &plan, err));
     *ret = plan;
     return ERR_OK;
 }

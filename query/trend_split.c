@@ -328,11 +328,9 @@ static enum err_code take_by_key(struct split *split, uint32_t atom, const uint3
     return ERR_OK;
 }
 
-static enum err_code split_take(void *arg, const struct source *source, uint32_t atom,
-                                const uint32_t *subjects, uint32_t count, struct err *err)
+static enum err_code take_listed(struct split *split, uint32_t atom, const uint32_t *subjects,
+                                 uint32_t count, struct err *err)
 {
-    (void)source;
-    struct split *split = arg;
     for (; count > 0 && subjects[0] < split->base; count--) {
         subjects++;
     }
@@ -349,6 +347,20 @@ static enum err_code split_take(void *arg, const struct source *source, uint32_t
         picked += truth == TRUTH_ALL || (truth == TRUTH_SOME && split->is_whole);
     }
     return add_picked(split, 0, atom, picked, err);
+}
+
+static enum err_code split_take(void *arg, const struct source *source, uint32_t atom,
+                                const struct subject_members *members, struct err *err)
+{
+    (void)source;
+    struct members_cursor cursor = {0};
+    uint32_t buffer[MEMBERS_PORTION];
+    const uint32_t *subjects = NULL;
+    uint32_t count = 0;
+    while ((count = members_next(members, &cursor, buffer, MEMBERS_PORTION, &subjects)) > 0) {
+        ERR_TRY(take_listed(arg, atom, subjects, count, err));
+    }
+    return ERR_OK;
 }
 
 static enum err_code split_rows(void *arg, const struct source *source,

@@ -510,11 +510,11 @@ struct lane_taker {
 };
 
 static enum err_code lane_take_members(void *arg, const struct source *source, uint32_t atom,
-                                       const uint32_t *subjects, uint32_t count, struct err *err)
+                                       const struct subject_members *members, struct err *err)
 {
     (void)source;
     struct lane_taker *taker = arg;
-    return acc_add_users(&taker->work->slot->pool, &taker->cells[atom], subjects, count, err);
+    return acc_add_members(&taker->work->slot->pool, &taker->cells[atom], members, err);
 }
 
 static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, struct err *err)
@@ -607,6 +607,7 @@ enum err_code trend_work_begin(struct trend_work *work, uint32_t subject_begin,
     slot->row_max_ms = INT64_MIN;
     ERR_TRY(groups_create(plan->query, work->arena, &slot->groups, err));
     ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->cells, err));
+    ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->people, err));
     ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &work->memos, err));
     return trend_grow_groups(work, 1, err);
 }
@@ -624,7 +625,9 @@ enum err_code trend_work_read(struct trend_work *work, struct err *err)
     for (uint32_t l = 0; task->source_count > 0 && l < plan->lane_count; l++) {
         const struct trend_lane *lane = &plan->lanes[l];
         if (lane->is_indexed && plan->grids[lane->grid].atom_count > 0) {
-            ERR_TRY(lane->is_split ? trend_split_lane(work, l, err) : index_lane(work, l, err));
+            ERR_TRY(lane->is_split     ? trend_split_lane(work, l, err)
+                    : lane->is_counted ? trend_count_lane(work, l, err)
+                                       : index_lane(work, l, err));
             ERR_TRY(drop_deleted(work, l, err));
         }
     }

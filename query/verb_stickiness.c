@@ -10,6 +10,7 @@
 #include "query/habit_bits.h"
 #include "query/habit_split.h"
 #include "query/stickiness_int.h"
+#include "query/subject_bits.h"
 #include "storage/base/size.h"
 
 struct parent {
@@ -101,43 +102,71 @@ static enum err_code plan_parents(struct query_run_ctx *run, struct stickiness_p
 
 /* ---- from stored sets ---- */
 
+/* Work on a task's sets. */
+struct sets_work {
+    const struct habit_bits *bits;
+    uint64_t *planes, *scratch; /* numbers of active buckets (subject_bits.h) */
+    uint64_t *spent;
+    uint64_t *users; /* active at all */
+};
+
+static uint32_t planes_of(uint32_t most)
+{
+    uint32_t planes = 1;
+    while (most >> planes != 0) {
+        planes++;
+    }
+    return planes;
+}
+
+static enum err_code sets_work_make(const struct stickiness_plan *plan,
+                                    const struct habit_bits *bits, struct arena *arena,
+                                    struct sets_work *ret, struct err *err)
+{
+    uint32_t planes = 1;
+    for (uint32_t p = 0; p < plan->parent_count; p++) {
+        planes = MAX_OF(planes, planes_of(plan->parents[p].count));
+    }
+    *ret = (struct sets_work){.bits = bits};
+    ERR_TRY(ARENA_NEW(arena, planes * bits->word_count, &ret->planes, err));
+    ERR_TRY(ARENA_NEW(arena, (2 * (size_t)planes + 1) * bits->word_count, &ret->scratch, err));
+    ERR_TRY(ARENA_NEW(arena, bits->word_count, &ret->spent, err));
+    return ARENA_NEW(arena, bits->word_count, &ret->users, err);
+}
+
+/* How many subjects were active in how many buckets of the parent. */
+static void count_parent(const struct sets_work *work, const struct parent *parent, uint64_t *row)
+{
+    size_t words = work->bits->word_count;
+    uint32_t planes = planes_of(parent->count);
+    memset(work->planes, 0, planes * words * sizeof(uint64_t));
+    for (uint32_t b = parent->first; b < parent->first + parent->count; b++) {
+        const uint64_t *active = habit_bits_of(work->bits, b);
+        bits_or(work->users, active, words);
+        memcpy(work->spent, active, words * sizeof(uint64_t));
+        planes_add(work->planes, planes, work->spent, words);
+    }
+    planes_tally(work->planes, planes, words, work->scratch, row + parent->place, parent->count);
+}
+
 static enum err_code bits_task(struct query_run_ctx *run, const struct run_task *task,
                                struct arena *arena, struct io *io, void *slot, struct err *err)
 {
     const struct stickiness_plan *plan = run->verb_plan;
     struct stickiness_part *part = slot;
     struct habit_bits bits;
-    uint32_t *times = NULL; /* by subject: active buckets of the parent at hand */
-    uint8_t *is_user = NULL;
+    struct sets_work work;
     uint64_t *row = NULL;
     ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, plan->edges, plan->count, arena,
                             io, &bits, err));
-    size_t subjects = bits.word_count * 64;
     part->rows.len = row_len(plan);
     ERR_TRY(habit_rows_of(&part->rows, 0, arena, &row, err));
-    ERR_TRY(ARENA_NEW(arena, subjects, &times, err));
-    ERR_TRY(ARENA_NEW(arena, subjects, &is_user, err));
+    ERR_TRY(sets_work_make(plan, &bits, arena, &work, err));
     for (uint32_t p = 0; p < plan->parent_count; p++) {
-        const struct parent *parent = &plan->parents[p];
-        memset(times, 0, subjects * sizeof(*times));
         ERR_TRY(run_check(run, err));
-        for (uint32_t b = parent->first; b < parent->first + parent->count; b++) {
-            const uint64_t *words = habit_bits_of(&bits, b);
-            for (size_t w = 0; w < bits.word_count; w++) {
-                for (uint64_t rest = words[w]; rest != 0; rest &= rest - 1) {
-                    times[w * 64 + (uint32_t)__builtin_ctzll(rest)]++;
-                }
-            }
-        }
-        for (size_t s = 0; s < subjects; s++) {
-            row[parent->place + times[s]]++;
-            is_user[s] |= times[s] > 0;
-        }
+        count_parent(&work, &plan->parents[p], row);
     }
-    for (size_t s = 0; s < subjects; s++) {
-        row[plan->place_count] += is_user[s];
-    }
-    part->users = row[plan->place_count];
+    part->users = row[plan->place_count] = bits_count(work.users, bits.word_count);
     return ERR_OK;
 }
 

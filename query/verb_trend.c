@@ -198,13 +198,35 @@ static enum err_code answer_grow_sets(struct trend_answer *answer, struct err *e
     return ERR_OK;
 }
 
-/* Different subjects of the members in a run of atoms: a union within each task, and a sum over
- * tasks, whose subjects differ. */
-static enum err_code answer_users(struct trend_answer *answer, uint32_t lane,
-                                  const struct trend_group *group, struct trend_bucket atoms,
-                                  uint64_t *ret, struct err *err)
+/* The atoms of bucket b, or of the whole range where b is NONE. */
+static struct trend_bucket lane_atoms(const struct trend_plan *plan, uint32_t lane, uint32_t b)
+{
+    const struct trend_grid *grid = &plan->grids[plan->lanes[lane].grid];
+    return b == NONE ? grid->total : grid->buckets[b];
+}
+
+/* The people of a lane that tasks have counted: there are no groups. */
+static uint64_t answer_counted(const struct trend_answer *answer, uint32_t lane, uint32_t b)
 {
     uint64_t total = 0;
+    for (uint32_t t = 0; t < answer->tasks->count; t++) {
+        const struct trend_slot *slot = answer_slot(answer, t);
+        const struct trend_people *people = slot->people == NULL ? NULL : slot->people[lane];
+        total += people == NULL ? 0 : b == NONE ? people->total : people->buckets[b];
+    }
+    return total;
+}
+
+/* Different subjects of the members in a bucket: a union within each task, and a sum over
+ * tasks, whose subjects differ. */
+static enum err_code answer_users(struct trend_answer *answer, uint32_t lane,
+                                  const struct trend_group *group, uint32_t b, uint64_t *ret,
+                                  struct err *err)
+{
+    struct trend_bucket atoms = lane_atoms(answer->plan, lane, b);
+    uint64_t total = answer->plan->lanes[lane].is_counted && group->reach != GROUP_OTHERS
+                         ? answer_counted(answer, lane, b)
+                         : 0;
     size_t count = 0;
     uint32_t task = 0;
     struct cells_walk walk = cells_of(answer, lane, group);
@@ -305,13 +327,14 @@ static enum err_code value_of(struct trend_answer *answer, const struct acc_valu
 }
 
 static enum err_code answer_agg(struct trend_answer *answer, const struct agg *agg, uint32_t lane,
-                                const struct trend_group *group, struct trend_bucket atoms,
-                                struct expr_value *ret, struct err *err)
+                                const struct trend_group *group, uint32_t b, struct expr_value *ret,
+                                struct err *err)
 {
+    struct trend_bucket atoms = lane_atoms(answer->plan, lane, b);
     *ret = (struct expr_value){.kind = VALUE_MISSING};
     if (agg->kind == AGG_USERS) {
         uint64_t users = 0;
-        ERR_TRY(answer_users(answer, lane, group, atoms, &users, err));
+        ERR_TRY(answer_users(answer, lane, group, b, &users, err));
         *ret = expr_exact((__int128)users, 0);
         return ERR_OK;
     }
@@ -351,9 +374,7 @@ static enum err_code answer_measure(struct trend_answer *answer, uint32_t m,
         if (lane_of[a] == NONE) {
             continue;
         }
-        const struct trend_grid *grid = &plan->grids[plan->lanes[lane_of[a]].grid];
-        struct trend_bucket atoms = b == NONE ? grid->total : grid->buckets[b];
-        ERR_TRY(answer_agg(answer, &query->aggs[a], lane_of[a], group, atoms, &aggs[a], err));
+        ERR_TRY(answer_agg(answer, &query->aggs[a], lane_of[a], group, b, &aggs[a], err));
     }
     *ret = expr_eval(query->measures[m].expr, aggs);
     return ERR_OK;
@@ -528,6 +549,11 @@ static void answer_trim(struct trend_answer *answer)
         max_ms = MAX_OF(max_ms, slot->row_max_ms);
         for (uint32_t l = 0; l < plan->lane_count; l++) {
             const struct trend_grid *grid = &plan->grids[plan->lanes[l].grid];
+            const struct trend_people *people = slot->people == NULL ? NULL : slot->people[l];
+            if (people != NULL && people->atom_begin < people->atom_end) {
+                min_ms = MIN_OF(min_ms, grid->edges[people->atom_begin]);
+                max_ms = MAX_OF(max_ms, grid->edges[people->atom_end] - 1);
+            }
             for (uint32_t g = 0; plan->lanes[l].is_indexed && g < slot->group_cap; g++) {
                 const union acc_cell *cells = slot->cells[l][g];
                 for (uint32_t a = 0; cells != NULL && a < grid->atom_count; a++) {

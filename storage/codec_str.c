@@ -4,6 +4,7 @@
 #include "storage/base/size.h"
 #include "storage/codec_bits.h"
 #include "storage/codec_int.h"
+#include "storage/uuid.h"
 
 #include <lz4.h>
 #include <stdlib.h>
@@ -75,61 +76,27 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Where the text has a dash: after bytes 4, 6, 8 and 10. */
-static bool is_dash_before(unsigned byte)
-{
-    return byte == 4 || byte == 6 || byte == 8 || byte == 10;
-}
-
-static bool uuid_pack(const char *text, uint8_t *out)
-{
-    for (unsigned i = 0; i < 16; i++) {
-        if (is_dash_before(i) && *text++ != '-') {
-            return false;
-        }
-        int high = hex_digit(text[0]);
-        int low = hex_digit(text[1]);
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        out[i] = (uint8_t)(high << 4 | low);
-        text += 2;
-    }
-    return true;
-}
-
-static void uuid_unpack(const uint8_t *in, char *text)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (unsigned i = 0; i < 16; i++) {
-        if (is_dash_before(i)) {
-            *text++ = '-';
-        }
-        *text++ = digits[in[i] >> 4];
-        *text++ = digits[in[i] & 15];
-    }
-}
-
 static bool pack_uuids(struct str bytes, const uint64_t *lens, uint32_t count, struct buf *out)
 {
-    if (count == 0 || bytes.len != (size_t)count * STRS_UUID_TEXT) {
+    if (count == 0 || bytes.len != (size_t)count * UUID_TEXT_BYTES) {
         return false;
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (lens[i] != STRS_UUID_TEXT) {
+        if (lens[i] != UUID_TEXT_BYTES) {
             return false;
         }
     }
-    uint8_t *at = buf_reserve(out, (size_t)count * 16);
+    uint8_t *at = buf_reserve(out, (size_t)count * UUID_PACKED_BYTES);
     if (at == NULL) {
         return false;
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (!uuid_pack(bytes.ptr + (size_t)i * STRS_UUID_TEXT, at + (size_t)i * 16)) {
+        struct str text = {bytes.ptr + (size_t)i * UUID_TEXT_BYTES, UUID_TEXT_BYTES};
+        if (!uuid_text_pack(text, at + (size_t)i * UUID_PACKED_BYTES)) {
             return false;
         }
     }
-    out->len += (size_t)count * 16;
+    out->len += (size_t)count * UUID_PACKED_BYTES;
     return true;
 }
 
@@ -502,15 +469,15 @@ static enum err_code decode_uuids(struct rd *rd, const struct strs_head *head, u
 {
     struct str raw = {0};
     ERR_TRY(lz_decode(rd, false, head->raw_bytes, head->stored_bytes, arena, &raw, err));
-    if (raw.len != (size_t)count * 16 || head->total_bytes != (size_t)count * STRS_UUID_TEXT) {
+    if (raw.len != (size_t)count * UUID_PACKED_BYTES || head->total_bytes != (size_t)count * UUID_TEXT_BYTES) {
         return err_set(err, ERR_CORRUPT, "strings: %u UUIDs in %zu bytes, %u of text", count,
                        raw.len, head->total_bytes);
     }
     void *text = NULL;
     ERR_TRY(arena_alloc_raw(arena, head->total_bytes, &text, err));
     for (uint32_t i = 0; i < count; i++) {
-        offs[i] = i * STRS_UUID_TEXT;
-        uuid_unpack((const uint8_t *)raw.ptr + (size_t)i * 16, (char *)text + offs[i]);
+        offs[i] = i * UUID_TEXT_BYTES;
+        uuid_text_unpack((const uint8_t *)raw.ptr + (size_t)i * UUID_PACKED_BYTES, (char *)text + offs[i]);
     }
     offs[count] = head->total_bytes;
     *ret_bytes = text;

@@ -29,7 +29,6 @@
 #include "storage/base/rd.h"
 
 enum strs_kind { STRS_PLAIN = 1, STRS_UUID, STRS_FRONT, STRS_NUMBER };
-#define STRS_UUID_TEXT 36u
 
 /* The payload codec alone. Encode: appends to `out`; true where LZ4 was kept. */
 bool lz_encode(struct str raw, struct buf *out);

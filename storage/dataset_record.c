@@ -25,68 +25,16 @@
 
 #include "storage/base/hash.h"
 #include "storage/base/rd.h"
+#include "storage/uuid.h"
 
 #include <inttypes.h>
 
 #define RECORD_VERSION 1
 #define NAMES_MAX      1024u
 #define NAME_SLOTS     2048u
-#define UUID_TEXT      36u
-#define UUID_BYTES     16u
 #define VARINT_MAX     10u
 
 enum { FLAG_USER = 1, FLAG_ANONYMOUS = 2, FLAG_UUID = 4, FLAGS_ALL = 7 };
-
-/* ---- UUID text <-> 16 bytes ---- */
-
-static bool is_dash(uint32_t at)
-{
-    return at == 8 || at == 13 || at == 18 || at == 23;
-}
-
-/* Only the canonical lower-case form: it comes back byte for byte. */
-static bool uuid_pack(struct str text, uint8_t out[UUID_BYTES])
-{
-    if (text.len != UUID_TEXT) {
-        return false;
-    }
-    uint32_t digit = 0;
-    for (uint32_t i = 0; i < UUID_TEXT; i++) {
-        char c = text.ptr[i];
-        if (is_dash(i)) {
-            if (c != '-') {
-                return false;
-            }
-            continue;
-        }
-        uint8_t value = 0;
-        if (c >= '0' && c <= '9') {
-            value = (uint8_t)(c - '0');
-        } else if (c >= 'a' && c <= 'f') {
-            value = (uint8_t)(c - 'a' + 10);
-        } else {
-            return false;
-        }
-        out[digit / 2] = (uint8_t)(digit % 2 == 0 ? value << 4 : out[digit / 2] | value);
-        digit++;
-    }
-    return true;
-}
-
-static void uuid_unpack(const char *bytes, char *out)
-{
-    static const char hex[] = "0123456789abcdef";
-    uint32_t digit = 0;
-    for (uint32_t i = 0; i < UUID_TEXT; i++) {
-        if (is_dash(i)) {
-            out[i] = '-';
-            continue;
-        }
-        uint8_t byte = (uint8_t)bytes[digit / 2];
-        out[i] = hex[digit % 2 == 0 ? byte >> 4 : byte & 15];
-        digit++;
-    }
-}
 
 /* ---- writing: straight into room that was reserved for the worst case ---- */
 
@@ -176,7 +124,7 @@ static void encode_event(struct buf *out, const struct record_source *source, ui
 {
     const struct event_batch *batch = source->batch;
     const struct event *event = &batch->events[idx];
-    size_t bytes = 2 + 8 * VARINT_MAX + UUID_BYTES + event->event_id.len + event->name.len +
+    size_t bytes = 2 + 8 * VARINT_MAX + UUID_PACKED_BYTES + event->event_id.len + event->name.len +
                    event->user_id.len + event->anonymous_id.len;
     for (uint32_t i = 0; i < event->prop_count; i++) {
         bytes += prop_bytes_max(batch, &batch->props[event->prop_first + i]);
@@ -188,9 +136,9 @@ static void encode_event(struct buf *out, const struct record_source *source, ui
     uint8_t *at = begin + 1;
     uint8_t flags = (uint8_t)((event->user_id.len > 0 ? FLAG_USER : 0) |
                               (event->anonymous_id.len > 0 ? FLAG_ANONYMOUS : 0));
-    if (uuid_pack(event->event_id, at)) {
+    if (uuid_text_pack(event->event_id, at)) {
         flags |= FLAG_UUID;
-        at += UUID_BYTES;
+        at += UUID_PACKED_BYTES;
     } else {
         at = put_blob(at, event->event_id);
     }
@@ -360,13 +308,13 @@ static enum err_code decode_event_id(struct decoder *decoder, uint8_t flags, str
         *ret = rd_blob(&decoder->rd);
         return ERR_OK;
     }
-    struct str packed = rd_bytes(&decoder->rd, UUID_BYTES);
+    struct str packed = rd_bytes(&decoder->rd, UUID_PACKED_BYTES);
     char *text = NULL;
-    ERR_TRY(ARENA_NEW(decoder->arena, UUID_TEXT, &text, err));
+    ERR_TRY(ARENA_NEW(decoder->arena, UUID_TEXT_BYTES, &text, err));
     if (!decoder->rd.is_bad) {
-        uuid_unpack(packed.ptr, text);
+        uuid_text_unpack((const uint8_t *)packed.ptr, text);
     }
-    *ret = (struct str){text, UUID_TEXT};
+    *ret = (struct str){text, UUID_TEXT_BYTES};
     return ERR_OK;
 }
 

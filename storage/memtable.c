@@ -41,6 +41,7 @@
 #define ARENA_FIRST     (16u << 10)
 #define ARENA_CHUNK     (1u << 20)
 #define DICT_VALUES_MAX 16384u /* beyond this a column must earn its dictionary */
+#define TEXTS_AHEAD     32u
 
 /* ---- memory ---- */
 
@@ -225,12 +226,12 @@ static uint32_t value_hash(struct str value, uint64_t seed)
     return (uint32_t)hash_mix((uint64_t)product ^ (uint64_t)(product >> 64));
 }
 
-/* Code of a value, added when new. */
+/* Code of a value, added when new; `hash` is its value_hash. */
 static enum err_code mem_dict_code(struct memtable *memtable, struct mem_dict *dict,
-                                   struct str value, uint32_t *ret_code, struct err *err)
+                                   struct str value, uint32_t hash, uint32_t *ret_code,
+                                   struct err *err)
 {
     dict->adds++;
-    uint32_t hash = value_hash(value, memtable->seed);
     struct mem_values *values = atomic_load_explicit(&dict->values, memory_order_relaxed);
     if (dict->slot_count > 0) {
         uint32_t mask = dict->slot_count - 1;
@@ -422,13 +423,14 @@ static bool dict_is_wasteful(const struct mem_dict *dict)
 }
 
 static enum err_code put_string(struct memtable *memtable, struct mem_col *col, uint32_t prop,
-                                struct str value, struct mem_entry *entry, struct err *err)
+                                struct str value, uint32_t hash, struct mem_entry *entry,
+                                struct err *err)
 {
     struct mem_dict *dict = NULL;
     ERR_TRY(prop_dict(memtable, prop, &dict, err));
     bool is_raw = atomic_load_explicit(&col->raw_from, memory_order_relaxed) != NO_ENTRY;
     if (!is_raw && !dict_is_wasteful(dict)) {
-        return mem_dict_code(memtable, dict, value, &entry->aux, err);
+        return mem_dict_code(memtable, dict, value, hash, &entry->aux, err);
     }
     if (!is_raw) {
         atomic_store_explicit(&col->raw_from,
@@ -465,7 +467,8 @@ static enum err_code put_list(struct memtable *memtable, struct mem_col *col, ui
         if (item == NULL) {
             return mem_no_memory(err);
         }
-        ERR_TRY(mem_dict_code(memtable, dict, batch->list_items[value->list.first + i], item, err));
+        struct str text = batch->list_items[value->list.first + i];
+        ERR_TRY(mem_dict_code(memtable, dict, text, value_hash(text, memtable->seed), item, err));
         col->item_count++;
     }
     add_bytes(memtable, value->list.count * sizeof(uint32_t));
@@ -474,7 +477,7 @@ static enum err_code put_list(struct memtable *memtable, struct mem_col *col, ui
 
 static enum err_code put_prop(struct memtable *memtable, struct mem_shard *shard, uint32_t row,
                               const struct event_batch *batch, const struct prop *value,
-                              uint32_t prop, struct err *err)
+                              uint32_t hash, uint32_t prop, struct err *err)
 {
     struct mem_col *col = NULL;
     ERR_TRY(shard_col(memtable, shard, prop, value->type, &col, err));
@@ -486,7 +489,9 @@ static enum err_code put_prop(struct memtable *memtable, struct mem_shard *shard
     struct mem_wide *wide = (struct mem_wide *)(void *)entry; /* of the wide types only */
     entry->row = row;
     switch (value->type) {
-    case COL_STRING: ERR_TRY(put_string(memtable, col, prop, value->string, entry, err)); break;
+    case COL_STRING:
+        ERR_TRY(put_string(memtable, col, prop, value->string, hash, entry, err));
+        break;
     case COL_NUMBER:
         wide->i64 = value->number.m;
         entry->aux = value->number.scale;
@@ -500,6 +505,43 @@ static enum err_code put_prop(struct memtable *memtable, struct mem_shard *shard
     }
     add_bytes(memtable, col->entries.elem_bytes);
     atomic_store_explicit(&col->count, idx + 1, memory_order_release);
+    return ERR_OK;
+}
+
+/* Hashes of an event's texts, all of them before the first is looked up: so the look-ups wait for memory together. Other props' hashes are 0. */
+static void hash_texts(const struct memtable *memtable, const struct prop *props, uint32_t count,
+                       const uint32_t *prop_cols, uint32_t *hashes)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        hashes[i] = 0;
+        if (props[i].type != COL_STRING) {
+            continue;
+        }
+        hashes[i] = value_hash(props[i].string, memtable->seed);
+        struct mem_dict *_Atomic *at =
+            prop_cols[i] < memtable->dict_cap ? cvec_at(&memtable->dicts, prop_cols[i]) : NULL;
+        const struct mem_dict *dict =
+            at == NULL ? NULL : atomic_load_explicit(at, memory_order_relaxed);
+        if (dict != NULL && dict->slot_count > 0) {
+            __builtin_prefetch(&dict->slots[hashes[i] & (dict->slot_count - 1)]);
+        }
+    }
+}
+
+static enum err_code put_props(struct memtable *memtable, struct mem_shard *shard,
+                               const struct event_batch *batch, const struct event *event,
+                               const uint32_t *prop_cols, struct err *err)
+{
+    uint32_t hashes[TEXTS_AHEAD];
+    for (uint32_t begin = 0; begin < event->prop_count; begin += TEXTS_AHEAD) {
+        const struct prop *props = &batch->props[event->prop_first + begin];
+        uint32_t count = MIN_OF(TEXTS_AHEAD, event->prop_count - begin);
+        hash_texts(memtable, props, count, prop_cols + begin, hashes);
+        for (uint32_t i = 0; i < count; i++) {
+            ERR_TRY(put_prop(memtable, shard, shard->rows, batch, &props[i], hashes[i],
+                             prop_cols[begin + i], err));
+        }
+    }
     return ERR_OK;
 }
 
@@ -537,11 +579,9 @@ enum err_code memtable_append(struct memtable *memtable, uint32_t shard_idx, uin
             ids += parts[i].len;
         }
     }
-    ERR_TRY(mem_dict_code(memtable, memtable->names, event->name, &row->name_code, err));
-    for (uint32_t i = 0; i < event->prop_count; i++) {
-        const struct prop *prop = &batch->props[event->prop_first + i];
-        ERR_TRY(put_prop(memtable, shard, shard->rows, batch, prop, prop_cols[i], err));
-    }
+    ERR_TRY(mem_dict_code(memtable, memtable->names, event->name,
+                          value_hash(event->name, memtable->seed), &row->name_code, err));
+    ERR_TRY(put_props(memtable, shard, batch, event, prop_cols, err));
     add_bytes(memtable, sizeof(*row));
     shard->rows++;
     memtable->rows++;

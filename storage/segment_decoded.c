@@ -196,6 +196,13 @@ void segment_decoded_keep(const struct segment *segment, struct read_ctx *ctx,
 
 /* ---- unions of stored sets ---- */
 
+struct kept_union {
+    uint32_t count;
+    uint32_t base, word_count; /* word_count 0: items are `count` subjects, 32 bits each */
+    uint32_t unused;
+    uint64_t items[];
+};
+
 /* No section lies at such an offset. */
 static uint64_t union_off(const struct subject_set *sets, uint32_t count)
 {
@@ -203,8 +210,7 @@ static uint64_t union_off(const struct subject_set *sets, uint32_t count)
 }
 
 bool segment_union_find(const struct source *source, struct read_ctx *ctx,
-                        const struct subject_set *sets, uint32_t count,
-                        const uint32_t **ret_members, uint32_t *ret_count)
+                        const struct subject_set *sets, uint32_t count, struct subject_members *ret)
 {
     const struct segment *segment = (const struct segment *)(const void *)source;
     struct cache_block *block =
@@ -221,24 +227,39 @@ bool segment_union_find(const struct source *source, struct read_ctx *ctx,
     for (uint32_t i = 0; i < count; i++) {
         ctx->bytes_read += segment->sets[sets[0].set_idx + i].bytes;
     }
-    *ret_members = (const uint32_t *)(const void *)block->data;
-    *ret_count = block->len / (uint32_t)sizeof(uint32_t);
+    const struct kept_union *kept = (const struct kept_union *)(const void *)block->data;
+    *ret = (struct subject_members){
+        .count = kept->count, .base = kept->base, .word_count = kept->word_count};
+    if (kept->word_count > 0) {
+        ret->words = kept->items;
+    } else {
+        ret->list = (const uint32_t *)(const void *)kept->items;
+    }
     return true;
 }
 
 void segment_union_keep(const struct source *source, struct read_ctx *ctx,
-                        const struct subject_set *sets, uint32_t count, const uint32_t *members,
-                        uint32_t member_count)
+                        const struct subject_set *sets, uint32_t count,
+                        const struct subject_members *members)
 {
     const struct segment *segment = (const struct segment *)(const void *)source;
     struct cache_block *block = NULL;
     struct err ignored = {0}; /* without memory it is made again next time */
+    uint32_t bytes = members->list != NULL ? members->count * (uint32_t)sizeof(uint32_t)
+                                           : members->word_count * (uint32_t)sizeof(uint64_t);
     if (ctx->held == NULL || ctx->is_once || segment->cache == NULL ||
         cache_block_create(segment->uid, union_off(sets, count),
-                           member_count * (uint32_t)sizeof(uint32_t), &block, &ignored) != ERR_OK) {
+                           (uint32_t)sizeof(struct kept_union) + bytes, &block,
+                           &ignored) != ERR_OK) {
         return;
     }
-    memcpy(block->data, members, block->len);
+    struct kept_union *kept = (struct kept_union *)(void *)block->data;
+    *kept = (struct kept_union){
+        .count = members->count, .base = members->base, .word_count = members->word_count};
+    if (bytes > 0) {
+        memcpy(kept->items, members->list != NULL ? (const void *)members->list : members->words,
+               bytes);
+    }
     block_cache_offer(segment->cache, block);
     cache_block_unpin(block);
 }

@@ -169,10 +169,17 @@ bool segment_decoded_is_kept(const struct segment *segment, struct read_ctx *ctx
 /* Unions of stored sets, kept likewise: the operations of a source. */
 bool segment_union_find(const struct source *source, struct read_ctx *ctx,
                         const struct subject_set *sets, uint32_t count,
-                        const uint32_t **ret_members, uint32_t *ret_count);
+                        struct subject_members *ret);
 void segment_union_keep(const struct source *source, struct read_ctx *ctx,
-                        const struct subject_set *sets, uint32_t count, const uint32_t *members,
-                        uint32_t member_count);
+                        const struct subject_set *sets, uint32_t count,
+                        const struct subject_members *members);
+
+/* ---- spans of a question (segment_spans.c) ---- */
+bool segment_spans_find(const struct source *source, struct read_ctx *ctx,
+                        const struct span_ask *ask, struct subject_spans *ret);
+void segment_spans_keep(const struct source *source, struct read_ctx *ctx,
+                        const struct span_ask *ask, const struct span_found *found,
+                        const struct span_rows *rest, uint32_t rest_count, uint64_t set_bytes);
 
 /* ---- read-ahead (segment_ahead.c): source_prefetch and source_prefetch_sets of a segment ---- */
 uint32_t segment_prefetch(const struct source *source, struct read_ctx *ctx,

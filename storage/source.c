@@ -135,11 +135,10 @@ enum err_code source_repeats(const struct source *source, struct read_ctx *ctx,
 /* ---- unions of stored sets ---- */
 
 bool source_union_find(const struct source *source, struct read_ctx *ctx,
-                       const struct subject_set *sets, uint32_t count, const uint32_t **ret_members,
-                       uint32_t *ret_count)
+                       const struct subject_set *sets, uint32_t count, struct subject_members *ret)
 {
     return source->ops->union_find != NULL &&
-           source->ops->union_find(source, ctx, sets, count, ret_members, ret_count);
+           source->ops->union_find(source, ctx, sets, count, ret);
 }
 
 static enum err_code union_make(const struct source *source, struct read_ctx *ctx,
@@ -162,11 +161,35 @@ static void bitmap_freep(roaring_bitmap_t **bitmap)
     }
 }
 
+static enum err_code union_members(const roaring_bitmap_t *all, struct arena *arena,
+                                   struct subject_members *ret, struct err *err)
+{
+    uint32_t count = (uint32_t)roaring_bitmap_get_cardinality(all);
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_raw(arena, count * sizeof(uint32_t), &memory, err));
+    const uint32_t *list = memory;
+    roaring_bitmap_to_uint32_array(all, memory);
+    *ret = members_of_list(list, count);
+    if (count == 0) {
+        return ERR_OK;
+    }
+    uint32_t base = 0;
+    uint32_t word_count = members_words(list[0], list[count - 1], &base);
+    if (members_are_dense(count, word_count)) {
+        uint64_t *words = NULL;
+        ERR_TRY(ARENA_NEW(arena, word_count, &words, err));
+        members_to_words(list, count, base, words);
+        *ret = (struct subject_members){
+            .count = count, .words = words, .base = base, .word_count = word_count};
+    }
+    return ERR_OK;
+}
+
 enum err_code source_union(const struct source *source, struct read_ctx *ctx,
                            const struct subject_set *sets, uint32_t count,
-                           const uint32_t **ret_members, uint32_t *ret_count, struct err *err)
+                           struct subject_members *ret, struct err *err)
 {
-    if (source_union_find(source, ctx, sets, count, ret_members, ret_count)) {
+    if (source_union_find(source, ctx, sets, count, ret)) {
         return ERR_OK;
     }
     CLEANUP(bitmap_freep) roaring_bitmap_t *all = roaring_bitmap_create();
@@ -174,16 +197,26 @@ enum err_code source_union(const struct source *source, struct read_ctx *ctx,
         return err_set(err, ERR_NOMEM, "out of memory: no union of %u sets", count);
     }
     ERR_TRY(union_make(source, ctx, sets, count, all, err));
-    uint64_t members = roaring_bitmap_get_cardinality(all);
-    void *memory = NULL;
-    ERR_TRY(arena_alloc_raw(ctx->arena, members * sizeof(uint32_t), &memory, err));
-    roaring_bitmap_to_uint32_array(all, memory);
-    *ret_members = memory;
-    *ret_count = (uint32_t)members;
+    ERR_TRY(union_members(all, ctx->arena, ret, err));
     if (source->ops->union_keep != NULL) {
-        source->ops->union_keep(source, ctx, sets, count, *ret_members, *ret_count);
+        source->ops->union_keep(source, ctx, sets, count, ret);
     }
     return ERR_OK;
+}
+
+bool source_spans_find(const struct source *source, struct read_ctx *ctx,
+                       const struct span_ask *ask, struct subject_spans *ret)
+{
+    return source->ops->spans_find != NULL && source->ops->spans_find(source, ctx, ask, ret);
+}
+
+void source_spans_keep(const struct source *source, struct read_ctx *ctx,
+                       const struct span_ask *ask, const struct span_found *found,
+                       const struct span_rows *rest, uint32_t rest_count, uint64_t set_bytes)
+{
+    if (source->ops->spans_keep != NULL) {
+        source->ops->spans_keep(source, ctx, ask, found, rest, rest_count, set_bytes);
+    }
 }
 
 bool source_zone(const struct source *source, uint32_t col, uint32_t block, int64_t *ret_min,

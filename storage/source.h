@@ -16,6 +16,7 @@
 #include "storage/base/arena.h"
 #include "storage/base/io.h"
 #include "storage/event.h"
+#include "storage/subject_members.h"
 
 #include <roaring/roaring.h>
 
@@ -147,6 +148,45 @@ struct subject_set {
     uint32_t set_idx; /* for source_subject_set */
 };
 
+/* Who did an event in each of some spans of time that follow one another, by a source's stored sets. */
+struct span_ask {
+    uint32_t event;       /* as of source_subject_sets */
+    const int64_t *edges; /* span_count + 1, each after the one before */
+    uint32_t span_count;
+};
+struct span_found {
+    struct subject_members members;
+    int64_t begin_ms, end_ms; /* what their sets cover of the span */
+};
+struct span_rows { /* sets cross a span's border here: its rows say more */
+    int64_t begin_ms, end_ms;
+};
+struct span_place {
+    int64_t begin_ms, end_ms;
+    uint32_t count, base, word_count, item;
+};
+struct subject_spans {
+    const struct span_place *places; /* by span */
+    const uint64_t *items;
+    const struct span_rows *rest;
+    uint32_t rest_count;
+};
+static inline struct span_found subject_spans_at(const struct subject_spans *spans, uint32_t span)
+{
+    const struct span_place *place = &spans->places[span];
+    const uint64_t *items = spans->items + place->item;
+    struct span_found found = {.begin_ms = place->begin_ms, .end_ms = place->end_ms};
+    if (place->word_count > 0) {
+        found.members = (struct subject_members){.count = place->count,
+                                                 .words = items,
+                                                 .base = place->base,
+                                                 .word_count = place->word_count};
+    } else {
+        found.members = members_of_list((const uint32_t *)(const void *)items, place->count);
+    }
+    return found;
+}
+
 struct source;
 struct source_ops {
     enum err_code (*read)(const struct source *source, struct read_ctx *ctx, uint32_t col,
@@ -177,11 +217,15 @@ struct source_ops {
                                  uint32_t set_idx, const roaring_bitmap_t **ret, struct err *err);
     /* NULL: unions are made each time, and none is kept. */
     bool (*union_find)(const struct source *source, struct read_ctx *ctx,
-                       const struct subject_set *sets, uint32_t count, const uint32_t **ret_members,
-                       uint32_t *ret_count);
+                       const struct subject_set *sets, uint32_t count, struct subject_members *ret);
     void (*union_keep)(const struct source *source, struct read_ctx *ctx,
-                       const struct subject_set *sets, uint32_t count, const uint32_t *members,
-                       uint32_t member_count);
+                       const struct subject_set *sets, uint32_t count,
+                       const struct subject_members *members);
+    bool (*spans_find)(const struct source *source, struct read_ctx *ctx,
+                       const struct span_ask *ask, struct subject_spans *ret);
+    void (*spans_keep)(const struct source *source, struct read_ctx *ctx,
+                       const struct span_ask *ask, const struct span_found *found,
+                       const struct span_rows *rest, uint32_t rest_count, uint64_t set_bytes);
     enum err_code (*subject_row)(const struct source *source, struct read_ctx *ctx,
                                  uint32_t subject, uint32_t *ret_row, struct err *err);
     /* NULL where all is in memory. */
@@ -198,11 +242,11 @@ struct source {
     uint32_t block_count;
     int64_t time_min_ms, time_max_ms; /* of event_time, both included */
     uint32_t subject_first, subject_last;
-    bool is_memory;                /* a memtable's view */
-    bool has_owner_ids;            /* of rows that belong to others than they came under (identity.h) */
-    uint64_t id;                   /* unique in the data set; 0 for memtables */
-    uint64_t identity_version;     /* the binding version its subject numbers were given under */
-    uint64_t bytes;                /* on disk, or in memory */
+    bool is_memory;            /* a memtable's view */
+    bool has_owner_ids;        /* of rows that belong to others than they came under (identity.h) */
+    uint64_t id;               /* unique in the data set; 0 for memtables */
+    uint64_t identity_version; /* the binding version its subject numbers were given under */
+    uint64_t bytes;            /* on disk, or in memory */
 };
 
 static inline uint32_t source_block_rows(const struct source *source, uint32_t block)
@@ -258,16 +302,20 @@ enum err_code source_subject_sets(const struct source *source, struct read_ctx *
 enum err_code source_subject_set(const struct source *source, struct read_ctx *ctx,
                                  uint32_t set_idx, const roaring_bitmap_t **ret,
                                  struct err *err) ERR_MUST_CHECK;
-/* The union of neighbouring stored sets of one event (`sets` is a part of what source_subject_sets gave), as ascending
- * subjects. Sealed sources keep unions in the block cache: source_union_find gives one that is there, held by ctx->held.
+/* The union of neighbouring stored sets of one event (`sets` is a part of what source_subject_sets gave). Sealed sources keep unions in the block cache: source_union_find gives one that is there, held by ctx->held.
  * source_union makes it where need be; then it lies there or in the arena. */
 bool source_union_find(const struct source *source, struct read_ctx *ctx,
-                       const struct subject_set *sets, uint32_t count, const uint32_t **ret_members,
-                       uint32_t *ret_count);
+                       const struct subject_set *sets, uint32_t count, struct subject_members *ret);
 enum err_code source_union(const struct source *source, struct read_ctx *ctx,
                            const struct subject_set *sets, uint32_t count,
-                           const uint32_t **ret_members, uint32_t *ret_count,
-                           struct err *err) ERR_MUST_CHECK;
+                           struct subject_members *ret, struct err *err) ERR_MUST_CHECK;
+/* What source_spans_keep was given for this very question, if the source keeps it still, held by ctx->held. `found` is by
+ * span, behind them one of all spans' members; `rest` what is left to rows; set_bytes of stored sets are in it. A source may keep it or not. */
+bool source_spans_find(const struct source *source, struct read_ctx *ctx,
+                       const struct span_ask *ask, struct subject_spans *ret);
+void source_spans_keep(const struct source *source, struct read_ctx *ctx,
+                       const struct span_ask *ask, const struct span_found *found,
+                       const struct span_rows *rest, uint32_t rest_count, uint64_t set_bytes);
 /* First row whose subject is >= `subject` (row_count where there is none): where a range of subjects starts. */
 enum err_code source_subject_row(const struct source *source, struct read_ctx *ctx,
                                  uint32_t subject, uint32_t *ret_row,

@@ -1,6 +1,6 @@
 /* tests/unit/segment/test_kept.c - what is made of a segment's blocks and kept in the block cache says what the blocks say.
  *
- * Goal: vectors, rows of events, values of subjects, who came again and unions of sets that lie in the cache equal those made of the blocks
+ * Goal: vectors, rows of events, values of subjects, who came again, unions of sets and a question's spans that lie in the cache equal those made of the blocks
  * each time, with room for all, for some and for none of them. Method: random segments, each question asked with and
  * without a holder, twice: first made, then found.
  */
@@ -165,21 +165,79 @@ static void check_unions(struct kept *k, uint32_t event)
             roaring_bitmap_or_inplace(want, one);
         }
         for (int pass = 0; pass < 3; pass++) {
-            const uint32_t *members = NULL;
-            uint32_t member_count = 0;
+            struct subject_members members = {0};
+            struct members_cursor cursor = {0};
+            uint32_t buffer[64];
+            const uint32_t *some = NULL;
+            uint32_t found = 0;
+            uint32_t portion = 0;
             struct read_ctx *ctx = pass == 0 ? &k->plain : &k->holding;
-            assert_ok(
-                source_union(k->source, ctx, sets + first, count, &members, &member_count, &err));
-            assert_int_equal(member_count, roaring_bitmap_get_cardinality(want));
-            for (uint32_t i = 0; i < member_count; i++) {
-                assert_true(roaring_bitmap_contains(want, members[i]));
-                assert_true(i == 0 || members[i - 1] < members[i]);
+            uint32_t last = 0;
+            assert_ok(source_union(k->source, ctx, sets + first, count, &members, &err));
+            assert_int_equal(members.count, roaring_bitmap_get_cardinality(want));
+            while ((portion = members_next(&members, &cursor, buffer, 64, &some)) > 0) {
+                for (uint32_t i = 0; i < portion; i++, found++) {
+                    assert_true(roaring_bitmap_contains(want, some[i]));
+                    assert_true(found == 0 || last < some[i]);
+                    last = some[i];
+                }
             }
+            assert_int_equal(found, members.count);
             read_held_clear(&k->held);
         }
         roaring_bitmap_free(want);
         first += count;
     }
+}
+
+/* Spans as they were kept, or not there; never another question's. */
+static void check_spans(struct kept *k, uint32_t event)
+{
+    struct err err = {0};
+    const struct subject_set *sets = NULL;
+    uint32_t set_count = 0;
+    assert_ok(source_subject_sets(k->source, &k->plain, event, &sets, &set_count, &err));
+    uint32_t span_count = MIN_OF(set_count, 5);
+    struct span_found found[6] = {0}; /* the last of all spans */
+    int64_t edges[6] = {0};
+    for (uint32_t s = 0; s < span_count; s++) {
+        edges[s] = sets[s].begin_ms;
+        edges[s + 1] = sets[s].end_ms;
+        if (s != 1) { /* nobody there */
+            assert_ok(source_union(k->source, &k->plain, &sets[s], 1, &found[s].members, &err));
+            found[s].begin_ms = sets[s].begin_ms;
+            found[s].end_ms = sets[s].end_ms;
+        }
+    }
+    const struct span_rows rest[2] = {{1, 2}, {5, 9}};
+    uint32_t rest_count = set_count % 3;
+    const struct span_ask ask = {event, edges, span_count};
+    const struct span_ask other = {event + 1, edges, span_count};
+    struct subject_spans kept = {0};
+    source_spans_keep(k->source, &k->holding, &ask, found, rest, rest_count, 77);
+    assert_false(source_spans_find(k->source, &k->plain, &ask, &kept)); /* nobody to hold it */
+    assert_false(source_spans_find(k->source, &k->holding, &other, &kept));
+    if (source_spans_find(k->source, &k->holding, &ask, &kept)) {
+        assert_int_equal(kept.rest_count, rest_count);
+        assert_memory_equal(kept.rest, rest, rest_count * sizeof(*rest));
+        for (uint32_t s = 0; s < span_count; s++) {
+            struct span_found one = subject_spans_at(&kept, s);
+            assert_int_equal(one.begin_ms, found[s].begin_ms);
+            assert_int_equal(one.end_ms, found[s].end_ms);
+            assert_int_equal(one.members.count, found[s].members.count);
+            struct members_cursor a = {0};
+            struct members_cursor b = {0};
+            uint32_t buffers[2][64];
+            const uint32_t *got = NULL;
+            const uint32_t *want = NULL;
+            uint32_t count = 0;
+            while ((count = members_next(&found[s].members, &a, buffers[0], 64, &want)) > 0) {
+                assert_int_equal(members_next(&one.members, &b, buffers[1], 64, &got), count);
+                assert_memory_equal(got, want, count * sizeof(*want));
+            }
+        }
+    }
+    read_held_clear(&k->held);
 }
 
 /* ---- who came again ---- */
@@ -264,6 +322,7 @@ static void what_is_kept_says_what_the_blocks_say(void **state)
                 check_unions(&k, code);
             }
             check_unions(&k, SUBJECT_SET_ANY);
+            check_spans(&k, SUBJECT_SET_ANY);
             check_repeats(&k);
             for (uint32_t p = 0; p < schema_count(k.t.schema); p++) {
                 check_values(&k, p);
