@@ -69,6 +69,7 @@ struct groups {
     const struct bound_query *query;
     struct arena *arena;
     uint32_t key_count;
+    bool has_long_values; /* none is too long */
     struct key_state *keys;
     uint32_t *tuples; /* key_count value numbers per group */
     uint32_t count, cap;
@@ -217,7 +218,7 @@ static enum err_code key_number_hashed(struct groups *groups, struct key_state *
     struct key_value own = *v;
     own.hash = hash;
     if (v->tag == TAG_STRING) {
-        if (v->string.len > GROUP_KEYS_BYTES_MAX) {
+        if (v->string.len > GROUP_KEYS_BYTES_MAX && !groups->has_long_values) {
             return err_set(err, ERR_LIMIT,
                            "a value of \"" STR_FMT "\" has %zu bytes: at most %u "
                            "can be grouped by",
@@ -371,6 +372,11 @@ enum err_code groups_create(const struct bound_query *query, struct arena *arena
     return ERR_OK;
 }
 
+void groups_take_long_values(struct groups *groups)
+{
+    groups->has_long_values = true;
+}
+
 const struct bound_query *groups_query(const struct groups *groups)
 {
     return groups->query;
@@ -497,6 +503,38 @@ enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uin
     }
     ERR_TRY(key_number(groups, &groups->keys[0], &v, true, &value, err));
     return groups_of_tuple(groups, &value, ret_number, err);
+}
+
+enum err_code groups_of_literal(struct groups *groups, const struct literal *value,
+                                uint32_t *ret_number, struct err *err)
+{
+    struct key_value v = {.tag = TAG_NULL};
+    uint32_t number = 0;
+    ASSERT(groups->key_count == 1);
+    switch (value->type) {
+    case COL_STRING: v = (struct key_value){.tag = TAG_STRING, .string = value->string}; break;
+    case COL_NUMBER: v = (struct key_value){.tag = TAG_NUMBER, .number = value->number}; break;
+    case COL_BOOL: v = (struct key_value){.tag = TAG_BOOL, .i64 = value->boolean}; break;
+    case COL_TIME: v = (struct key_value){.tag = TAG_TIME, .i64 = value->ts_ms}; break;
+    case COL_LIST: break;
+    }
+    ERR_TRY(key_number(groups, &groups->keys[0], &v, true, &number, err));
+    return groups_of_tuple(groups, &number, ret_number, err);
+}
+
+bool groups_literal(const struct groups *groups, uint32_t number, uint32_t key,
+                    struct literal *ret)
+{
+    const struct key_value *v = &groups->keys[key].values[groups_tuple(groups, number)[key]];
+    switch (v->tag) {
+    case TAG_STRING: *ret = (struct literal){.type = COL_STRING, .string = v->string}; break;
+    case TAG_NUMBER: *ret = (struct literal){.type = COL_NUMBER, .number = v->number}; break;
+    case TAG_BOOL: *ret = (struct literal){.type = COL_BOOL, .boolean = v->i64 != 0}; break;
+    case TAG_TIME: *ret = (struct literal){.type = COL_TIME, .ts_ms = v->i64}; break;
+    case TAG_NULL:
+    case TAG_BUCKET: return false;
+    }
+    return true;
 }
 
 /* One key, whose values are codes that every row has: the group of each code, looked up once. *ret_done false where the

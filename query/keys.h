@@ -15,6 +15,8 @@
 struct groups;
 enum err_code groups_create(const struct bound_query *query, struct arena *arena,
                             struct groups **ret, struct err *err) ERR_MUST_CHECK;
+/* Number values of any length: for groups that are no keys of an answer, where a longer one is ERR_LIMIT. */
+void groups_take_long_values(struct groups *groups);
 /* Group numbers of the scan's current block, one per row; new groups are added. No keys: all 0 (one group). */
 enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
@@ -36,6 +38,12 @@ enum err_code groups_count_rest(struct groups *groups, struct arena *arena,
 /* The group of one value of the only key: a code of the dictionary, or dict->count for no value. Added when new. */
 enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uint32_t code,
                              uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
+/* The same of any value; the bytes of a string outlive the groups. */
+enum err_code groups_of_literal(struct groups *groups, const struct literal *value,
+                                uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
+/* Key k of the group as a literal, its string borrowed; false where it is null. Not of buckets. */
+bool groups_literal(const struct groups *groups, uint32_t number, uint32_t key,
+                    struct literal *ret);
 uint32_t groups_count(const struct groups *groups);
 /* The query whose keys they number. */
 const struct bound_query *groups_query(const struct groups *groups);

@@ -3,6 +3,7 @@
 
 #include "query/index_sets.h"
 #include "query/pred_eval.h"
+#include "query/subject_bits.h"
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
 
@@ -586,16 +587,24 @@ static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, stru
 }
 
 /* Stored sets know nothing of deleted subjects. */
-static void drop_deleted(struct trend_work *work, uint32_t lane)
+static enum err_code drop_deleted(struct trend_work *work, uint32_t lane, struct err *err)
 {
     const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
     uint32_t atom_count = work->plan->grids[work->plan->lanes[lane].grid].atom_count;
+    const struct acc_pool *pool = &work->slot->pool;
+    uint64_t *words = NULL;
+    if (deleted == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(work->arena, pool->word_count, &words, err));
+    bits_add_set(words, pool->subject_base, pool->word_count, deleted);
     for (uint32_t g = 0; g < work->slot->group_cap; g++) {
         union acc_cell *cells = work->slot->cells[lane][g];
         for (uint32_t a = 0; cells != NULL && a < atom_count; a++) {
-            acc_drop_users(&work->slot->pool, &cells[a], deleted);
+            acc_drop_users(pool, &cells[a], deleted, words);
         }
     }
+    return ERR_OK;
 }
 
 enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const struct source *source,
@@ -674,7 +683,7 @@ enum err_code trend_work_read(struct trend_work *work, struct err *err)
             ERR_TRY(lane->is_split     ? trend_split_lane(work, l, err)
                     : lane->is_counted ? trend_count_lane(work, l, err)
                                        : index_lane(work, l, err));
-            drop_deleted(work, l);
+            ERR_TRY(drop_deleted(work, l, err));
         }
     }
     return ERR_OK;
