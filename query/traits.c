@@ -246,7 +246,8 @@ static enum err_code unite_values(struct query_run_ctx *run, struct traits *trai
         struct changes *changes = (struct changes *)run_slot(&traits->tasks, task) + t;
         ERR_TRY(run_check(run, err));
         ERR_TRY(ARENA_NEW(run->arena, groups_count(changes->values), &changes->global, err));
-        ERR_TRY(groups_adopt_all(values->groups, changes->values, changes->global, err));
+        ERR_TRY(groups_adopt(values->groups, changes->values, NULL, groups_count(changes->values),
+                             changes->global, err));
     }
     values->count = groups_count(values->groups);
     ERR_TRY(ARENA_NEW(run->arena, values->count, &values->items, err));
