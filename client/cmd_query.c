@@ -272,7 +272,7 @@ int command_show(int argc, char *const *argv)
         .name = "trackway show",
         .sentence = "what there is in a data set",
         .usage = "[--dataset NAME] events | properties [of EVENT] | values of NAME |\n"
-                 "                     segments | cohorts | metrics [of \"NAME\"]",
+                 "                     segments | cohorts | metrics [of \"NAME\"] | profiles",
         .options = options,
         .option_count = COUNT_OF(options),
         .examples = "  trackway show --dataset demo events\n"
@@ -285,7 +285,7 @@ int command_show(int argc, char *const *argv)
     }
     if (asking->words.count == 0) {
         struct err err;
-        err_set(&err, ERR_INVALID, "show what: events, properties, values of NAME, segments, cohorts or metrics");
+        err_set(&err, ERR_INVALID, "show what: events, properties, values of NAME, segments, cohorts, metrics or profiles");
         return command_fail(&err, NULL, EXIT_USAGE);
     }
     return ask_command(asking, "show");

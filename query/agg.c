@@ -13,11 +13,6 @@
 #define BITMAP_ADD_BYTES     2u         /* of one more subject, at most, but for growth */
 #define UNIQUE_SLOTS_MIN     16u
 
-struct drop_words {
-    uint64_t *words;
-    uint32_t base, word_count;
-};
-
 enum acc_kind acc_kind_of(enum agg_kind kind)
 {
     switch (kind) {
@@ -161,25 +156,15 @@ enum err_code acc_add_members(struct acc_pool *pool, union acc_cell *cell,
     return ERR_OK;
 }
 
-static bool drop_word_bit(uint32_t subject, void *arg)
-{
-    const struct drop_words *drop = arg;
-    uint32_t bit = subject - drop->base;
-    if (subject >= drop->base && bit / 64 < drop->word_count) {
-        drop->words[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
-    }
-    return true;
-}
-
-void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone)
+void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone,
+                    const uint64_t *gone_words)
 {
     if (cell->users == NULL || gone == NULL) {
         return;
     }
     cell->users->last = UINT32_MAX;
     if (cell->users->words != NULL) {
-        struct drop_words drop = {cell->users->words, pool->subject_base, pool->word_count};
-        roaring_iterate(gone, drop_word_bit, &drop);
+        bits_andnot(cell->users->words, gone_words, pool->word_count);
     } else {
         roaring_bitmap_andnot_inplace(cell->users->bitmap, gone);
     }
@@ -192,13 +177,6 @@ bool acc_has_users(const struct acc_pool *pool, const union acc_cell *cell)
     }
     return cell->users->words != NULL ? bits_count(cell->users->words, pool->word_count) > 0
                                       : !roaring_bitmap_is_empty(cell->users->bitmap);
-}
-
-static bool add_word_bit(uint32_t subject, void *arg)
-{
-    const struct drop_words *into = arg;
-    bits_add(into->words, into->base, into->word_count, &subject, 1);
-    return true;
 }
 
 void acc_put_users(const struct acc_pool *pool, const union acc_cell *cell, roaring_bitmap_t *into)
@@ -234,8 +212,7 @@ static enum err_code count_words(const struct acc_pool *pool, union acc_cell *co
         if (cells[i]->users->words != NULL) {
             bits_or(all, cells[i]->users->words, pool->word_count);
         } else {
-            struct drop_words into = {all, pool->subject_base, pool->word_count};
-            roaring_iterate(cells[i]->users->bitmap, add_word_bit, &into);
+            bits_add_set(all, pool->subject_base, pool->word_count, cells[i]->users->bitmap);
         }
     }
     *ret = bits_count(all, pool->word_count);

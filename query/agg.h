@@ -103,9 +103,9 @@ enum err_code acc_add_users(struct acc_pool *pool, union acc_cell *cell, const u
 enum err_code acc_add_members(struct acc_pool *pool, union acc_cell *cell,
                               const struct subject_members *members,
                               struct err *err) ERR_MUST_CHECK;
-/* Take subjects out again; `gone` may be NULL. */
-void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell,
-                    const roaring_bitmap_t *gone);
+/* Take subjects out again; `gone` may be NULL. They are given as the pool's words as well. */
+void acc_drop_users(const struct acc_pool *pool, union acc_cell *cell, const roaring_bitmap_t *gone,
+                    const uint64_t *gone_words);
 bool acc_has_users(const struct acc_pool *pool, const union acc_cell *cell);
 /* Put the cell's subjects into a bitmap. */
 void acc_put_users(const struct acc_pool *pool, const union acc_cell *cell, roaring_bitmap_t *into);

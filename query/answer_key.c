@@ -4,6 +4,17 @@
 #include "query/lex.h"
 #include "storage/base/hash.h"
 
+/* What profiles say is in the data; who is in a cohort is not. */
+static bool has_saved_people(const struct bound_query *query)
+{
+    for (uint32_t i = 0; i < query->use_count; i++) {
+        if (query->uses[i]->profile == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool answer_has_key(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
@@ -12,7 +23,7 @@ bool answer_has_key(const struct query_run_ctx *run)
         return false;
     }
     /* Saved people change without the data, and saving them is more than an answer. */
-    if (query->use_count > 0 || query->excluded_count > 0 || query->cell != NULL || query->is_why ||
+    if (has_saved_people(query) || query->excluded_count > 0 || query->cell != NULL || query->is_why ||
         query->save.len > 0) {
         return false;
     }
@@ -41,7 +52,8 @@ bool answer_has_key(const struct query_run_ctx *run)
     case VERB_SHOW_EVENTS:
     case VERB_SHOW_PROPERTIES:
     case VERB_SHOW_VALUES:
-    case VERB_SHOW_SEGMENTS: return false;
+    case VERB_SHOW_SEGMENTS:
+    case VERB_SHOW_PROFILES: return false;
     }
     return false;
 }

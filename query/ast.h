@@ -25,10 +25,18 @@ struct ast_span { /* bytes of the text; none: it is a metric's, its canonical te
     uint32_t end_off;
 };
 
+/* Whose property a name is: the event's own, or that of the profile of the event's subject. */
+enum ast_profile {
+    AST_NO_PROFILE,
+    AST_PROFILE_NOW,      /* `profile.plan`: as of now */
+    AST_PROFILE_AT_EVENT, /* `profile.plan as of event` */
+};
 struct ast_name {
     struct str text; /* without quotes */
     struct place place;
+    enum ast_profile profile; /* of a property; its text then begins with AST_PROFILE_PREFIX */
 };
+#define AST_PROFILE_PREFIX STR("profile.")
 
 struct ast_duration {
     struct duration duration;
@@ -355,6 +363,7 @@ enum ast_show {
     AST_SHOW_SEGMENTS,
     AST_SHOW_COHORTS,
     AST_SHOW_METRICS,
+    AST_SHOW_PROFILES,
 };
 struct ast_show_what {
     enum ast_show kind;
@@ -494,6 +503,7 @@ enum ast_cond_kind {
     AST_COND_REACHED, /* got to a step of a funnel */
     AST_COND_COHORT,
     AST_COND_IDS,
+    AST_COND_PROFILE, /* what the subject's profile says now */
 };
 struct ast_cond {
     enum ast_cond_kind kind;
@@ -512,6 +522,7 @@ struct ast_cond {
     struct ast_name cohort;
     const struct ast_name *ids;
     uint32_t id_count;
+    const struct ast_pred *profile; /* PROFILE: a test of one of its properties */
 };
 struct ast_segment {
     const struct ast_cond *cond;

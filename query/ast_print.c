@@ -64,6 +64,28 @@ void ast_print_field(struct str name, struct buf *out)
     }
 }
 
+/* Whether `profile.` and the name are one word. */
+static bool is_profile_word(struct str name)
+{
+    return name.len > AST_PROFILE_PREFIX.len && lex_is_name(name);
+}
+
+void ast_print_subject_field(const struct ast_name *name, struct buf *out)
+{
+    if (name->profile == AST_NO_PROFILE) {
+        ast_print_field(name->text, out);
+        return;
+    }
+    if (is_profile_word(name->text)) {
+        buf_str(out, name->text);
+    } else {
+        size_t prefix = AST_PROFILE_PREFIX.len;
+        buf_str(out, AST_PROFILE_PREFIX);
+        print_backquoted((struct str){name->text.ptr + prefix, name->text.len - prefix}, out);
+    }
+    buf_z(out, name->profile == AST_PROFILE_AT_EVENT ? " as of event" : "");
+}
+
 /* An event. `first` in front of another word would read as the step's modifier, and `matching`
  * behind it as part of that. */
 static void print_event(struct str name, struct buf *out)
@@ -111,7 +133,7 @@ static void print_values(const struct ast_pred *pred, struct buf *out)
     buf_u8(out, ')');
 }
 
-static void print_test(const struct ast_pred *pred, struct buf *out)
+void ast_print_test(const struct ast_pred *pred, struct buf *out)
 {
     static const char *const words[] = {
         [AST_EQ] = "=",
@@ -135,7 +157,7 @@ static void print_test(const struct ast_pred *pred, struct buf *out)
         ast_print_string(pred->field.text, out);
         return;
     }
-    ast_print_field(pred->field.text, out);
+    ast_print_subject_field(&pred->field, out);
     buf_printf(out, " %s", words[pred->kind]);
     if (pred->kind == AST_IN || pred->kind == AST_NOT_IN) {
         buf_u8(out, ' ');
@@ -168,7 +190,7 @@ static void print_pred(const struct ast_pred *pred, uint32_t context, struct buf
         buf_z(out, "not ");
         print_pred(pred->kids[0], 2, out);
         break;
-    default: print_test(pred, out); break;
+    default: ast_print_test(pred, out); break;
     }
 }
 
@@ -325,11 +347,11 @@ void ast_print_range(const struct ast_range *range, struct buf *out)
 void ast_print_key(const struct ast_key *key, struct buf *out)
 {
     if (!key->is_bucket) {
-        ast_print_field(key->field.text, out);
+        ast_print_subject_field(&key->field, out);
         return;
     }
     buf_z(out, "bucket(");
-    ast_print_field(key->field.text, out);
+    ast_print_subject_field(&key->field, out);
     for (uint32_t e = 0; e < key->edge_count; e++) {
         buf_z(out, ", ");
         num_format(key->edges[e], out);
@@ -425,10 +447,10 @@ static void print_events(const struct ast_events *events, struct buf *out)
 static void print_show(const struct ast_show_what *show, struct buf *out)
 {
     static const char *const words[] = {" events", " properties", " values of ", " segments",
-                                        " cohorts", " metrics"};
+                                        " cohorts", " metrics", " profiles"};
     buf_z(out, words[show->kind]);
     if (show->kind == AST_SHOW_VALUES) {
-        ast_print_field(show->name.text, out);
+        ast_print_subject_field(&show->name, out);
     } else if (show->name.place.line != 0) {
         buf_z(out, " of ");
         if (show->kind == AST_SHOW_METRICS) {

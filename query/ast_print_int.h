@@ -5,6 +5,9 @@
 
 void ast_print_string(struct str s, struct buf *out);
 void ast_print_field(struct str name, struct buf *out);
+/* A property of the event or of the profile. */
+void ast_print_subject_field(const struct ast_name *name, struct buf *out);
+void ast_print_test(const struct ast_pred *test, struct buf *out); /* of one property */
 void ast_print_duration(struct duration duration, struct buf *out);
 /* ` WORD 1h`, or nothing where the clause is absent. */
 void ast_print_duration_clause(const char *word, const struct ast_duration *duration,

@@ -79,6 +79,7 @@ static void print_cond(const struct ast_cond *cond, uint32_t context, struct buf
         ast_print_string(cond->cohort.text, out);
         break;
     case AST_COND_IDS: print_ids(cond, out); break;
+    case AST_COND_PROFILE: ast_print_test(cond->profile, out); break;
     }
 }
 

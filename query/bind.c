@@ -276,6 +276,9 @@ static enum err_code bind_key_label(struct binder *b, const struct ast_key *ast,
 static enum err_code bind_key(struct binder *b, const struct ast_key *ast, struct by_key *ret)
 {
     ret->name = ast->field.text;
+    if (ast->field.profile == AST_PROFILE_AT_EVENT) {
+        ERR_TRY(bind_key_label(b, ast, &ret->name));
+    }
     if (ast->is_bucket) {
         ret->edges = ast->edges;
         ret->edge_count = ast->edge_count;
@@ -344,6 +347,9 @@ static enum err_code bind_show(struct binder *b)
     if (show->kind == AST_SHOW_METRICS) {
         b->query->show_metric = show->name.text;
     }
+    if (show->kind == AST_SHOW_PROFILES) {
+        return bind_call_selectors(b);
+    }
     return bind_plain_selector(b, show->kind == AST_SHOW_PROPERTIES ? show->name : none, &selector);
 }
 
@@ -410,6 +416,7 @@ static enum verb verb_of(const struct ast_query *ast)
         [AST_SHOW_SEGMENTS] = VERB_SHOW_SEGMENTS,
         [AST_SHOW_COHORTS] = VERB_SHOW_COHORTS,
         [AST_SHOW_METRICS] = VERB_SHOW_METRICS,
+        [AST_SHOW_PROFILES] = VERB_SHOW_PROFILES,
     };
     return ast->verb == AST_SHOW ? shows[ast->show.kind] : verbs[ast->verb];
 }
@@ -578,6 +585,7 @@ static enum err_code bind_all(struct binder *b)
     ERR_TRY(bind_verb(b));
     if (b->ast->clauses.where != NULL) {
         ERR_TRY(bind_pred(b, b->ast->clauses.where, &query->where));
+        ERR_TRY(bind_people_terms(b));
     }
     ERR_TRY(bind_people_clauses(b));
     ERR_TRY(bind_keys(b));
@@ -597,6 +605,10 @@ static enum err_code bind_all(struct binder *b)
     query->agg_count = b->agg_count;
     query->warnings = b->warnings;
     query->warning_count = b->warning_count;
+    query->traits = b->traits;
+    query->trait_count = b->trait_count;
+    query->trait_keys = b->trait_keys;
+    query->trait_key_count = b->trait_key_count;
     query->uses = b->uses;
     query->use_count = b->use_count;
     return ERR_OK;

@@ -70,7 +70,7 @@ static const char *field_hint(struct str name)
     return NULL;
 }
 
-static enum err_code warn_field(struct binder *b, struct ast_name name)
+enum err_code bind_warn_field(struct binder *b, struct ast_name name)
 {
     const char *hint = field_hint(name.text);
     if (b->snapshot->row_count == 0) {
@@ -120,6 +120,9 @@ enum err_code bind_fields(struct binder *b, struct ast_name name, struct bind_fi
 {
     static const enum col_type types[BIND_TYPES] = {COL_STRING, COL_NUMBER, COL_BOOL, COL_TIME,
                                                     COL_LIST};
+    if (name.profile != AST_NO_PROFILE) {
+        return bind_traits(b, name, ret);
+    }
     ret->count = 0;
     if (builtin_find(name.text, &ret->items[0])) {
         ret->count = 1;
@@ -132,7 +135,7 @@ enum err_code bind_fields(struct binder *b, struct ast_name name, struct bind_fi
                 (struct field){FIELD_PROP, name.text, types[i], COL_FIRST_PROP + prop};
         }
     }
-    return ret->count == 0 ? warn_field(b, name) : ERR_OK;
+    return ret->count == 0 ? bind_warn_field(b, name) : ERR_OK;
 }
 
 struct field bind_unknown(struct str name, enum col_type type)

@@ -2,6 +2,7 @@
  *
  *     bind.c          time zone, range, buckets, columns; query_bind
  *     bind_field.c    names of properties and events, and warnings about unknown ones
+ *     bind_traits.c   properties of profiles
  *     bind_pred.c     predicates
  *     bind_regex.c    regular expressions
  *     bind_measure.c  selectors, aggregates, measures
@@ -62,6 +63,10 @@ struct binder {
     uint32_t warning_count, warning_cap;
     struct people_use **uses;
     uint32_t use_count, use_cap;
+    struct trait *traits;
+    uint32_t trait_count, trait_cap;
+    struct by_key *trait_keys;
+    uint32_t trait_key_count, trait_key_cap;
     const struct bind_cohort_link *cohorts; /* whose definition is bound, from the inside out */
 };
 
@@ -86,6 +91,8 @@ enum err_code bind_number_field(struct binder *b, struct ast_name name, const ch
                                 struct field *ret) ERR_MUST_CHECK;
 /* Warn where no event of this name was ever seen. */
 enum err_code bind_event(struct binder *b, struct ast_name name) ERR_MUST_CHECK;
+/* Warn of a property that was never seen. */
+enum err_code bind_warn_field(struct binder *b, struct ast_name name) ERR_MUST_CHECK;
 /* "string and number": the types of `fields`, in the arena. */
 enum err_code bind_types_text(struct binder *b, const struct bind_fields *fields,
                               struct str *ret) ERR_MUST_CHECK;
@@ -93,7 +100,21 @@ enum err_code bind_types_text(struct binder *b, const struct bind_fields *fields
 /* One more warning, unless there are too many. */
 enum err_code bind_warn(struct binder *b, struct str text) ERR_MUST_CHECK;
 
+/* ---- bind_traits.c ---- */
+/* bind_fields of `profile.x`. */
+enum err_code bind_traits(struct binder *b, struct ast_name name,
+                          struct bind_fields *ret) ERR_MUST_CHECK;
+/* Selectors of all identify calls, numbered as trait_calls are. */
+enum err_code bind_call_selectors(struct binder *b) ERR_MUST_CHECK;
+/* The people whose profile meets `pred` now. */
+enum err_code bind_profile_use(struct binder *b, const struct pred *pred,
+                               const struct people_use **ret) ERR_MUST_CHECK;
+
 /* ---- bind_pred.c ---- */
+/* A test of the profile as of now: the people of whom it holds, or with *ret_is_without of whom it does not. */
+enum err_code bind_profile_test(struct binder *b, const struct ast_pred *ast,
+                                const struct people_use **ret,
+                                bool *ret_is_without) ERR_MUST_CHECK;
 enum err_code bind_pred(struct binder *b, const struct ast_pred *ast,
                         const struct pred **ret) ERR_MUST_CHECK;
 
@@ -108,6 +129,9 @@ enum err_code bind_selector(struct binder *b, const struct ast_selector *ast, bo
                             uint32_t *ret) ERR_MUST_CHECK;
 /* The selector of every event, or of one. */
 enum err_code bind_plain_selector(struct binder *b, struct ast_name event,
+                                  uint32_t *ret) ERR_MUST_CHECK;
+/* The same of an event that need not have been seen. */
+enum err_code bind_named_selector(struct binder *b, struct str event, struct place place,
                                   uint32_t *ret) ERR_MUST_CHECK;
 enum err_code bind_trend(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_distinct(struct binder *b) ERR_MUST_CHECK;
@@ -177,6 +201,9 @@ enum err_code bind_use(struct binder *b, struct people_use use,
 enum err_code bind_cohort(struct binder *b, struct ast_name name,
                           const struct people_use **ret) ERR_MUST_CHECK;
 enum err_code bind_drop(struct binder *b) ERR_MUST_CHECK;
+/* Take the terms of the bound `where` that are about people out of it: instead of asking each row whose it is, the query is made
+ * one about fewer people, and stored sets answer as they do without a condition. */
+enum err_code bind_people_terms(struct binder *b) ERR_MUST_CHECK;
 /* `exclude`, `save`. */
 enum err_code bind_people_clauses(struct binder *b) ERR_MUST_CHECK;
 

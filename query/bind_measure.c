@@ -68,17 +68,26 @@ enum err_code bind_selector(struct binder *b, const struct ast_selector *ast, bo
     return add_selector(b, selector, canonical, ast->place, ret);
 }
 
-enum err_code bind_plain_selector(struct binder *b, struct ast_name event, uint32_t *ret)
+enum err_code bind_named_selector(struct binder *b, struct str event, struct place place,
+                                  uint32_t *ret)
 {
     struct alt *alt = NULL;
     ERR_TRY(ARENA_NEW(b->arena, 1, &alt, b->err));
-    struct selector selector = {.alts = alt, .alt_count = 1, .text = STR("any")};
+    *alt = (struct alt){.kind = ALT_NAMED, .event = event};
+    return add_selector(b, (struct selector){.alts = alt, .alt_count = 1, .text = event}, event,
+                        place, ret);
+}
+
+enum err_code bind_plain_selector(struct binder *b, struct ast_name event, uint32_t *ret)
+{
+    struct alt *any = NULL;
     if (event.place.line != 0) {
         ERR_TRY(bind_event(b, event));
-        *alt = (struct alt){.kind = ALT_NAMED, .event = event.text};
-        selector.text = event.text;
+        return bind_named_selector(b, event.text, event.place, ret);
     }
-    return add_selector(b, selector, selector.text, event.place, ret);
+    ERR_TRY(ARENA_NEW(b->arena, 1, &any, b->err));
+    return add_selector(b, (struct selector){.alts = any, .alt_count = 1, .text = STR("any")},
+                        STR("any"), event.place, ret);
 }
 
 /* ---- aggregates ---- */

@@ -118,6 +118,48 @@ enum err_code bind_cohort(struct binder *b, struct ast_name name, const struct p
     return bind_use(b, use, ret);
 }
 
+/* ---- the terms of `where` that are about people ---- */
+
+/* Whether the term is one; then *ret is what it says. */
+static bool is_people_term(const struct pred *pred, struct people_term *ret)
+{
+    bool is_not = pred->kind == PRED_NOT;
+    const struct pred *people = is_not ? pred->kids[0] : pred;
+    *ret = (struct people_term){people->people, is_not};
+    return people->kind == PRED_IN_PEOPLE;
+}
+
+/* `why` tells events that `where` leaves out from others, a timeline tells who is unknown, and the reference path is there to
+ * be compared with: there all conditions stay. */
+enum err_code bind_people_terms(struct binder *b)
+{
+    const struct pred *where = b->query->where;
+    if (where == NULL || b->ast->why.place.line != 0 || b->query->verb == VERB_TIMELINE ||
+        b->request->is_reference_path) {
+        return ERR_OK;
+    }
+    uint32_t count = where->kind == PRED_AND ? where->kid_count : 1;
+    const struct pred **rest = NULL;
+    struct pred *both = NULL;
+    struct people_term *terms = NULL;
+    uint32_t rest_count = 0;
+    ERR_TRY(ARENA_NEW(b->arena, count, &rest, b->err));
+    ERR_TRY(ARENA_NEW(b->arena, count, &terms, b->err));
+    ERR_TRY(ARENA_NEW(b->arena, 1, &both, b->err));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct pred *pred = where->kind == PRED_AND ? where->kids[i] : where;
+        if (is_people_term(pred, &terms[b->query->people_term_count])) {
+            b->query->people_term_count++;
+        } else {
+            rest[rest_count++] = pred;
+        }
+    }
+    *both = (struct pred){.kind = PRED_AND, .kids = rest, .kid_count = rest_count};
+    b->query->people_terms = terms;
+    b->query->where = rest_count == 0 ? NULL : rest_count == 1 ? rest[0] : both;
+    return ERR_OK;
+}
+
 /* ---- clauses ---- */
 
 /* The question alone: what it is saved as, and how its answer is shown, is no part of it. */

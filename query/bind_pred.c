@@ -170,8 +170,8 @@ static enum err_code bind_over(struct binder *b, const struct ast_pred *ast,
     return ERR_OK;
 }
 
-static enum err_code bind_test(struct binder *b, const struct ast_pred *ast,
-                               const struct pred **ret)
+static enum err_code bind_columns_test(struct binder *b, const struct ast_pred *ast,
+                                       const struct pred **ret)
 {
     struct bind_fields fields;
     ERR_TRY(bind_fields(b, ast->field, &fields));
@@ -199,6 +199,41 @@ static enum err_code bind_test(struct binder *b, const struct ast_pred *ast,
                                                                    : "");
     }
     return bind_over(b, ast, &fit, PRED_OR, ret);
+}
+
+enum err_code bind_profile_test(struct binder *b, const struct ast_pred *ast,
+                                const struct people_use **ret, bool *ret_is_without)
+{
+    struct ast_pred test = *ast;
+    const struct pred *pred = NULL;
+    *ret_is_without = ast->kind == AST_IS_NOT_SET; /* true of people who have no profile at all */
+    test.kind = *ret_is_without ? AST_IS_SET : ast->kind;
+    ERR_TRY(bind_columns_test(b, &test, &pred));
+    return bind_profile_use(b, pred, ret);
+}
+
+/* As of now a profile is the subject's, whatever the row. */
+static enum err_code bind_profile_now(struct binder *b, const struct ast_pred *ast,
+                                      const struct pred **ret)
+{
+    bool is_without = false;
+    struct pred *nodes = NULL;
+    const struct pred **kids = NULL;
+    ERR_TRY(ARENA_NEW(b->arena, 2, &nodes, b->err));
+    ERR_TRY(ARENA_NEW(b->arena, 1, &kids, b->err));
+    nodes[0] = (struct pred){.kind = PRED_IN_PEOPLE, .field = {.kind = FIELD_SUBJECT}};
+    ERR_TRY(bind_profile_test(b, ast, &nodes[0].people, &is_without));
+    kids[0] = &nodes[0];
+    nodes[1] = (struct pred){.kind = PRED_NOT, .kids = kids, .kid_count = 1};
+    *ret = is_without ? &nodes[1] : &nodes[0];
+    return ERR_OK;
+}
+
+static enum err_code bind_test(struct binder *b, const struct ast_pred *ast,
+                               const struct pred **ret)
+{
+    return ast->field.profile == AST_PROFILE_NOW ? bind_profile_now(b, ast, ret)
+                                                 : bind_columns_test(b, ast, ret);
 }
 
 static enum err_code bind_in_cohort(struct binder *b, const struct ast_pred *ast,

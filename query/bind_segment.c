@@ -216,6 +216,25 @@ static enum err_code bind_ids(struct segment_binder *s, const struct ast_cond *a
     return ERR_OK;
 }
 
+/* A property of the profile: of a person, so as of now. */
+static enum err_code bind_profile_cond(struct segment_binder *s, const struct ast_cond *ast,
+                                       const struct cond **ret)
+{
+    struct cond cond = {.kind = COND_PEOPLE};
+    struct cond *leaf = NULL;
+    bool is_without = false;
+    s->needs_universe = true;
+    if (ast->profile->field.profile == AST_PROFILE_AT_EVENT) {
+        return bind_fail(s->b, ast->place,
+                         "a person is of no event: \"as of event\" stands in the conditions of "
+                         "events, did(any[...])");
+    }
+    ERR_TRY(bind_profile_test(s->b, ast->profile, &cond.people, &is_without));
+    ERR_TRY(leaf_new(s, ast->place, cond, &leaf));
+    *ret = leaf;
+    return is_without ? cond_node(s, COND_NOT, leaf, NULL, ret) : ERR_OK;
+}
+
 static enum err_code bind_people_cond(struct segment_binder *s, const struct ast_cond *ast,
                                       const struct cond **ret)
 {
@@ -301,6 +320,7 @@ static enum err_code bind_cond_node(struct segment_binder *s, const struct ast_c
     case AST_COND_FIRST:
     case AST_COND_LAST: return bind_edge(s, ast, ret);
     case AST_COND_MEASURE: return bind_measure_cond(s, ast, ret);
+    case AST_COND_PROFILE: return bind_profile_cond(s, ast, ret);
     case AST_COND_REACHED:
     case AST_COND_COHORT:
     case AST_COND_IDS: break;

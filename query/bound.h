@@ -29,6 +29,7 @@ enum field_kind {
     FIELD_ANONYMOUS_ID,
     FIELD_RECEIVED_AT,
     FIELD_SUBJECT,      /* whose the row is; only of PRED_IN_PEOPLE */
+    FIELD_TRAIT,        /* a property of the profile of whose the row is; column `col` is made up (traits.h) */
 };
 struct field {
     enum field_kind kind;
@@ -45,6 +46,7 @@ struct people_use {
     const struct bound_query *definition; /* that says who; NULL: a static cohort */
     struct people *people;                /* filled by run_uses (run_people.h), then only read */
     struct str cohort;                    /* for messages; empty: no saved one */
+    const struct pred *profile;           /* that their profile meets, as of now; NULL: it is not about profiles */
 };
 
 struct literal {
@@ -131,7 +133,7 @@ enum verb {
     VERB_SHOW_EVENTS, VERB_SHOW_PROPERTIES, VERB_SHOW_VALUES, VERB_SHOW_SEGMENTS,
     VERB_SEQUENCE, VERB_SESSIONS, VERB_PATHS, VERB_ATTRIBUTION, VERB_ABSENCE, VERB_INTERVALS,
     VERB_LIFECYCLE, VERB_STICKINESS, VERB_CONDITIONS, VERB_CHURN, VERB_LTV,
-    VERB_SEGMENT, VERB_SHOW_COHORTS, VERB_DROP_COHORT, VERB_SHOW_METRICS,
+    VERB_SEGMENT, VERB_SHOW_COHORTS, VERB_DROP_COHORT, VERB_SHOW_METRICS, VERB_SHOW_PROFILES,
 };
 #define SELECTOR_NONE UINT32_MAX
 struct funnel_step {
@@ -367,6 +369,20 @@ struct compare {
     const struct people_use *people; /* NULL: the same people */
 };
 
+/* A term of `where` that holds of all events of a subject or of none: the others are left out of the question. */
+struct people_term {
+    const struct people_use *people;
+    bool is_without; /* it holds of whom is not among them */
+};
+
+/* A property of profiles that the query asks for: what identify calls say of a subject (traits.h). */
+#define TRAIT_CALLS 2u /* how the events of identify calls are named */
+struct trait {
+    struct str key;
+    bool is_at_event;           /* as of each row's event_time; else as of now */
+    uint32_t keys[TRAIT_CALLS]; /* bit k: key k of trait_keys holds it, of an event of that name */
+};
+
 struct order_by {
     uint32_t column; /* of the result */
     bool is_descending;
@@ -389,6 +405,8 @@ struct bound_query {
     uint32_t each_count;
 
     const struct pred *where; /* NULL = none; applies to every event the verb looks at */
+    const struct people_term *people_terms; /* what `where` says beside it, of subjects as a whole */
+    uint32_t people_term_count;
     const struct by_key *keys;
     uint32_t key_count;
     bool has_top;
@@ -422,6 +440,10 @@ struct bound_query {
     bool is_why;          /* the query asks why this user is counted as it is, */
     struct str why_id;    /* or is not; not for its table */
     const struct bound_cell *cell; /* the query asks for the people behind it; NULL: for its table */
+    const struct trait *traits; /* of profiles, that it asks for, */
+    uint32_t trait_count;
+    const struct by_key *trait_keys; /* and the columns that they are in, at most QUERY_KEYS_MAX */
+    uint32_t trait_key_count;
     struct people_use *const *uses; /* sets of people that the query hangs on */
     uint32_t use_count;
     const struct people_use *const *excluded; /* of these: whose people are left out */

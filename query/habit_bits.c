@@ -23,21 +23,20 @@ static enum err_code take(void *arg, const struct source *source, uint32_t atom,
     return ERR_OK;
 }
 
-struct drop {
-    struct habit_bits *bits;
-    uint32_t atom_count;
-};
-
-static bool drop_subject(uint32_t subject, void *arg)
+static enum err_code drop_deleted(struct habit_bits *bits, uint32_t atom_count,
+                                  const roaring_bitmap_t *deleted, struct arena *arena,
+                                  struct err *err)
 {
-    const struct drop *drop = arg;
-    uint32_t bit = subject - drop->bits->base;
-    if (subject >= drop->bits->base && bit / 64 < drop->bits->word_count) {
-        for (uint32_t a = 0; a < drop->atom_count; a++) {
-            habit_bits_of(drop->bits, a)[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
-        }
+    uint64_t *gone = NULL;
+    if (deleted == NULL) {
+        return ERR_OK;
     }
-    return true;
+    ERR_TRY(ARENA_NEW(arena, bits->word_count, &gone, err));
+    bits_add_set(gone, bits->base, bits->word_count, deleted);
+    for (uint32_t a = 0; a < atom_count; a++) {
+        bits_andnot(habit_bits_of(bits, a), gone, bits->word_count);
+    }
+    return ERR_OK;
 }
 
 enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *task,
@@ -62,12 +61,7 @@ enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *
     }
     ERR_TRY(ARENA_NEW(arena, words, &ret->words, err));
     ERR_TRY(index_walk(run, task, &ask, &taker, arena, io, err));
-    const roaring_bitmap_t *deleted = run->snapshot->deleted[task->shard];
-    if (deleted != NULL) {
-        struct drop drop = {ret, atom_count};
-        roaring_iterate(deleted, drop_subject, &drop);
-    }
-    return ERR_OK;
+    return drop_deleted(ret, atom_count, run->snapshot->deleted[task->shard], arena, err);
 }
 
 enum err_code habit_run(struct query_run_ctx *run, int64_t from_ms, int64_t to_ms,

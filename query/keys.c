@@ -15,11 +15,13 @@
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
 
-#define VALUE_NULL      0u
-#define NONE            UINT32_MAX
-#define CODE_TUPLES_MAX (1u << 14)
-#define ADOPT_AHEAD     16u  /* groups whose places in the table are on their way */
-#define BUCKET_NONE     (-1) /* below the first edge */
+#define VALUE_NULL        0u
+#define NONE              UINT32_MAX
+#define CODE_TUPLES_MAX   (1u << 14)
+#define ADOPT_AHEAD       16u /* groups whose places in the table are on their way */
+#define TALLY_AHEAD       32u
+#define TALLY_CODES_A_ROW 2u   /* of a dictionary, for each row of a block, at most */
+#define BUCKET_NONE       (-1) /* below the first edge */
 
 enum value_tag { TAG_NULL, TAG_BOOL, TAG_NUMBER, TAG_TIME, TAG_STRING, TAG_BUCKET };
 struct key_value {
@@ -56,10 +58,18 @@ struct key_state {
     uint32_t group_of_cap;
 };
 
+/* Rows by code of a large dictionary, until the source ends. */
+struct code_tally {
+    const struct dict *dict; /* NULL: none are kept back */
+    uint32_t *counts;        /* by code; 0 between sources */
+    uint32_t cap;
+};
+
 struct groups {
     const struct bound_query *query;
     struct arena *arena;
     uint32_t key_count;
+    bool has_long_values; /* none is too long */
     struct key_state *keys;
     uint32_t *tuples; /* key_count value numbers per group */
     uint32_t count, cap;
@@ -69,8 +79,9 @@ struct groups {
     uint32_t *of_code;
     uint32_t of_code_cap;
     const struct dict *tuple_dicts
-        [QUERY_KEYS_MAX]; /* where there are more: the group of each tuple of codes of these */
-    uint32_t *of_codes;   /* code of key 0 * count of dictionary 1 + code of key 1 ..., or NONE */
+        [QUERY_KEYS_MAX];    /* where there are more: the group of each tuple of codes of these */
+    struct code_tally tally; /* of one key */
+    uint32_t *of_codes; /* code of key 0 * count of dictionary 1 + code of key 1 ..., or NONE */
 };
 
 /* ---- values ---- */
@@ -207,7 +218,7 @@ static enum err_code key_number_hashed(struct groups *groups, struct key_state *
     struct key_value own = *v;
     own.hash = hash;
     if (v->tag == TAG_STRING) {
-        if (v->string.len > GROUP_KEYS_BYTES_MAX) {
+        if (v->string.len > GROUP_KEYS_BYTES_MAX && !groups->has_long_values) {
             return err_set(err, ERR_LIMIT,
                            "a value of \"" STR_FMT "\" has %zu bytes: at most %u "
                            "can be grouped by",
@@ -361,6 +372,11 @@ enum err_code groups_create(const struct bound_query *query, struct arena *arena
     return ERR_OK;
 }
 
+void groups_take_long_values(struct groups *groups)
+{
+    groups->has_long_values = true;
+}
+
 const struct bound_query *groups_query(const struct groups *groups)
 {
     return groups->query;
@@ -487,6 +503,38 @@ enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uin
     }
     ERR_TRY(key_number(groups, &groups->keys[0], &v, true, &value, err));
     return groups_of_tuple(groups, &value, ret_number, err);
+}
+
+enum err_code groups_of_literal(struct groups *groups, const struct literal *value,
+                                uint32_t *ret_number, struct err *err)
+{
+    struct key_value v = {.tag = TAG_NULL};
+    uint32_t number = 0;
+    ASSERT(groups->key_count == 1);
+    switch (value->type) {
+    case COL_STRING: v = (struct key_value){.tag = TAG_STRING, .string = value->string}; break;
+    case COL_NUMBER: v = (struct key_value){.tag = TAG_NUMBER, .number = value->number}; break;
+    case COL_BOOL: v = (struct key_value){.tag = TAG_BOOL, .i64 = value->boolean}; break;
+    case COL_TIME: v = (struct key_value){.tag = TAG_TIME, .i64 = value->ts_ms}; break;
+    case COL_LIST: break;
+    }
+    ERR_TRY(key_number(groups, &groups->keys[0], &v, true, &number, err));
+    return groups_of_tuple(groups, &number, ret_number, err);
+}
+
+bool groups_literal(const struct groups *groups, uint32_t number, uint32_t key,
+                    struct literal *ret)
+{
+    const struct key_value *v = &groups->keys[key].values[groups_tuple(groups, number)[key]];
+    switch (v->tag) {
+    case TAG_STRING: *ret = (struct literal){.type = COL_STRING, .string = v->string}; break;
+    case TAG_NUMBER: *ret = (struct literal){.type = COL_NUMBER, .number = v->number}; break;
+    case TAG_BOOL: *ret = (struct literal){.type = COL_BOOL, .boolean = v->i64 != 0}; break;
+    case TAG_TIME: *ret = (struct literal){.type = COL_TIME, .ts_ms = v->i64}; break;
+    case TAG_NULL:
+    case TAG_BUCKET: return false;
+    }
+    return true;
 }
 
 /* One key, whose values are codes that every row has: the group of each code, looked up once. *ret_done false where the
@@ -661,6 +709,99 @@ static uint32_t row_of_tuple(const struct scan_block *block, const uint32_t *tup
     return block->rows[i];
 }
 
+/* ---- rows by code, until the source ends ---- */
+
+static bool tally_pays(const struct vec *vec, const struct scan_block *block)
+{
+    return vec->kind == VEC_CODE && vec->present == NULL && vec->dict->count > CODE_TUPLES_MAX &&
+           vec->dict->count <= block->count * TALLY_CODES_A_ROW;
+}
+
+static enum err_code tally_begin(struct groups *groups, const struct dict *dict, struct err *err)
+{
+    struct code_tally *tally = &groups->tally;
+    if (dict->count > tally->cap) {
+        ERR_TRY(ARENA_NEW(groups->arena, dict->count, &tally->counts, err));
+        tally->cap = dict->count;
+    }
+    tally->dict = dict;
+    return ERR_OK;
+}
+
+static void tally_add(struct code_tally *tally, const struct vec *vec,
+                      const struct scan_block *block)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        tally->counts[vec->u32[block->rows[i]]]++;
+    }
+}
+
+/* Groups of the next few codes that rows were counted of, whose looks into the table wait for memory together. */
+static enum err_code tally_take(struct groups *groups, const uint32_t *codes, uint32_t count,
+                                struct group_count *out, struct err *err)
+{
+    struct key_state *state = &groups->keys[0];
+    struct key_value values[TALLY_AHEAD];
+    for (uint32_t i = 0; i < count; i++) {
+        values[i] = (struct key_value){.tag = TAG_STRING,
+                                       .string = dict_value(groups->tally.dict, codes[i])};
+        values[i].hash = value_hash(&values[i]);
+        __builtin_prefetch(&state->table.slots[(uint32_t)values[i].hash & (state->table.size - 1)]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = 0;
+        ERR_TRY(key_number_hashed(groups, state, &values[i], values[i].hash, true, &number, err));
+        ERR_TRY(groups_of_value(groups, number, &out[i].group, err));
+        out[i].rows = groups->tally.counts[codes[i]];
+        groups->tally.counts[codes[i]] = 0;
+    }
+    return ERR_OK;
+}
+
+enum err_code groups_count_rest(struct groups *groups, struct arena *arena,
+                                struct group_count **ret, uint32_t *ret_count, struct err *err)
+{
+    struct code_tally *tally = &groups->tally;
+    uint32_t codes[TALLY_AHEAD];
+    uint32_t ahead = 0;
+    *ret_count = 0;
+    if (tally->dict == NULL) {
+        return ERR_OK;
+    }
+    uint32_t code_count = tally->dict->count;
+    ERR_TRY(ARENA_NEW(arena, code_count, ret, err));
+    for (uint32_t code = 0; code <= code_count; code++) {
+        if (code < code_count && tally->counts[code] > 0) {
+            codes[ahead++] = code;
+        }
+        if (ahead == TALLY_AHEAD || (ahead > 0 && code == code_count)) {
+            ERR_TRY(tally_take(groups, codes, ahead, *ret + *ret_count, err));
+            *ret_count += ahead;
+            ahead = 0;
+        }
+    }
+    tally->dict = NULL;
+    return ERR_OK;
+}
+
+/* One key with a large dictionary: the rows are kept back; what is returned is of the dictionary before. */
+static enum err_code count_by_tally(struct groups *groups, struct scan *scan,
+                                    const struct scan_block *block, struct group_count **ret,
+                                    uint32_t *ret_count, bool *ret_done, struct err *err)
+{
+    struct vec vec = {0};
+    ERR_TRY(scan_vec(scan, &groups->keys[0].key->field, &vec, err));
+    *ret_done = tally_pays(&vec, block);
+    if (*ret_done && groups->tally.dict != vec.dict) {
+        ERR_TRY(groups_count_rest(groups, scan_read_ctx(scan)->arena, ret, ret_count, err));
+        ERR_TRY(tally_begin(groups, vec.dict, err));
+    }
+    if (*ret_done) {
+        tally_add(&groups->tally, &vec, block);
+    }
+    return ERR_OK;
+}
+
 enum err_code groups_count_block(struct groups *groups, struct scan *scan,
                                  const struct scan_block *block, struct group_count **ret,
                                  uint32_t *ret_count, bool *ret_done, struct err *err)
@@ -673,6 +814,12 @@ enum err_code groups_count_block(struct groups *groups, struct scan *scan,
     *ret_done = false;
     if (groups->key_count == 0) {
         return ERR_OK;
+    }
+    if (groups->key_count == 1 && groups->keys[0].key->edges == NULL) {
+        ERR_TRY(count_by_tally(groups, scan, block, ret, ret_count, ret_done, err));
+        if (*ret_done) {
+            return ERR_OK;
+        }
     }
     ERR_TRY(code_keys_of(groups, scan, &keys, ret_done, err));
     *ret_done = *ret_done && keys.tuple_count <= block->count;
@@ -800,26 +947,38 @@ static enum err_code reserve_values(struct groups *groups, uint32_t count, struc
     return ERR_OK;
 }
 
-enum err_code groups_adopt_all(struct groups *into, const struct groups *from,
-                               uint32_t *out_numbers, struct err *err)
+static uint32_t nth_group(const uint32_t *numbers, uint32_t i)
 {
-    if (into->key_count != 1) {
-        for (uint32_t g = 0; g < groups_count(from); g++) {
-            ERR_TRY(group_import(into, from, g, true, &out_numbers[g], err));
-        }
-        return ERR_OK;
+    return numbers == NULL ? i : numbers[i];
+}
+
+enum err_code groups_adopt(struct groups *into, const struct groups *from, const uint32_t *numbers,
+                           uint32_t count, uint32_t *out_numbers, struct err *err)
+{
+    const struct table *table = NULL; /* of the only key */
+    if (into->key_count == 1) {
+        ERR_TRY(reserve_values(into, count, err));
+        table = &into->keys[0].table;
     }
-    const struct key_state *theirs = &from->keys[0];
-    const struct table *table = &into->keys[0].table;
-    ERR_TRY(reserve_values(into, from->count, err));
-    for (uint32_t g = 0; g < from->count; g++) {
-        if (g + ADOPT_AHEAD < from->count) {
-            uint64_t hash = theirs->values[from->tuples[g + ADOPT_AHEAD]].hash;
+    for (uint32_t i = 0; i < count; i++) {
+        if (table != NULL && i + ADOPT_AHEAD < count) {
+            uint32_t value = from->tuples[nth_group(numbers, i + ADOPT_AHEAD)];
+            uint64_t hash = from->keys[0].values[value].hash;
             __builtin_prefetch(&table->slots[(uint32_t)hash & (table->size - 1)]);
         }
-        ERR_TRY(group_import(into, from, g, true, &out_numbers[g], err));
+        ERR_TRY(group_import(into, from, nth_group(numbers, i), true, &out_numbers[i], err));
     }
     return ERR_OK;
+}
+
+uint64_t groups_hash(const struct groups *groups, uint32_t number)
+{
+    const uint32_t *tuple = groups_tuple(groups, number);
+    uint64_t hash = 0;
+    for (uint32_t k = 0; k < groups->key_count; k++) {
+        hash = hash_mix(hash * 31 + groups->keys[k].values[tuple[k]].hash);
+    }
+    return hash;
 }
 
 /* ---- bytes ---- */
@@ -887,17 +1046,21 @@ enum err_code groups_null(struct groups *groups, uint32_t *ret_number, struct er
 
 /* ---- order and text ---- */
 
-int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b)
+int groups_cmp_with(const struct groups *x, uint32_t a, const struct groups *y, uint32_t b)
 {
-    for (uint32_t k = 0; k < groups->key_count; k++) {
-        const struct key_value *values = groups->keys[k].values;
-        int order =
-            value_cmp(&values[groups_tuple(groups, a)[k]], &values[groups_tuple(groups, b)[k]]);
+    for (uint32_t k = 0; k < x->key_count; k++) {
+        int order = value_cmp(&x->keys[k].values[groups_tuple(x, a)[k]],
+                              &y->keys[k].values[groups_tuple(y, b)[k]]);
         if (order != 0) {
             return order;
         }
     }
     return 0;
+}
+
+int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b)
+{
+    return groups_cmp_with(groups, a, groups, b);
 }
 
 struct cell groups_cell(const struct groups *groups, uint32_t number, uint32_t key)

@@ -15,12 +15,15 @@
 struct groups;
 enum err_code groups_create(const struct bound_query *query, struct arena *arena,
                             struct groups **ret, struct err *err) ERR_MUST_CHECK;
+/* Number values of any length: for groups that are no keys of an answer, where a longer one is ERR_LIMIT. */
+void groups_take_long_values(struct groups *groups);
 /* Group numbers of the scan's current block, one per row; new groups are added. No keys: all 0 (one group). */
 enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err) ERR_MUST_CHECK;
 /* The block's rows by group, in *ret (of the scan's arena), where each key has a code in every row and these make fewer tuples than
- * there are rows; else *ret_done is false: number the rows. */
+ * there are rows; else *ret_done is false: number the rows. Rows of one key with a large dictionary are kept back, and come with
+ * a later block, or with groups_count_rest, which is asked after the last block of a source. */
 struct group_count {
     uint32_t group;
     uint32_t rows;
@@ -29,18 +32,30 @@ enum err_code groups_count_block(struct groups *groups, struct scan *scan,
                                  const struct scan_block *block, struct group_count **ret,
                                  uint32_t *ret_count, bool *ret_done,
                                  struct err *err) ERR_MUST_CHECK;
+enum err_code groups_count_rest(struct groups *groups, struct arena *arena,
+                                struct group_count **ret, uint32_t *ret_count,
+                                struct err *err) ERR_MUST_CHECK;
 /* The group of one value of the only key: a code of the dictionary, or dict->count for no value. Added when new. */
 enum err_code groups_of_code(struct groups *groups, const struct dict *dict, uint32_t code,
                              uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
+/* The same of any value; the bytes of a string outlive the groups. */
+enum err_code groups_of_literal(struct groups *groups, const struct literal *value,
+                                uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
+/* Key k of the group as a literal, its string borrowed; false where it is null. Not of buckets. */
+bool groups_literal(const struct groups *groups, uint32_t number, uint32_t key,
+                    struct literal *ret);
 uint32_t groups_count(const struct groups *groups);
 /* The query whose keys they number. */
 const struct bound_query *groups_query(const struct groups *groups);
 /* The number in `into` of group `number` of `from`, added when new: for merging tasks. */
 enum err_code groups_import(struct groups *into, const struct groups *from, uint32_t number,
                             uint32_t *ret_number, struct err *err) ERR_MUST_CHECK;
-/* The same for all groups of `from`, by number, without copies of strings: `from` outlives `into`. */
-enum err_code groups_adopt_all(struct groups *into, const struct groups *from,
-                               uint32_t *out_numbers, struct err *err) ERR_MUST_CHECK;
+/* The same for `count` groups of `from`, all of them by number where `numbers` is NULL, without copies of strings: `from`
+ * outlives `into`. */
+enum err_code groups_adopt(struct groups *into, const struct groups *from, const uint32_t *numbers,
+                           uint32_t count, uint32_t *out_numbers, struct err *err) ERR_MUST_CHECK;
+/* The same for the same keys, whoever numbered them. */
+uint64_t groups_hash(const struct groups *groups, uint32_t number);
 /* A group's key values appended to `out`, and the group that has them, added when new: for partial answers, which never
  * leave the process. */
 void groups_pack(const struct groups *groups, uint32_t number, struct buf *out);
@@ -52,5 +67,7 @@ enum err_code groups_null(struct groups *groups, uint32_t *ret_number,
                           struct err *err) ERR_MUST_CHECK;
 /* Canonical order of groups: key by key; null first, then bool, numbers by value, strings by bytes, buckets by edge. */
 int groups_cmp(const struct groups *groups, uint32_t a, uint32_t b);
+/* The same of a group of x and one of y, which number the same keys. */
+int groups_cmp_with(const struct groups *x, uint32_t a, const struct groups *y, uint32_t b);
 /* Key k of the group as a cell (bucket keys as their label "[10, 100)"). */
 struct cell groups_cell(const struct groups *groups, uint32_t number, uint32_t key);

@@ -143,3 +143,79 @@ enum err_code metrics_define(struct dataset *dataset, struct metric *metrics, ui
     }
     return dataset_define_metrics(dataset, metrics, count, ret, err);
 }
+
+/* ---- dropping ---- */
+
+/* What is there, without those that go. */
+struct keeping {
+    struct dataset *dataset;
+    const struct str *dropped;
+    uint32_t count;
+    const struct str *missed; /* one that a definition is made of; NULL: none yet */
+};
+
+static const struct str *dropped_name(const struct keeping *keeping, struct str name)
+{
+    for (uint32_t i = 0; i < keeping->count; i++) {
+        if (str_eq(keeping->dropped[i], name)) {
+            return &keeping->dropped[i];
+        }
+    }
+    return NULL;
+}
+
+static enum err_code find_kept(void *arg, struct str name, uint32_t version, struct arena *arena,
+                               struct str *ret, struct err *err)
+{
+    struct keeping *keeping = arg;
+    const struct str *dropped = dropped_name(keeping, name);
+    if (dropped != NULL) {
+        keeping->missed = dropped;
+        return err_set(err, ERR_NOT_FOUND, "it is dropped");
+    }
+    return find_stored(keeping->dataset, name, version, arena, ret, err);
+}
+
+/* That the metric can do without those that go. What is wrong with it otherwise was so before. */
+static enum err_code check_kept(struct keeping *keeping, const struct metric *metric,
+                                struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct err ignored = {0};
+    const struct metric_finder finder = {find_kept, keeping};
+    const struct query_request request = {.text = metric->texts[METRIC_DEFINITION],
+                                          .metrics = &finder};
+    keeping->missed = NULL;
+    (void)!query_parse_metric(&request, metric->texts[METRIC_NAME], arena, &ignored);
+    return keeping->missed == NULL
+               ? ERR_OK
+               : err_set(err, ERR_INVALID,
+                         "metric \"" STR_FMT "\" is made of metric \"" STR_FMT
+                         "\": drop both, or define it without",
+                         STR_ARG(metric->texts[METRIC_NAME]), STR_ARG(*keeping->missed));
+}
+
+enum err_code metrics_drop(struct dataset *dataset, const struct str *names, uint32_t count,
+                           uint32_t *ret_versions, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct keeping keeping = {.dataset = dataset, .dropped = names, .count = count};
+    struct metric *metrics = NULL;
+    struct metric one;
+    uint32_t metric_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        enum err_code code = dataset_metric(dataset, names[i], 0, arena, &one, err);
+        if (code != ERR_OK) {
+            return code == ERR_NOT_FOUND ? fail_unknown(dataset, names[i], arena, err) : code;
+        }
+    }
+    ERR_TRY(dataset_metrics(dataset, arena, &metrics, &metric_count, err));
+    for (uint32_t i = 0; i < metric_count; i++) { /* by (name, version) */
+        struct str name = metrics[i].texts[METRIC_NAME];
+        bool is_newest = i + 1 == metric_count || !str_eq(metrics[i + 1].texts[METRIC_NAME], name);
+        if (is_newest && dropped_name(&keeping, name) == NULL) {
+            ERR_TRY(check_kept(&keeping, &metrics[i], err));
+        }
+    }
+    return dataset_drop_metrics(dataset, names, count, ret_versions, err);
+}

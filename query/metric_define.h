@@ -17,3 +17,8 @@ struct metric_finder metrics_of(struct dataset *dataset);
  * and the place in its definition. */
 enum err_code metrics_define(struct dataset *dataset, struct metric *metrics, uint32_t count,
                              struct metrics_defined *ret, struct err *err) ERR_MUST_CHECK;
+/* Forget these metrics, with all their versions: all or none. ERR_NOT_FOUND where there is none of a name; ERR_INVALID where a
+ * metric that stays is made of one, by its newest version, also by way of others. Older versions of what stays may be left
+ * without a part, and so may what is defined in the same moment; who asks for one is told so. */
+enum err_code metrics_drop(struct dataset *dataset, const struct str *names, uint32_t count,
+                           uint32_t *ret_versions, struct err *err) ERR_MUST_CHECK;

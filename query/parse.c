@@ -149,15 +149,63 @@ enum err_code parse_name(struct parser *p, const char *what, struct ast_name *re
     if (p->cur.kind != TOK_NAME && p->cur.kind != TOK_QUOTED_NAME) {
         return parse_expected(p, what);
     }
-    *ret = (struct ast_name){p->cur.value, p->cur.place};
+    *ret = (struct ast_name){.text = p->cur.value, .place = p->cur.place};
     parse_advance(p);
     return ERR_OK;
 }
 
+bool parse_is_profile(const struct parser *p)
+{
+    return p->cur.kind == TOK_NAME && str_starts(p->cur.value, AST_PROFILE_PREFIX);
+}
+
+/* Whether `as of event` is current: three words, of which the last tells it from the clause `as of EPOCH`. */
+static bool is_as_of_event(const struct parser *p)
+{
+    if (!parse_is_word(&p->cur, "as") || !parse_is_word(&p->peek, "of")) {
+        return false;
+    }
+    struct lex ahead = p->lex;
+    const struct token third = lex_next(&ahead);
+    return parse_is_word(&third, "event");
+}
+
+/* `profile.plan`, or with a name that needs them in backquotes: profile.`pricing plan`. */
+static enum err_code parse_profile(struct parser *p, struct ast_name *ret)
+{
+    struct ast_name name = {
+        .text = p->cur.value, .place = p->cur.place, .profile = AST_PROFILE_NOW};
+    parse_advance(p);
+    if (name.text.len == AST_PROFILE_PREFIX.len) {
+        if (p->cur.kind != TOK_QUOTED_NAME || p->cur.begin_off != p->prev_end_off) {
+            return parse_fail(p, name.place,
+                              "expected a property right behind \"profile.\": profile.plan");
+        }
+        ERR_TRY(arena_printf(p->arena, &name.text, p->err, "profile.%.*s", (int)p->cur.value.len,
+                             p->cur.value.ptr));
+        parse_advance(p);
+    }
+    if (is_as_of_event(p)) {
+        name.profile = AST_PROFILE_AT_EVENT;
+        parse_advance(p);
+        parse_advance(p);
+        parse_advance(p);
+    }
+    *ret = name;
+    return ERR_OK;
+}
+
+enum err_code parse_subject_field(struct parser *p, struct ast_name *ret)
+{
+    return parse_is_profile(p) ? parse_profile(p, ret) : parse_name(p, "a property", ret);
+}
+
 enum err_code parse_field(struct parser *p, struct ast_name *ret)
 {
-    if (p->cur.kind == TOK_NAME && str_starts(p->cur.value, STR("profile."))) {
-        return parse_unsupported(p, p->cur.place, "profile.");
+    if (parse_is_profile(p)) {
+        return err_set_at(p->err, ERR_UNSUPPORTED, p->cur.place.line, p->cur.place.column,
+                          "a property of the profile stands in conditions and behind \"by\", not "
+                          "here; a property of the event with this name stands in backquotes");
     }
     return parse_name(p, "a property", ret);
 }

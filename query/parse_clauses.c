@@ -159,7 +159,7 @@ static enum err_code parse_bucket(struct parser *p, struct ast_key *key)
     ERR_TRY(ARENA_NEW(p->arena, PARSE_EDGES_MAX, &places, p->err));
     key->is_bucket = true;
     ERR_TRY(parse_need(p, TOK_LPAREN, "\"(\""));
-    ERR_TRY(parse_field(p, &key->field));
+    ERR_TRY(parse_subject_field(p, &key->field));
     ERR_TRY(parse_need(p, TOK_COMMA, "\",\" and the edges of the buckets"));
     do {
         if (count == PARSE_EDGES_MAX) {
@@ -194,7 +194,7 @@ static enum err_code clause_by(struct parser *p)
             parse_advance(p);
             ERR_TRY(parse_bucket(p, key));
         } else {
-            ERR_TRY(parse_field(p, &key->field));
+            ERR_TRY(parse_subject_field(p, &key->field));
         }
         key->span.end_off = p->prev_end_off;
         clauses->key_count++;

@@ -70,8 +70,11 @@ void parse_leave(struct parser *p);
 
 /* A name that is no reserved word, bare or in backquotes. */
 enum err_code parse_name(struct parser *p, const char *what, struct ast_name *ret) ERR_MUST_CHECK;
-/* A property: as parse_name, but `profile.x` is not in this version. */
+/* A property of the event: as parse_name, but `profile.x` is none. */
 enum err_code parse_field(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK;
+/* The same, or `profile.x [as of event]`, a property of whom the event is of. */
+enum err_code parse_subject_field(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK;
+bool parse_is_profile(const struct parser *p); /* `profile.x` is current */
 enum err_code parse_string(struct parser *p, const char *what, struct ast_name *ret) ERR_MUST_CHECK;
 enum err_code parse_value(struct parser *p, struct ast_value *ret) ERR_MUST_CHECK;
 enum err_code parse_time(struct parser *p, struct ast_value *ret) ERR_MUST_CHECK;
@@ -91,6 +94,8 @@ enum err_code parse_number(struct parser *p, const char *what, struct num *ret) 
 
 /* ---- parse_pred.c ---- */
 enum err_code parse_pred(struct parser *p, const struct ast_pred **ret) ERR_MUST_CHECK;
+/* One test, without `and`, `or` and `not` around it. */
+enum err_code parse_test(struct parser *p, const struct ast_pred **ret) ERR_MUST_CHECK;
 enum err_code parse_event(struct parser *p, struct ast_name *ret) ERR_MUST_CHECK;
 enum err_code parse_selector(struct parser *p, struct ast_selector *ret) ERR_MUST_CHECK;
 

@@ -3,7 +3,7 @@
  *     pred     = conj { "or" conj }
  *     conj     = factor { "and" factor }
  *     factor   = "not" factor | "(" pred ")" | test
- *     test     = "in" "cohort" STRING | FIELD ( op VALUE | ["not"] "in" "(" VALUE { "," VALUE } ")" | "between" VALUE
+ *     test     = "in" "cohort" STRING | ( FIELD | "profile." FIELD [ "as" "of" "event" ] ) ( op VALUE | ["not"] "in" "(" VALUE { "," VALUE } ")" | "between" VALUE
  * "and" VALUE | "contains" VALUE | "starts" "with" VALUE | "ends" "with" VALUE | "matches" VALUE |
  * "is" ["not"] "set" ) selector = alt | "(" alt { "|" alt } ")" alt      = ( "any" | "active" |
  * EVENT ) [ "[" pred "]" ]
@@ -91,7 +91,7 @@ static enum err_code parse_word_test(struct parser *p, struct ast_pred *pred)
     return parse_values(p, pred, 1);
 }
 
-static enum err_code parse_test(struct parser *p, const struct ast_pred **ret)
+enum err_code parse_test(struct parser *p, const struct ast_pred **ret)
 {
     struct ast_pred *pred = NULL;
     ERR_TRY(ARENA_NEW(p->arena, 1, &pred, p->err));
@@ -102,7 +102,7 @@ static enum err_code parse_test(struct parser *p, const struct ast_pred **ret)
         *ret = pred;
         return parse_cohort(p, &pred->field);
     }
-    ERR_TRY(parse_field(p, &pred->field));
+    ERR_TRY(parse_subject_field(p, &pred->field));
     switch (p->cur.kind) {
     case TOK_EQ: pred->kind = AST_EQ; break;
     case TOK_NE: pred->kind = AST_NE; break;

@@ -8,6 +8,7 @@
  *             | "reached" "(" "funnel" ... "," STEP ")"
  *             | "in" "cohort" STRING
  *             | "user" "in" "(" STRING { "," STRING } ")"
+ *             | a test of a property of the profile, as in a predicate
  *     measure = "count" "(" selector [ range ] ")"
  *             | ( "unique" | "sum" | "avg" | "min" | "max" ) "(" FIELD [ "of" selector ] [ range ] ")"
  *
@@ -187,8 +188,9 @@ static enum err_code parse_cond_test(struct parser *p, const struct ast_cond **r
             return calls[i].parse(p, cond);
         }
     }
-    if (p->cur.kind == TOK_NAME && str_starts(p->cur.value, STR("profile."))) {
-        return parse_unsupported(p, p->cur.place, "profile.");
+    if (parse_is_profile(p)) {
+        cond->kind = AST_COND_PROFILE;
+        return parse_test(p, &cond->profile);
     }
     return parse_expected_of(
         p, "a condition (did(...), count(...) >= 2, reached(...), in cohort \"...\", not ...)",

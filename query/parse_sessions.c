@@ -26,7 +26,7 @@ enum err_code parse_words(struct parser *p, const char *what, const char *const 
                 return parse_fail(p, p->cur.place, "measure \"%s\" is given twice", words[word]);
             }
         }
-        names[count++] = (struct ast_name){p->cur.value, p->cur.place};
+        names[count++] = (struct ast_name){.text = p->cur.value, .place = p->cur.place};
         parse_advance(p);
     } while (parse_accept(p, TOK_COMMA));
     *ret = names;

@@ -38,20 +38,20 @@ static enum err_code verb_timeline_parse(struct parser *p)
 static enum err_code verb_show_parse(struct parser *p)
 {
     static const char *const words[] = {"events",   "properties", "values",
-                                        "segments", "cohorts",    "metrics"};
+                                        "segments", "cohorts",    "metrics", "profiles"};
     struct ast_show_what *show = &p->query->show;
     uint32_t kind = 0;
     while (kind < COUNT_OF(words) && !parse_accept_word(p, words[kind])) {
         kind++;
     }
     if (kind == COUNT_OF(words)) {
-        return parse_expected_of(p, "events, properties, values, segments, cohorts or metrics",
+        return parse_expected_of(p, "events, properties, values, segments, cohorts, metrics or profiles",
                                  words, COUNT_OF(words));
     }
     show->kind = (enum ast_show)kind;
     if (show->kind == AST_SHOW_VALUES) {
         ERR_TRY(parse_need_word(p, "of"));
-        return parse_field(p, &show->name);
+        return parse_subject_field(p, &show->name);
     }
     if (show->kind == AST_SHOW_PROPERTIES && parse_accept_word(p, "of")) {
         return parse_event(p, &show->name);

@@ -22,7 +22,8 @@ struct pred_memo {
 uint32_t pred_field_col(const struct field *field)
 {
     switch (field->kind) {
-    case FIELD_PROP: return field->col;
+    case FIELD_PROP:
+    case FIELD_TRAIT: return field->col;
     case FIELD_UNKNOWN: return UINT32_MAX;
     case FIELD_EVENT_ID: return COL_EVENT_ID;
     case FIELD_EVENT_NAME: return COL_EVENT_NAME;

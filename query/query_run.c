@@ -46,7 +46,8 @@ static struct str verb_name(const struct bound_query *query)
     case VERB_INTERVALS: return STR("intervals");
     case VERB_SEGMENT: return STR("segment");
     case VERB_SHOW_COHORTS: return STR("show");
-    case VERB_SHOW_METRICS: return STR("show");
+    case VERB_SHOW_METRICS:
+    case VERB_SHOW_PROFILES: return STR("show");
     case VERB_DROP_COHORT: return STR("drop");
     }
     return STR("");
@@ -65,7 +66,8 @@ enum err_code run_table(struct query_run_ctx *run, struct result *result, struct
     case VERB_SHOW_EVENTS:
     case VERB_SHOW_PROPERTIES:
     case VERB_SHOW_VALUES:
-    case VERB_SHOW_SEGMENTS: return verb_show(run, result, err);
+    case VERB_SHOW_SEGMENTS:
+    case VERB_SHOW_PROFILES: return verb_show(run, result, err);
     case VERB_SEQUENCE: return verb_sequence(run, result, err);
     case VERB_SESSIONS: return verb_sessions(run, result, err);
     case VERB_LIFECYCLE: return verb_lifecycle(run, result, err);

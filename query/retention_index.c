@@ -211,26 +211,27 @@ static enum err_code gather_returns(struct index_work *work, struct err *err)
     return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
 }
 
-static bool drop_subject(uint32_t subject, void *arg)
+static enum err_code drop_deleted(struct index_work *work, struct err *err)
 {
-    struct index_work *work = arg;
-    uint32_t bit = subject - work->starts.base;
-    if (subject >= work->starts.base && bit / 64 < work->starts.word_count) {
-        for (uint32_t s = 0; s < work->plan->spec.cohort_count; s++) {
-            bits_of(&work->starts, s)[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
-        }
+    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
+    struct slot_bits gone = {0};
+    size_t words = work->starts.word_count;
+    if (deleted == NULL) {
+        return ERR_OK;
     }
-    return true;
+    ERR_TRY(bits_make(work, 1, &gone, err));
+    bits_add_set(gone.words, work->starts.base, words, deleted);
+    for (uint32_t s = 0; s < work->plan->spec.cohort_count; s++) {
+        bits_andnot(bits_of(&work->starts, s), gone.words, words);
+    }
+    return ERR_OK;
 }
 
 /* Starts become members: not of deleted subjects, and of first starts only the first. */
 static enum err_code keep_members(struct index_work *work, struct err *err)
 {
     const struct retention_spec *spec = &work->plan->spec;
-    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
-    if (deleted != NULL) {
-        roaring_iterate(deleted, drop_subject, work);
-    }
+    ERR_TRY(drop_deleted(work, err));
     if (spec->start == RETENTION_RECURRING) {
         return ERR_OK;
     }

@@ -124,11 +124,13 @@ void run_inner_begin(const struct query_run_ctx *run, const struct bound_query *
         .query = query,
         .request = run->request,
         .snapshot = run->snapshot,
+        .unmasked = run->unmasked,
         .pool = run->pool,
         .io = run->io,
         .account = run->account,
         .profile = run->profile,
         .is_source_used = run->is_source_used,
+        .traits = run->traits, /* of the same question; another one loads its own */
     };
     /* Not within the outer one's: what passes that is a limit of the query, and no sign that others take too much. */
     size_t used = atomic_load_explicit(&run->budget.used_bytes, memory_order_relaxed);
@@ -180,7 +182,8 @@ static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
 /* Whether rows of the subject lie where it has its number, and not under whom they belong to (storage/identity.h). */
 static bool is_in_place(const struct query_run_ctx *run, uint32_t shard, uint32_t subject)
 {
-    const roaring_bitmap_t *masked = run->snapshot->deleted[shard];
+    const struct snapshot *snapshot = run->unmasked == NULL ? run->snapshot : run->unmasked;
+    const roaring_bitmap_t *masked = snapshot->deleted[shard];
     return masked == NULL || !roaring_bitmap_contains(masked, subject);
 }
 

@@ -15,12 +15,14 @@
 
 struct diff;
 struct query_profile;
+struct traits;
 struct why_notes;
 
 struct query_run_ctx {
     const struct bound_query *query;
     const struct query_request *request;
     struct snapshot *snapshot;
+    const struct snapshot *unmasked; /* it before people were left out (run_exclude); NULL: none are */
     struct pool *pool;
     struct pool_account
         *account; /* what the query has had of the pool; NULL: each round by itself */
@@ -38,6 +40,7 @@ struct query_run_ctx {
     struct people *cell_people; /* where verbs that keep sets put those of query->cell */
     struct people uncompared;   /* masked in the second series of `compare cohort` */
     struct people excluded;     /* masked in `snapshot`, beside the deleted */
+    struct traits *traits;      /* what profiles say, where the query asks (traits.h); then only read */
     struct budget budget;
     struct arena *arena; /* of the calling thread: plans, merged answers */
     _Atomic uint64_t rows_read, bytes_read, blocks_loaded;

@@ -13,19 +13,8 @@ static enum err_code only_people(struct query_run_ctx *run, const struct people 
     ERR_TRY(ARENA_NEW(run->arena, 1, &masked, err));
     *masked = *run->snapshot;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        const roaring_bitmap_t *in = people_of(people, shard);
-        roaring_bitmap_t *out = NULL;
-        uint64_t end = run->snapshot->subject_count[shard];
-        for (uint32_t i = masked->shard_begin[shard]; i < masked->shard_begin[shard + 1]; i++) {
-            end = MAX_OF(end, (uint64_t)masked->sources[i]->subject_last + 1);
-        }
-        ERR_TRY(people_bits(&run->uncompared, shard, &out, err));
-        roaring_bitmap_add_range(out, 0, end);
-        if (in != NULL) {
-            roaring_bitmap_andnot_inplace(out, in);
-        }
+        ERR_TRY(run_others(run, people, shard, &run->uncompared, err));
         ERR_TRY(people_or(&run->uncompared, shard, run->snapshot->deleted[shard], err));
-        ERR_TRY(people_settle(&run->uncompared, shard, err));
         masked->deleted[shard] = people_of(&run->uncompared, shard);
     }
     *ret = masked;

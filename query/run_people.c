@@ -1,6 +1,7 @@
 #include "query/run_people.h"
 
 #include "query/cell_taker.h"
+#include "query/traits.h"
 
 #include "storage/base/size.h"
 
@@ -22,6 +23,7 @@ static enum err_code run_inner(struct query_run_ctx *run, const struct bound_que
 {
     CLEANUP(inner_done) struct query_run_ctx inner;
     run_inner_begin(run, query, &inner);
+    inner.traits = NULL;
     ERR_TRY(run_uses(&inner, err));
     ERR_TRY(run_exclude(&inner, err));
     ERR_TRY(run_people(&inner, ret, err));
@@ -29,22 +31,38 @@ static enum err_code run_inner(struct query_run_ctx *run, const struct bound_que
     return ERR_OK;
 }
 
+/* A static cohort is none: the binder has read it. */
+static bool is_made(const struct people_use *use)
+{
+    return use->definition != NULL || use->profile != NULL;
+}
+
+static enum err_code run_use(struct query_run_ctx *run, struct people_use *use, struct err *err)
+{
+    struct people *people = NULL;
+    ERR_TRY(ARENA_NEW(run->arena, 1, &people, err));
+    people_init(people, run->arena);
+    use->people = people;
+    if (use->profile != NULL) {
+        return traits_people(run, use->profile, people, err);
+    }
+    if (run_inner(run, use->definition, people, err) != ERR_OK) {
+        return use->cohort.len == 0
+                   ? err->code
+                   : err_context(err, "cohort \"" STR_FMT "\"", STR_ARG(use->cohort));
+    }
+    return ERR_OK;
+}
+
 enum err_code run_uses(struct query_run_ctx *run, struct err *err)
 {
     const struct bound_query *query = run->query;
+    if (query->trait_count > 0) {
+        ERR_TRY(traits_load(run, err));
+    }
     for (uint32_t i = 0; i < query->use_count; i++) {
-        struct people_use *use = query->uses[i];
-        if (use->definition == NULL) {
-            continue; /* a static cohort: the binder has read it */
-        }
-        struct people *people = NULL;
-        ERR_TRY(ARENA_NEW(run->arena, 1, &people, err));
-        people_init(people, run->arena);
-        use->people = people;
-        if (run_inner(run, use->definition, people, err) != ERR_OK) {
-            return use->cohort.len == 0
-                       ? err->code
-                       : err_context(err, "cohort \"" STR_FMT "\"", STR_ARG(use->cohort));
+        if (is_made(query->uses[i])) {
+            ERR_TRY(run_use(run, query->uses[i], err));
         }
     }
     return ERR_OK;
@@ -55,13 +73,59 @@ void run_uses_done(struct query_run_ctx *run)
     const struct bound_query *query = run->query;
     for (uint32_t i = 0; query != NULL && i < query->use_count; i++) {
         struct people_use *use = query->uses[i];
-        if (use->definition != NULL && use->people != NULL) {
+        if (is_made(use) && use->people != NULL) {
             people_done(use->people);
             use->people = NULL;
         }
     }
+    traits_free(TAKE(run->traits));
     people_done(&run->excluded);
     people_done(&run->uncompared);
+}
+
+static void bits_freep(roaring_bitmap_t **bits)
+{
+    if (*bits != NULL) {
+        roaring_bitmap_free(*bits);
+    }
+}
+
+enum err_code run_others(const struct query_run_ctx *run, const struct people *people,
+                         uint32_t shard, struct people *ret, struct err *err)
+{
+    const struct snapshot *snapshot = run->snapshot;
+    const roaring_bitmap_t *in = people_of(people, shard);
+    uint64_t end = snapshot->subject_count[shard];
+    for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
+        end = MAX_OF(end, (uint64_t)snapshot->sources[i]->subject_last + 1);
+    }
+    CLEANUP(bits_freep) roaring_bitmap_t *others = roaring_bitmap_create();
+    if (others == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a set of people");
+    }
+    roaring_bitmap_add_range(others, 0, end);
+    if (in != NULL) {
+        roaring_bitmap_andnot_inplace(others, in);
+    }
+    return people_or(ret, shard, others, err);
+}
+
+/* Who of a shard is no part of the question: the deleted, the excluded, whom a term of `where` does not hold of. */
+static enum err_code mask_shard(struct query_run_ctx *run, uint32_t shard, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct people *out = &run->excluded;
+    ERR_TRY(people_or(out, shard, run->snapshot->deleted[shard], err));
+    for (uint32_t i = 0; i < query->excluded_count; i++) {
+        ERR_TRY(people_or(out, shard, people_of(query->excluded[i]->people, shard), err));
+    }
+    for (uint32_t i = 0; i < query->people_term_count; i++) {
+        const struct people_term *term = &query->people_terms[i];
+        const struct people *people = term->people->people;
+        ERR_TRY(term->is_without ? people_or(out, shard, people_of(people, shard), err)
+                                 : run_others(run, people, shard, out, err));
+    }
+    return ERR_OK;
 }
 
 enum err_code run_exclude(struct query_run_ctx *run, struct err *err)
@@ -69,19 +133,16 @@ enum err_code run_exclude(struct query_run_ctx *run, struct err *err)
     const struct bound_query *query = run->query;
     struct snapshot *masked = NULL;
     people_init(&run->excluded, run->arena);
-    if (query->excluded_count == 0) {
+    if (query->excluded_count == 0 && query->people_term_count == 0) {
         return ERR_OK;
     }
     ERR_TRY(ARENA_NEW(run->arena, 1, &masked, err));
     *masked = *run->snapshot;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        ERR_TRY(people_or(&run->excluded, shard, run->snapshot->deleted[shard], err));
-        for (uint32_t i = 0; i < query->excluded_count; i++) {
-            ERR_TRY(people_or(&run->excluded, shard, people_of(query->excluded[i]->people, shard),
-                              err));
-        }
+        ERR_TRY(mask_shard(run, shard, err));
         masked->deleted[shard] = people_of(&run->excluded, shard);
     }
+    run->unmasked = run->unmasked == NULL ? run->snapshot : run->unmasked;
     run->snapshot = masked;
     return ERR_OK;
 }

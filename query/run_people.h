@@ -1,9 +1,10 @@
 /* query/run_people.h - sets of people around a query: those it hangs on, those it leaves out, and those that it asks
  * for.
  *
- *     uses     before the verb: cohorts and the funnels of conditions, each a query of its own -> struct people
- *     exclude  a snapshot of the query's own, in which the excluded are masked like the deleted: every verb, and
- *              every index, leaves them out without knowing
+ *     uses     before the verb: cohorts and the funnels of conditions, each a query of its own -> struct people;
+ *              and conditions on profiles as of now (traits.h)
+ *     exclude  a snapshot of the query's own, in which the excluded are masked like the deleted, and whom a term of
+ *              `where` about people does not hold of: every verb, and every index, leaves them out without knowing
  *     answer   of a segment, or of the cell that `users of` names: their number, their ids, or a saved cohort
  *
  * Thread: the calling thread's.
@@ -13,11 +14,16 @@
 #include "query/people.h"
 #include "query/run.h"
 
-/* Fill query->uses. What they hold lives until run_uses_done, which frees also what an error left. */
+/* Load what the query asks of profiles, and fill query->uses. What they hold lives until run_uses_done, which frees also what an error left. */
 enum err_code run_uses(struct query_run_ctx *run, struct err *err) ERR_MUST_CHECK;
 void run_uses_done(struct query_run_ctx *run);
-/* Put a snapshot without the excluded people in the place of run->snapshot. After run_uses. */
+/* Put a snapshot without the excluded people, and whom terms of `where` leave out, in the place of run->snapshot. After
+ * run_uses. */
 enum err_code run_exclude(struct query_run_ctx *run, struct err *err) ERR_MUST_CHECK;
+
+/* Put all subjects of the shard but those of `people` into `ret`. */
+enum err_code run_others(const struct query_run_ctx *run, const struct people *people,
+                         uint32_t shard, struct people *ret, struct err *err) ERR_MUST_CHECK;
 
 /* True where the query asks for people, not for a table of its verb. */
 bool run_asks_people(const struct bound_query *query);

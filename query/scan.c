@@ -9,10 +9,29 @@
  */
 #include "query/scan_int.h"
 
+#include "query/traits.h"
 #include "storage/base/pool.h"
 #include "storage/base/size.h"
 
 /* ---- columns of the current block ---- */
+
+/* What the profiles of the rows' subjects say. */
+static enum err_code scan_trait(struct scan *scan, uint32_t col, struct vec *ret, struct err *err)
+{
+    struct vec subjects = {0};
+    struct vec times = {0};
+    ERR_TRY(scan_col(scan, COL_SUBJECT, &subjects, err));
+    if (traits_needs_times(scan->run->traits, col)) {
+        ERR_TRY(scan_col(scan, COL_EVENT_TIME, &times, err));
+    }
+    const struct traits_rows rows = {
+        .shard = scan->source->shard,
+        .count = subjects.rows,
+        .subjects = subjects.u32,
+        .times = times.i64,
+    };
+    return traits_column(scan->run->traits, col, &rows, scan->scratch, ret, err);
+}
 
 enum err_code scan_col(struct scan *scan, uint32_t col, struct vec *ret, struct err *err)
 {
@@ -23,7 +42,9 @@ enum err_code scan_col(struct scan *scan, uint32_t col, struct vec *ret, struct 
         }
     }
     struct vec vec = {.kind = VEC_ABSENT, .rows = source_block_rows(scan->source, scan->block_now)};
-    if (col != UINT32_MAX) {
+    if (traits_is_col(col)) {
+        ERR_TRY(scan_trait(scan, col, &vec, err));
+    } else if (col != UINT32_MAX) {
         ERR_TRY(source_read(scan->source, &scan->read, col, scan->block_now, &vec, err));
     }
     if (scan->col_count == scan->col_cap) {

@@ -1,6 +1,8 @@
 /* query/scan_ahead.c - what the next blocks of a scan need, fetched in batches (scan.h says how). */
 #include "query/scan_int.h"
 
+#include "query/traits.h"
+
 #include "storage/base/size.h"
 
 #define AHEAD_BYTES_MAX  (4u << 20) /* fetched and not yet read; journeys have a scan per source */
@@ -35,7 +37,7 @@ void scan_start_ahead(struct scan *scan)
 static void scan_add_item(struct read_item *items, uint32_t *count, uint32_t first, uint32_t col,
                           uint32_t block)
 {
-    bool is_new = col != UINT32_MAX;
+    bool is_new = col != UINT32_MAX && !traits_is_col(col);
     for (uint32_t i = first; i < *count; i++) {
         is_new &= items[i].col != col;
     }

@@ -77,6 +77,29 @@ void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subje
     }
 }
 
+struct adding {
+    uint64_t *bits;
+    uint32_t base;
+    size_t words;
+};
+
+static bool add_one(uint32_t subject, void *arg)
+{
+    const struct adding *adding = arg;
+    if (subject >= adding->base && (subject - adding->base) / 64 < adding->words) {
+        bits_add(adding->bits, adding->base, adding->words, &subject, 1);
+    }
+    return true;
+}
+
+void bits_add_set(uint64_t *bits, uint32_t base, size_t words, const roaring_bitmap_t *set)
+{
+    struct adding adding = {bits, base, words};
+    if (set != NULL) {
+        roaring_iterate(set, add_one, &adding);
+    }
+}
+
 /* ---- members ---- */
 
 /* The words of [base, end): whole ones, and the low bits of one more. */

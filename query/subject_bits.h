@@ -10,6 +10,7 @@
 
 #include "storage/subject_members.h"
 
+#include <roaring/roaring.h>
 #include <stddef.h>
 
 /* into |= from. */
@@ -28,6 +29,8 @@ void bits_or_and(uint64_t *restrict into, const uint64_t *restrict a, const uint
                  size_t words);
 /* Set the bits of ascending subjects; those outside [base, base + 64 * words) are left out. */
 void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subjects, size_t count);
+/* The same of a stored set, which may be NULL. */
+void bits_add_set(uint64_t *bits, uint32_t base, size_t words, const roaring_bitmap_t *set);
 /* Set the bits of the members in [base, end). */
 void bits_add_members(uint64_t *bits, uint32_t base, uint32_t end,
                       const struct subject_members *members);

@@ -58,10 +58,21 @@ struct trend_plan {
     uint32_t grid_count;
     struct trend_lane *lanes;
     uint32_t lane_count;
+    uint32_t
+        count_lane; /* of a first measure that is a count and nothing else; UINT32_MAX: it is not */
     bool
-        is_count_only; /* rows of one selector are counted by group, over one atom, and nothing else is asked of them */
+        is_ranked; /* only the groups that count most in that lane are shown, and nothing of the others */
+    bool is_count_only; /* rows of one selector are counted by group, over one atom */
     const struct trend_partials *partials; /* NULL: none are kept */
     uint32_t *lane_of; /* by measure * agg_count + agg; UINT32_MAX where the measure has no such */
+};
+
+/* Groups by their hash, so that parts of them can be put together and ranked by themselves. */
+#define TREND_PARTS 64u
+struct trend_entry {
+    uint64_t hash;        /* of its keys */
+    uint64_t rows;        /* counted in the whole range */
+    uint32_t task, local; /* whose group it is; the task is not yet known to itself */
 };
 
 /* Numbers of the task's people, of a lane without groups. */
@@ -78,6 +89,9 @@ struct trend_slot {
     struct groups *groups;
     union acc_cell ***cells;      /* [lane][group][atom]; NULL where a group has none */
     struct trend_people **people; /* [lane]; NULL where the lane has cells */
+    struct trend_entry *
+        entries; /* its groups by part, of p from part_begins[p] on; only where the plan is_ranked */
+    uint32_t part_begins[TREND_PARTS + 1];
     uint32_t group_cap;
     int64_t row_min_ms, row_max_ms; /* of the rows that counted; min > max: none */
 };

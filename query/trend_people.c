@@ -38,16 +38,6 @@ bool trend_can_count(const struct query_run_ctx *run, const struct trend_plan *p
            atom_count > 0 && atom_count <= ATOMS_MAX;
 }
 
-static bool set_deleted(uint32_t subject, void *arg)
-{
-    struct count *count = arg;
-    if (subject >= count->base && subject < count->end) {
-        uint32_t bit = subject - count->base;
-        count->deleted[bit / 64] |= UINT64_C(1) << (bit % 64);
-    }
-    return true;
-}
-
 /* Stored sets know nothing of deleted subjects. */
 static enum err_code find_deleted(struct count *count, struct err *err)
 {
@@ -56,7 +46,7 @@ static enum err_code find_deleted(struct count *count, struct err *err)
         return ERR_OK;
     }
     ERR_TRY(ARENA_NEW(count->arena, count->word_count, &count->deleted, err));
-    roaring_iterate(deleted, set_deleted, count);
+    bits_add_set(count->deleted, count->base, count->word_count, deleted);
     return ERR_OK;
 }
 

@@ -248,6 +248,16 @@ static bool is_count_only(const struct trend_plan *plan)
            !plan->query->has_each;
 }
 
+static uint32_t count_lane(const struct trend_plan *plan)
+{
+    const struct bound_query *query = plan->query;
+    const struct expr *expr = query->measure_count > 0 ? query->measures[0].expr : NULL;
+    uint32_t lane = expr != NULL && expr->kind == EXPR_AGG ? plan->lane_of[expr->agg] : UINT32_MAX;
+    bool is_count = lane != UINT32_MAX && query->aggs[expr->agg].kind == AGG_COUNT &&
+                    plan->lanes[lane].kind == ACC_COUNT;
+    return is_count ? lane : UINT32_MAX;
+}
+
 enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret, struct err *err)
 {
     const struct bound_query *query = run->query;
@@ -264,7 +274,11 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
                           plan.lane_of + (size_t)m * query->agg_count, err));
     }
     plan_split(run, &plan);
-    plan.is_count_only = is_count_only(&plan);
+    plan.is_count_only = !run_is_reference(run) && is_count_only(&plan);
+    plan.count_lane = count_lane(&plan);
+    plan.is_ranked = !run_is_reference(run) && plan.count_lane != UINT32_MAX &&
+                     query->key_count > 0 && query->has_top && !query->has_other &&
+                     query->cell == NULL;
     ERR_TRY(plan_counted(run, &plan, err));
     *ret = plan;
     return ERR_OK;

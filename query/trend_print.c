@@ -16,7 +16,8 @@ static bool print_field(const struct field *field, struct buf *out)
         buf_u8(out, (uint8_t)field->type);
         buf_u32(out, field->col);
         return true;
-    case FIELD_SUBJECT: break; /* who is in a cohort changes without the segment */
+    case FIELD_SUBJECT: /* who is in a cohort changes without the segment, */
+    case FIELD_TRAIT: break; /* and so does what profiles say */
     }
     return false;
 }

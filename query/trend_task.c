@@ -3,6 +3,8 @@
 
 #include "query/index_sets.h"
 #include "query/pred_eval.h"
+#include "query/subject_bits.h"
+#include "storage/base/hash.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -372,13 +374,9 @@ static void note_times(struct trend_work *work, const struct scan_block *block)
     }
 }
 
-/* Rows that are only counted, by the codes of their keys. */
-static enum err_code count_block(struct trend_work *work, struct scan *scan,
-                                 const struct scan_block *block, bool *ret_done, struct err *err)
+static enum err_code add_counts(struct trend_work *work, const struct group_count *counts,
+                                uint32_t count, struct err *err)
 {
-    struct group_count *counts = NULL;
-    uint32_t count = 0;
-    ERR_TRY(groups_count_block(work->slot->groups, scan, block, &counts, &count, ret_done, err));
     ERR_TRY(trend_grow_groups(work, groups_count(work->slot->groups), err));
     for (uint32_t i = 0; i < count; i++) {
         for (uint32_t l = 0; l < work->plan->lane_count; l++) {
@@ -388,6 +386,25 @@ static enum err_code count_block(struct trend_work *work, struct scan *scan,
         }
     }
     return ERR_OK;
+}
+
+/* Rows that are only counted, by the codes of their keys. */
+static enum err_code count_block(struct trend_work *work, struct scan *scan,
+                                 const struct scan_block *block, bool *ret_done, struct err *err)
+{
+    struct group_count *counts = NULL;
+    uint32_t count = 0;
+    ERR_TRY(groups_count_block(work->slot->groups, scan, block, &counts, &count, ret_done, err));
+    return add_counts(work, counts, count, err);
+}
+
+/* What was kept back of the source's rows. */
+static enum err_code count_rest(struct trend_work *work, struct arena *scratch, struct err *err)
+{
+    struct group_count *counts = NULL;
+    uint32_t count = 0;
+    ERR_TRY(groups_count_rest(work->slot->groups, scratch, &counts, &count, err));
+    return add_counts(work, counts, count, err);
 }
 
 /* Add a block to the lanes that take rows. */
@@ -501,7 +518,7 @@ static enum err_code task_scan(struct trend_work *work, const struct source *sou
         bool has_more = false;
         ERR_TRY(scan_next(scan, &block, &has_more, err));
         if (!has_more) {
-            return ERR_OK;
+            return count_rest(work, scan_read_ctx(scan)->arena, err);
         }
         ERR_TRY(task_add_block(work, scan, &block, err));
     }
@@ -570,16 +587,24 @@ static enum err_code index_lane(struct trend_work *work, uint32_t lane_idx, stru
 }
 
 /* Stored sets know nothing of deleted subjects. */
-static void drop_deleted(struct trend_work *work, uint32_t lane)
+static enum err_code drop_deleted(struct trend_work *work, uint32_t lane, struct err *err)
 {
     const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
     uint32_t atom_count = work->plan->grids[work->plan->lanes[lane].grid].atom_count;
+    const struct acc_pool *pool = &work->slot->pool;
+    uint64_t *words = NULL;
+    if (deleted == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(work->arena, pool->word_count, &words, err));
+    bits_add_set(words, pool->subject_base, pool->word_count, deleted);
     for (uint32_t g = 0; g < work->slot->group_cap; g++) {
         union acc_cell *cells = work->slot->cells[lane][g];
         for (uint32_t a = 0; cells != NULL && a < atom_count; a++) {
-            acc_drop_users(&work->slot->pool, &cells[a], deleted);
+            acc_drop_users(pool, &cells[a], deleted, words);
         }
     }
+    return ERR_OK;
 }
 
 enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const struct source *source,
@@ -658,7 +683,7 @@ enum err_code trend_work_read(struct trend_work *work, struct err *err)
             ERR_TRY(lane->is_split     ? trend_split_lane(work, l, err)
                     : lane->is_counted ? trend_count_lane(work, l, err)
                                        : index_lane(work, l, err));
-            drop_deleted(work, l);
+            ERR_TRY(drop_deleted(work, l, err));
         }
     }
     return ERR_OK;
@@ -700,6 +725,47 @@ static enum err_code task_read(struct trend_work *work, struct err *err)
     return code;
 }
 
+static uint64_t count_group(const struct trend_work *work, uint32_t lane, uint32_t group)
+{
+    const struct trend_grid *grid = &work->plan->grids[work->plan->lanes[lane].grid];
+    const union acc_cell *cells = work->slot->cells[lane][group];
+    uint64_t rows = 0;
+    for (uint32_t a = grid->total.atom_begin; cells != NULL && a < grid->total.atom_end; a++) {
+        rows += cells[a].count;
+    }
+    return rows;
+}
+
+static uint32_t part_of(uint64_t hash)
+{
+    return (uint32_t)(hash >> 32) % TREND_PARTS;
+}
+
+/* The task's groups by part: a pass for the hashes, and one that puts each in its place. */
+static enum err_code task_entries(struct trend_work *work, struct err *err)
+{
+    struct trend_slot *slot = work->slot;
+    uint32_t count = groups_count(slot->groups);
+    uint32_t next[TREND_PARTS];
+    uint64_t *hashes = NULL;
+    ERR_TRY(trend_grow_groups(work, count, err));
+    ERR_TRY(ARENA_NEW(work->arena, count, &hashes, err));
+    ERR_TRY(ARENA_NEW(work->arena, count, &slot->entries, err));
+    for (uint32_t g = 0; g < count; g++) {
+        hashes[g] = groups_hash(slot->groups, g);
+        slot->part_begins[part_of(hashes[g]) + 1]++;
+    }
+    for (uint32_t p = 0; p < TREND_PARTS; p++) {
+        slot->part_begins[p + 1] += slot->part_begins[p];
+        next[p] = slot->part_begins[p];
+    }
+    for (uint32_t g = 0; g < count; g++) {
+        slot->entries[next[part_of(hashes[g])]++] = (struct trend_entry){
+            .hash = hashes[g], .rows = count_group(work, work->plan->count_lane, g), .local = g};
+    }
+    return ERR_OK;
+}
+
 enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
                          struct arena *arena, struct io *io, void *slot, struct err *err)
 {
@@ -712,5 +778,6 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
     }
     ERR_TRY(
         trend_work_begin(&work, task->subject_begin, MIN_OF(task->subject_end, subject_end), err));
-    return task_read(&work, err);
+    ERR_TRY(task_read(&work, err));
+    return plan->is_ranked ? task_entries(&work, err) : ERR_OK;
 }

@@ -11,7 +11,7 @@
 
 #define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
 #define COLUMNS_MAX       64u
-#define EXPLAIN_LINES_MAX (29u + SCAN_PATHS)
+#define EXPLAIN_LINES_MAX (31u + SCAN_PATHS)
 
 struct explain {
     struct query_run_ctx *run;
@@ -347,6 +347,25 @@ static enum err_code explain_columns_line(struct explain *explain, struct explai
     return explain_line(rows, "columns", buf_as_str(&text), err);
 }
 
+/* What is read of profiles before the verb begins: its own figures are not among the estimates. */
+static enum err_code explain_profiles_line(struct explain *explain, struct explain_rows *rows,
+                                           struct err *err)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    const struct bound_query *query = explain->run->query;
+    if (query->trait_count == 0) {
+        return ERR_OK;
+    }
+    for (uint32_t t = 0; t < query->trait_count; t++) {
+        buf_z(&text, t > 0 ? ", " : "");
+        buf_str(&text, query->traits[t].key);
+        buf_z(&text, query->traits[t].is_at_event ? " as of event" : " as of now");
+    }
+    buf_z(&text, ": all identify events are read first");
+    ERR_TRY(buf_check(&text, err));
+    return explain_line(rows, "profiles", buf_as_str(&text), err);
+}
+
 static struct str explain_index_name(const struct explain *explain)
 {
     if (run_is_reference(explain->run)) {
@@ -420,6 +439,7 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
         [VERB_SEGMENT] = "segment",
         [VERB_SHOW_COHORTS] = "show cohorts",
         [VERB_SHOW_METRICS] = "show metrics",
+        [VERB_SHOW_PROFILES] = "show profiles",
         [VERB_DROP_COHORT] = "drop cohort",
     };
     uint64_t bytes = explain->rows * explain->column_count * VALUE_BYTES;
@@ -449,6 +469,11 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     ERR_TRY(explain_line(rows, "index", explain_index_name(explain), err));
     ERR_TRY(explain_way(explain, rows, is_index_only, err));
     ERR_TRY(explain_columns_line(explain, rows, err));
+    ERR_TRY(explain_profiles_line(explain, rows, err));
+    if (run->query->people_term_count > 0) {
+        ERR_TRY(explain_number(rows, "conditions that leave out people as a whole",
+                               run->query->people_term_count, err));
+    }
     ERR_TRY(explain_number(rows, "estimated rows", is_index_only ? 0 : explain->rows, err));
     ERR_TRY(explain_number(rows, "estimated bytes", is_index_only ? 0 : bytes, err));
     ERR_TRY(explain_number(rows, "tasks", tasks, err));

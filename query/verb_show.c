@@ -1,8 +1,9 @@
-/* query/verb_show.c - the catalogue: events, properties, values, segments.
+/* query/verb_show.c - the catalogue: events, properties, values, segments, and what profiles are made of.
  *
  * Events and values are trends in disguise (a breakdown by the event name, or by the property), so
  * their figures are those that a query would give, deleted subjects and `where` included. */
 #include "query/run.h"
+#include "query/traits.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -102,7 +103,7 @@ static enum err_code show_values(struct query_run_ctx *run, struct result *resul
 
 struct property_counts {
     uint64_t rows;
-    uint64_t *values; /* by property */
+    uint64_t *values; /* by selector and property: the query's first selector is the first of them */
 };
 
 static enum err_code count_block(struct scan *scan, const struct scan_block *block,
@@ -116,7 +117,8 @@ static enum err_code count_block(struct scan *scan, const struct scan_block *blo
         const uint32_t *places = NULL;
         ERR_TRY(scan_field(scan, &field, &vec, &places, err));
         for (uint32_t i = 0; vec.kind != VEC_ABSENT && i < block->count; i++) {
-            counts->values[p] += places[i] != NONE;
+            uint32_t selector = (uint32_t)__builtin_ctzll(block->masks[i]);
+            counts->values[selector * prop_count + p] += places[i] != NONE;
         }
     }
     return ERR_OK;
@@ -133,12 +135,16 @@ static enum err_code properties_task(struct query_run_ctx *run, const struct run
     for (uint32_t p = 0; p < *prop_count; p++) {
         cols[p] = COL_FIRST_PROP + p;
     }
-    const struct scan_want want = {
-        .selector = 0, .begin_ms = run->query->from_ms, .end_ms = run->query->to_ms};
+    uint32_t selector_count = run->query->selector_count;
+    struct scan_want *wants = NULL;
+    ERR_TRY(ARENA_NEW(arena, selector_count, &wants, err));
+    for (uint32_t s = 0; s < selector_count; s++) {
+        wants[s] = (struct scan_want){s, run->query->from_ms, run->query->to_ms};
+    }
     const struct scan_spec spec = {
         .query = run->query,
-        .wants = &want,
-        .want_count = 1,
+        .wants = wants,
+        .want_count = selector_count,
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
@@ -146,7 +152,7 @@ static enum err_code properties_task(struct query_run_ctx *run, const struct run
         .cols = cols,
         .col_count = *prop_count,
     };
-    ERR_TRY(ARENA_NEW(arena, *prop_count, &counts->values, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)selector_count * *prop_count, &counts->values, err));
     for (uint32_t s = 0; s < task->source_count; s++) {
         CLEANUP(scan_closep) struct scan *scan = NULL;
         ERR_TRY(scan_open(task->sources[s], &spec, run, arena, io, &scan, err));
@@ -214,30 +220,121 @@ static enum err_code properties_rows(struct query_run_ctx *run,
     return ERR_OK;
 }
 
-static enum err_code show_properties(struct query_run_ctx *run, struct result *result,
-                                     struct err *err)
+static const struct result_col property_cols[] = {
+    {{"property", 8}, RESULT_STRING},
+    {{"type", 4}, RESULT_STRING},
+    {{"count", 5}, RESULT_INT64},
+    {{"share", 5}, RESULT_NUMBER},
+};
+
+static enum err_code count_properties(struct query_run_ctx *run, uint32_t prop_count,
+                                      struct property_counts *ret, struct err *err)
 {
-    static const struct result_col cols[] = {
-        {{"property", 8}, RESULT_STRING},
-        {{"type", 4}, RESULT_STRING},
-        {{"count", 5}, RESULT_INT64},
-        {{"share", 5}, RESULT_NUMBER},
-    };
     CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
-    uint32_t prop_count = schema_count(run->snapshot->schema);
+    uint32_t value_count = run->query->selector_count * prop_count;
     run->verb_plan = &prop_count;
     ERR_TRY(run_all_tasks(run, properties_task, sizeof(struct property_counts), &tasks, err));
     const struct property_counts *counts = tasks.slots;
-    struct property_counts totals = {0};
-    ERR_TRY(ARENA_NEW(run->arena, prop_count, &totals.values, err));
+    *ret = (struct property_counts){0};
+    ERR_TRY(ARENA_NEW(run->arena, value_count, &ret->values, err));
     for (uint32_t t = 0; t < tasks.count; t++) {
-        totals.rows += counts[t].rows;
-        for (uint32_t p = 0; p < prop_count; p++) {
-            totals.values[p] += counts[t].values[p];
+        ret->rows += counts[t].rows;
+        for (uint32_t v = 0; v < value_count; v++) {
+            ret->values[v] += counts[t].values[v];
         }
     }
-    ERR_TRY(set_columns(result, cols, COUNT_OF(cols), err));
+    return ERR_OK;
+}
+
+static enum err_code show_properties(struct query_run_ctx *run, struct result *result,
+                                     struct err *err)
+{
+    uint32_t prop_count = schema_count(run->snapshot->schema);
+    struct property_counts totals;
+    ERR_TRY(count_properties(run, prop_count, &totals, err));
+    ERR_TRY(set_columns(result, property_cols, COUNT_OF(property_cols), err));
     return properties_rows(run, &totals, prop_count, result, err);
+}
+
+/* ---- profiles ---- */
+
+/* A property of profiles, of one type: how many calls say it. */
+struct told {
+    struct str key;
+    enum col_type type;
+    uint64_t count;
+};
+
+static int compare_told(const void *a, const void *b)
+{
+    const struct told *x = a;
+    const struct told *y = b;
+    int order = str_cmp(x->key, y->key);
+    return order != 0 ? order : (x->type > y->type) - (x->type < y->type);
+}
+
+/* What calls of one kind say, behind the others; lists are no values. */
+static uint32_t add_told(const struct schema *schema, uint32_t prop_count, uint32_t call,
+                         const uint64_t *values, struct told *told, uint32_t count)
+{
+    struct str prefix = trait_calls[call].prefix;
+    for (uint32_t p = 0; p < prop_count; p++) {
+        const struct schema_col *col = schema_col(schema, p);
+        bool is_trait = str_starts(col->name, prefix) && col->name.len > prefix.len;
+        if (values[p] > 0 && is_trait && col->type != COL_LIST) {
+            told[count++] = (struct told){
+                .key = {col->name.ptr + prefix.len, col->name.len - prefix.len},
+                .type = col->type,
+                .count = values[p],
+            };
+        }
+    }
+    return count;
+}
+
+/* The same property said by calls of both kinds is one; `told` is sorted. */
+static uint32_t unite_told(struct told *told, uint32_t count)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (kept > 0 && compare_told(&told[kept - 1], &told[i]) == 0) {
+            told[kept - 1].count += told[i].count;
+        } else {
+            told[kept++] = told[i];
+        }
+    }
+    return kept;
+}
+
+static enum err_code show_profiles(struct query_run_ctx *run, struct result *result,
+                                   struct err *err)
+{
+    const struct schema *schema = run->snapshot->schema;
+    uint32_t prop_count = schema_count(schema);
+    uint32_t count = 0;
+    struct property_counts totals;
+    struct told *told = NULL;
+    struct cell *cells = NULL;
+    ERR_TRY(count_properties(run, prop_count, &totals, err));
+    ERR_TRY(ARENA_NEW(run->arena, (size_t)TRAIT_CALLS * prop_count, &told, err));
+    for (uint32_t call = 0; call < TRAIT_CALLS; call++) {
+        count = add_told(schema, prop_count, call, totals.values + (size_t)call * prop_count, told,
+                         count);
+    }
+    qsort(told, count, sizeof(*told), compare_told);
+    count = unite_told(told, count);
+    ERR_TRY(set_columns(result, property_cols, COUNT_OF(property_cols), err));
+    ERR_TRY(run_result_rows(run, result, count, &cells, err));
+    for (uint32_t i = 0; i < count; i++, cells += result->col_count) {
+        cells[0].kind = CELL_STRING;
+        ERR_TRY(arena_str(result->arena, told[i].key, &cells[0].string, err));
+        cells[1] =
+            (struct cell){.kind = CELL_STRING, .string = str_of(col_type_name(told[i].type))};
+        cells[2] = (struct cell){.kind = CELL_I64, .i64 = (int64_t)told[i].count};
+        cells[3] = (struct cell){.kind = CELL_F64,
+                                 .f64 = (double)told[i].count / (double)totals.rows};
+    }
+    return ERR_OK;
 }
 
 /* ---- segments ---- */
@@ -294,6 +391,7 @@ enum err_code verb_show(struct query_run_ctx *run, struct result *result, struct
     case VERB_SHOW_PROPERTIES: return show_properties(run, result, err);
     case VERB_SHOW_VALUES: return show_values(run, result, err);
     case VERB_SHOW_SEGMENTS: return show_segments(run, result, err);
+    case VERB_SHOW_PROFILES: return show_profiles(run, result, err);
     default: break;
     }
     return err_set(err, ERR_UNSUPPORTED, "nothing to show");

@@ -17,6 +17,8 @@
 
 #define NONE            UINT32_MAX
 #define RANKS_PER_CHECK 4096u
+#define ENTRIES_AHEAD   16u   /* whose places in the table are on their way */
+#define GROUPS_MANY     8192u /* of all tasks: from here on, they are ranked in parts */
 
 /* One row's worth of groups. */
 enum group_reach {
@@ -40,6 +42,7 @@ struct trend_answer {
     const struct trend_plan *plan;
     struct result *result;
     const struct run_tasks *tasks;
+    struct arena *arena;   /* lives as long as the answer is made */
     struct groups *groups; /* of all tasks */
     uint32_t **global;     /* [task][number in the task]: the group */
     uint32_t
@@ -48,6 +51,7 @@ struct trend_answer {
     uint8_t *is_shown; /* of each group: has a row of its own */
     uint32_t *order;   /* the groups with rows, in canonical order */
     uint32_t group_count;
+    uint32_t all_group_count; /* with those that were never put together */
     struct trend_group *rows;
     uint32_t row_group_count;
     uint32_t bucket_begin, bucket_end; /* that are shown */
@@ -63,55 +67,71 @@ static const struct trend_slot *answer_slot(const struct trend_answer *answer, u
     return (const struct trend_slot *)answer->tasks->slots + task;
 }
 
+/* A task's group, and its number among all. */
+struct group_entry {
+    struct group_part part;
+    uint32_t group;
+};
+
 /* The parts of each group, by counting: tasks come in order, so a group's parts do. */
-static enum err_code answer_parts(struct trend_answer *answer, struct err *err)
+static enum err_code answer_parts(struct trend_answer *answer, const struct group_entry *entries,
+                                  uint32_t count, struct err *err)
 {
-    struct arena *arena = answer->run->arena;
-    uint32_t task_count = answer->tasks->count;
     uint32_t *ends = NULL;
-    uint64_t part_count = 0;
-    ERR_TRY(ARENA_NEW(arena, (size_t)answer->group_count + 1, &answer->part_begins, err));
+    ERR_TRY(ARENA_NEW(answer->arena, (size_t)answer->group_count + 1, &answer->part_begins, err));
+    ERR_TRY(ARENA_NEW(answer->arena, count, &answer->parts, err));
     ends = answer->part_begins + 1; /* counts, then ends */
-    for (uint32_t t = 0; t < task_count; t++) {
-        uint32_t count = groups_count(answer_slot(answer, t)->groups);
-        part_count += count;
-        for (uint32_t g = 0; g < count; g++) {
-            ends[answer->global[t][g]]++;
-        }
+    for (uint32_t i = 0; i < count; i++) {
+        ends[entries[i].group]++;
     }
-    if (part_count >= UINT32_MAX) {
-        return err_set(err, ERR_LIMIT, "more groups than %u, tasks counted apart", UINT32_MAX);
-    }
-    ERR_TRY(ARENA_NEW(arena, (size_t)part_count, &answer->parts, err));
     uint32_t begin = 0;
     for (uint32_t g = 0; g < answer->group_count; g++) { /* each end is for now the begin */
-        uint32_t count = ends[g];
+        uint32_t of_group = ends[g];
         ends[g] = begin;
-        begin += count;
+        begin += of_group;
     }
-    for (uint32_t t = 0; t < task_count; t++) {
-        uint32_t count = groups_count(answer_slot(answer, t)->groups);
-        for (uint32_t g = 0; g < count; g++) {
-            answer->parts[ends[answer->global[t][g]]++] = (struct group_part){t, g};
-        }
+    for (uint32_t i = 0; i < count; i++) {
+        answer->parts[ends[entries[i].group]++] = entries[i].part;
     }
     return ERR_OK;
 }
 
+static enum err_code count_entries(const struct trend_answer *answer, uint32_t *ret,
+                                   struct err *err)
+{
+    uint64_t count = 0;
+    for (uint32_t t = 0; t < answer->tasks->count; t++) {
+        count += groups_count(answer_slot(answer, t)->groups);
+    }
+    *ret = (uint32_t)count;
+    return count < UINT32_MAX
+               ? ERR_OK
+               : err_set(err, ERR_LIMIT, "more groups than %u, tasks counted apart", UINT32_MAX);
+}
+
 static enum err_code answer_match_groups(struct trend_answer *answer, struct err *err)
 {
-    struct arena *arena = answer->run->arena;
+    struct arena *arena = answer->arena;
     uint32_t task_count = answer->tasks->count;
+    struct group_entry *entries = NULL;
+    uint32_t entry_count = 0;
+    ERR_TRY(count_entries(answer, &entry_count, err));
     ERR_TRY(groups_create(answer->plan->query, arena, &answer->groups, err));
     ERR_TRY(ARENA_NEW(arena, task_count, &answer->global, err));
+    ERR_TRY(ARENA_NEW(arena, entry_count, &entries, err));
+    uint32_t at = 0;
     for (uint32_t t = 0; t < task_count; t++) {
         const struct groups *groups = answer_slot(answer, t)->groups;
+        uint32_t count = groups_count(groups);
         ERR_TRY(run_check(answer->run, err));
-        ERR_TRY(ARENA_NEW(arena, groups_count(groups), &answer->global[t], err));
-        ERR_TRY(groups_adopt_all(answer->groups, groups, answer->global[t], err));
+        ERR_TRY(ARENA_NEW(arena, count, &answer->global[t], err));
+        ERR_TRY(groups_adopt(answer->groups, groups, NULL, count, answer->global[t], err));
+        for (uint32_t g = 0; g < count; g++) {
+            entries[at++] = (struct group_entry){{t, g}, answer->global[t][g]};
+        }
     }
-    answer->group_count = groups_count(answer->groups);
-    return answer_parts(answer, err);
+    answer->group_count = answer->all_group_count = groups_count(answer->groups);
+    return answer_parts(answer, entries, entry_count, err);
 }
 
 static int compare_groups(const void *a, const void *b, void *groups)
@@ -189,7 +209,7 @@ static enum err_code answer_grow_sets(struct trend_answer *answer, struct err *e
 {
     size_t cap = answer->set_cap == 0 ? 64 : answer->set_cap * 2;
     union acc_cell **more = NULL;
-    ERR_TRY(ARENA_NEW(answer->run->arena, cap, &more, err));
+    ERR_TRY(ARENA_NEW(answer->arena, cap, &more, err));
     if (answer->set_cap > 0) {
         memcpy(more, answer->sets, answer->set_cap * sizeof(union acc_cell *));
     }
@@ -437,17 +457,6 @@ static void heap_sink(const struct trend_answer *answer, struct ranked_group *he
     heap[at] = moved;
 }
 
-/* The lane of a first measure that is a count and nothing else, which is compared before anything is made of it; NONE. */
-static uint32_t rank_lane(const struct trend_answer *answer)
-{
-    const struct bound_query *query = answer->plan->query;
-    const struct expr *expr = query->measures[0].expr;
-    uint32_t lane = expr->kind == EXPR_AGG ? answer->plan->lane_of[expr->agg] : NONE;
-    bool is_count = lane != NONE && query->aggs[expr->agg].kind == AGG_COUNT &&
-                    answer->plan->lanes[lane].kind == ACC_COUNT;
-    return is_count ? lane : NONE;
-}
-
 /* Whether the group counts fewer rows than the last of those on top. */
 static bool counts_less(const struct trend_answer *answer, uint32_t lane, uint32_t g,
                         const struct ranked_group *last)
@@ -475,8 +484,8 @@ static enum err_code group_rank(struct trend_answer *answer, uint32_t g, struct 
 static enum err_code answer_rank(struct trend_answer *answer, uint32_t top, struct err *err)
 {
     struct ranked_group *heap = NULL;
-    uint32_t lane = rank_lane(answer);
-    ERR_TRY(ARENA_NEW(answer->run->arena, top, &heap, err));
+    uint32_t lane = answer->plan->count_lane; /* is compared before anything is made of it */
+    ERR_TRY(ARENA_NEW(answer->arena, top, &heap, err));
     for (uint32_t g = 0; g < top; g++) {
         ERR_TRY(group_rank(answer, g, &heap[g], err));
     }
@@ -503,11 +512,208 @@ static enum err_code answer_rank(struct trend_answer *answer, uint32_t top, stru
     return ERR_OK;
 }
 
+/* ---- many groups, of which those that count most are shown ---- */
+
+/* Entries of one part of all tasks. Those of one group are a chain that begins with its head, which has the sum of their rows. */
+struct top_part {
+    const struct trend_answer *answer;
+    struct trend_entry *entries; /* by task */
+    uint32_t count;
+    uint32_t *next, *last; /* by entry: the next one of its group; by head: the last one; NONE */
+    uint32_t *heads;
+    uint32_t head_count;
+    uint32_t *tops; /* a heap of heads, the last in rank on top */
+    uint32_t top_count;
+};
+
+static const struct groups *entry_groups(const struct top_part *part, uint32_t entry)
+{
+    return answer_slot(part->answer, part->entries[entry].task)->groups;
+}
+
+static int compare_entries(const struct top_part *part, uint32_t x, uint32_t y)
+{
+    return groups_cmp_with(entry_groups(part, x), part->entries[x].local, entry_groups(part, y),
+                           part->entries[y].local);
+}
+
+static enum err_code gather_entries(const struct trend_answer *answer, uint32_t p,
+                                    struct arena *arena, struct top_part *part, struct err *err)
+{
+    uint32_t count = 0;
+    for (uint32_t t = 0; t < answer->tasks->count; t++) {
+        const uint32_t *begins = answer_slot(answer, t)->part_begins;
+        count += begins[p + 1] - begins[p];
+    }
+    ERR_TRY(ARENA_NEW(arena, count, &part->entries, err));
+    ERR_TRY(ARENA_NEW(arena, count, &part->next, err));
+    ERR_TRY(ARENA_NEW(arena, count, &part->last, err));
+    ERR_TRY(ARENA_NEW(arena, count, &part->heads, err));
+    for (uint32_t t = 0; t < answer->tasks->count; t++) {
+        const struct trend_slot *slot = answer_slot(answer, t);
+        for (uint32_t i = slot->part_begins[p]; i < slot->part_begins[p + 1]; i++) {
+            part->entries[part->count] = slot->entries[i];
+            part->entries[part->count++].task = t;
+        }
+    }
+    return ERR_OK;
+}
+
+/* The head of entry i's group: itself where it is the first of it. */
+static uint32_t find_head(const struct top_part *part, uint32_t *slots, uint32_t mask, uint32_t i)
+{
+    uint64_t hash = part->entries[i].hash;
+    uint32_t at = (uint32_t)hash & mask;
+    for (; slots[at] != NONE; at = (at + 1) & mask) {
+        uint32_t head = slots[at];
+        if (part->entries[head].hash == hash && compare_entries(part, head, i) == 0) {
+            return head;
+        }
+    }
+    slots[at] = i;
+    return i;
+}
+
+static enum err_code chain_entries(struct top_part *part, struct arena *arena, struct err *err)
+{
+    uint32_t size = 64;
+    void *memory = NULL;
+    while (size < UINT32_MAX / 4 && size / 2 < part->count) {
+        size *= 2;
+    }
+    ERR_TRY(arena_alloc_raw(arena, (size_t)size * sizeof(uint32_t), &memory, err));
+    uint32_t *slots = memory;
+    memset(slots, 0xff, (size_t)size * sizeof(*slots));
+    for (uint32_t i = 0; i < part->count; i++) {
+        if (i + ENTRIES_AHEAD < part->count) {
+            __builtin_prefetch(
+                &slots[(uint32_t)part->entries[i + ENTRIES_AHEAD].hash & (size - 1)]);
+        }
+        uint32_t head = find_head(part, slots, size - 1, i);
+        part->next[i] = NONE;
+        if (head == i) {
+            part->heads[part->head_count++] = i;
+        } else {
+            part->next[part->last[head]] = i;
+            part->entries[head].rows += part->entries[i].rows;
+        }
+        part->last[head] = i;
+    }
+    return ERR_OK;
+}
+
+/* As ranks_behind. */
+static bool head_is_behind(const struct top_part *part, uint32_t x, uint32_t y)
+{
+    uint64_t a = part->entries[x].rows;
+    uint64_t b = part->entries[y].rows;
+    return a != b ? a < b : compare_entries(part, x, y) > 0;
+}
+
+static void tops_sink(struct top_part *part, uint32_t at)
+{
+    uint32_t *heap = part->tops;
+    uint32_t moved = heap[at];
+    for (uint32_t child = 2 * at + 1; child < part->top_count; child = 2 * at + 1) {
+        if (child + 1 < part->top_count && head_is_behind(part, heap[child + 1], heap[child])) {
+            child++;
+        }
+        if (!head_is_behind(part, heap[child], moved)) {
+            break;
+        }
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
+}
+
+static enum err_code rank_heads(struct top_part *part, uint32_t top, struct arena *arena,
+                                struct err *err)
+{
+    part->top_count = MIN_OF(top, part->head_count);
+    ERR_TRY(ARENA_NEW(arena, part->top_count, &part->tops, err));
+    for (uint32_t i = 0; i < part->top_count; i++) {
+        part->tops[i] = part->heads[i];
+    }
+    for (uint32_t i = part->top_count / 2; i-- > 0;) {
+        tops_sink(part, i);
+    }
+    for (uint32_t i = part->top_count; part->top_count > 0 && i < part->head_count; i++) {
+        if (head_is_behind(part, part->tops[0], part->heads[i])) {
+            part->tops[0] = part->heads[i];
+            tops_sink(part, 0);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code rank_part(struct query_run_ctx *run, uint32_t p, const void *arg,
+                               struct arena *arena, struct io *io, void *slot, struct err *err)
+{
+    (void)io;
+    const struct trend_answer *answer = arg;
+    struct top_part *part = slot;
+    part->answer = answer;
+    ERR_TRY(run_check(run, err));
+    ERR_TRY(gather_entries(answer, p, arena, part, err));
+    ERR_TRY(chain_entries(part, arena, err));
+    return rank_heads(part, answer->plan->query->top, arena, err);
+}
+
+/* The first groups of a part, as some of the answer's. */
+static enum err_code take_part(struct trend_answer *answer, const struct top_part *part,
+                               struct group_entry *entries, uint32_t *entry_count, struct err *err)
+{
+    for (uint32_t i = 0; i < part->top_count; i++) {
+        uint32_t head = part->tops[i];
+        uint32_t group = 0;
+        ERR_TRY(groups_import(answer->groups, entry_groups(part, head), part->entries[head].local,
+                              &group, err));
+        for (uint32_t k = head; k != NONE; k = part->next[k]) {
+            const struct trend_entry *entry = &part->entries[k];
+            entries[(*entry_count)++] = (struct group_entry){{entry->task, entry->local}, group};
+        }
+    }
+    answer->all_group_count += part->head_count;
+    return ERR_OK;
+}
+
+/* As answer_match_groups, but of groups that cannot be shown none is put together: parts of them, by hash, are chained and
+ * ranked on all threads. */
+static enum err_code answer_match_tops(struct trend_answer *answer, struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks tops = {0};
+    uint64_t entries_max = 0;
+    uint32_t entry_count = 0;
+    struct group_entry *entries = NULL;
+    ERR_TRY(run_all_parts(answer->run, TREND_PARTS, rank_part, answer, sizeof(struct top_part),
+                          &tops, err));
+    for (uint32_t p = 0; p < TREND_PARTS; p++) {
+        const struct top_part *part = run_slot(&tops, p);
+        entries_max += (uint64_t)part->top_count * answer->tasks->count;
+    }
+    ERR_TRY(groups_create(answer->plan->query, answer->arena, &answer->groups, err));
+    ERR_TRY(ARENA_NEW(answer->arena, (size_t)entries_max, &entries, err));
+    for (uint32_t p = 0; p < TREND_PARTS; p++) {
+        ERR_TRY(take_part(answer, run_slot(&tops, p), entries, &entry_count, err));
+    }
+    answer->group_count = groups_count(answer->groups);
+    return answer_parts(answer, entries, entry_count, err);
+}
+
+static enum err_code answer_match(struct trend_answer *answer, struct err *err)
+{
+    uint32_t entry_count = 0;
+    ERR_TRY(count_entries(answer, &entry_count, err));
+    return answer->plan->is_ranked && entry_count >= GROUPS_MANY ? answer_match_tops(answer, err)
+                                                                 : answer_match_groups(answer, err);
+}
+
 static enum err_code group_keys(struct trend_answer *answer, struct trend_group *group,
                                 struct err *err)
 {
     const struct bound_query *query = answer->plan->query;
-    ERR_TRY(ARENA_NEW(answer->run->arena, query->key_count, &group->keys, err));
+    ERR_TRY(ARENA_NEW(answer->arena, query->key_count, &group->keys, err));
     for (uint32_t k = 0; k < query->key_count; k++) {
         struct cell cell = {.kind = CELL_NULL};
         if (group->reach == GROUP_OTHERS && k == 0) {
@@ -527,7 +733,7 @@ static enum err_code group_keys(struct trend_answer *answer, struct trend_group 
 static enum err_code answer_choose(struct trend_answer *answer, struct err *err)
 {
     const struct bound_query *query = answer->plan->query;
-    struct arena *arena = answer->run->arena;
+    struct arena *arena = answer->arena;
     uint32_t shown = answer->group_count;
     bool is_cut = query->has_top && query->key_count > 0 && query->top < shown;
     shown = is_cut ? query->top : shown;
@@ -723,8 +929,8 @@ static enum err_code answer_rows(struct trend_answer *answer, struct err *err)
     }
     uint64_t shown = answer->row_group_count;
     uint64_t left_out =
-        query->has_other || shown >= answer->group_count ? 0 : answer->group_count - shown;
-    result->meta.rows_total = buckets * MAX_OF(shown, (uint64_t)answer->group_count);
+        query->has_other || shown >= answer->all_group_count ? 0 : answer->all_group_count - shown;
+    result->meta.rows_total = buckets * MAX_OF(shown, (uint64_t)answer->all_group_count);
     result->meta.rows_left_out = buckets * left_out;
     return ERR_OK;
 }
@@ -793,7 +999,7 @@ static enum err_code trend_people(struct trend_answer *answer, struct err *err)
 
 static enum err_code trend_answer(struct trend_answer *answer, struct err *err)
 {
-    ERR_TRY(answer_match_groups(answer, err));
+    ERR_TRY(answer_match(answer, err));
     ERR_TRY(answer_choose(answer, err));
     answer_trim(answer);
     if (answer->plan->query->cell != NULL) {
@@ -822,7 +1028,11 @@ enum err_code verb_trend(struct query_run_ctx *run, struct result *result, struc
     ERR_TRY(run_all_tasks(run, trend_task, sizeof(struct trend_slot), &tasks, err));
 
     CLEANUP(arena_freep) struct arena *scratch = arena_create(&run->budget);
-    struct trend_answer answer = {
-        .run = run, .plan = &plan, .result = result, .tasks = &tasks, .scratch = scratch};
+    struct trend_answer answer = {.run = run,
+                                  .plan = &plan,
+                                  .result = result,
+                                  .tasks = &tasks,
+                                  .arena = run->arena,
+                                  .scratch = scratch};
     return trend_answer(&answer, err);
 }

@@ -90,6 +90,7 @@ enum err_code way_of(struct query_run_ctx *run, struct str *ret, struct err *err
     case VERB_SHOW_SEGMENTS:
     case VERB_SHOW_COHORTS:
     case VERB_SHOW_METRICS:
+    case VERB_SHOW_PROFILES:
     case VERB_DROP_COHORT: *ret = STR("catalogue"); return ERR_OK;
     case VERB_SEQUENCE:
     case VERB_SESSIONS:

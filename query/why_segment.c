@@ -152,16 +152,17 @@ static enum err_code add_events(struct why *why, const struct cond *cond,
                      err);
 }
 
-/* The funnel of a `reached`. One that hangs on cohorts of its own is not asked again: these sets are gone by now. */
+/* The funnel of a `reached`. One that hangs on cohorts or profiles is not asked again: what it knew of them is gone by now. */
 static enum err_code add_reached(struct why *why, const struct cond *cond, struct err *err)
 {
-    bool is_reached = cond->kind == COND_PEOPLE && cond->people->cohort.len == 0;
-    if (!is_reached || cond->people->definition->use_count > 0) {
+    const struct bound_query *definition =
+        cond->kind == COND_PEOPLE && cond->people->cohort.len == 0 ? cond->people->definition : NULL;
+    if (definition == NULL || definition->use_count > 0 || definition->trait_count > 0) {
         return ERR_OK;
     }
     struct bound_query *funnel = NULL;
     ERR_TRY(ARENA_NEW(why->run->arena, 1, &funnel, err));
-    *funnel = *cond->people->definition;
+    *funnel = *definition;
     funnel->cell = NULL;
     return why_funnel(why, funnel, err);
 }

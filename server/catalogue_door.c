@@ -1,10 +1,12 @@
-/* server/catalogue_door.c - the metrics of a data set: defined, all or none of a body, as JSON.
+/* server/catalogue_door.c - the metrics of a data set: defined or dropped, all or none of a body, as JSON.
  *
  *     [{"metric": "gmv", "name_en": "Gross merchandise value", "name_zh": "...", "unit": "CNY",
  *       "description": "what buyers paid", "owner": "growth", "definition": "sum(amount of pay_success)"}, ...]
  *
  * One object alone is a list of one. `source` of the URL says where they come from, else it is the API. What says the same
- * as before makes no new version. The answer counts: {"name":"shop","added":1,"changed":0,"same":0}. */
+ * as before makes no new version. The answer counts: {"name":"shop","added":1,"changed":0,"same":0}.
+ *
+ *     {"drop": "gmv"}, {"drop": ["gmv", "arpu"]}       with all versions; the answer: {"name":"shop","dropped":2,"versions":3} */
 #include "query/metric_define.h"
 #include "server/json_tokens.h"
 #include "server/routes.h"
@@ -87,17 +89,82 @@ static enum err_code take_body(struct job *job, const struct json_token *tokens,
     return ERR_OK;
 }
 
-/* The texts live in the parser: the metrics are stored before it goes. */
-static enum err_code define_body(struct job *job, struct dataset *dataset,
-                                 struct metrics_defined *ret, struct err *err)
+static enum err_code define(struct job *job, struct dataset *dataset,
+                            const struct json_token *tokens, struct buf *out, struct err *err)
+{
+    struct metric *metrics = NULL;
+    struct metrics_defined defined = {0};
+    uint32_t count = 0;
+    ERR_TRY(take_body(job, tokens, &metrics, &count, err));
+    ERR_TRY(metrics_define(dataset, metrics, count, &defined, err));
+    buf_printf(out, ",\"added\":%u,\"changed\":%u,\"same\":%u}\n", defined.added, defined.changed,
+               defined.same);
+    return ERR_OK;
+}
+
+/* Whether the body is about what goes: an object whose first member is "drop". */
+static bool is_drop(const struct json_token *tokens)
+{
+    return tokens[0].kind == JSON_OBJECT && tokens[0].end_idx > 1 &&
+           str_eq(tokens[1].key, STR("drop"));
+}
+
+static enum err_code take_names(struct job *job, const struct json_token *tokens, struct str **ret,
+                                uint32_t *ret_count, struct err *err)
+{
+    bool is_list = tokens[1].kind == JSON_ARRAY;
+    uint32_t begin = is_list ? 2 : 1;
+    uint32_t end = is_list ? tokens[1].end_idx : 2;
+    struct str *names = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(job->arena, METRICS_MAX, &names, err));
+    for (uint32_t i = begin; i < end; i++) {
+        if (tokens[i].kind != JSON_STRING) {
+            return err_set(err, ERR_INVALID,
+                           "\"drop\" takes the name of a metric, or an array of names");
+        }
+        for (uint32_t k = 0; k < count; k++) {
+            if (str_eq(names[k], tokens[i].text)) {
+                return err_set(err, ERR_INVALID, "metric \"" STR_FMT "\" is given twice",
+                               STR_ARG(names[k]));
+            }
+        }
+        if (count == METRICS_MAX) {
+            return err_set(err, ERR_LIMIT, "more than %u metrics", METRICS_MAX);
+        }
+        names[count++] = tokens[i].text;
+    }
+    if (end + (is_list ? 1 : 0) != tokens[0].end_idx) {
+        return err_set(err, ERR_INVALID, "\"drop\" stands alone in its body");
+    }
+    *ret = names;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+static enum err_code drop(struct job *job, struct dataset *dataset, const struct json_token *tokens,
+                          struct buf *out, struct err *err)
+{
+    struct str *names = NULL;
+    uint32_t count = 0;
+    uint32_t versions = 0;
+    ERR_TRY(take_names(job, tokens, &names, &count, err));
+    ERR_TRY(metrics_drop(dataset, names, count, &versions, err));
+    buf_printf(out, ",\"dropped\":%u,\"versions\":%u}\n", count, versions);
+    return ERR_OK;
+}
+
+/* The texts live in the parser: all is done before it goes. */
+static enum err_code do_body(struct job *job, struct dataset *dataset, struct buf *out,
+                             struct err *err)
 {
     CLEANUP(json_parser_freep) struct json_parser *parser = NULL;
     const struct json_token *tokens = NULL;
-    struct metric *metrics = NULL;
-    uint32_t count = 0;
     ERR_TRY(job_json(job, &parser, &tokens, err));
-    ERR_TRY(take_body(job, tokens, &metrics, &count, err));
-    return metrics_define(dataset, metrics, count, ret, err);
+    buf_z(out, "{\"name\":");
+    json_quote(str_of(dataset_name(dataset)), out);
+    return is_drop(tokens) ? drop(job, dataset, tokens, out, err)
+                           : define(job, dataset, tokens, out, err);
 }
 
 void door_catalogue(struct job *job, struct io *io)
@@ -106,7 +173,6 @@ void door_catalogue(struct job *job, struct io *io)
     static const char *const params[] = {"dataset", "source"};
     struct err err;
     struct dataset *dataset = NULL;
-    struct metrics_defined defined = {0};
     if (!job_open(job, params, COUNT_OF(params))) {
         job_finish(job);
         return;
@@ -114,15 +180,11 @@ void door_catalogue(struct job *job, struct io *io)
     enum err_code code =
         store_dataset(job->server->store, job_dataset_name(job), false, &dataset, &err);
     if (code == ERR_OK) {
-        code = define_body(job, dataset, &defined, &err);
+        code = do_body(job, dataset, &job->response.body, &err);
     }
     if (code != ERR_OK) {
         job_fail(job, &err);
     } else {
-        buf_z(&job->response.body, "{\"name\":");
-        json_quote(str_of(dataset_name(dataset)), &job->response.body);
-        buf_printf(&job->response.body, ",\"added\":%u,\"changed\":%u,\"same\":%u}\n",
-                   defined.added, defined.changed, defined.same);
         job_answer(job, "application/json");
     }
     job_finish(job);

@@ -1193,6 +1193,36 @@ enum err_code catalog_add_metrics(struct catalog *catalog, int64_t dataset,
     return code;
 }
 
+static enum err_code drop_metrics(struct catalog *catalog, int64_t dataset,
+                                  const struct str *names, uint32_t count, uint32_t *ret_versions,
+                                  struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    ERR_TRY(prepare(catalog, "DELETE FROM metric WHERE dataset = ? AND name = ?", &stmt, err));
+    for (uint32_t i = 0; i < count; i++) {
+        ERR_TRY(bind_ints(catalog, stmt, 1, &dataset, err));
+        ERR_TRY(bind_bytes(catalog, stmt, 2, names[i], err));
+        ERR_TRY(run(catalog, stmt, err));
+        *ret_versions += (uint32_t)sqlite3_changes(catalog->db);
+    }
+    return ERR_OK;
+}
+
+enum err_code catalog_drop_metrics(struct catalog *catalog, int64_t dataset,
+                                   const struct str *names, uint32_t count, uint32_t *ret_versions,
+                                   struct err *err)
+{
+    uint32_t versions = 0;
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = begin(catalog, err);
+    if (code == ERR_OK) {
+        code = end(catalog, drop_metrics(catalog, dataset, names, count, &versions, err), err);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    *ret_versions = code == ERR_OK ? versions : *ret_versions;
+    return code;
+}
+
 struct metric_copy {
     struct arena *arena;
     struct metric *items;

@@ -189,6 +189,10 @@ enum err_code catalog_metric(struct catalog *catalog, int64_t dataset, struct st
 enum err_code catalog_add_metrics(struct catalog *catalog, int64_t dataset,
                                   const struct metric *metrics, uint32_t count,
                                   struct err *err) ERR_MUST_CHECK;
+/* All versions of these, in one transaction; *ret_versions is how many went. */
+enum err_code catalog_drop_metrics(struct catalog *catalog, int64_t dataset,
+                                   const struct str *names, uint32_t count, uint32_t *ret_versions,
+                                   struct err *err) ERR_MUST_CHECK;
 /* Put all metrics of a data set of one catalog into another, as far as they can be read; *ret_count is how many versions. */
 enum err_code catalog_copy_metrics(struct catalog *from, int64_t from_dataset, struct catalog *to,
                                    int64_t to_dataset, uint32_t *ret_count,

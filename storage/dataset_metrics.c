@@ -123,3 +123,16 @@ enum err_code dataset_define_metrics(struct dataset *dataset, struct metric *met
     }
     return code;
 }
+
+enum err_code dataset_drop_metrics(struct dataset *dataset, const struct str *names, uint32_t count,
+                                   uint32_t *ret_versions, struct err *err)
+{
+    if (dataset->store->opts.is_read_only) {
+        return err_set(err, ERR_INVALID, "the store was opened read-only");
+    }
+    pthread_mutex_lock(&dataset->catalog_lock);
+    enum err_code code = catalog_drop_metrics(dataset->store->catalog, dataset->row.id, names, count,
+                                              ret_versions, err);
+    pthread_mutex_unlock(&dataset->catalog_lock);
+    return code;
+}

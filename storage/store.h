@@ -241,6 +241,11 @@ struct metrics_defined {
 enum err_code dataset_define_metrics(struct dataset *dataset, struct metric *metrics, uint32_t count,
                                      struct metrics_defined *ret, struct err *err) ERR_MUST_CHECK;
 
+/* Forget all versions of these metrics, in one catalog transaction; *ret_versions is how many. Whether others are made of them
+ * is for the caller to know. */
+enum err_code dataset_drop_metrics(struct dataset *dataset, const struct str *names, uint32_t count,
+                                   uint32_t *ret_versions, struct err *err) ERR_MUST_CHECK;
+
 /* Write all memtable rows to segments now, and wait. */
 enum err_code dataset_flush(struct dataset *dataset, struct err *err) ERR_MUST_CHECK;
 /* Merge all there is to merge (flushing first), take what is expired from the disk, move what is cold, and wait; `cancel` may be NULL. */

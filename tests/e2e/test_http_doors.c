@@ -151,6 +151,31 @@ static void segment_calls_are_taken(void **state)
     expect_count("seg", "seg_a", "\"rows\":[[2]]");
 }
 
+static void what_identify_calls_say_is_asked_of_their_users(void **state)
+{
+    (void)state;
+    expect(&(struct call){.path = "/v1/identify?dataset=profiles",
+                          .headers = {JSON},
+                          .body = "{\"userId\":\"u1\",\"anonymousId\":\"w1\",\"traits\":{\"plan\":"
+                                  "\"pro\",\"age\":41}}"},
+           200, "\"success\":true");
+    expect(&(struct call){.path = "/v1/events?dataset=profiles",
+                          .headers = {NDJSON},
+                          .body =
+                              "{\"event_name\":\"$identify\",\"user_id\":\"u2\",\"plan\":\"free\"}\n"
+                              "{\"event_name\":\"view\",\"user_id\":\"u2\"}\n"
+                              "{\"event_name\":\"view\",\"anonymous_id\":\"w1\"}\n"
+                              "{\"event_name\":\"view\",\"anonymous_id\":\"w2\"}\n"},
+           200, "\"accepted\":4");
+    struct call call = {.path = "/v1/query?dataset=profiles", .headers = {TEXT}};
+    call.body = "trend count(view) as n by profile.plan";
+    expect(&call, 200, "\"rows\":[[null,1],[\"free\",1],[\"pro\",1]]");
+    call.body = "segment profile.plan = \"pro\" and profile.age > 40 and did(view) list users";
+    expect(&call, 200, "\"rows\":[[\"u1\"]]");
+    call.body = "trend sum(profile.age of any)";
+    expect(&call, 501, "\"column\":11");
+}
+
 static void gzip_bodies_are_inflated_within_the_limit(void **state)
 {
     (void)state;
@@ -918,6 +943,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_broken_line_does_not_reject_the_others),
         cmocka_unit_test(protobuf_batches_are_taken),
         cmocka_unit_test(segment_calls_are_taken),
+        cmocka_unit_test(what_identify_calls_say_is_asked_of_their_users),
         cmocka_unit_test(gzip_bodies_are_inflated_within_the_limit),
         cmocka_unit_test(a_body_over_the_limit_is_413_on_both_protocols),
         cmocka_unit_test(answers_come_in_the_form_asked_for),

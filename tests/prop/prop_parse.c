@@ -57,7 +57,7 @@ static const char *const tokens[] = {
     "last_seen",   "avg",       "14d",
     "bounce_rate", "shortest",  "loops",       "segment",    "did",        "reached",
     "save",        "static",    "exclude",    "drop",       "cohorts",
-    "why",
+    "why",         "profile.",  "profile.mixed", "profile.channel", "event",
 };
 
 static const char *const seeds_of_mutation[] = {
@@ -113,6 +113,9 @@ static const char *const seeds_of_mutation[] = {
     "ltv register -> any value sum(amount of pay_success) each month for 12 discount 0.01 last 2mo",
     "churn 14d of active last 30d list users per task_id",
     "churn 2w of any[vip = true] last_seen last 90d",
+    "trend users(any[profile.mixed = 1]) by profile.channel as of event, bucket(profile.amount, 0, 1) "
+    "where profile.channel as of event in (\"a\", \"b\") and profile.`x y` is not set",
+    "segment profile.channel = \"a\" and not (profile.vip is set or did(register)) last 7d",
     "intervals register -> pay_success measure utilisation, peak longest 8h per task_id each hour",
 };
 

@@ -149,8 +149,15 @@ static const struct {
     {"segment first(register)",
      "invalid 1:9: \"first\" asks whether that event lies in a range, and there is none; without "
      "one it is did(...)"},
-    {"segment profile.plan = \"pro\"",
-     "unsupported 1:9: the word \"profile.\" of the language is not in this version"},
+    {"segment profile.channel = \"pro\" and not profile.vip = true", ""},
+    {"segment profile.channel as of event = \"pro\"",
+     "invalid 1:9: a person is of no event: \"as of event\" stands in the conditions of events, "
+     "did(any[...])"},
+    {"segment profile.amount = \"pro\"",
+     "invalid 1:26: property \"profile.amount\" is a number and cannot be compared with a string"},
+    {"segment profile.channel",
+     "invalid 1:24: expected a comparison (=, !=, <, <=, >, >=, in, between, contains, is set, "
+     "...), found the end of the query"},
     {"segment reached(funnel register -> place_order, 3)",
      "invalid 1:49: the funnel has 2 steps"},
     {"segment reached(register, 1)",
@@ -567,8 +574,8 @@ static const struct {
     {"timeline \"\"", "invalid 1:10: the id of a user is not empty"},
     {"timeline \"u\" columns (a)", "invalid 1:14: \"columns\" is no clause of timeline"},
     {"show",
-     "invalid 1:5: expected events, properties, values, segments, cohorts or metrics, found the end of the query"},
-    {"show evnts", "invalid 1:6: expected events, properties, values, segments, cohorts or metrics, found \"evnts\"; "
+     "invalid 1:5: expected events, properties, values, segments, cohorts, metrics or profiles, found the end of the query"},
+    {"show evnts", "invalid 1:6: expected events, properties, values, segments, cohorts, metrics or profiles, found \"evnts\"; "
                    "did you mean \"events\"?"},
     {"show cohorts", ""},
     {"drop \"a\"", "invalid 1:6: expected \"cohort\", found \"a\""},
@@ -644,8 +651,30 @@ static const struct {
      "not_found 1:32: no cohort \"vip\" is saved"},
     {"events any where channel in cohort \"vip\"",
      "invalid 1:29: expected \"(\" and the values of \"in\", found \"cohort\""},
-    {"events any where profile.plan = \"pro\"",
-     "unsupported 1:18: the word \"profile.\" of the language is not in this version"},
+    {"events any where profile.channel = \"pro\"", ""},
+    {"trend count(any[profile.amount as of event > 3]) by profile.channel, bucket(profile.amount, "
+     "0, 10)",
+     ""},
+    {"trend count(any) by profile.mixed",
+     "invalid 1:21: property \"profile.mixed\" is seen as string, number and bool; a breakdown "
+     "needs one type"},
+    {"trend count(any) by profile.tags",
+     "unsupported 1:21: \"profile.tags\" is a list, and profiles have single values"},
+    {"trend count(any) by profile. channel",
+     "invalid 1:21: expected a property right behind \"profile.\": profile.plan"},
+    {"trend count(any) by profile.channel, profile.channel",
+     "invalid 1:38: key \"profile.channel\" is given twice"},
+    {"trend count(any) by profile.channel, profile.channel as of event", ""},
+    {"trend sum(profile.amount of any)",
+     "unsupported 1:11: a property of the profile stands in conditions and behind \"by\", not "
+     "here; a property of the event with this name stands in backquotes"},
+    {"events any where profile.vip > true",
+     "invalid 1:32: true and false have no order; compare by = or !="},
+    {"events any where profile.a1 = 1 and profile.a1 as of event = 1",
+     "line 1, column 18: no property \"a1\" has been seen\n"
+     "line 1, column 37: no property \"a1\" has been seen"},
+    {"events any where profile.chanel = \"x\"",
+     "line 1, column 18: no property \"chanel\" has been seen; did you mean \"channel\"?"},
     {"events any where (channel = \"a\"",
      "invalid 1:32: expected \")\", found the end of the query"},
     {"events any where channel = \"a\" and",

@@ -328,6 +328,45 @@ static void a_spent_budget_is_a_limit_error(void **state)
     snap_free(snap);
 }
 
+/* More values than a table of codes holds, and groups than are put together one by one: the same first ones on every path. */
+static void the_first_of_many_groups_are_found(void **state)
+{
+    (void)state;
+    enum { ROWS = 45000, VALUES = 20000 };
+    struct snap_event *many = calloc(ROWS, sizeof(*many));
+    struct snap_prop *props = calloc(ROWS, sizeof(*props));
+    char(*texts)[2][12] = calloc(ROWS, sizeof(*texts));
+    assert_true(many != NULL && props != NULL && texts != NULL);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        uint32_t value = i < 2 * VALUES ? i % VALUES : i % 2 == 0 ? i % 17 * 1000 : i % 3;
+        snprintf(texts[i][0], sizeof(texts[i][0]), "e%06u", i);
+        snprintf(texts[i][1], sizeof(texts[i][1]), "v%05u", value);
+        props[i] = (struct snap_prop){.name = "value", .type = COL_STRING, .text = texts[i][1]};
+        many[i] = (struct snap_event){texts[i][0], "view",    i % 5 == 0 ? "ann" : "bob",
+                                      MAY_1 + i,   &props[i], 1};
+    }
+    for (uint32_t sources = 1; sources <= 3; sources += 2) {
+        const struct snap_opts opts = {.source_count = sources, .seed = 7};
+        struct snap *snap = snap_build(many, ROWS, &opts);
+        char *answers[3];
+        const struct snap_query_opts plain = {0};
+        const struct snap_query_opts reference = {.is_reference_path = true};
+        answers[0] = snap_query_json(snap, "trend count(any) by value top 25", &plain);
+        answers[1] = snap_query_json(snap, "trend count(any) by value top 25", &reference);
+        answers[2] = snap_query_json(snap, "trend count(any) by value top 25", &plain);
+        assert_non_null(strstr(answers[0], "[\"v00000\","));
+        assert_string_equal(answers[0], answers[1]);
+        assert_string_equal(answers[2], answers[1]);
+        for (int i = 0; i < 3; i++) {
+            free(answers[i]);
+        }
+        snap_free(snap);
+    }
+    free(texts);
+    free(props);
+    free(many);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +391,7 @@ int main(void)
         cmocka_unit_test(deleted_subjects_are_in_no_answer),
         cmocka_unit_test(the_answer_does_not_depend_on_workers),
         cmocka_unit_test(a_spent_budget_is_a_limit_error),
+        cmocka_unit_test(the_first_of_many_groups_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -438,6 +438,25 @@ static void metrics_are_found_by_name_and_version(void **state)
     assert_metrics(f, "dau 1 users(b), gmv 1 sum(a), gmv 2 sum(c), new 1 count(c)");
 }
 
+static void dropped_metrics_go_with_all_versions(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    uint32_t versions = 7;
+    const struct str names[] = {STR("gmv"), STR("none")};
+    add_two(f);
+    const struct metric second = metric_of("gmv", 2, "sum(c)");
+    assert_int_equal(catalog_add_metrics(f->catalog, f->row.id, &second, 1, &err), ERR_OK);
+    assert_int_equal(catalog_drop_metrics(f->catalog, f->row.id + 1, names, 2, &versions, &err),
+                     ERR_OK);
+    assert_int_equal(versions, 0); /* of another data set */
+    assert_int_equal(catalog_drop_metrics(f->catalog, f->row.id, names, 2, &versions, &err),
+                     ERR_OK);
+    assert_int_equal(versions, 2);
+    reopen(f, false);
+    assert_metrics(f, "dau 1 users(b)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +466,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_deletion_has_its_clock_which_older_versions_do_not_know, setup, teardown),
         cmocka_unit_test_setup_teardown(metrics_are_found_by_name_and_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(dropped_metrics_go_with_all_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_is_there_after_reopening, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_that_fails_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(segments_move_and_runs_come_and_go_with_a_change, setup,
