@@ -162,7 +162,9 @@ static int compare_wants(const void *a, const void *b)
 /* Different events leave the same spans over: one want for what touches. */
 static uint32_t merge_wants(struct scan_want *wants, uint32_t count)
 {
-    qsort(wants, count, sizeof(*wants), compare_wants);
+    if (count > 0) {
+        qsort(wants, count, sizeof(*wants), compare_wants);
+    }
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (kept > 0 && wants[i].begin_ms <= wants[kept - 1].end_ms) {
