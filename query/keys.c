@@ -522,8 +522,7 @@ enum err_code groups_of_literal(struct groups *groups, const struct literal *val
     return groups_of_tuple(groups, &number, ret_number, err);
 }
 
-bool groups_literal(const struct groups *groups, uint32_t number, uint32_t key,
-                    struct literal *ret)
+bool groups_literal(const struct groups *groups, uint32_t number, uint32_t key, struct literal *ret)
 {
     const struct key_value *v = &groups->keys[key].values[groups_tuple(groups, number)[key]];
     switch (v->tag) {
@@ -618,13 +617,15 @@ static enum err_code code_keys_table(struct groups *groups, const struct code_ke
     return ERR_OK;
 }
 
+/* The group of a tuple, whose codes its number is made of. */
 static enum err_code code_keys_group(struct groups *groups, const struct code_keys *keys,
-                                     uint32_t row, uint32_t *ret, struct err *err)
+                                     uint32_t number, uint32_t *ret, struct err *err)
 {
     uint32_t tuple[QUERY_KEYS_MAX];
-    for (uint32_t k = 0; k < groups->key_count; k++) {
-        const struct vec *vec = &keys->vecs[k];
-        struct key_value v = {.tag = TAG_STRING, .string = dict_value(vec->dict, vec->u32[row])};
+    for (uint32_t k = groups->key_count; k-- > 0;) {
+        const struct dict *dict = keys->vecs[k].dict;
+        struct key_value v = {.tag = TAG_STRING, .string = dict_value(dict, number % dict->count)};
+        number /= dict->count;
         ERR_TRY(key_number(groups, &groups->keys[k], &v, true, &tuple[k], err));
     }
     return groups_of_tuple(groups, tuple, ret, err);
@@ -667,7 +668,7 @@ static enum err_code groups_of_code_tuples(struct groups *groups, const struct c
     for (uint32_t i = 0; i < block->count; i++) {
         uint32_t *group = &groups->of_codes[numbers[i]];
         if (*group == NONE) {
-            ERR_TRY(code_keys_group(groups, keys, block->rows[i], group, err));
+            ERR_TRY(code_keys_group(groups, keys, numbers[i], group, err));
         }
         numbers[i] = *group;
     }
@@ -697,16 +698,6 @@ static void tally_tuples(const uint32_t *tuples, uint32_t count, uint32_t *talli
     for (uint32_t t = 0; t < tuple_count; t++) {
         tallies[t] += second[t] + third[t] + fourth[t];
     }
-}
-
-/* A row of the block that has the tuple; there is one. */
-static uint32_t row_of_tuple(const struct scan_block *block, const uint32_t *tuples, uint32_t tuple)
-{
-    uint32_t i = 0;
-    while (tuples[i] != tuple) {
-        i++;
-    }
-    return block->rows[i];
 }
 
 /* ---- rows by code, until the source ends ---- */
@@ -838,8 +829,7 @@ enum err_code groups_count_block(struct groups *groups, struct scan *scan,
             continue;
         }
         if (groups->of_codes[t] == NONE) {
-            ERR_TRY(code_keys_group(groups, &keys, row_of_tuple(block, tuples, t),
-                                    &groups->of_codes[t], err));
+            ERR_TRY(code_keys_group(groups, &keys, t, &groups->of_codes[t], err));
         }
         (*ret)[(*ret_count)++] = (struct group_count){groups->of_codes[t], tallies[t]};
     }
