@@ -159,14 +159,15 @@ static void what_identify_calls_say_is_asked_of_their_users(void **state)
                           .body = "{\"userId\":\"u1\",\"anonymousId\":\"w1\",\"traits\":{\"plan\":"
                                   "\"pro\",\"age\":41}}"},
            200, "\"success\":true");
-    expect(&(struct call){.path = "/v1/events?dataset=profiles",
-                          .headers = {NDJSON},
-                          .body =
-                              "{\"event_name\":\"$identify\",\"user_id\":\"u2\",\"plan\":\"free\"}\n"
-                              "{\"event_name\":\"view\",\"user_id\":\"u2\"}\n"
-                              "{\"event_name\":\"view\",\"anonymous_id\":\"w1\"}\n"
-                              "{\"event_name\":\"view\",\"anonymous_id\":\"w2\"}\n"},
-           200, "\"accepted\":4");
+    expect(
+        &(struct call){.path = "/v1/events?dataset=profiles",
+                       .headers = {NDJSON},
+                       .body =
+                           "{\"event_name\":\"$identify\",\"user_id\":\"u2\",\"plan\":\"free\"}\n"
+                           "{\"event_name\":\"view\",\"user_id\":\"u2\"}\n"
+                           "{\"event_name\":\"view\",\"anonymous_id\":\"w1\"}\n"
+                           "{\"event_name\":\"view\",\"anonymous_id\":\"w2\"}\n"},
+        200, "\"accepted\":4");
     struct call call = {.path = "/v1/query?dataset=profiles", .headers = {TEXT}};
     call.body = "trend count(view) as n by profile.plan";
     expect(&call, 200, "\"rows\":[[null,1],[\"free\",1],[\"pro\",1]]");
@@ -623,12 +624,13 @@ static void ids_that_met_are_one_user_and_users_are_merged(void **state)
     const struct call batch = {
         .path = "/v1/batch?dataset=who",
         .headers = {JSON},
-        .body = "{\"batch\":["
-                "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"1\",\"anonymousId\":\"w1\"},"
-                "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"2\",\"anonymousId\":\"w2\"},"
-                "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"3\",\"userId\":\"u1\"},"
-                "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"4\",\"userId\":\"-1\","
-                "\"anonymousId\":\"w3\"}]}"};
+        .body =
+            "{\"batch\":["
+            "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"1\",\"anonymousId\":\"w1\"},"
+            "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"2\",\"anonymousId\":\"w2\"},"
+            "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"3\",\"userId\":\"u1\"},"
+            "{\"type\":\"track\",\"event\":\"view\",\"messageId\":\"4\",\"userId\":\"-1\","
+            "\"anonymousId\":\"w3\"}]}"};
     expect(&batch, 200, "\"accepted\":4");
     expect_users("who", "[[4]]"); /* w1, w2, u1, -1 with w3 */
     expect(&(struct call){.path = "/v1/identify?dataset=who",
@@ -772,8 +774,10 @@ static void a_client_that_hangs_up_cancels_its_work(void **state)
     /* At most a few were begun before the hang-ups were seen; each of the rest is cancelled. */
     long long cancelled = 0;
     for (int i = 0; i < 600; i++) {
+        bool is_over = server_metric(&server, "trackway_client_hangups_total") == CLIENTS &&
+                       server_metric(&server, "trackway_requests_in_work") == 0;
         cancelled = server_metric(&server, "trackway_jobs_cancelled_total");
-        if (cancelled > 0 && server_metric(&server, "trackway_requests_in_work") == 0) {
+        if (is_over) {
             break;
         }
         usleep(50 * 1000);
