@@ -45,8 +45,24 @@ static void door_path(const char *file, struct buf *out)
     buf_u8(out, '\0');
 }
 
-static enum err_code print_loaded(const struct metrics_ask *ask, struct str body, int *ret_exit,
-                                  struct err *err)
+/* The door's sums in a sentence. */
+typedef void (*say_fn)(const struct json_tree *tree, struct buf *out);
+
+static void say_loaded(const struct json_tree *tree, struct buf *out)
+{
+    buf_printf(out, "%" PRIu64 " new metrics, %" PRIu64 " new versions, %" PRIu64 " as before\n",
+               json_tree_count(tree, 0, "added", 0), json_tree_count(tree, 0, "changed", 0),
+               json_tree_count(tree, 0, "same", 0));
+}
+
+static void say_dropped(const struct json_tree *tree, struct buf *out)
+{
+    buf_printf(out, "%" PRIu64 " metrics dropped, with %" PRIu64 " versions\n",
+               json_tree_count(tree, 0, "dropped", 0), json_tree_count(tree, 0, "versions", 0));
+}
+
+static enum err_code print_answer(const struct metrics_ask *ask, struct str body, say_fn say,
+                                  int *ret_exit, struct err *err)
 {
     CLEANUP(json_tree_done) struct json_tree tree = {0};
     CLEANUP(buf_freep) struct buf out = {0};
@@ -55,19 +71,14 @@ static enum err_code print_loaded(const struct metrics_ask *ask, struct str body
         return ERR_OK;
     }
     ERR_TRY(json_tree_parse(&tree, body, err));
-    buf_printf(&out, "%" PRIu64 " new metrics, %" PRIu64 " new versions, %" PRIu64 " as before\n",
-               json_tree_count(&tree, 0, "added", 0), json_tree_count(&tree, 0, "changed", 0),
-               json_tree_count(&tree, 0, "same", 0));
+    say(&tree, &out);
     ERR_TRY(buf_check(&out, err));
     *ret_exit = command_print(buf_as_str(&out));
     return ERR_OK;
 }
 
-typedef enum err_code (*print_fn)(const struct metrics_ask *ask, struct str body, int *ret_exit,
-                                  struct err *err);
-
 /* Send the text to the door, and print what it says. */
-static int post(const struct metrics_ask *ask, const char *path, struct str text, print_fn print)
+static int post(const struct metrics_ask *ask, const char *path, struct str text, say_fn say)
 {
     struct err err;
     struct str body = {0};
@@ -78,7 +89,7 @@ static int post(const struct metrics_ask *ask, const char *path, struct str text
         code = api_post(api, path, ask->dataset, text, &body, &err);
     }
     if (code == ERR_OK) {
-        code = print(ask, body, &exit, &err);
+        code = print_answer(ask, body, say, &exit, &err);
     }
     return code == ERR_OK ? exit : command_fail(&err, api, EXIT_FAILED);
 }
@@ -92,24 +103,7 @@ static int load(const struct metrics_ask *ask)
     if (buf_check(&path, &err) != ERR_OK || read_file(ask->file, &text, &err) != ERR_OK) {
         return command_fail(&err, NULL, EXIT_FAILED);
     }
-    return post(ask, (const char *)path.ptr, buf_as_str(&text), print_loaded);
-}
-
-static enum err_code print_dropped(const struct metrics_ask *ask, struct str body, int *ret_exit,
-                                   struct err *err)
-{
-    CLEANUP(json_tree_done) struct json_tree tree = {0};
-    CLEANUP(buf_freep) struct buf out = {0};
-    if (ask->is_json) {
-        *ret_exit = command_print_foreign(body);
-        return ERR_OK;
-    }
-    ERR_TRY(json_tree_parse(&tree, body, err));
-    buf_printf(&out, "%" PRIu64 " metrics dropped, with %" PRIu64 " versions\n",
-               json_tree_count(&tree, 0, "dropped", 0), json_tree_count(&tree, 0, "versions", 0));
-    ERR_TRY(buf_check(&out, err));
-    *ret_exit = command_print(buf_as_str(&out));
-    return ERR_OK;
+    return post(ask, (const char *)path.ptr, buf_as_str(&text), say_loaded);
 }
 
 static int drop(const struct metrics_ask *ask)
@@ -124,7 +118,7 @@ static int drop(const struct metrics_ask *ask)
     if (buf_check(&text, &err) != ERR_OK) {
         return command_fail(&err, NULL, EXIT_FAILED);
     }
-    return post(ask, "/v1/admin/metrics", buf_as_str(&text), print_dropped);
+    return post(ask, "/v1/admin/metrics", buf_as_str(&text), say_dropped);
 }
 
 int command_metrics(int argc, char *const *argv)

@@ -36,9 +36,12 @@ static enum err_code trait_key(struct binder *b, struct ast_name name, struct fi
 static enum err_code trait_columns(struct binder *b, struct ast_name name, uint32_t call,
                                    struct trait *trait, uint32_t *types)
 {
+    CLEANUP(buf_freep) struct buf text = {0};
     struct str prop = {0};
-    ERR_TRY(arena_printf(b->arena, &prop, b->err, "%.*s%.*s", (int)trait_calls[call].prefix.len,
-                         trait_calls[call].prefix.ptr, (int)trait->key.len, trait->key.ptr));
+    buf_str(&text, trait_calls[call].prefix);
+    buf_str(&text, trait->key);
+    ERR_TRY(buf_check(&text, b->err));
+    ERR_TRY(arena_str(b->arena, buf_as_str(&text), &prop, b->err));
     for (uint32_t type = COL_STRING; type <= COL_LIST; type++) {
         uint32_t number = schema_find(b->snapshot->schema, prop, (enum col_type)type);
         uint32_t key = 0;

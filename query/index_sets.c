@@ -26,8 +26,7 @@ struct walk {
     struct arena *arena;
     struct read_ctx read;
     uint64_t sets, members, time_us; /* taken; the time only where the query is profiled */
-    struct index_gathered
-        *gathered; /* what was taken is read later: nothing of it is let go; or NULL */
+    struct index_gathered *gathered; /* or NULL. What is gathered is read later: it is not let go */
 };
 
 /* Sets of a source by atom, from the cache or to be kept there. */

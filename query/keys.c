@@ -74,14 +74,12 @@ struct groups {
     uint32_t *tuples; /* key_count value numbers per group */
     uint32_t count, cap;
     struct table table;
-    const struct dict *
-        group_dict; /* where there is one key: the group of each code of this dictionary, or NONE */
-    uint32_t *of_code;
+    const struct dict *group_dict; /* of one key: that `of_code` is for */
+    uint32_t *of_code;             /* the group of each code, or NONE */
     uint32_t of_code_cap;
-    const struct dict *tuple_dicts
-        [QUERY_KEYS_MAX];    /* where there are more: the group of each tuple of codes of these */
-    struct code_tally tally; /* of one key */
-    uint32_t *of_codes; /* code of key 0 * count of dictionary 1 + code of key 1 ..., or NONE */
+    struct code_tally tally;                        /* of one key */
+    const struct dict *tuple_dicts[QUERY_KEYS_MAX]; /* that `of_codes` is for */
+    uint32_t *of_codes; /* the group of code 0 * count of dictionary 1 + code 1 ..., or NONE */
 };
 
 /* ---- values ---- */

@@ -62,21 +62,6 @@ CPU_CLONES uint64_t bits_count(const uint64_t *bits, size_t words)
     return count;
 }
 
-void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subjects, size_t count)
-{
-    while (count > 0 && subjects[0] < base) {
-        subjects++;
-        count--;
-    }
-    while (count > 0 && (subjects[count - 1] - base) / 64 >= words) {
-        count--;
-    }
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bit = subjects[i] - base;
-        bits[bit / 64] |= UINT64_C(1) << (bit % 64);
-    }
-}
-
 struct adding {
     uint64_t *bits;
     uint32_t base;
@@ -185,6 +170,13 @@ void bits_add_members(uint64_t *bits, uint32_t base, uint32_t end,
                       const struct subject_members *members)
 {
     add_members(bits, NULL, base, end, members);
+}
+
+void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subjects, size_t count)
+{
+    const struct subject_members members = members_of_list(subjects, (uint32_t)count);
+    uint64_t end = base + (uint64_t)words * 64;
+    bits_add_members(bits, base, (uint32_t)MIN_OF(end, UINT32_MAX), &members);
 }
 
 void bits_add_members_twice(uint64_t *bits, uint64_t *twice, uint32_t base, uint32_t end,

@@ -67,7 +67,7 @@ struct trend_plan {
     uint32_t *lane_of; /* by measure * agg_count + agg; UINT32_MAX where the measure has no such */
 };
 
-/* Groups by their hash, so that parts of them can be put together and ranked by themselves. */
+/* Groups by their hash, so that parts of them can be ranked by themselves (trend_top.h). */
 #define TREND_PARTS 64u
 struct trend_entry {
     uint64_t hash;        /* of its keys */
@@ -89,8 +89,7 @@ struct trend_slot {
     struct groups *groups;
     union acc_cell ***cells;      /* [lane][group][atom]; NULL where a group has none */
     struct trend_people **people; /* [lane]; NULL where the lane has cells */
-    struct trend_entry *
-        entries; /* its groups by part, of p from part_begins[p] on; only where the plan is_ranked */
+    struct trend_entry *entries;  /* its groups, by part; where the plan is_ranked */
     uint32_t part_begins[TREND_PARTS + 1];
     uint32_t group_cap;
     int64_t row_min_ms, row_max_ms; /* of the rows that counted; min > max: none */

@@ -231,9 +231,8 @@ static enum err_code find_holders(const struct count *count, struct holders **re
 
 struct looks {
     const struct holders *holders;
-    uint16_t *seen; /* by subject: the last atom it was seen in and 1 */
-    int64_t
-        *differences; /* by bucket: people more than in the one before; and one behind the last */
+    uint16_t *seen;       /* by subject: the last atom it was seen in and 1 */
+    int64_t *differences; /* by bucket, and behind the last: people more than in the one before */
 };
 
 /* Subjects of one set in an atom; returns how many of them it has not had yet. */

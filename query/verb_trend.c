@@ -9,15 +9,16 @@
  * none, from the first bucket with a row to the last. */
 #include "query/cell_taker.h"
 #include "query/trend_int.h"
+#include "query/trend_top.h"
 
 #include "query/grow.h"
+#include "query/heap.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
 
 #define NONE            UINT32_MAX
 #define RANKS_PER_CHECK 4096u
-#define ENTRIES_AHEAD   16u   /* whose places in the table are on their way */
 #define GROUPS_MANY     8192u /* of all tasks: from here on, they are ranked in parts */
 
 /* One row's worth of groups. */
@@ -431,30 +432,19 @@ struct ranked_group {
     struct cell value;
 };
 
-/* Whether x comes behind y: largest first; ties by the groups' own order. */
-static bool ranks_behind(const struct trend_answer *answer, const struct ranked_group *x,
-                         const struct ranked_group *y)
-{
-    int order = cell_cmp(&x->value, &y->value);
-    return order != 0 ? order < 0 : groups_cmp(answer->groups, x->group, y->group) > 0;
-}
+struct ranking {
+    const struct trend_answer *answer;
+    struct ranked_group *ranked;
+};
 
-/* The last in rank lies on top of the heap. */
-static void heap_sink(const struct trend_answer *answer, struct ranked_group *heap, uint32_t count,
-                      uint32_t at)
+/* Largest first; ties by the groups' own order. */
+static bool ranks_behind(const void *arg, uint32_t x, uint32_t y)
 {
-    struct ranked_group moved = heap[at];
-    for (uint32_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
-        if (child + 1 < count && ranks_behind(answer, &heap[child + 1], &heap[child])) {
-            child++;
-        }
-        if (!ranks_behind(answer, &heap[child], &moved)) {
-            break;
-        }
-        heap[at] = heap[child];
-        at = child;
-    }
-    heap[at] = moved;
+    const struct ranking *ranking = arg;
+    const struct ranked_group *a = &ranking->ranked[x];
+    const struct ranked_group *b = &ranking->ranked[y];
+    int order = cell_cmp(&a->value, &b->value);
+    return order != 0 ? order < 0 : groups_cmp(ranking->answer->groups, a->group, b->group) > 0;
 }
 
 /* Whether the group counts fewer rows than the last of those on top. */
@@ -483,219 +473,74 @@ static enum err_code group_rank(struct trend_answer *answer, uint32_t g, struct 
 /* The `top` groups into answer->order, in no order. */
 static enum err_code answer_rank(struct trend_answer *answer, uint32_t top, struct err *err)
 {
-    struct ranked_group *heap = NULL;
+    struct ranking ranking = {.answer = answer};
+    uint32_t *heap = NULL;                    /* places in `ranked` */
+    uint32_t spare = top;                     /* the place that is not in the heap */
     uint32_t lane = answer->plan->count_lane; /* is compared before anything is made of it */
     ERR_TRY(ARENA_NEW(answer->arena, top, &heap, err));
+    ERR_TRY(ARENA_NEW(answer->arena, (size_t)top + 1, &ranking.ranked, err));
     for (uint32_t g = 0; g < top; g++) {
-        ERR_TRY(group_rank(answer, g, &heap[g], err));
+        heap[g] = g;
+        ERR_TRY(group_rank(answer, g, &ranking.ranked[g], err));
     }
-    for (uint32_t i = top / 2; i-- > 0;) {
-        heap_sink(answer, heap, top, i);
-    }
+    heap_make(heap, top, ranks_behind, &ranking);
     for (uint32_t g = top; top > 0 && g < answer->group_count; g++) {
-        struct ranked_group next = {0};
         if (g % RANKS_PER_CHECK == 0) {
             ERR_TRY(run_check(answer->run, err));
         }
-        if (lane != NONE && counts_less(answer, lane, g, &heap[0])) {
+        if (lane != NONE && counts_less(answer, lane, g, &ranking.ranked[heap[0]])) {
             continue;
         }
-        ERR_TRY(group_rank(answer, g, &next, err));
-        if (ranks_behind(answer, &heap[0], &next)) {
-            heap[0] = next;
-            heap_sink(answer, heap, top, 0);
+        ERR_TRY(group_rank(answer, g, &ranking.ranked[spare], err));
+        if (ranks_behind(&ranking, heap[0], spare)) {
+            uint32_t last = heap[0];
+            heap[0] = spare;
+            spare = last;
+            heap_sink(heap, top, 0, ranks_behind, &ranking);
         }
     }
     for (uint32_t i = 0; i < top; i++) {
-        answer->order[i] = heap[i].group;
+        answer->order[i] = ranking.ranked[heap[i]].group;
     }
     return ERR_OK;
 }
 
 /* ---- many groups, of which those that count most are shown ---- */
 
-/* Entries of one part of all tasks. Those of one group are a chain that begins with its head, which has the sum of their rows. */
-struct top_part {
-    const struct trend_answer *answer;
-    struct trend_entry *entries; /* by task */
-    uint32_t count;
-    uint32_t *next, *last; /* by entry: the next one of its group; by head: the last one; NONE */
-    uint32_t *heads;
-    uint32_t head_count;
-    uint32_t *tops; /* a heap of heads, the last in rank on top */
-    uint32_t top_count;
-};
-
-static const struct groups *entry_groups(const struct top_part *part, uint32_t entry)
-{
-    return answer_slot(part->answer, part->entries[entry].task)->groups;
-}
-
-static int compare_entries(const struct top_part *part, uint32_t x, uint32_t y)
-{
-    return groups_cmp_with(entry_groups(part, x), part->entries[x].local, entry_groups(part, y),
-                           part->entries[y].local);
-}
-
-static enum err_code gather_entries(const struct trend_answer *answer, uint32_t p,
-                                    struct arena *arena, struct top_part *part, struct err *err)
-{
-    uint32_t count = 0;
-    for (uint32_t t = 0; t < answer->tasks->count; t++) {
-        const uint32_t *begins = answer_slot(answer, t)->part_begins;
-        count += begins[p + 1] - begins[p];
-    }
-    ERR_TRY(ARENA_NEW(arena, count, &part->entries, err));
-    ERR_TRY(ARENA_NEW(arena, count, &part->next, err));
-    ERR_TRY(ARENA_NEW(arena, count, &part->last, err));
-    ERR_TRY(ARENA_NEW(arena, count, &part->heads, err));
-    for (uint32_t t = 0; t < answer->tasks->count; t++) {
-        const struct trend_slot *slot = answer_slot(answer, t);
-        for (uint32_t i = slot->part_begins[p]; i < slot->part_begins[p + 1]; i++) {
-            part->entries[part->count] = slot->entries[i];
-            part->entries[part->count++].task = t;
-        }
-    }
-    return ERR_OK;
-}
-
-/* The head of entry i's group: itself where it is the first of it. */
-static uint32_t find_head(const struct top_part *part, uint32_t *slots, uint32_t mask, uint32_t i)
-{
-    uint64_t hash = part->entries[i].hash;
-    uint32_t at = (uint32_t)hash & mask;
-    for (; slots[at] != NONE; at = (at + 1) & mask) {
-        uint32_t head = slots[at];
-        if (part->entries[head].hash == hash && compare_entries(part, head, i) == 0) {
-            return head;
-        }
-    }
-    slots[at] = i;
-    return i;
-}
-
-static enum err_code chain_entries(struct top_part *part, struct arena *arena, struct err *err)
-{
-    uint32_t size = 64;
-    void *memory = NULL;
-    while (size < UINT32_MAX / 4 && size / 2 < part->count) {
-        size *= 2;
-    }
-    ERR_TRY(arena_alloc_raw(arena, (size_t)size * sizeof(uint32_t), &memory, err));
-    uint32_t *slots = memory;
-    memset(slots, 0xff, (size_t)size * sizeof(*slots));
-    for (uint32_t i = 0; i < part->count; i++) {
-        if (i + ENTRIES_AHEAD < part->count) {
-            __builtin_prefetch(
-                &slots[(uint32_t)part->entries[i + ENTRIES_AHEAD].hash & (size - 1)]);
-        }
-        uint32_t head = find_head(part, slots, size - 1, i);
-        part->next[i] = NONE;
-        if (head == i) {
-            part->heads[part->head_count++] = i;
-        } else {
-            part->next[part->last[head]] = i;
-            part->entries[head].rows += part->entries[i].rows;
-        }
-        part->last[head] = i;
-    }
-    return ERR_OK;
-}
-
-/* As ranks_behind. */
-static bool head_is_behind(const struct top_part *part, uint32_t x, uint32_t y)
-{
-    uint64_t a = part->entries[x].rows;
-    uint64_t b = part->entries[y].rows;
-    return a != b ? a < b : compare_entries(part, x, y) > 0;
-}
-
-static void tops_sink(struct top_part *part, uint32_t at)
-{
-    uint32_t *heap = part->tops;
-    uint32_t moved = heap[at];
-    for (uint32_t child = 2 * at + 1; child < part->top_count; child = 2 * at + 1) {
-        if (child + 1 < part->top_count && head_is_behind(part, heap[child + 1], heap[child])) {
-            child++;
-        }
-        if (!head_is_behind(part, heap[child], moved)) {
-            break;
-        }
-        heap[at] = heap[child];
-        at = child;
-    }
-    heap[at] = moved;
-}
-
-static enum err_code rank_heads(struct top_part *part, uint32_t top, struct arena *arena,
-                                struct err *err)
-{
-    part->top_count = MIN_OF(top, part->head_count);
-    ERR_TRY(ARENA_NEW(arena, part->top_count, &part->tops, err));
-    for (uint32_t i = 0; i < part->top_count; i++) {
-        part->tops[i] = part->heads[i];
-    }
-    for (uint32_t i = part->top_count / 2; i-- > 0;) {
-        tops_sink(part, i);
-    }
-    for (uint32_t i = part->top_count; part->top_count > 0 && i < part->head_count; i++) {
-        if (head_is_behind(part, part->tops[0], part->heads[i])) {
-            part->tops[0] = part->heads[i];
-            tops_sink(part, 0);
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err_code rank_part(struct query_run_ctx *run, uint32_t p, const void *arg,
-                               struct arena *arena, struct io *io, void *slot, struct err *err)
-{
-    (void)io;
-    const struct trend_answer *answer = arg;
-    struct top_part *part = slot;
-    part->answer = answer;
-    ERR_TRY(run_check(run, err));
-    ERR_TRY(gather_entries(answer, p, arena, part, err));
-    ERR_TRY(chain_entries(part, arena, err));
-    return rank_heads(part, answer->plan->query->top, arena, err);
-}
-
 /* The first groups of a part, as some of the answer's. */
-static enum err_code take_part(struct trend_answer *answer, const struct top_part *part,
-                               struct group_entry *entries, uint32_t *entry_count, struct err *err)
+static enum err_code take_top(struct trend_answer *answer, const struct trend_top *top,
+                              struct group_entry *entries, uint32_t *entry_count, struct err *err)
 {
-    for (uint32_t i = 0; i < part->top_count; i++) {
-        uint32_t head = part->tops[i];
+    for (uint32_t i = 0; i < top->top_count; i++) {
+        uint32_t head = top->tops[i];
         uint32_t group = 0;
-        ERR_TRY(groups_import(answer->groups, entry_groups(part, head), part->entries[head].local,
+        ERR_TRY(groups_import(answer->groups, trend_top_groups(top, head), top->entries[head].local,
                               &group, err));
-        for (uint32_t k = head; k != NONE; k = part->next[k]) {
-            const struct trend_entry *entry = &part->entries[k];
+        for (uint32_t k = head; k != TREND_TOP_NONE; k = top->next[k]) {
+            const struct trend_entry *entry = &top->entries[k];
             entries[(*entry_count)++] = (struct group_entry){{entry->task, entry->local}, group};
         }
     }
-    answer->all_group_count += part->head_count;
+    answer->all_group_count += top->head_count;
     return ERR_OK;
 }
 
-/* As answer_match_groups, but of groups that cannot be shown none is put together: parts of them, by hash, are chained and
- * ranked on all threads. */
+/* As answer_match_groups, but of groups that cannot be shown none is put together. */
 static enum err_code answer_match_tops(struct trend_answer *answer, struct err *err)
 {
     CLEANUP(run_tasks_free) struct run_tasks tops = {0};
     uint64_t entries_max = 0;
     uint32_t entry_count = 0;
     struct group_entry *entries = NULL;
-    ERR_TRY(run_all_parts(answer->run, TREND_PARTS, rank_part, answer, sizeof(struct top_part),
-                          &tops, err));
+    ERR_TRY(trend_tops(answer->run, answer->plan, answer->tasks, &tops, err));
     for (uint32_t p = 0; p < TREND_PARTS; p++) {
-        const struct top_part *part = run_slot(&tops, p);
-        entries_max += (uint64_t)part->top_count * answer->tasks->count;
+        const struct trend_top *top = run_slot(&tops, p);
+        entries_max += (uint64_t)top->top_count * answer->tasks->count;
     }
     ERR_TRY(groups_create(answer->plan->query, answer->arena, &answer->groups, err));
     ERR_TRY(ARENA_NEW(answer->arena, (size_t)entries_max, &entries, err));
     for (uint32_t p = 0; p < TREND_PARTS; p++) {
-        ERR_TRY(take_part(answer, run_slot(&tops, p), entries, &entry_count, err));
+        ERR_TRY(take_top(answer, run_slot(&tops, p), entries, &entry_count, err));
     }
     answer->group_count = groups_count(answer->groups);
     return answer_parts(answer, entries, entry_count, err);
