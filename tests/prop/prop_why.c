@@ -58,6 +58,7 @@ static int world_open(void **state)
 {
     (void)state;
     struct err err = {0};
+    assert_int_equal(live_store_make(&world.live, &err), ERR_OK);
     assert_int_equal(live_store_open(&world.live, &err), ERR_OK);
     return 0;
 }
@@ -65,8 +66,7 @@ static int world_open(void **state)
 static int world_close(void **state)
 {
     (void)state;
-    struct err err = {0};
-    assert_int_equal(live_store_close(&world.live, &err), ERR_OK);
+    live_store_end(&world.live);
     return 0;
 }
 

@@ -502,21 +502,26 @@ void live_dir_remove(const char *dir)
     nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-enum err_code live_store_open(struct live_store *live, struct err *err)
+enum err_code live_store_make(struct live_store *live, struct err *err)
 {
-    struct store_opts opts;
-    struct recovery_report report;
     live_dir_make(live->dir);
-    store_opts_default(&opts);
-    opts.compact_in_background = false;
-    ERR_TRY(store_open(live->dir, &opts, &live->store, &report, err));
+    store_opts_default(&live->opts);
+    live->opts.io_kind = IO_POSIX;
+    live->opts.block_cache_bytes = 16u << 20;
+    live->opts.compact_in_background = false;
     return io_create(IO_POSIX, &live->io, err);
 }
 
-enum err_code live_store_close(struct live_store *live, struct err *err)
+enum err_code live_store_open(struct live_store *live, struct err *err)
 {
+    struct recovery_report report;
+    ERR_TRY(store_open(live->dir, &live->opts, &live->store, &report, err));
+    return store_dataset(live->store, STR("shop"), true, &live->dataset, err);
+}
+
+void live_store_end(struct live_store *live)
+{
+    store_abandon(live->store);
     io_free(live->io);
-    ERR_TRY(store_close(live->store, err));
     live_dir_remove(live->dir);
-    return ERR_OK;
 }

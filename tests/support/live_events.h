@@ -46,12 +46,16 @@ void live_dir_make(char dir[64]);
 void live_dir_clear(const char *dir); /* what is in it */
 void live_dir_remove(const char *dir);
 
-/* A store in a fresh folder that compacts only when it is told to. */
+/* A store in a fresh folder, and the data set "shop" in it. */
 struct live_store {
     char dir[64];
+    struct store_opts
+        opts; /* POSIX, a small cache, no background thread; may be changed before it is opened */
     struct store *store;
-    struct io *io; /* plain reads and writes */
+    struct dataset *dataset;
+    struct io *io;
 };
-enum err_code live_store_open(struct live_store *live, struct err *err) ERR_MUST_CHECK;
-enum err_code live_store_close(struct live_store *live,
-                               struct err *err) ERR_MUST_CHECK; /* its folder goes as well */
+enum err_code live_store_make(struct live_store *live, struct err *err) ERR_MUST_CHECK;
+enum err_code live_store_open(struct live_store *live,
+                              struct err *err) ERR_MUST_CHECK; /* or again */
+void live_store_end(struct live_store *live); /* as a crash would, and the folder goes */

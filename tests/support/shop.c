@@ -178,3 +178,23 @@ void shop_date(int64_t time_ms, char out[16])
     gmtime_r(&at, &tm);
     strftime(out, 16, "%Y-%m-%d", &tm);
 }
+
+const char *shop_rows(struct dataset *dataset, const char *text, int64_t now_ms, struct io *io,
+                      struct buf *out)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    if (dataset_snapshot(dataset, &snapshot, &err) != ERR_OK) {
+        abort();
+    }
+    const char *answer = shop_ask(snapshot, text, now_ms, false, NULL, io, out);
+    const char *rows = strstr(answer, "\"rows\":");
+    if (rows == NULL) {
+        return answer;
+    }
+    char *end = strstr((char *)out->ptr, ",\"totals\"");
+    if (end != NULL) {
+        *end = '\0';
+    }
+    return rows + strlen("\"rows\":");
+}

@@ -35,3 +35,6 @@ const char *shop_ask(struct snapshot *snapshot, const char *question, int64_t no
                      bool is_reference, struct pool *pool, struct io *io, struct buf *out);
 /* "2024-05-01" of a time. */
 void shop_date(int64_t time_ms, char out[16]);
+/* The rows of the answer of now, or its error; in `out` until it is used again. */
+const char *shop_rows(struct dataset *dataset, const char *text, int64_t now_ms, struct io *io,
+                      struct buf *out);

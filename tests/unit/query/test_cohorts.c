@@ -71,22 +71,9 @@ static void put(struct fixture *f, uint32_t user, uint32_t name, int64_t hours_a
     assert_int_equal(shop_put(f->dataset, &event, 1, NOW_MS, f->io, &err), ERR_OK);
 }
 
-/* The rows of an answer, or its error. */
 static const char *ask(struct fixture *f, const char *text)
 {
-    struct err err = {0};
-    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
-    assert_int_equal(dataset_snapshot(f->dataset, &snapshot, &err), ERR_OK);
-    const char *answer = shop_ask(snapshot, text, NOW_MS, false, NULL, f->io, &f->got);
-    const char *rows = strstr(answer, "\"rows\":");
-    if (rows == NULL) {
-        return answer;
-    }
-    char *end = strstr((char *)f->got.ptr, ",\"totals\"");
-    if (end != NULL) {
-        *end = '\0';
-    }
-    return rows + strlen("\"rows\":");
+    return shop_rows(f->dataset, text, NOW_MS, f->io, &f->got);
 }
 
 static void people_of_the_shop(struct fixture *f)

@@ -13,11 +13,7 @@
 #define T0 INT64_C(1747008000000) /* 2025-05-12T00:00Z */
 
 struct bench {
-    char dir[64];
-    struct store_opts opts;
-    struct store *store;
-    struct dataset *dataset;
-    struct io *io;
+    struct live_store live;
     uint32_t event_count;
     struct buf out;
 };
@@ -32,16 +28,10 @@ static int64_t test_clock(void)
 static int setup(void **state)
 {
     struct err err = {0};
-    struct recovery_report report;
     struct bench *b = calloc(1, sizeof(*b));
-    live_dir_make(b->dir);
-    store_opts_default(&b->opts);
-    b->opts.io_kind = IO_POSIX;
-    b->opts.compact_in_background = false;
-    b->opts.wall_ms = test_clock;
-    assert_ok(io_create(IO_POSIX, &b->io, &err));
-    assert_ok(store_open(b->dir, &b->opts, &b->store, &report, &err));
-    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+    assert_ok(live_store_make(&b->live, &err));
+    b->live.opts.wall_ms = test_clock;
+    assert_ok(live_store_open(&b->live, &err));
     *state = b;
     return 0;
 }
@@ -49,9 +39,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct bench *b = *state;
-    store_abandon(b->store);
-    io_free(b->io);
-    live_dir_remove(b->dir);
+    live_store_end(&b->live);
     buf_done(&b->out);
     free(b);
     return 0;
@@ -74,7 +62,7 @@ static void put(struct bench *b, int64_t arrival, int64_t time, const char *name
     event->user_id = str_of(user);
     event->anonymous_id = str_of(device);
     event->time_ms = T0 + time * 1000;
-    assert_ok(dataset_ingest(b->dataset, builder.batch, b->io, &err));
+    assert_ok(dataset_ingest(b->live.dataset, builder.batch, b->live.io, &err));
     assert_int_equal(event->status, RECEIPT_ACCEPTED);
     event_batch_free(builder.batch);
 }
@@ -101,8 +89,8 @@ static const char *ask(struct bench *b, const char *text, int first, int second)
     full[len] = '\0';
     const struct query_request request = {.text = str_of(full), .now_ms = T0 + 100000000};
     buf_clear(&b->out);
-    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
-    if (query_run(snapshot, NULL, b->io, &request, &result, &err) != ERR_OK) {
+    assert_ok(dataset_snapshot(b->live.dataset, &snapshot, &err));
+    if (query_run(snapshot, NULL, b->live.io, &request, &result, &err) != ERR_OK) {
         buf_printf(&b->out, "error %u:%u: %s", err.line, err.column, err.message);
     } else {
         for (uint64_t i = 0; i < result->row_count * result->col_count; i++) {
@@ -131,7 +119,7 @@ static void what_came_later_is_not_there(void **state)
     struct err err = {0};
     put(b, 10, 10, "view", "u", "");
     put(b, 20, 20, "view", "v", "");
-    assert_ok(dataset_flush(b->dataset, &err));
+    assert_ok(dataset_flush(b->live.dataset, &err));
     put(b, 30, 5, "view", "w", ""); /* late */
     assert_string_equal(ask(b, "trend count(any), users(any)", 0, 0), "3|3");
     assert_string_equal(ask(b, "trend count(any), users(any) as of @", 30, 0), "3|3");
@@ -168,9 +156,9 @@ static void who_was_who_is_as_of_then(void **state)
     put(b, 30, 30, "pay", "u", "phone"); /* a login */
     put(b, 40, 40, "view", "v", "");
     clock_ms = T0 + 50000;
-    assert_ok(dataset_merge_user(b->dataset, STR("v"), STR("u"), &err));
+    assert_ok(dataset_merge_user(b->live.dataset, STR("v"), STR("u"), &err));
     clock_ms = T0 + 60000;
-    assert_ok(dataset_unmerge_user(b->dataset, STR("v"), &err));
+    assert_ok(dataset_unmerge_user(b->live.dataset, STR("v"), &err));
     const int epochs[] = {20, 30, 40, 50, 60};
     const char *const people[] = {"2", "1", "2", "1", "2"};
     for (size_t i = 0; i < COUNT_OF(epochs); i++) {
@@ -190,8 +178,8 @@ static void what_is_erased_is_erased_in_every_epoch(void **state)
     put(b, 10, 10, "view", "u", "");
     put(b, 20, 20, "view", "v", "");
     clock_ms = T0 + 30000;
-    assert_true(dataset_find_stored(b->dataset, STR("u"), &shard, &subject));
-    assert_ok(dataset_delete_subject(b->dataset, shard, subject, &err));
+    assert_true(dataset_find_stored(b->live.dataset, STR("u"), &shard, &subject));
+    assert_ok(dataset_delete_subject(b->live.dataset, shard, subject, &err));
     put(b, 40, 40, "view", "w", "");
     assert_string_equal(
         ask(b, "trend count(any) as of @", 20, 0),
@@ -214,7 +202,7 @@ static void what_is_expired_is_so_in_every_epoch(void **state)
     put(b, 20, 20, "view", "v", "");
     put(b, 40 * 86400, 40 * 86400, "view", "w", "");
     assert_string_equal(ask(b, "trend count(any) as of @", 20, 0), "2");
-    assert_ok(dataset_configure(b->dataset, &change, &err));
+    assert_ok(dataset_configure(b->live.dataset, &change, &err));
     assert_string_equal(
         ask(b, "trend count(any) as of @", 20, 0),
         "0\n! events from before 2025-05-22T00:00:00Z are expired: they are left out "
@@ -230,10 +218,10 @@ static void a_difference_says_what_moved_the_number(void **state)
     put(b, 30, 15, "view", "w", ""); /* late */
     put(b, 40, 5, "pay", "u", "");   /* late */
     put(b, 50, 45, "view", "x", ""); /* new */
-    assert_ok(dataset_flush(b->dataset, &err));
+    assert_ok(dataset_flush(b->live.dataset, &err));
     clock_ms = T0 + 60000;
-    assert_ok(dataset_merge_user(b->dataset, STR("v"), STR("u"), &err));
-    assert_ok(dataset_compact(b->dataset, NULL, &err));
+    assert_ok(dataset_merge_user(b->live.dataset, STR("v"), STR("u"), &err));
+    assert_ok(dataset_compact(b->live.dataset, NULL, &err));
     assert_string_equal(ask(b, "diff @, @ in trend count(any), users(any)", 20, 60),
                         "count(any)|2|5|3|2|1|0\n"
                         "users(any)|2|3|1|1|1|-1");
@@ -301,10 +289,10 @@ static void explain_says_what_is_left_out(void **state)
     struct bench *b = *state;
     struct err err = {0};
     put(b, 10, 10, "view", "u", "");
-    assert_ok(dataset_flush(b->dataset, &err));
+    assert_ok(dataset_flush(b->live.dataset, &err));
     put(b, 20, 20, "view", "u", "");
     put(b, 30, 30, "view", "u", "");
-    assert_ok(dataset_flush(b->dataset, &err));
+    assert_ok(dataset_flush(b->live.dataset, &err));
     put(b, 40, 40, "view", "u", "");
     const char *text = ask(b, "explain trend count(any) as of @", 20, 0);
     assert_non_null(strstr(text, "as of epoch|1747008020000\n"));

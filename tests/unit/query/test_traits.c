@@ -19,7 +19,6 @@
 
 struct fixture {
     struct live_store live;
-    struct dataset *dataset;
     uint32_t next;
     struct buf got;
 };
@@ -29,8 +28,8 @@ static int fixture_open(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     struct err err = {0};
     assert_non_null(f);
+    assert_int_equal(live_store_make(&f->live, &err), ERR_OK);
     assert_int_equal(live_store_open(&f->live, &err), ERR_OK);
-    assert_int_equal(store_dataset(f->live.store, STR("shop"), true, &f->dataset, &err), ERR_OK);
     *state = f;
     return 0;
 }
@@ -38,8 +37,7 @@ static int fixture_open(void **state)
 static int fixture_close(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {0};
-    assert_int_equal(live_store_close(&f->live, &err), ERR_OK);
+    live_store_end(&f->live);
     buf_done(&f->got);
     free(f);
     return 0;
@@ -102,29 +100,16 @@ static void say(struct fixture *f, const struct said *said)
         assert_int_equal(batch_prop(&builder, &prop, &err), ERR_OK);
     }
     builder.batch->bytes = 100;
-    assert_int_equal(dataset_ingest(f->dataset, builder.batch, f->live.io, &err), ERR_OK);
+    assert_int_equal(dataset_ingest(f->live.dataset, builder.batch, f->live.io, &err), ERR_OK);
     assert_int_equal(builder.batch->events[0].status, RECEIPT_ACCEPTED);
     event_batch_free(builder.batch);
 }
 #define SAY(f, w, e, h, ...)                                                                       \
     say((f), &(const struct said){.who = (w), .event = (e), .hours_ago = (h), __VA_ARGS__})
 
-/* The rows of an answer, or its error. */
 static const char *ask_at(struct fixture *f, int64_t now_ms, const char *text)
 {
-    struct err err = {0};
-    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
-    assert_int_equal(dataset_snapshot(f->dataset, &snapshot, &err), ERR_OK);
-    const char *answer = shop_ask(snapshot, text, now_ms, false, NULL, f->live.io, &f->got);
-    const char *rows = strstr(answer, "\"rows\":");
-    if (rows == NULL) {
-        return answer;
-    }
-    char *end = strstr((char *)f->got.ptr, ",\"totals\"");
-    if (end != NULL) {
-        *end = '\0';
-    }
-    return rows + strlen("\"rows\":");
+    return shop_rows(f->live.dataset, text, now_ms, f->live.io, &f->got);
 }
 
 static const char *ask(struct fixture *f, const char *text)
@@ -135,7 +120,7 @@ static const char *ask(struct fixture *f, const char *text)
 static void flush(struct fixture *f)
 {
     struct err err = {0};
-    assert_int_equal(dataset_flush(f->dataset, &err), ERR_OK);
+    assert_int_equal(dataset_flush(f->live.dataset, &err), ERR_OK);
 }
 
 /* u1 was free and became pro, u2 is free, u3 has never said anything. */
@@ -280,13 +265,13 @@ static void a_bound_device_and_merged_users_have_one_profile(void **state)
                         "[[null,1],[\"free\",1],[\"pro\",1]]");
     SAY(f, "u1~phone", "login", 22, );
     assert_string_equal(ask(f, "trend count(view) by profile.plan"), "[[\"free\",2],[\"pro\",1]]");
-    assert_int_equal(dataset_merge_user(f->dataset, STR("u1"), STR("u2"), &err), ERR_OK);
+    assert_int_equal(dataset_merge_user(f->live.dataset, STR("u1"), STR("u2"), &err), ERR_OK);
     assert_string_equal(ask(f, "trend count(view) by profile.plan"), "[[\"pro\",3]]");
     assert_string_equal(ask(f, "trend count(view) by profile.plan as of event"),
                         "[[\"free\",2],[\"pro\",1]]");
     flush(f);
-    assert_int_equal(dataset_compact(f->dataset, NULL, &err), ERR_OK);
-    assert_int_equal(dataset_unmerge_user(f->dataset, STR("u1"), &err), ERR_OK);
+    assert_int_equal(dataset_compact(f->live.dataset, NULL, &err), ERR_OK);
+    assert_int_equal(dataset_unmerge_user(f->live.dataset, STR("u1"), &err), ERR_OK);
     assert_string_equal(ask(f, "trend count(view) by profile.plan"), "[[\"free\",2],[\"pro\",1]]");
 }
 
@@ -401,7 +386,7 @@ static void profiles_stay_within_the_memory_of_a_query(void **state)
                                     .now_ms = NOW_MS};
     bool has_answered = false;
     three_people(f);
-    assert_int_equal(dataset_snapshot(f->dataset, &snapshot, &err), ERR_OK);
+    assert_int_equal(dataset_snapshot(f->live.dataset, &snapshot, &err), ERR_OK);
     for (size_t bytes = 20000; !has_answered; bytes += 20000) {
         CLEANUP(result_freep) struct result *result = NULL;
         request.memory_bytes_max = bytes;

@@ -8,14 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct bench {
-    char dir[64];
-    struct store_opts opts;
-    struct store *store;
-    struct dataset *dataset;
-    struct io *io;
-};
-
 static int64_t wall_now_ms;
 
 static int64_t wall_ms(void)
@@ -23,25 +15,19 @@ static int64_t wall_ms(void)
     return wall_now_ms;
 }
 
-static void open_store(struct bench *b)
+static void open_store(struct live_store *b)
 {
     struct err err = {0};
-    struct recovery_report report;
-    assert_ok(store_open(b->dir, &b->opts, &b->store, &report, &err));
-    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+    assert_ok(live_store_open(b, &err));
 }
 
 static int setup(void **state)
 {
     struct err err = {0};
-    struct bench *b = calloc(1, sizeof(*b));
-    live_dir_make(b->dir);
-    store_opts_default(&b->opts);
-    b->opts.io_kind = IO_POSIX;
-    b->opts.compact_in_background = false;
+    struct live_store *b = calloc(1, sizeof(*b));
+    assert_ok(live_store_make(b, &err));
     b->opts.wall_ms = wall_ms;
     wall_now_ms = LIVE_ARRIVAL_MS + 5000;
-    assert_ok(io_create(IO_POSIX, &b->io, &err));
     open_store(b);
     *state = b;
     return 0;
@@ -49,20 +35,18 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    struct bench *b = *state;
-    store_abandon(b->store);
-    io_free(b->io);
-    live_dir_remove(b->dir);
+    struct live_store *b = *state;
+    live_store_end(b);
     free(b);
     return 0;
 }
 
-static int64_t clock_of(struct bench *b)
+static int64_t clock_of(struct live_store *b)
 {
     return dataset_stats(b->dataset).commit_ms;
 }
 
-static void put(struct bench *b, int64_t arrival_ms, const char *id, const char *user,
+static void put(struct live_store *b, int64_t arrival_ms, const char *id, const char *user,
                 enum receipt_status want)
 {
     struct err err = {0};
@@ -80,7 +64,7 @@ static void put(struct bench *b, int64_t arrival_ms, const char *id, const char 
 }
 
 /* The arrivals of all rows, ascending, as "1 2 5". */
-static void assert_arrivals(struct bench *b, const char *want)
+static void assert_arrivals(struct live_store *b, const char *want)
 {
     struct err err = {0};
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
@@ -109,7 +93,7 @@ static void assert_arrivals(struct bench *b, const char *want)
 
 static void every_commit_has_a_clock_of_its_own(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     assert_int_equal(clock_of(b), 0);
     put(b, LIVE_ARRIVAL_MS + 10, "a", "u", RECEIPT_ACCEPTED);
     assert_int_equal(clock_of(b), LIVE_ARRIVAL_MS + 10); /* when it came to the door */
@@ -122,7 +106,7 @@ static void every_commit_has_a_clock_of_its_own(void **state)
 
 static void retries_move_nothing(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     put(b, LIVE_ARRIVAL_MS + 10, "a", "u", RECEIPT_ACCEPTED);
     put(b, LIVE_ARRIVAL_MS + 30, "a", "u", RECEIPT_DUPLICATE);
     assert_int_equal(clock_of(b), LIVE_ARRIVAL_MS + 10);
@@ -130,7 +114,7 @@ static void retries_move_nothing(void **state)
 
 static void groups_that_fly_one_after_another_have_their_own(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     struct event_batch *batches[LIVE_BURST_MAX];
     enum err_code codes[LIVE_BURST_MAX];
@@ -150,7 +134,7 @@ static void groups_that_fly_one_after_another_have_their_own(void **state)
 
 static void a_crash_keeps_clock_and_arrivals(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     put(b, LIVE_ARRIVAL_MS + 10, "a", "u", RECEIPT_ACCEPTED);
     put(b, LIVE_ARRIVAL_MS + 10, "b", "v", RECEIPT_ACCEPTED);
@@ -168,7 +152,7 @@ static void a_crash_keeps_clock_and_arrivals(void **state)
 
 static void acts_and_deletions_are_commits(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     uint32_t shard = 0;
     uint32_t subject = 0;

@@ -10,33 +10,18 @@
 #include <pthread.h>
 #include <unistd.h>
 
-struct bench {
-    char dir[64];
-    struct store_opts opts;
-    struct store *store;
-    struct dataset *dataset;
-    struct io *io;
-};
-
-static void open_store(struct bench *b)
+static void open_store(struct live_store *b)
 {
     struct err err = {0};
-    struct recovery_report report;
-    assert_ok(store_open(b->dir, &b->opts, &b->store, &report, &err));
-    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+    assert_ok(live_store_open(b, &err));
 }
 
 static int setup(void **state)
 {
     struct err err = {0};
-    struct bench *b = calloc(1, sizeof(*b));
-    live_dir_make(b->dir);
-    store_opts_default(&b->opts);
+    struct live_store *b = calloc(1, sizeof(*b));
+    assert_ok(live_store_make(b, &err));
     b->opts.fresh.dedup_window_ms = 0; /* arrivals are of long ago */
-    b->opts.io_kind = IO_POSIX;
-    b->opts.block_cache_bytes = 16u << 20;
-    b->opts.compact_in_background = false;
-    assert_ok(io_create(IO_POSIX, &b->io, &err));
     open_store(b);
     *state = b;
     return 0;
@@ -44,15 +29,13 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    struct bench *b = *state;
-    store_abandon(b->store);
-    io_free(b->io);
-    live_dir_remove(b->dir);
+    struct live_store *b = *state;
+    live_store_end(b);
     free(b);
     return 0;
 }
 
-static void expect(struct bench *b, const uint8_t *counts, uint32_t k_count)
+static void expect(struct live_store *b, const uint8_t *counts, uint32_t k_count)
 {
     struct err err = {0};
     assert_ok(live_check_dataset(b->dataset, counts, k_count, b->io, &err));
@@ -60,7 +43,7 @@ static void expect(struct bench *b, const uint8_t *counts, uint32_t k_count)
 
 static void an_empty_data_set_has_an_empty_snapshot(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     struct snapshot *snapshot = NULL;
     assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
@@ -76,7 +59,7 @@ static void an_empty_data_set_has_an_empty_snapshot(void **state)
 
 static void retries_are_duplicates_whatever_else_they_say(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     uint8_t counts[200];
     memset(counts, 1, sizeof(counts));
@@ -106,7 +89,7 @@ static void retries_are_duplicates_whatever_else_they_say(void **state)
  * that overlap by half, all in the queue at once, twice over, by both ways of file access. */
 static void batches_that_are_in_flight_are_known(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     enum { EACH = 100 };
     uint8_t counts[LIVE_BURST_MAX * EACH + EACH];
@@ -139,7 +122,7 @@ static void batches_that_are_in_flight_are_known(void **state)
 
 static void a_batch_repeats_itself_only_once(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     struct batch_builder builder;
     uint8_t counts[1] = {1};
@@ -160,7 +143,7 @@ static void a_batch_repeats_itself_only_once(void **state)
 
 static void an_event_without_an_id_gets_a_fresh_uuid(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     struct batch_builder builder;
     assert_ok(batch_begin(NULL, LIVE_ARRIVAL_MS, &builder, &err));
@@ -185,7 +168,7 @@ static void an_event_without_an_id_gets_a_fresh_uuid(void **state)
 
 static void one_bad_event_rejects_itself_and_no_other(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     struct batch_builder builder;
     struct event *event = NULL;
@@ -208,7 +191,7 @@ static void one_bad_event_rejects_itself_and_no_other(void **state)
 
 static void columns_beyond_the_limit_reject_their_events(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     struct batch_builder builder;
     assert_ok(batch_begin(NULL, LIVE_ARRIVAL_MS, &builder, &err));
@@ -236,7 +219,7 @@ static void columns_beyond_the_limit_reject_their_events(void **state)
 
 static void a_snapshot_stays_as_it_was(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     uint8_t counts[900];
     struct snapshot *old[3];
@@ -261,7 +244,7 @@ static void a_snapshot_stays_as_it_was(void **state)
 
 static void a_deleted_subject_is_in_no_answer_and_its_rows_go(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     uint8_t counts[500];
     char gone[32];
@@ -299,7 +282,7 @@ static void a_deleted_subject_is_in_no_answer_and_its_rows_go(void **state)
  * compactions with small limits, clean and unclean reopening, subjects' numbers checked throughout. */
 static void a_random_history_equals_its_list_of_events(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     enum { K = 30000 };
     uint64_t seed = test_seed();
@@ -355,7 +338,7 @@ static void a_random_history_equals_its_list_of_events(void **state)
 
 /* Many threads submit, one reads, one flushes: run under the thread sanitizer as well. */
 struct crowd {
-    struct bench *b;
+    struct live_store *b;
     uint32_t first, batches;
     _Atomic bool *stop;
     char why[256]; /* what went wrong; empty: nothing */
@@ -406,7 +389,7 @@ static void *read_many(void *arg)
 
 static void writers_readers_and_flushes_run_together(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     enum { WRITERS = 4, BATCHES = 40 };
     _Atomic bool stop = false;
@@ -449,7 +432,7 @@ int __wrap_fdatasync(int fd)
 
 static void a_failed_commit_acknowledges_nothing_and_stops_the_writer(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     uint8_t counts[200] = {0};
     memset(counts, 1, 100);
@@ -473,7 +456,7 @@ static void a_failed_commit_acknowledges_nothing_and_stops_the_writer(void **sta
     expect(b, counts, 200);
 }
 
-static void move_shards(const struct bench *b, const char *from, const char *to)
+static void move_shards(const struct live_store *b, const char *from, const char *to)
 {
     for (unsigned shard = 0; shard < SHARD_COUNT; shard++) {
         char path[128];
@@ -486,7 +469,7 @@ static void move_shards(const struct bench *b, const char *from, const char *to)
 
 static void a_failed_flush_keeps_the_rows_and_is_retried(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     uint8_t counts[300];
     memset(counts, 1, sizeof(counts));

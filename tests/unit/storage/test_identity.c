@@ -10,33 +10,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct bench {
-    char dir[64];
-    struct store_opts opts;
-    struct store *store;
-    struct dataset *dataset;
-    struct io *io;
-    uint32_t next_event;
-};
+static uint32_t next_event;
 
-static void open_store(struct bench *b)
+static void open_store(struct live_store *b)
 {
     struct err err = {0};
-    struct recovery_report report;
-    assert_ok(store_open(b->dir, &b->opts, &b->store, &report, &err));
-    assert_ok(store_dataset(b->store, STR("shop"), true, &b->dataset, &err));
+    assert_ok(live_store_open(b, &err));
 }
 
 static int setup(void **state)
 {
     struct err err = {0};
-    struct bench *b = calloc(1, sizeof(*b));
-    live_dir_make(b->dir);
-    store_opts_default(&b->opts);
-    b->opts.io_kind = IO_POSIX;
-    b->opts.block_cache_bytes = 16u << 20;
-    b->opts.compact_in_background = false;
-    assert_ok(io_create(IO_POSIX, &b->io, &err));
+    struct live_store *b = calloc(1, sizeof(*b));
+    assert_ok(live_store_make(b, &err));
+    next_event = 0;
     open_store(b);
     *state = b;
     return 0;
@@ -44,15 +31,13 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    struct bench *b = *state;
-    store_abandon(b->store);
-    io_free(b->io);
-    live_dir_remove(b->dir);
+    struct live_store *b = *state;
+    live_store_end(b);
     free(b);
     return 0;
 }
 
-static void put(struct bench *b, int64_t time_ms, const char *user, const char *anonymous)
+static void put(struct live_store *b, int64_t time_ms, const char *user, const char *anonymous)
 {
     struct err err = {0};
     struct batch_builder builder;
@@ -60,7 +45,7 @@ static void put(struct bench *b, int64_t time_ms, const char *user, const char *
     char id[32];
     assert_ok(batch_begin(NULL, LIVE_ARRIVAL_MS, &builder, &err));
     assert_ok(batch_event(&builder, &event, &err));
-    snprintf(id, sizeof(id), "e%" PRIu32, b->next_event++);
+    snprintf(id, sizeof(id), "e%" PRIu32, next_event++);
     assert_ok(arena_str(builder.batch->arena, str_of(id), &event->event_id, &err));
     event->name = STR("view");
     event->user_id = str_of(user);
@@ -72,7 +57,7 @@ static void put(struct bench *b, int64_t time_ms, const char *user, const char *
 }
 
 /* The visible rows of whoever has the id; UINT64_MAX where nobody does. */
-static uint64_t rows_of(struct bench *b, const char *user, const char *anonymous)
+static uint64_t rows_of(struct live_store *b, const char *user, const char *anonymous)
 {
     struct err err = {0};
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
@@ -103,7 +88,7 @@ static uint64_t rows_of(struct bench *b, const char *user, const char *anonymous
 
 static void without_facts_nothing_is_kept(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     put(b, 1, "u", "");
     put(b, 2, "", "w");
     assert_int_equal(rows_of(b, "u", ""), 1);
@@ -113,7 +98,7 @@ static void without_facts_nothing_is_kept(void **state)
 
 static void what_came_before_the_two_met_is_the_users_wherever_it_lies(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     put(b, 1, "", "w");
     assert_ok(dataset_flush(b->dataset, &err));
@@ -136,7 +121,7 @@ static void what_came_before_the_two_met_is_the_users_wherever_it_lies(void **st
 
 static void a_shared_tablet_is_divided_by_login(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     put(b, 50, "b", "tablet"); /* arrives first, was second */
     put(b, 10, "a", "tablet");
     put(b, 5, "", "tablet");  /* before the first login: a's */
@@ -152,7 +137,7 @@ static void a_shared_tablet_is_divided_by_login(void **state)
 
 static void a_merge_that_is_undone_leaves_nothing(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     put(b, 1, "a", "");
     put(b, 2, "b", "w");
@@ -174,7 +159,7 @@ static void a_merge_that_is_undone_leaves_nothing(void **state)
 
 static void a_user_id_of_nobody_counts_by_device(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     put(b, 1, "-1", "w1");
     put(b, 2, "-1", "w2");
@@ -193,7 +178,7 @@ static void a_user_id_of_nobody_counts_by_device(void **state)
 
 static void who_is_deleted_does_not_come_back_by_a_binding(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     uint32_t shard = 0;
     uint32_t subject = 0;
@@ -212,7 +197,7 @@ static void who_is_deleted_does_not_come_back_by_a_binding(void **state)
 
 static void rows_beyond_the_limit_are_an_error_and_never_a_wrong_answer(void **state)
 {
-    struct bench *b = *state;
+    struct live_store *b = *state;
     struct err err = {0};
     struct snapshot *snapshot = NULL;
     b->store->opts.identity_bytes_max = 1;
