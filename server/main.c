@@ -210,8 +210,8 @@ static enum err_code stop(struct err *err)
     return ERR_OK;
 }
 
-/* Threads that each fill a heap of their own, and give it back after each question, hold twice the memory and spend a tenth of
- * their time on pages. */
+/* Threads that each fill a heap of their own hold twice the memory, and giving it back after each question costs pages. A heap keeps
+ * at most HEAP_KEPT_BYTES that are free. */
 static void share_heaps(void)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
