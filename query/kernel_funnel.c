@@ -120,6 +120,22 @@ static inline bool can_step(const struct funnel_spec *spec, const struct progres
            ms_between(p->last[level], t) <= spec->limits_ms[level];
 }
 
+/* One event that can fill step level + 1 alone. Whether it does is as good as chance, so there is no branch: where it does
+ * not, it is level 0 that is written, which each event gives its own time first. */
+static inline void advance_single(const struct funnel_spec *spec, struct progress *p, int64_t t,
+                                  uint32_t level)
+{
+    p->start[0] = t;
+    p->last[0] = t;
+    int64_t start = p->start[level];
+    uint32_t is_in = (level <= p->top) & (ms_between(start, t) <= spec->window_ms) &
+                     (ms_between(p->last[level], t) <= spec->limits_ms[level]);
+    uint32_t reached = (level + 1) & -is_in;
+    p->start[reached] = start;
+    p->last[reached] = t;
+    p->top = reached > p->top ? reached : p->top;
+}
+
 /* One event, or in strict mode all events of an instant at once: every attempt gains at most a
  * step. */
 static inline void advance_one(const struct funnel_spec *spec, struct progress *p, int64_t t,
@@ -173,6 +189,8 @@ struct funnel_reach kernel_funnel(const struct funnel_spec *spec, const int64_t 
 
     ASSERT_DEBUG(spec->step_count >= 1 && spec->step_count <= QUERY_STEPS_MAX);
     p.top = 0;
+    memset(p.start, 0, (spec->step_count + 1) * sizeof(p.start[0]));
+    memset(p.last, 0, (spec->step_count + 1) * sizeof(p.last[0]));
     while (i < count && (masks[i] & 1) == 0) { /* nothing before the first instant with an entry */
         i++;
     }
@@ -189,7 +207,12 @@ struct funnel_reach kernel_funnel(const struct funnel_spec *spec, const int64_t 
         int64_t t = times[i];
         size_t n = 1;
         if (__builtin_expect(i + 1 == count || times[i + 1] != t, 1)) {
-            advance_one(spec, &p, t, masks[i] & steps);
+            uint64_t mask = masks[i] & steps;
+            if (__builtin_expect(mask != 0 && (mask & (mask - 1)) == 0, 1)) {
+                advance_single(spec, &p, t, (uint32_t)__builtin_ctzll(mask));
+            } else {
+                advance_one(spec, &p, t, mask);
+            }
         } else {
             uint64_t all = masks[i];
             for (; i + n < count && times[i + n] == t; n++) {
