@@ -5,7 +5,7 @@
 #include "query/durations.h"
 #include "storage/base/size.h"
 
-#define LOG_FIRST 64u   /* entries of a log's first chunk; each is twice as long as the one before, */
+#define LOG_FIRST 64u /* entries of a log's first chunk; each is twice as long as the one before, */
 #define LOG_MOST  8192u /* up to these */
 #define NONE      UINT32_MAX
 
@@ -184,6 +184,22 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
     return logs_append(part, arena, cell, counts, attempt, err);
 }
 
+enum err_code funnel_part_enter(struct funnel_part *part, const struct bound_query *query,
+                                struct arena *arena, uint64_t count, uint64_t mature,
+                                struct err *err)
+{
+    ASSERT(part->taker == NULL && part->places == NULL && part->all_users == NULL);
+    if (count == 0) {
+        return ERR_OK;
+    }
+    if (part->cell_cap == 0) {
+        ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, 0, query->funnel.step_count, err));
+    }
+    part->users[0] += count;
+    part->mature += mature;
+    return ERR_OK;
+}
+
 /* ---- all tasks together ---- */
 
 struct merging {
@@ -194,10 +210,10 @@ struct merging {
     struct interns places; /* (bucket, group) of all tasks */
     uint64_t *users;       /* [place * step_count + step] */
     uint32_t place_cap;
-    uint32_t **place_of; /* [task][its cell]; NONE where nobody entered */
-    uint32_t *line_of;   /* of a group: its place among those shown, or NONE */
+    uint32_t **place_of;          /* [task][its cell]; NONE where nobody entered */
+    uint32_t *line_of;            /* of a group: its place among those shown, or NONE */
     struct funnel_line **line_at; /* of a place; NULL where it is not shown */
-    uint32_t lines_each; /* lines of one bucket */
+    uint32_t lines_each;          /* lines of one bucket */
     uint32_t bucket_begin, bucket_end;
 };
 

@@ -56,6 +56,10 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
                                 struct arena *arena, uint32_t cell, uint32_t counts,
                                 const struct funnel_counted *attempt,
                                 struct err *err) ERR_MUST_CHECK;
+/* The same of `count` attempts that got to step 1 and no further, in cell 0; `mature` of them are. */
+enum err_code funnel_part_enter(struct funnel_part *part, const struct bound_query *query,
+                                struct arena *arena, uint64_t count, uint64_t mature,
+                                struct err *err) ERR_MUST_CHECK;
 
 /* ---- all tasks together ---- */
 
