@@ -4,6 +4,7 @@
 #include "query/index_sets.h"
 #include "query/pred_eval.h"
 #include "query/subject_bits.h"
+#include "query/trend_top.h"
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
 
@@ -725,47 +726,6 @@ static enum err_code task_read(struct trend_work *work, struct err *err)
     return code;
 }
 
-static uint64_t count_group(const struct trend_work *work, uint32_t lane, uint32_t group)
-{
-    const struct trend_grid *grid = &work->plan->grids[work->plan->lanes[lane].grid];
-    const union acc_cell *cells = work->slot->cells[lane][group];
-    uint64_t rows = 0;
-    for (uint32_t a = grid->total.atom_begin; cells != NULL && a < grid->total.atom_end; a++) {
-        rows += cells[a].count;
-    }
-    return rows;
-}
-
-static uint32_t part_of(uint64_t hash)
-{
-    return (uint32_t)(hash >> 32) % TREND_PARTS;
-}
-
-/* The task's groups by part: a pass for the hashes, and one that puts each in its place. */
-static enum err_code task_entries(struct trend_work *work, struct err *err)
-{
-    struct trend_slot *slot = work->slot;
-    uint32_t count = groups_count(slot->groups);
-    uint32_t next[TREND_PARTS];
-    uint64_t *hashes = NULL;
-    ERR_TRY(trend_grow_groups(work, count, err));
-    ERR_TRY(ARENA_NEW(work->arena, count, &hashes, err));
-    ERR_TRY(ARENA_NEW(work->arena, count, &slot->entries, err));
-    for (uint32_t g = 0; g < count; g++) {
-        hashes[g] = groups_hash(slot->groups, g);
-        slot->part_begins[part_of(hashes[g]) + 1]++;
-    }
-    for (uint32_t p = 0; p < TREND_PARTS; p++) {
-        slot->part_begins[p + 1] += slot->part_begins[p];
-        next[p] = slot->part_begins[p];
-    }
-    for (uint32_t g = 0; g < count; g++) {
-        slot->entries[next[part_of(hashes[g])]++] = (struct trend_entry){
-            .hash = hashes[g], .rows = count_group(work, work->plan->count_lane, g), .local = g};
-    }
-    return ERR_OK;
-}
-
 enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
                          struct arena *arena, struct io *io, void *slot, struct err *err)
 {
@@ -779,5 +739,6 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
     ERR_TRY(
         trend_work_begin(&work, task->subject_begin, MIN_OF(task->subject_end, subject_end), err));
     ERR_TRY(task_read(&work, err));
-    return plan->is_ranked ? task_entries(&work, err) : ERR_OK;
+    ERR_TRY(trend_grow_groups(&work, groups_count(work.slot->groups), err));
+    return plan->is_ranked ? trend_top_entries(run, plan, slot, arena, err) : ERR_OK;
 }

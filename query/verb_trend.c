@@ -199,42 +199,67 @@ static enum err_code answer_rank(struct trend_answer *answer, uint32_t top, stru
     return ERR_OK;
 }
 
-/* ---- many groups, of which those that count most are shown ---- */
+/* ---- many groups, of which the first are shown ---- */
 
-/* The first groups of a part, as some of the answer's. */
-static enum err_code take_top(struct trend_answer *answer, const struct trend_top *top,
-                              struct group_entry *entries, uint32_t *entry_count, struct err *err)
+/* A group of a part. */
+struct top_head {
+    const struct trend_top *top;
+    uint32_t head;
+};
+
+static int compare_heads(const void *a, const void *b)
 {
-    for (uint32_t i = 0; i < top->top_count; i++) {
-        uint32_t head = top->tops[i];
+    const struct top_head *x = a;
+    const struct top_head *y = b;
+    return trend_top_cmp(x->top, x->head, y->top, y->head);
+}
+
+/* The first groups of all parts, in order. */
+static enum err_code first_heads(struct trend_answer *answer, const struct run_tasks *tops,
+                                 struct top_head **ret, uint32_t *ret_count, struct err *err)
+{
+    struct top_head *heads = NULL;
+    size_t count = 0;
+    for (uint32_t p = 0; p < TREND_PARTS; p++) {
+        count += ((const struct trend_top *)run_slot(tops, p))->top_count;
+    }
+    ERR_TRY(ARENA_NEW(answer->arena, count, &heads, err));
+    count = 0;
+    for (uint32_t p = 0; p < TREND_PARTS; p++) {
+        const struct trend_top *top = run_slot(tops, p);
+        for (uint32_t i = 0; i < top->top_count; i++) {
+            heads[count++] = (struct top_head){top, top->tops[i]};
+        }
+        answer->all_group_count += top->head_count;
+    }
+    qsort(heads, count, sizeof(*heads), compare_heads);
+    *ret = heads;
+    *ret_count = (uint32_t)MIN_OF(count, (size_t)answer->plan->query->top);
+    return ERR_OK;
+}
+
+/* As answer_match_groups, but of groups that are not shown none is put together. */
+static enum err_code answer_match_tops(struct trend_answer *answer, struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks tops = {0};
+    struct top_head *heads = NULL;
+    struct group_entry *entries = NULL;
+    uint32_t head_count = 0;
+    uint32_t entry_count = 0;
+    ERR_TRY(trend_tops(answer->run, answer->plan, answer->tasks, &tops, err));
+    ERR_TRY(first_heads(answer, &tops, &heads, &head_count, err));
+    ERR_TRY(groups_create(answer->plan->query, answer->arena, &answer->groups, err));
+    ERR_TRY(ARENA_NEW(answer->arena, (size_t)head_count * answer->tasks->count, &entries, err));
+    for (uint32_t h = 0; h < head_count; h++) {
+        const struct trend_top *top = heads[h].top;
+        uint32_t head = heads[h].head;
         uint32_t group = 0;
         ERR_TRY(groups_import(answer->groups, trend_top_groups(top, head), top->entries[head].local,
                               &group, err));
         for (uint32_t k = head; k != TREND_TOP_NONE; k = top->next[k]) {
             const struct trend_entry *entry = &top->entries[k];
-            entries[(*entry_count)++] = (struct group_entry){{entry->task, entry->local}, group};
+            entries[entry_count++] = (struct group_entry){{entry->task, entry->local}, group};
         }
-    }
-    answer->all_group_count += top->head_count;
-    return ERR_OK;
-}
-
-/* As answer_match_groups, but of groups that cannot be shown none is put together. */
-static enum err_code answer_match_tops(struct trend_answer *answer, struct err *err)
-{
-    CLEANUP(run_tasks_free) struct run_tasks tops = {0};
-    uint64_t entries_max = 0;
-    uint32_t entry_count = 0;
-    struct group_entry *entries = NULL;
-    ERR_TRY(trend_tops(answer->run, answer->plan, answer->tasks, &tops, err));
-    for (uint32_t p = 0; p < TREND_PARTS; p++) {
-        const struct trend_top *top = run_slot(&tops, p);
-        entries_max += (uint64_t)top->top_count * answer->tasks->count;
-    }
-    ERR_TRY(groups_create(answer->plan->query, answer->arena, &answer->groups, err));
-    ERR_TRY(ARENA_NEW(answer->arena, (size_t)entries_max, &entries, err));
-    for (uint32_t p = 0; p < TREND_PARTS; p++) {
-        ERR_TRY(take_top(answer, run_slot(&tops, p), entries, &entry_count, err));
     }
     answer->group_count = groups_count(answer->groups);
     return answer_parts(answer, entries, entry_count, err);
