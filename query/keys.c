@@ -19,6 +19,7 @@
 #define NONE              UINT32_MAX
 #define GROUP_PENDING     (UINT32_MAX - 1) /* more than there are groups */
 #define CODE_TUPLES_MAX   (1u << 14)
+#define ROWS_AHEAD        64u  /* of a block, whose codes are on their way where rows are sparse */
 #define ADOPT_AHEAD       16u  /* groups whose places in the table are on their way */
 #define CODES_AHEAD       32u  /* of a dictionary, that are numbered together */
 #define TALLY_CODES_A_ROW 2u   /* of a dictionary, for each row of a block, at most */
@@ -612,17 +613,21 @@ static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,
                             &memory, err));
     uint32_t *new_codes = memory;
     uint32_t *of_code = groups->of_code;
+    uint32_t last = block->count - 1; /* a block has rows */
     for (uint32_t i = 0; i < block->count; i++) {
         uint32_t code = vec.u32[block->rows[i]];
-        numbers[i] = code;
-        if (of_code[code] == NONE) {
+        __builtin_prefetch(&vec.u32[block->rows[MIN_OF(i + ROWS_AHEAD, last)]]);
+        numbers[i] = of_code[code];
+        if (numbers[i] == NONE) {
             of_code[code] = GROUP_PENDING; /* each is once among the new ones */
             new_codes[new_count++] = code;
         }
     }
     ERR_TRY(groups_of_new(groups, new_codes, new_count, err));
-    for (uint32_t i = 0; i < block->count; i++) {
-        numbers[i] = of_code[numbers[i]];
+    for (uint32_t i = 0; new_count > 0 && i < block->count; i++) {
+        if (numbers[i] >= GROUP_PENDING) {
+            numbers[i] = of_code[vec.u32[block->rows[i]]];
+        }
     }
     return ERR_OK;
 }

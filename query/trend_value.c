@@ -1,6 +1,8 @@
 /* query/trend_value.c - see trend_value.h. */
 #include "query/trend_value.h"
 
+#include "query/trend_large.h"
+
 static const struct trend_slot *slot_of(const struct run_tasks *tasks, uint32_t task)
 {
     return run_slot(tasks, task);
@@ -202,18 +204,16 @@ static enum err_code value_of(struct trend_values *values, const struct acc_valu
     return ERR_OK;
 }
 
-/* Of the values where they lie: nothing is put together. */
-static enum err_code quantile_of(struct trend_values *values, const struct agg *agg, uint32_t lane,
+/* The cells that hold anything, into values->sets. */
+static enum err_code gather_sets(struct trend_values *values, uint32_t lane,
                                  const struct trend_group *group, struct trend_bucket atoms,
-                                 struct expr_value *ret, struct err *err)
+                                 size_t *ret_count, struct err *err)
 {
     struct trend_walk walk = trend_walk_begin(values, lane, group);
     size_t count = 0;
-    struct num n = {0};
-    bool is_there = false;
     for (union acc_cell *cells = NULL; (cells = trend_walk_next(&walk)) != NULL;) {
         for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
-            if (cells[a].values == NULL) {
+            if (cells[a].count == 0) {
                 continue;
             }
             if (count == values->set_cap) {
@@ -222,10 +222,45 @@ static enum err_code quantile_of(struct trend_values *values, const struct agg *
             values->sets[count++] = &cells[a];
         }
     }
-    ERR_TRY(acc_quantile(values->sets, count, agg->quantile, values->scratch, &is_there, &n, err));
+    *ret_count = count;
+    return ERR_OK;
+}
+
+/* Of the values where they lie: nothing is put together. */
+static enum err_code quantile_of(struct trend_values *values, const struct agg *agg, uint32_t lane,
+                                 const struct trend_group *group, struct trend_bucket atoms,
+                                 struct expr_value *ret, struct err *err)
+{
+    struct num n = {0};
+    bool is_there = false;
+    size_t count = 0;
+    ERR_TRY(gather_sets(values, lane, group, atoms, &count, err));
+    if (values->run != NULL && trend_is_large_quantile(values->sets, count)) {
+        ERR_TRY(trend_large_quantile(values->run, values->sets, count, agg->quantile, &is_there, &n,
+                                     err));
+    } else {
+        ERR_TRY(
+            acc_quantile(values->sets, count, agg->quantile, values->scratch, &is_there, &n, err));
+    }
     if (is_there) {
         *ret = expr_of_num(n);
     }
+    return ERR_OK;
+}
+
+static enum err_code unique_of(struct trend_values *values, uint32_t lane,
+                               const struct trend_group *group, struct trend_bucket atoms,
+                               struct expr_value *ret, struct err *err)
+{
+    uint64_t unique = 0;
+    size_t count = 0;
+    ERR_TRY(gather_sets(values, lane, group, atoms, &count, err));
+    if (values->run != NULL && trend_is_large_union(values->run, values->sets, count)) {
+        ERR_TRY(trend_large_union(values->run, values->sets, count, &unique, err));
+    } else {
+        ERR_TRY(acc_count_unique(values->sets, count, values->scratch, &unique, err));
+    }
+    *ret = expr_exact((__int128)unique, 0);
     return ERR_OK;
 }
 
@@ -248,12 +283,12 @@ static enum err_code agg_of(struct trend_values *values, const struct agg *agg, 
     if (values->plan->lanes[lane].kind == ACC_VALUES) {
         return quantile_of(values, agg, lane, group, atoms, ret, err);
     }
+    if (values->plan->lanes[lane].kind == ACC_UNIQUE) {
+        return unique_of(values, lane, group, atoms, ret, err);
+    }
     union acc_cell cell = {0};
     ERR_TRY(union_of(values, lane, group, atoms, &cell, err));
     switch (values->plan->lanes[lane].kind) {
-    case ACC_UNIQUE:
-        *ret = expr_exact(cell.unique == NULL ? 0 : cell.unique->count, 0);
-        return ERR_OK;
     case ACC_SUM: *ret = expr_of_sum(cell.sum, agg->kind == AGG_AVG); return ERR_OK;
     default: return cell.value == NULL ? ERR_OK : value_of(values, cell.value, ret, err);
     }
@@ -275,6 +310,19 @@ enum err_code trend_measure(struct trend_values *values, uint32_t m,
         ERR_TRY(agg_of(values, &query->aggs[a], lane_of[a], group, b, &aggs[a], err));
     }
     *ret = expr_eval(query->measures[m].expr, aggs);
+    return ERR_OK;
+}
+
+enum err_code trend_measures(struct trend_values *values, const struct trend_group *group,
+                             uint32_t b, struct cell *out, struct err *err)
+{
+    for (uint32_t m = 0; m < values->plan->query->measure_count; m++) {
+        struct arena_mark mark = arena_mark(values->scratch);
+        struct expr_value value = {0};
+        ERR_TRY(trend_measure(values, m, group, b, &value, err));
+        out[m] = expr_cell(&value);
+        arena_rewind(values->scratch, mark);
+    }
     return ERR_OK;
 }
 

@@ -30,6 +30,8 @@ struct group_part {
 #define TREND_WHOLE_RANGE UINT32_MAX /* in the place of a bucket */
 
 struct trend_values {
+    struct query_run_ctx *
+        run; /* measures over very many values are made on all threads (trend_large.h); NULL: by itself */
     const struct trend_plan *plan;
     const struct run_tasks *tasks;
     const uint32_t
@@ -48,6 +50,9 @@ struct trend_values {
 enum err_code trend_measure(struct trend_values *values, uint32_t m,
                             const struct trend_group *group, uint32_t b, struct expr_value *ret,
                             struct err *err) ERR_MUST_CHECK;
+/* All measures of a group over bucket b, as cells. */
+enum err_code trend_measures(struct trend_values *values, const struct trend_group *group,
+                             uint32_t b, struct cell *out, struct err *err) ERR_MUST_CHECK;
 /* How many rows a lane that counts has of a group over the whole range. */
 uint64_t trend_rows(const struct trend_values *values, uint32_t lane,
                     const struct trend_group *group);

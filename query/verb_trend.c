@@ -7,6 +7,7 @@
  * With `each`, every group has a row in every bucket: over the range, or, where the query gives
  * none, from the first bucket with a row to the last. */
 #include "query/cell_taker.h"
+#include "query/trend_large.h"
 #include "query/trend_top.h"
 #include "query/trend_value.h"
 
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 
 #define NONE            UINT32_MAX
+#define ROWS_MANY       8u /* from here on, rows of many values are made in parts */
 #define RANKS_PER_CHECK 4096u
 #define GROUPS_MANY     8192u /* of all tasks: from here on, they are ranked in parts */
 
@@ -265,12 +267,22 @@ static enum err_code answer_match_tops(struct trend_answer *answer, struct err *
     return answer_parts(answer, entries, entry_count, err);
 }
 
+/* Whether the first groups are found in parts: there are many, or each takes a look at many values. */
+static bool are_in_parts(const struct trend_answer *answer, uint32_t entry_count)
+{
+    const struct trend_plan *plan = answer->plan;
+    return plan->is_ranked &&
+           (entry_count >= GROUPS_MANY ||
+            (plan->count_lane == NONE && !plan->is_rank_cheap && entry_count >= ROWS_MANY &&
+             trend_weight(plan, answer->tasks) >= TREND_LARGE));
+}
+
 static enum err_code answer_match(struct trend_answer *answer, struct err *err)
 {
     uint32_t entry_count = 0;
     ERR_TRY(count_entries(answer, &entry_count, err));
-    return answer->plan->is_ranked && entry_count >= GROUPS_MANY ? answer_match_tops(answer, err)
-                                                                 : answer_match_groups(answer, err);
+    return are_in_parts(answer, entry_count) ? answer_match_tops(answer, err)
+                                             : answer_match_groups(answer, err);
 }
 
 static enum err_code group_keys(struct trend_answer *answer, struct trend_group *group,
@@ -455,16 +467,58 @@ static enum err_code answer_time(struct trend_answer *answer, uint32_t b, struct
     return arena_str(answer->result->arena, time, &ret->string, err);
 }
 
-/* The measures of one row, into cells[0 .. measure_count). */
-static enum err_code answer_row(struct trend_answer *answer, const struct trend_group *group,
-                                uint32_t b, struct cell *cells, struct err *err)
+/* Times and keys of all rows. */
+static enum err_code answer_labels(struct trend_answer *answer, struct cell *cells, struct err *err)
 {
-    for (uint32_t m = 0; m < answer->plan->query->measure_count; m++) {
-        struct arena_mark mark = arena_mark(answer->values.scratch);
-        struct expr_value value = {0};
-        ERR_TRY(trend_measure(&answer->values, m, group, b, &value, err));
-        cells[m] = expr_cell(&value);
-        arena_rewind(answer->values.scratch, mark);
+    const struct bound_query *query = answer->plan->query;
+    for (uint32_t b = answer->bucket_begin; b < answer->bucket_end; b++) {
+        struct cell time = {.kind = CELL_NULL};
+        if (query->has_each) {
+            ERR_TRY(answer_time(answer, b, &time, err));
+        }
+        for (uint32_t g = 0; g < answer->row_group_count; g++) {
+            if (query->has_each) {
+                *cells++ = time;
+            }
+            for (uint32_t k = 0; k < query->key_count; k++) {
+                *cells++ = answer->rows[g].keys[k];
+            }
+            cells += query->measure_count;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Many values in many rows: each row on some thread. Few rows are made here one by one, of as many values as they
+ * may be (trend_large.h). */
+static bool are_rows_large(const struct trend_answer *answer, uint64_t row_count)
+{
+    return row_count >= ROWS_MANY && !run_is_reference(answer->run) &&
+           trend_weight(answer->plan, answer->tasks) >= TREND_LARGE;
+}
+
+static enum err_code answer_measures(struct trend_answer *answer, struct cell *cells,
+                                     struct err *err)
+{
+    const struct bound_query *query = answer->plan->query;
+    const struct trend_row_range rows = {
+        .groups = answer->rows,
+        .group_count = answer->row_group_count,
+        .bucket_begin = answer->bucket_begin,
+        .bucket_end = answer->bucket_end,
+        .cells = cells + (query->has_each ? 1 : 0) + query->key_count,
+        .stride = answer->result->col_count,
+    };
+    uint64_t buckets = rows.bucket_end - rows.bucket_begin;
+    if (are_rows_large(answer, buckets * rows.group_count)) {
+        return trend_large_rows(answer->run, &answer->values, &rows, err);
+    }
+    struct cell *out = rows.cells;
+    for (uint32_t b = rows.bucket_begin; b < rows.bucket_end; b++) {
+        ERR_TRY(run_check(answer->run, err));
+        for (uint32_t g = 0; g < rows.group_count; g++, out += rows.stride) {
+            ERR_TRY(trend_measures(&answer->values, &answer->rows[g], b, out, err));
+        }
     }
     return ERR_OK;
 }
@@ -476,23 +530,8 @@ static enum err_code answer_rows(struct trend_answer *answer, struct err *err)
     uint64_t buckets = answer->bucket_end - answer->bucket_begin;
     struct cell *cells = NULL;
     ERR_TRY(run_result_rows(answer->run, result, buckets * answer->row_group_count, &cells, err));
-    for (uint32_t b = answer->bucket_begin; b < answer->bucket_end; b++) {
-        struct cell time = {.kind = CELL_NULL};
-        ERR_TRY(run_check(answer->run, err));
-        if (query->has_each) {
-            ERR_TRY(answer_time(answer, b, &time, err));
-        }
-        for (uint32_t g = 0; g < answer->row_group_count; g++) {
-            if (query->has_each) {
-                *cells++ = time;
-            }
-            for (uint32_t k = 0; k < query->key_count; k++) {
-                *cells++ = answer->rows[g].keys[k];
-            }
-            ERR_TRY(answer_row(answer, &answer->rows[g], b, cells, err));
-            cells += query->measure_count;
-        }
-    }
+    ERR_TRY(answer_labels(answer, cells, err));
+    ERR_TRY(answer_measures(answer, cells, err));
     uint64_t shown = answer->row_group_count;
     uint64_t left_out =
         query->has_other || shown >= answer->all_group_count ? 0 : answer->all_group_count - shown;
@@ -507,7 +546,8 @@ static enum err_code answer_totals(struct trend_answer *answer, struct err *err)
     const struct trend_group everything = {.reach = GROUP_ALL};
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
     uint32_t first = result->col_count - answer->plan->query->measure_count;
-    return answer_row(answer, &everything, TREND_WHOLE_RANGE, result->totals + first, err);
+    return trend_measures(&answer->values, &everything, TREND_WHOLE_RANGE, result->totals + first,
+                          err);
 }
 
 /* ---- who is in a cell ---- */
@@ -599,7 +639,8 @@ enum err_code verb_trend(struct query_run_ctx *run, struct result *result, struc
                                   .result = result,
                                   .tasks = &tasks,
                                   .arena = run->arena,
-                                  .values = {.plan = &plan,
+                                  .values = {.run = run_is_reference(run) ? NULL : run,
+                                             .plan = &plan,
                                              .tasks = &tasks,
                                              .strings = result->arena,
                                              .arena = run->arena,
