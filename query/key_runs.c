@@ -5,6 +5,7 @@
 
 #define CHUNK_BYTES_MIN ((size_t)1 << 10)
 #define CHUNK_BYTES_MAX ((size_t)64 << 10)
+#define BYTES_AHEAD     1536u /* of a walk over a log, which looks at the heads of runs alone */
 
 static size_t run_bytes(uint32_t count, uint32_t lane_count)
 {
@@ -79,5 +80,6 @@ struct key_run *run_log_next(const struct run_log *log, struct run_log_cursor *c
     }
     struct key_run *run = (struct key_run *)(void *)(cursor->chunk->bytes + cursor->at / 8);
     cursor->at += run_bytes(run->count, run->lane_count);
+    __builtin_prefetch((const char *)run + BYTES_AHEAD);
     return run;
 }

@@ -23,6 +23,10 @@
 #define LANES          KEY_LANES
 #define NONE           UINT32_MAX
 #define RUNS_PER_CHECK 65536u
+#define SOON           4u
+#define RUN_LINES      4u
+#define CACHE_LINE     64u
+#define RUNS_AHEAD     32u /* of a block, or of journeys, whose texts or rows are on their way */
 
 /* What a task of round 1 has gathered. */
 struct key_slot {
@@ -83,14 +87,13 @@ struct block_keys {
     uint64_t seed;
 };
 
-/* The end of the run that row `begin` begins, and the KEY of its rows; *ret_has_key false where they have none. */
+/* The end of the run that row `begin` begins. */
 static uint32_t run_end(const struct block_keys *keys, const struct scan_block *block,
-                        uint32_t begin, struct hash128 *ret_key, bool *ret_has_key)
+                        uint32_t begin)
 {
     uint32_t place = keys->places[begin];
     uint32_t subject = block->subjects[begin];
     uint32_t end = begin + 1;
-    *ret_has_key = row_key(&keys->vec, place, keys->seed, ret_key);
     for (; end < block->count && block->subjects[end] == subject; end++) {
         uint32_t next = keys->places[end];
         if (place == NONE || next == NONE ? place != next
@@ -101,6 +104,20 @@ static uint32_t run_end(const struct block_keys *keys, const struct scan_block *
     return end;
 }
 
+/* Put some runs into the logs of their partitions: the texts of their KEYs have been asked for. */
+static enum err_code log_runs(struct key_run_at *runs, uint32_t count,
+                              const struct block_keys *keys, struct arena *arena,
+                              struct key_slot *slot, struct err *err)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct key_run_at *run = &runs[i];
+        if (row_key(&keys->vec, keys->places[run->begin], keys->seed, &run->key)) {
+            ERR_TRY(run_log_append(&slot->logs[run->key.hi % PARTITIONS], run, arena, err));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code gather_block(const struct key_plan *plan, struct scan *scan,
                                   const struct scan_block *block, uint32_t source,
                                   struct arena *arena, struct key_slot *slot, struct err *err)
@@ -108,22 +125,34 @@ static enum err_code gather_block(const struct key_plan *plan, struct scan *scan
     const struct walk_spec *spec = plan->spec;
     const uint32_t *lanes[LANES] = {NULL};
     struct block_keys keys = {.seed = plan->seed};
+    struct key_run_at runs[RUNS_AHEAD];
+    uint32_t count = 0;
+    uint32_t end = 0;
 
     ERR_TRY(scan_field(scan, spec->subject, &keys.vec, &keys.places, err));
     for (uint32_t k = 0; k < spec->lane_count; k++) {
         ERR_TRY(groups_of_block(slot->lanes[k], scan, block, &lanes[k], err));
     }
-    struct key_run_at at = {
-        .source = source, .block = block, .lanes = lanes, .lane_count = spec->lane_count};
-    for (; at.begin < block->count; at.begin = at.end) {
-        bool has_key = false;
-        at.end = run_end(&keys, block, at.begin, &at.key, &has_key);
-        if (has_key) {
-            struct run_log *log = &slot->logs[at.key.hi % PARTITIONS];
-            ERR_TRY(run_log_append(log, &at, arena, err));
+    for (uint32_t begin = 0; begin < block->count; begin = end) {
+        end = run_end(&keys, block, begin);
+        if (keys.places[begin] == NONE) {
+            continue;
+        }
+        if (keys.vec.kind == VEC_CODE) {
+            __builtin_prefetch(vec_str(&keys.vec, keys.places[begin]).ptr);
+        }
+        runs[count++] = (struct key_run_at){.source = source,
+                                            .block = block,
+                                            .lanes = lanes,
+                                            .lane_count = spec->lane_count,
+                                            .begin = begin,
+                                            .end = end};
+        if (count == RUNS_AHEAD) {
+            ERR_TRY(log_runs(runs, count, &keys, arena, slot, err));
+            count = 0;
         }
     }
-    return ERR_OK;
+    return log_runs(runs, count, &keys, arena, slot, err);
 }
 
 static enum err_code gather_source(struct query_run_ctx *run, const struct key_plan *plan,
@@ -641,6 +670,18 @@ static void put_rows(struct key_part *part, const struct key_run *run, uint32_t 
     }
 }
 
+/* Journeys mostly come as their runs lie, but these are long: the beginnings of those that come soon. */
+static void expect_runs(const struct key_part *part, const struct key_subject *subject)
+{
+    uint32_t run = subject->run_end + SOON;
+    if (run < part->run_count) {
+        const char *bytes = (const char *)part->runs[run];
+        for (uint32_t line = 0; line < RUN_LINES; line++) {
+            __builtin_prefetch(bytes + (size_t)line * CACHE_LINE);
+        }
+    }
+}
+
 enum err_code key_part_next(struct key_part *part, struct journey *ret, bool *ret_more,
                             struct err *err)
 {
@@ -650,6 +691,7 @@ enum err_code key_part_next(struct key_part *part, struct journey *ret, bool *re
         return ERR_OK;
     }
     const struct key_subject *subject = &part->subjects[part->next_subject];
+    expect_runs(part, subject);
     struct journey journey = {
         .subject = part->next_subject++, .times = part->times, .masks = part->masks};
     for (uint32_t k = 0; k < part->plan->spec->lane_count; k++) {
