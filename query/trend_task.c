@@ -10,18 +10,20 @@
 
 #include <stdlib.h>
 
-#define NONE        UINT32_MAX
-#define CODES_AHEAD 32u /* whose hashes are added together */
+#define NONE           UINT32_MAX
+#define CODES_AHEAD    32u /* whose hashes are added together */
+#define MEMO_CODES_MAX 4096u
 #define VALUES_AHEAD                                                                               \
     8u /* of a cell, whose line is on its way: cells take turns, and none is met soon again */
 #define TALLY_ROWS_MIN 4u /* of a block for each group, for a table of counts by group to pay */
 
-/* Hashes of a dictionary's entries, made as they occur. */
+/* What is known of a dictionary's entries. */
 struct hash_memo {
     const struct dict *dict;
-    struct hash128 *hashes;
+    struct hash128 *
+        hashes; /* of a small one, made as they occur; of a large one each entry comes for few cells */
     uint8_t *is_known;
-    const union acc_cell **last; /* by code: the cell that has it */
+    const union acc_cell **last; /* by code: the cell that had it last */
 };
 
 /* What a lane takes of a block. */
@@ -237,11 +239,28 @@ static enum err_code memo_for(struct trend_work *work, struct hash_memo *memo,
     if (memo->dict == dict) {
         return ERR_OK;
     }
-    ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->hashes, err));
-    ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->is_known, err));
+    *memo = (struct hash_memo){0};
+    if (dict->count <= MEMO_CODES_MAX) {
+        ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->hashes, err));
+        ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->is_known, err));
+    }
     ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->last, err));
     memo->dict = dict;
     return ERR_OK;
+}
+
+static struct hash128 code_hash(struct hash_memo *memo, uint32_t code, uint64_t seed)
+{
+    if (memo->hashes != NULL && memo->is_known[code]) {
+        return memo->hashes[code];
+    }
+    struct str text = dict_value(memo->dict, code);
+    struct hash128 hash = hash128(text.ptr, text.len, seed);
+    if (memo->hashes != NULL) {
+        memo->hashes[code] = hash;
+        memo->is_known[code] = 1;
+    }
+    return hash;
 }
 
 /* A code that a cell does not have yet, as far as is known. */
@@ -254,26 +273,30 @@ struct cell_code {
 static enum err_code add_few_codes(struct trend_work *work, struct hash_memo *memo,
                                    const struct cell_code *few, uint32_t count, struct err *err)
 {
-    struct str texts[CODES_AHEAD];
-    for (uint32_t i = 0; i < count; i++) {
-        if (!memo->is_known[few[i].code]) {
-            texts[i] = dict_value(memo->dict, few[i].code);
-            __builtin_prefetch(texts[i].ptr);
-        }
+    struct hash128 hashes[CODES_AHEAD];
+    for (uint32_t i = 0; memo->hashes == NULL && i < count; i++) {
+        __builtin_prefetch(dict_value(memo->dict, few[i].code).ptr);
     }
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t code = few[i].code;
-        if (!memo->is_known[code]) {
-            texts[i] = dict_value(memo->dict, code);
-            memo->hashes[code] = hash128(texts[i].ptr, texts[i].len, work->plan->hash_seed);
-            memo->is_known[code] = 1;
-        }
-        acc_expect_hash(few[i].cell, memo->hashes[code]);
+        hashes[i] = code_hash(memo, few[i].code, work->plan->hash_seed);
+        acc_expect_hash(few[i].cell, hashes[i]);
     }
     for (uint32_t i = 0; i < count; i++) {
-        ERR_TRY(acc_add_hash(&work->slot->pool, few[i].cell, memo->hashes[few[i].code], err));
+        ERR_TRY(acc_add_hash(&work->slot->pool, few[i].cell, hashes[i], err));
     }
     return ERR_OK;
+}
+
+/* What is asked of a code whose row comes soon, the cell that had it last, unless it was `expected` before. Returns what
+ * now is. */
+static inline uint32_t expect_code(const struct hash_memo *memo, const struct vec *vec,
+                                   uint32_t place, uint32_t expected)
+{
+    if (place == NONE || vec->kind != VEC_CODE || vec->u32[place] == expected) {
+        return expected;
+    }
+    __builtin_prefetch(&memo->last[vec->u32[place]]);
+    return vec->u32[place];
 }
 
 /* Values as codes: one comes again and again along a journey, and mostly for the same cell. */
@@ -283,10 +306,13 @@ static enum err_code add_unique_codes(const struct lane_rows *rows, struct hash_
 {
     struct cell_code few[CODES_AHEAD];
     uint32_t count = 0;
+    uint32_t row_count = rows->block->count;
+    uint32_t expected = NONE;
     ERR_TRY(memo_for(rows->work, memo, vec->dict, err));
-    for (uint32_t i = 0; i < rows->block->count; i++) {
+    for (uint32_t i = 0; i < row_count; i++) {
         union acc_cell *cell = NULL;
         uint32_t place = places[i];
+        expected = expect_code(memo, vec, places[MIN_OF(i + CODES_AHEAD, row_count - 1)], expected);
         ERR_TRY(row_cell(rows, i, &cell, err));
         if (cell == NULL || place == NONE) {
             continue;
@@ -300,6 +326,9 @@ static enum err_code add_unique_codes(const struct lane_rows *rows, struct hash_
                 continue;
             }
             memo->last[code] = cell;
+            if (vec->dict->offs != NULL) {
+                __builtin_prefetch(&vec->dict->offs[code]);
+            }
             few[count++] = (struct cell_code){cell, code};
             if (count == CODES_AHEAD) {
                 ERR_TRY(add_few_codes(rows->work, memo, few, count, err));
