@@ -5,6 +5,7 @@
 #include "query/pred_eval.h"
 #include "query/subject_bits.h"
 #include "query/trend_top.h"
+#include "storage/base/cpu.h"
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
 
@@ -460,6 +461,19 @@ static enum err_code lane_add_rows(const struct lane_rows *rows, struct scan *sc
     }
 }
 
+CPU_CLONES static void times_bounds(const int64_t *restrict times, uint32_t count, int64_t *min,
+                                    int64_t *max)
+{
+    int64_t least = *min;
+    int64_t most = *max;
+    for (uint32_t i = 0; i < count; i++) {
+        least = MIN_OF(least, times[i]);
+        most = MAX_OF(most, times[i]);
+    }
+    *min = least;
+    *max = most;
+}
+
 /* Where an open range begins and ends is in its buckets, and in what is kept of a segment for questions that have some. */
 static void note_times(struct trend_work *work, const struct scan_block *block)
 {
@@ -467,10 +481,7 @@ static void note_times(struct trend_work *work, const struct scan_block *block)
     struct trend_slot *slot = work->slot;
     if ((plan->is_from_open || plan->is_to_open) &&
         (plan->query->has_each || plan->partials != NULL)) {
-        for (uint32_t i = 0; i < block->count; i++) {
-            slot->row_min_ms = MIN_OF(slot->row_min_ms, block->times[i]);
-            slot->row_max_ms = MAX_OF(slot->row_max_ms, block->times[i]);
-        }
+        times_bounds(block->times, block->count, &slot->row_min_ms, &slot->row_max_ms);
     }
 }
 
