@@ -62,8 +62,9 @@ struct trend_plan {
         count_lane; /* of a first measure that is a count and nothing else; UINT32_MAX: it is not */
     bool
         is_ranked; /* only the first groups by the first measure are shown, and nothing of the others */
-    bool is_rank_cheap; /* the first measure takes little of each cell: no sets, no values */
-    bool is_count_only; /* rows of one selector are counted by group, over one atom */
+    bool is_rank_cheap;   /* the first measure takes little of each cell: no sets, no values */
+    bool has_task_totals; /* tasks add up what they count and sum, for the totals */
+    bool is_count_only;   /* rows of one selector are counted by group, over one atom */
     const struct trend_partials *partials; /* NULL: none are kept */
     uint32_t *lane_of; /* by measure * agg_count + agg; UINT32_MAX where the measure has no such */
 };
@@ -88,7 +89,9 @@ struct trend_people {
 struct trend_slot {
     struct acc_pool pool;
     struct groups *groups;
-    union acc_cell ***cells;      /* [lane][group][atom]; NULL where a group has none */
+    union acc_cell ***cells; /* [lane][group][atom]; NULL where a group has none */
+    union acc_cell *
+        totals; /* [lane]: of all groups, over the whole range; of lanes that count or sum, where the plan has_task_totals */
     struct trend_people **people; /* [lane]; NULL where the lane has cells */
     struct trend_entry *entries;  /* its groups, by part; where the plan is_ranked */
     struct cell *ranks; /* by entry: the first measure, of the task's cells alone; or NULL */

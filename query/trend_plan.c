@@ -292,6 +292,7 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
     plan.count_lane = count_lane(&plan);
     plan.is_ranked = !run_is_reference(run) && query->key_count > 0 && query->has_top &&
                      !query->has_other && query->cell == NULL;
+    plan.has_task_totals = !run_is_reference(run) && query->key_count > 0;
     plan.is_rank_cheap = plan.is_ranked && is_rank_cheap(&plan);
     ERR_TRY(plan_counted(run, &plan, err));
     *ret = plan;

@@ -841,6 +841,25 @@ static enum err_code task_read(struct trend_work *work, struct err *err)
     return code;
 }
 
+/* What the task counts and sums of all groups, while its cells are at hand. */
+static enum err_code task_totals(struct trend_work *work, struct err *err)
+{
+    const struct trend_plan *plan = work->plan;
+    struct trend_slot *slot = work->slot;
+    ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->totals, err));
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        enum acc_kind kind = plan->lanes[l].kind;
+        struct trend_bucket total = plan->grids[plan->lanes[l].grid].total;
+        for (uint32_t g = 0; (kind == ACC_COUNT || kind == ACC_SUM) && g < slot->group_cap; g++) {
+            const union acc_cell *cells = slot->cells[l][g];
+            for (uint32_t a = total.atom_begin; cells != NULL && a < total.atom_end; a++) {
+                ERR_TRY(acc_merge(&slot->pool, kind, &slot->totals[l], &cells[a], err));
+            }
+        }
+    }
+    return ERR_OK;
+}
+
 enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
                          struct arena *arena, struct io *io, void *slot, struct err *err)
 {
@@ -855,5 +874,8 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
         trend_work_begin(&work, task->subject_begin, MIN_OF(task->subject_end, subject_end), err));
     ERR_TRY(task_read(&work, err));
     ERR_TRY(trend_grow_groups(&work, groups_count(work.slot->groups), err));
+    if (plan->has_task_totals) {
+        ERR_TRY(task_totals(&work, err));
+    }
     return plan->is_ranked ? trend_top_entries(run, plan, slot, arena, err) : ERR_OK;
 }

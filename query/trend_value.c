@@ -264,12 +264,38 @@ static enum err_code unique_of(struct trend_values *values, uint32_t lane,
     return ERR_OK;
 }
 
+/* Counts and sums of everything, which tasks have added up. */
+static bool has_totals(const struct trend_values *values, uint32_t lane,
+                       const struct trend_group *group, uint32_t b)
+{
+    enum acc_kind kind = values->plan->lanes[lane].kind;
+    return values->plan->has_task_totals && group->reach == GROUP_ALL && b == TREND_WHOLE_RANGE &&
+           (kind == ACC_COUNT || kind == ACC_SUM);
+}
+
+static enum err_code totals_of(struct trend_values *values, const struct agg *agg, uint32_t lane,
+                               struct expr_value *ret, struct err *err)
+{
+    enum acc_kind kind = values->plan->lanes[lane].kind;
+    struct acc_pool pool = {.arena = values->scratch};
+    union acc_cell total = {0};
+    for (uint32_t t = 0; t < values->tasks->count; t++) {
+        ERR_TRY(acc_merge(&pool, kind, &total, &slot_of(values->tasks, t)->totals[lane], err));
+    }
+    *ret = kind == ACC_COUNT ? expr_exact((__int128)total.count, 0)
+                             : expr_of_sum(total.sum, agg->kind == AGG_AVG);
+    return ERR_OK;
+}
+
 static enum err_code agg_of(struct trend_values *values, const struct agg *agg, uint32_t lane,
                             const struct trend_group *group, uint32_t b, struct expr_value *ret,
                             struct err *err)
 {
     struct trend_bucket atoms = lane_atoms(values->plan, lane, b);
     *ret = (struct expr_value){.kind = VALUE_MISSING};
+    if (has_totals(values, lane, group, b)) {
+        return totals_of(values, agg, lane, ret, err);
+    }
     if (agg->kind == AGG_USERS) {
         uint64_t users = 0;
         ERR_TRY(users_of(values, lane, group, b, &users, err));
@@ -301,7 +327,11 @@ enum err_code trend_measure(struct trend_values *values, uint32_t m,
     const struct trend_plan *plan = values->plan;
     const struct bound_query *query = plan->query;
     const uint32_t *lane_of = plan->lane_of + (size_t)m * query->agg_count;
+    const struct expr *expr = query->measures[m].expr;
     struct expr_value *aggs = NULL;
+    if (expr->kind == EXPR_AGG && lane_of[expr->agg] != UINT32_MAX) {
+        return agg_of(values, &query->aggs[expr->agg], lane_of[expr->agg], group, b, ret, err);
+    }
     ERR_TRY(ARENA_NEW(values->scratch, query->agg_count, &aggs, err));
     for (uint32_t a = 0; a < query->agg_count; a++) {
         if (lane_of[a] == UINT32_MAX) {
@@ -309,7 +339,7 @@ enum err_code trend_measure(struct trend_values *values, uint32_t m,
         }
         ERR_TRY(agg_of(values, &query->aggs[a], lane_of[a], group, b, &aggs[a], err));
     }
-    *ret = expr_eval(query->measures[m].expr, aggs);
+    *ret = expr_eval(expr, aggs);
     return ERR_OK;
 }
 
