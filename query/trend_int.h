@@ -146,6 +146,19 @@ enum err_code trend_grow_groups(struct trend_work *work, uint32_t group_count,
 /* The cells of (lane, group), made when they are not there yet. */
 enum err_code trend_cells(struct trend_work *work, uint32_t lane, uint32_t group,
                           union acc_cell **ret, struct err *err) ERR_MUST_CHECK;
+/* Rows of a block, for a lane of users. */
+struct trend_rows {
+    uint32_t count;
+    const uint32_t *subjects; /* ascending */
+    const uint32_t *groups;
+    const uint32_t *atoms; /* UINT32_MAX: in none; NULL: all in atom 0 */
+    const uint64_t *masks;
+    uint64_t bit; /* of the rows that count, in `masks` */
+};
+/* Whether so many rows are added faster when they are sorted by cell (trend_users.c). */
+bool trend_sorts_users(const struct trend_work *work, uint32_t lane, uint32_t row_count);
+enum err_code trend_sort_users(struct trend_work *work, uint32_t lane, const struct trend_rows *rows,
+                               struct arena *scratch, struct err *err) ERR_MUST_CHECK;
 /* Read rows into one lane of users. `ranges`: only these rows; NULL = all. */
 enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const struct source *source,
                                const struct scan_want *wants, uint32_t want_count,

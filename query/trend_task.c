@@ -168,9 +168,14 @@ static enum err_code count_lane_rows(struct trend_work *work, uint32_t lane,
 
 static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
                                    const struct scan_block *block, const uint32_t *groups,
-                                   const uint32_t *atoms, struct err *err)
+                                   const uint32_t *atoms, struct arena *scratch, struct err *err)
 {
     uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
+    if (trend_sorts_users(work, lane, block->count)) {
+        const struct trend_rows rows = {block->count, block->subjects, groups,
+                                        atoms,        block->masks,    bit};
+        return trend_sort_users(work, lane, &rows, scratch, err);
+    }
     uint32_t group = NONE;
     union acc_cell *cells = NULL;
     union acc_cell *cell = NULL; /* what was added last, and for whom */
@@ -553,7 +558,7 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
             if (lane->kind == ACC_COUNT || lane->kind == ACC_USERS) {
                 ERR_TRY(lane->kind == ACC_COUNT
                             ? count_lane_rows(work, l, block, groups, atoms, scratch, err)
-                            : add_user_rows(work, l, block, groups, atoms, err));
+                            : add_user_rows(work, l, block, groups, atoms, scratch, err));
                 continue;
             }
             const struct lane_rows rows = {.work = work,
@@ -761,7 +766,7 @@ enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const str
                                 err));
         uint32_t *atoms = memory;
         grid_atoms(grid, block.times, block.count, atoms);
-        ERR_TRY(add_user_rows(work, lane, &block, groups, atoms, err));
+        ERR_TRY(add_user_rows(work, lane, &block, groups, atoms, scan_read_ctx(scan)->arena, err));
     }
 }
 
