@@ -214,7 +214,7 @@ static void a_spent_budget_is_a_limit_error(void **state)
     run_begin(&run, NULL);
     do {
         make_values(&made, run.arena, &rng);
-    } while (made.values[made.count - 1] - made.values[0] < 10000);
+    } while ((uint64_t)made.values[made.count - 1] - (uint64_t)made.values[0] < 10000);
     run.budget.max_bytes = atomic_load(&run.budget.used_bytes) + 1024;
     assert_int_equal(
         trend_large_quantile(&run, made.filled, made.filled_count, 0.5, &is_there, &got, &err),
