@@ -439,6 +439,7 @@ struct bound_query {
     struct compare compare;
     bool is_why;          /* the query asks why this user is counted as it is, */
     struct str why_id;    /* or is not; not for its table */
+    const struct pred *why_key; /* of it with `per`: KEY is `why_id`; else NULL */
     const struct bound_cell *cell; /* the query asks for the people behind it; NULL: for its table */
     const struct trait *traits; /* of profiles, that it asks for, */
     uint32_t trait_count;

@@ -96,14 +96,12 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     if (run->diff != NULL) {
         return verb_diff(run, result, err);
     }
-    if (run->query->is_why) {
-        return verb_why(run, result, err);
-    }
-    if (run_asks_people(run->query)) {
+    if (run_asks_people(run->query) && !run->query->is_why) {
         return verb_people(run, result, err);
     }
-    return run->query->compare.name.len > 0 ? run_compared(run, result, err)
-                                            : run_table(run, result, err);
+    run_table_fn fn = run->query->is_why ? verb_why : run_table;
+    return run->query->compare.name.len > 0 ? run_compared(run, fn, result, err)
+                                            : fn(run, result, err);
 }
 
 /* ---- meta ---- */

@@ -39,8 +39,12 @@ bool run_find_subject(const struct query_run_ctx *run, struct str id, uint32_t *
                       uint32_t *ret_subject);
 
 /* ---- run_compare.c ---- */
-/* The table of the verb, and behind it that of the second series; a first column says which. */
-enum err_code run_compared(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+/* The table that `fn` makes (of the verb, or of `why`), and behind it that of the second series; a first column says
+ * which. */
+typedef enum err_code (*run_table_fn)(struct query_run_ctx *run, struct result *result,
+                                      struct err *err);
+enum err_code run_compared(struct query_run_ctx *run, run_table_fn fn, struct result *result,
+                           struct err *err) ERR_MUST_CHECK;
 
 /* ---- verb_cohorts.c ---- */
 /* The people become a cohort, as the query says. */
