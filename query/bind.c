@@ -556,6 +556,7 @@ static void bind_limits(struct binder *b)
     query->top = (uint32_t)clauses->top.value;
     query->has_other = clauses->has_other;
     query->has_limit = (clauses->limit.place.line != 0 && !is_why) || is_rows;
+    query->is_limit_given = clauses->limit.place.line != 0;
     query->limit = clauses->limit.value;
     if (clauses->limit.place.line == 0 && is_rows) {
         query->limit = query->verb == VERB_EVENTS ? 100 : 1000;

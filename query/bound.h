@@ -416,6 +416,7 @@ struct bound_query {
     struct order_by order;      /* of events and timeline only its direction: they go by order_field */
     struct field order_field;
     bool has_limit;
+    bool is_limit_given; /* by the query; else it is the verb's own */
     uint64_t limit;
 
     const struct selector *selectors; /* all of the query's, numbered */

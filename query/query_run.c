@@ -353,10 +353,10 @@ static enum err_code go_back(struct query_run_ctx *run, const struct ast_query *
     return ERR_OK;
 }
 
-enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
-                        const struct query_request *request, struct result **ret, struct err *err)
+enum err_code query_ask(struct snapshot *snapshot, struct pool *pool, struct io *io,
+                        const struct query_request *request, query_ask_fn fn, void *arg,
+                        struct err *err)
 {
-    uint64_t begin_us = clock_mono_us();
     struct pool_account account = {0};
     struct query_run_ctx run = {.request = request,
                                 .snapshot = snapshot,
@@ -371,21 +371,42 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     CLEANUP(arena_freep) struct arena *arena = arena_create(budget);
     CLEANUP(query_unbindp) const struct bound_query *query = NULL;
     CLEANUP(run_uses_donep) struct query_run_ctx *own = &run; /* before the arena and the query go */
-    CLEANUP(result_freep) struct result *result = NULL;
     run.arena = arena;
-    uint32_t column_count = schema_count(snapshot->schema);
     const struct ast_query *ast = NULL;
     CLEANUP(then_done) struct then then = {.request = *request};
     ERR_TRY(query_read(request, snapshot, arena, &ast, err));
     ERR_TRY(go_back(&run, ast, &then, err));
     ERR_TRY(query_bind_read(run.request, ast, run.snapshot, io, arena, &query, err));
     own->query = query;
-    if (query->is_profile) {
-        ERR_TRY(profile_start(&run, clock_mono_us() - begin_us, err));
+    return fn(own, arg, err);
+}
+
+/* A question that a table answers. */
+struct asked {
+    uint64_t begin_us;
+    uint32_t column_count; /* known before binding */
+    struct result *result;
+};
+
+static enum err_code answer_asked(struct query_run_ctx *run, void *arg, struct err *err)
+{
+    struct asked *asked = arg;
+    CLEANUP(result_freep) struct result *result = NULL;
+    if (run->query->is_profile) {
+        ERR_TRY(profile_start(run, clock_mono_us() - asked->begin_us, err));
     }
     ERR_TRY(result_create(&result, err));
-    ERR_TRY(run_or_find(&run, column_count, result, err));
-    result->meta.elapsed_us = clock_mono_us() - begin_us;
-    *ret = TAKE(result);
+    ERR_TRY(run_or_find(run, asked->column_count, result, err));
+    result->meta.elapsed_us = clock_mono_us() - asked->begin_us;
+    asked->result = TAKE(result);
+    return ERR_OK;
+}
+
+enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
+                        const struct query_request *request, struct result **ret, struct err *err)
+{
+    struct asked asked = {clock_mono_us(), schema_count(snapshot->schema), NULL};
+    ERR_TRY(query_ask(snapshot, pool, io, request, answer_asked, &asked, err));
+    *ret = asked.result;
     return ERR_OK;
 }

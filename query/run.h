@@ -52,6 +52,13 @@ struct query_run_ctx {
     struct err first_err;         /* guarded by the winner of is_failed */
 };
 
+/* Bind the request against the snapshot, or against what it says of the past, and call `fn` with the run, which ends
+ * with it. Errors of the text, of binding, and of `fn`. */
+typedef enum err_code (*query_ask_fn)(struct query_run_ctx *run, void *arg, struct err *err);
+enum err_code query_ask(struct snapshot *snapshot, struct pool *pool, struct io *io,
+                        const struct query_request *request, query_ask_fn fn, void *arg,
+                        struct err *err) ERR_MUST_CHECK;
+
 /* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. Tasks of other queries may
  * run before it returns, on this thread: hold no lock. */
 enum err_code run_check(struct query_run_ctx *run, struct err *err) ERR_MUST_CHECK;
