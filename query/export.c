@@ -18,6 +18,7 @@ static enum err_code check_query(const struct query_run_ctx *run, struct err *er
     const char *words = query->is_explain             ? "explain"
                         : query->is_profile           ? "profile"
                         : query->is_why               ? "why"
+                        : run->restatements != NULL   ? "restatements"
                         : run->diff != NULL           ? "diff"
                         : query->compare.name.len > 0 ? "compare"
                         : query->save.len > 0         ? "save cohort"

@@ -5,6 +5,7 @@
 #include "query/diff.h"
 #include "query/past.h"
 #include "query/profile.h"
+#include "query/restatements.h"
 #include "query/result_pack.h"
 #include "query/run_people.h"
 #include "storage/base/clock.h"
@@ -96,6 +97,9 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     if (run->diff != NULL) {
         return verb_diff(run, result, err);
     }
+    if (run->restatements != NULL) {
+        return verb_restatements(run, result, err);
+    }
     if (run_asks_people(run->query) && !run->query->is_why) {
         return verb_people(run, result, err);
     }
@@ -170,10 +174,14 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
     ERR_TRY(arena_str(arena, zone_name(query->zone), &meta->time_zone, err));
     ERR_TRY(meta_text(arena, zone_db_version(), &meta->zone_version, err));
     ERR_TRY(meta_warnings(query, result, err));
-    meta->epoch = (uint64_t)(run->diff != NULL ? run->diff->to_ms : snapshot->commit_ms);
+    meta->epoch = (uint64_t)(run->diff != NULL           ? run->diff->to_ms
+                             : run->restatements != NULL ? run->restatements->until_ms
+                                                         : snapshot->commit_ms);
     meta->exact = true;
     meta->partial = query->has_range && query->has_partial;
-    meta->verb = run->diff != NULL ? STR("diff") : verb_name(query);
+    meta->verb = run->diff != NULL           ? STR("diff")
+                 : run->restatements != NULL ? STR("restatements")
+                                             : verb_name(query);
     meta_sources(run, meta);
     return ERR_OK;
 }
@@ -184,7 +192,7 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 static bool verb_shapes_itself(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
-    if (run->diff != NULL) {
+    if (run->diff != NULL || run->restatements != NULL) {
         return true;
     }
     return !query->is_explain && !query->is_why &&
@@ -283,7 +291,8 @@ static enum err_code run_or_find(struct query_run_ctx *run, uint32_t column_coun
     CLEANUP(buf_freep) struct buf key = {0};
     const struct schema *schema = run->snapshot->schema;
     bool is_found = false;
-    if (run_answers(run) == NULL || run->diff != NULL || !answer_has_key(run)) {
+    if (run_answers(run) == NULL || run->diff != NULL || run->restatements != NULL ||
+        !answer_has_key(run)) {
         return run_bound(run, result, err);
     }
     ERR_TRY(answer_key(run, &key, err));
@@ -324,6 +333,7 @@ static void run_uses_donep(struct query_run_ctx **run)
 struct then {
     struct query_request request; /* with the epoch's instant as `now` */
     struct diff diff;
+    struct restatements restatements;
     struct snapshot *past; /* NULL: the present one will do */
 };
 
@@ -342,6 +352,11 @@ static enum err_code go_back(struct query_run_ctx *run, const struct ast_query *
         ERR_TRY(diff_before(&then->diff, &run->budget, run->io, &then->past, err));
         then->request.now_ms = then->diff.to_ms;
         run->diff = &then->diff;
+    } else if (ast->restatements.place.line != 0) {
+        ERR_TRY(restatements_open(run->request, ast, present, run->arena, &then->restatements, err));
+        ERR_TRY(restatements_end(&then->restatements, &run->budget, run->io, &then->past, err));
+        then->request.now_ms = then->restatements.until_ms;
+        run->restatements = &then->restatements;
     } else if (ast->clauses.as_of.place.line != 0) {
         ERR_TRY(past_of(run->request, ast, present, run->io, run->arena, &then->past,
                         &then->request.now_ms, err));

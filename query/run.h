@@ -15,6 +15,7 @@
 
 struct diff;
 struct query_profile;
+struct restatements;
 struct traits;
 struct why_notes;
 
@@ -29,6 +30,7 @@ struct query_run_ctx {
     struct query_profile
         *profile;  /* of `profile`: what is done is noted there (profile.h); else NULL */
     const struct diff *diff; /* of `diff` (diff.h); else NULL */
+    const struct restatements *restatements; /* of `restatements` (restatements.h); else NULL */
     struct io *io; /* of the thread that called query_run */
     bool has_only; /* tasks are of one subject alone: */
     uint32_t only_shard, only_subject;
