@@ -176,10 +176,10 @@ int command_export(int argc, char *const *argv)
             "The first line says the columns, the last one how many rows there were; a list "
             "without\n"
             "its last line is cut, and the command fails.\n\n"
-            "  trackway export --dataset demo 'segment did(pay_success last 30d)' > payers.ndjson\n"
-            "  trackway export --dataset demo --format csv 'segment in cohort \"vip\"' > vip.csv\n"
-            "  trackway export --dataset demo 'events pay_success columns (event_time, user_id) "
-            "last 7d'\n",
+            "  trackway export --dataset demo 'segment did(pay_success)' > payers.ndjson\n"
+            "  trackway export --dataset demo --format csv 'segment count(page_view) >= 5' > "
+            "readers.csv\n"
+            "  trackway export --dataset demo 'events pay_success columns (event_time, user_id)'\n",
     };
     int exit = EXIT_FINE;
     return command_parse(&command, argc, argv, &exporting.words, &exit) ? run(&exporting) : exit;

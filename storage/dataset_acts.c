@@ -1,7 +1,61 @@
 /* storage/dataset_acts.c - the acts of identity of a span of commits: marks of the directory say which facts came with which
  * (identity.h). A login is told only where it can have moved something: its anonymous id has rows without a user, and they
- * are masked where they lie because they stand under somebody. */
+ * are masked where they lie because they stand under somebody. Those of a user that was ever declared to be nobody's may have
+ * done so before, or after, and are all told. */
 #include "storage/dataset_int.h"
+
+#include <stdlib.h>
+
+/* Users that were ever declared to be nobody's, ascending. */
+struct nobodies {
+    uint64_t *places;
+    uint32_t count, cap;
+};
+
+static void nobodies_done(struct nobodies *nobodies)
+{
+    free(nobodies->places);
+}
+
+static int place_cmp(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static enum err_code find_nobodies(const struct ids *ids, uint64_t ids_count, struct nobodies *ret,
+                                   struct err *err)
+{
+    struct id_cursor cursor = ids_cursor(ids, 0);
+    struct id_entry entry;
+    struct identity_fact fact;
+    for (uint64_t i = 0; i < ids_count && id_cursor_next(&cursor, &entry); i++) {
+        if (!identity_fact(&entry, &fact) || fact.is_binding || fact.act != IDENTITY_NOBODY) {
+            continue;
+        }
+        if (ret->count == ret->cap) {
+            uint32_t cap = ret->cap == 0 ? 16 : ret->cap * 2;
+            uint64_t *grown = realloc(ret->places, cap * sizeof(*grown));
+            if (grown == NULL) {
+                return err_set(err, ERR_NOMEM, "no memory for ids that are nobody's");
+            }
+            ret->places = grown;
+            ret->cap = cap;
+        }
+        ret->places[ret->count++] = fact.from;
+    }
+    if (ret->count > 0) {
+        qsort(ret->places, ret->count, sizeof(*ret->places), place_cmp);
+    }
+    return ERR_OK;
+}
+
+static bool was_nobody(const struct nobodies *nobodies, uint64_t place)
+{
+    return nobodies->count > 0 && bsearch(&place, nobodies->places, nobodies->count,
+                                          sizeof(*nobodies->places), place_cmp) != NULL;
+}
 
 static bool is_moved(const struct snapshot *snapshot, uint64_t place)
 {
@@ -35,6 +89,8 @@ enum err_code snapshot_acts(const struct snapshot *snapshot, int64_t after_ms, i
     struct id_cursor cursor = ids_cursor(ids, 0);
     struct id_entry entry;
     struct identity_fact fact;
+    CLEANUP(nobodies_done) struct nobodies nobodies = {0};
+    ERR_TRY(find_nobodies(ids, pin->ids_count, &nobodies, err));
     int64_t commit_ms = INT64_MIN; /* facts before the first mark hold in every epoch */
     for (uint64_t i = 0; i < pin->ids_count && id_cursor_next(&cursor, &entry); i++) {
         if (!identity_fact(&entry, &fact)) {
@@ -50,7 +106,8 @@ enum err_code snapshot_acts(const struct snapshot *snapshot, int64_t after_ms, i
             return ERR_OK;
         }
         if (is_mark || commit_ms <= after_ms ||
-            (fact.is_binding && !is_moved(snapshot, fact.from))) {
+            (fact.is_binding && !is_moved(snapshot, fact.from) &&
+             !was_nobody(&nobodies, fact.into))) {
             continue;
         }
         struct snapshot_act act = {

@@ -159,7 +159,7 @@ enum err_code snapshot_of_past(const struct snapshot *present, const struct snap
                                struct err *err) ERR_MUST_CHECK;
 /* What moved rows from one person to another: facts of identity, by the commits that they came with. */
 enum snapshot_act_kind {
-    ACT_LOGIN,    /* an anonymous id met a user: only where rows of that id stand under somebody by now */
+    ACT_LOGIN,    /* an anonymous id met a user: only where that can have moved rows of the id */
     ACT_MERGE,    /* a user into another */
     ACT_UNMERGE,
     ACT_NOBODY,   /* a user id stands for nobody */
