@@ -33,8 +33,9 @@ struct http_request {
     struct http_job *job;             /* until it is answered; of a stream, until its last piece */
     h2o_generator_t generator;        /* of a stream */
     bool is_hung_up;                  /* counted */
-    uint64_t write_deadline_us;       /* once it is answered; of a stream, of the piece that h2o has; 0: none */
-    struct buf body;                  /* what h2o is sending */
+    uint64_t
+        write_deadline_us; /* once it is answered; of a stream, of the piece that h2o has; 0: none */
+    struct buf body;       /* what h2o is sending */
 };
 
 struct http_job {

@@ -267,9 +267,10 @@ static void restatements_tell_each_act(void **state)
     assert_string_equal(ask(b, "restatements from @ to @ of trend count(any)", 0, 60), "");
     assert_string_equal(ask(b, "restatements from @ to @ of segment did(view)", 40, 50),
                         "1747008050000|2025-05-12T00:00:50Z|merge|v -> u|users|2|1|-1");
-    assert_string_equal(ask(b, "restatements from 2025-05-12T00:00:45Z to now", 0, 0),
-                        "1747008050000|2025-05-12T00:00:50Z|merge|v -> u|2025-05-12|distinct|3|2|-1\n"
-                        "1747008060000|2025-05-12T00:01:00Z|unmerge|v -> u|2025-05-12|distinct|2|3|1");
+    assert_string_equal(
+        ask(b, "restatements from 2025-05-12T00:00:45Z to now", 0, 0),
+        "1747008050000|2025-05-12T00:00:50Z|merge|v -> u|2025-05-12|distinct|3|2|-1\n"
+        "1747008060000|2025-05-12T00:01:00Z|unmerge|v -> u|2025-05-12|distinct|2|3|1");
 }
 
 static void restatements_have_their_limits(void **state)
