@@ -22,6 +22,9 @@ struct cursor {
     struct scan *scan; /* NULL: at its end */
     struct scan_block block;
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* in the scan's scratch, as the block's arrays */
+    uint16_t *lasts;                          /* of the block: the last row of each subject, */
+    uint32_t lasts_cap;
+    uint32_t run; /* and whose rows begin at `pos` */
     uint32_t pos;
     bool has_ids;     /* its rows may have to be told from others' of their instant by event_id */
     bool is_id_block; /* `ids` and `id_places` are those of the block */
@@ -53,6 +56,29 @@ struct journeys {
     struct rows rows, spare;
 };
 
+/* Where the subjects' rows end: once for the block, since at each end a branch would be a guess. */
+static enum err_code cursor_runs(struct cursor *cursor, struct arena *arena, struct err *err)
+{
+    const uint32_t *subjects = cursor->block.subjects;
+    uint32_t rows = cursor->block.count;
+    if (cursor->lasts_cap < rows) {
+        void *memory = NULL;
+        uint32_t cap = MAX_OF(rows, 2 * cursor->lasts_cap);
+        ERR_TRY(arena_alloc_raw(arena, cap * sizeof(uint16_t), &memory, err));
+        cursor->lasts = memory;
+        cursor->lasts_cap = cap;
+    }
+    uint16_t *lasts = cursor->lasts;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i + 1 < rows; i++) {
+        lasts[count] = (uint16_t)i;
+        count += subjects[i] != subjects[i + 1];
+    }
+    lasts[count] = (uint16_t)(rows - 1);
+    cursor->run = 0;
+    return ERR_OK;
+}
+
 static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *err)
 {
     struct cursor *cursor = &j->cursors[idx];
@@ -67,6 +93,7 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     ASSERT(cursor->block.count > 0);
     cursor->pos = 0;
     cursor->is_id_block = false;
+    ERR_TRY(cursor_runs(cursor, j->arena, err));
     for (uint32_t k = 0; k < j->lane_count; k++) {
         ERR_TRY(groups_of_block(j->lanes[k], cursor->scan, &cursor->block, &cursor->lanes[k], err));
     }
@@ -136,6 +163,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
+        .keep = spec->keep,
         .no_index = run_is_reference(run),
     };
     ERR_TRY(journeys_cols(j, err));
@@ -237,13 +265,16 @@ static enum err_code rows_append(struct journeys *j, size_t at, struct cursor *c
     return cursor->has_ids && j->needs_ids ? rows_ids(j, at, cursor, end, err) : ERR_OK;
 }
 
-static uint32_t run_end(const struct cursor *cursor, uint32_t subject)
+/* Of the subject at `pos`. */
+static uint32_t run_end(const struct cursor *cursor)
 {
-    uint32_t end = cursor->pos + 1;
-    while (end < cursor->block.count && cursor->block.subjects[end] == subject) {
-        end++;
-    }
-    return end;
+    return (uint32_t)cursor->lasts[cursor->run] + 1;
+}
+
+static void run_leave(struct cursor *cursor, uint32_t end)
+{
+    cursor->pos = end;
+    cursor->run++;
 }
 
 /* Row b may not stand in front of row a. Rows of one instant are in any order where there are no
@@ -338,10 +369,10 @@ static enum err_code gather(struct journeys *j, uint32_t subject, struct journey
             continue;
         }
         while (j->heads[i] == subject) {
-            uint32_t end = run_end(cursor, subject);
+            uint32_t end = run_end(cursor);
             ERR_TRY(rows_append(j, count, cursor, end, err));
             count += end - cursor->pos;
-            cursor->pos = end;
+            run_leave(cursor, end);
             if (end < cursor->block.count) {
                 j->heads[i] = cursor->block.subjects[end];
             } else {
@@ -380,10 +411,10 @@ enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool
     struct cursor *cursor = &j->cursors[first];
     j->needs_ids = holders > 1;
     if (holders == 1) {
-        uint32_t end = run_end(cursor, subject);
+        uint32_t end = run_end(cursor);
         if (end < cursor->block.count) {
             uint32_t pos = cursor->pos;
-            cursor->pos = end;
+            run_leave(cursor, end);
             j->heads[first] = cursor->block.subjects[end];
             *ret = (struct journey){
                 .subject = subject,

@@ -37,6 +37,7 @@ struct journeys_spec {
     struct groups *lanes[JOURNEY_LANES_MAX - 1];
     uint32_t lane_count;
     bool is_ordered; /* events of one instant by event_id */
+    const struct scan_keep *keep; /* of whom which rows are wanted; NULL = all. Must live as long as the journeys */
 };
 
 struct journeys;
