@@ -123,20 +123,16 @@ static enum err_code refusal(struct api *api, struct err *err)
     return err->code;
 }
 
-static enum err_code api_send(struct api *api, const char *method, const char *content_type,
-                              struct str body, struct str *ret_body, struct err *err)
+/* Send `request`, whose URL is the one made. */
+static enum err_code api_send_request(struct api *api, struct http_request *request,
+                                      struct str *ret_body, struct err *err)
 {
     buf_clear(&api->excerpt);
     buf_u8(&api->url, '\0');
     ERR_TRY(buf_check(&api->url, err));
-    struct http_request request = {
-        .method = method,
-        .url = (const char *)api->url.ptr,
-        .body = body,
-        .content_type = content_type,
-    };
+    request->url = (const char *)api->url.ptr;
     api->answer.status = 0;
-    ERR_TRY(http_client_send(api->http, &request, &api->answer, err));
+    ERR_TRY(http_client_send(api->http, request, &api->answer, err));
     if (api->answer.status < 200 || api->answer.status > 299) {
         return refusal(api, err);
     }
@@ -144,11 +140,16 @@ static enum err_code api_send(struct api *api, const char *method, const char *c
     return ERR_OK;
 }
 
-enum err_code api_query(struct api *api, const struct api_query *query, struct str *ret_body,
-                        struct err *err)
+static enum err_code api_send(struct api *api, const char *method, const char *content_type,
+                              struct str body, struct str *ret_body, struct err *err)
 {
-    url_begin(api, "/v1/query", query->dataset);
-    buf_printf(&api->url, "&format=%s%s", query->format, query->is_cache_off ? "&cache=off" : "");
+    struct http_request request = {.method = method, .body = body, .content_type = content_type};
+    return api_send_request(api, &request, ret_body, err);
+}
+
+/* Into api->body. */
+static enum err_code query_body(struct api *api, const struct api_query *query, struct err *err)
+{
     buf_clear(&api->body);
     buf_z(&api->body, "{\"query\":");
     json_text(query->text, &api->body);
@@ -168,8 +169,31 @@ enum err_code api_query(struct api *api, const struct api_query *query, struct s
         json_text(str_of(query->now), &api->body);
     }
     buf_u8(&api->body, '}');
-    ERR_TRY(buf_check(&api->body, err));
+    return buf_check(&api->body, err);
+}
+
+enum err_code api_query(struct api *api, const struct api_query *query, struct str *ret_body,
+                        struct err *err)
+{
+    url_begin(api, "/v1/query", query->dataset);
+    buf_printf(&api->url, "&format=%s%s", query->format, query->is_cache_off ? "&cache=off" : "");
+    ERR_TRY(query_body(api, query, err));
     return api_send(api, "POST", "application/json", buf_as_str(&api->body), ret_body, err);
+}
+
+enum err_code api_export(struct api *api, const struct api_query *query, api_take_fn take,
+                         void *arg, struct err *err)
+{
+    struct str none = {0};
+    url_begin(api, "/v1/export", query->dataset);
+    buf_printf(&api->url, "&format=%s", query->format);
+    ERR_TRY(query_body(api, query, err));
+    struct http_request request = {.method = "POST",
+                                   .body = buf_as_str(&api->body),
+                                   .content_type = "application/json",
+                                   .take = take,
+                                   .take_arg = arg};
+    return api_send_request(api, &request, &none, err);
 }
 
 enum err_code api_ingest(struct api *api, const char *dataset, const char *content_type,

@@ -34,6 +34,11 @@ struct api_query {
 enum err_code api_query(struct api *api, const struct api_query *query, struct str *ret_body,
                         struct err *err) ERR_MUST_CHECK;
 
+/* The list that the question gives, as it comes; `take` false gives up. That it came to its end is the caller's to see. */
+typedef bool (*api_take_fn)(void *arg, const char *bytes, size_t len);
+enum err_code api_export(struct api *api, const struct api_query *query, api_take_fn take,
+                         void *arg, struct err *err) ERR_MUST_CHECK;
+
 /* Events in one of the types that POST /v1/events takes. The answer lists rejections only.
  * ERR_BUSY: full; *ret_retry_after_s says when to come back. */
 enum err_code api_ingest(struct api *api, const char *dataset, const char *content_type,

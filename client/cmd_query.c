@@ -61,6 +61,16 @@ static enum err_code param_read(const char *arg, struct arena *arena, struct api
     return ERR_OK;
 }
 
+enum err_code command_params(const struct arg_list *list, struct arena *arena,
+                             struct api_param **ret, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(arena, list->count, ret, err));
+    for (uint32_t i = 0; i < list->count; i++) {
+        ERR_TRY(param_read(list->items[i], arena, &(*ret)[i], err));
+    }
+    return ERR_OK;
+}
+
 static enum err_code stdin_read(struct buf *out, struct err *err)
 {
     for (;;) {
@@ -84,8 +94,7 @@ static enum err_code stdin_read(struct buf *out, struct err *err)
     }
 }
 
-/* The operands with spaces between them, or standard input. */
-static enum err_code text_read(const struct arg_list *words, struct buf *out, struct err *err)
+enum err_code command_text(const struct arg_list *words, struct buf *out, struct err *err)
 {
     bool is_stdin = words->count == 1 && strcmp(words->items[0], "-") == 0;
     if (is_stdin || (words->count == 0 && out->len == 0)) {
@@ -136,10 +145,7 @@ static enum err_code ask(struct api *api, const struct asking *asking, struct st
     struct str body = {0};
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     bool is_table = strcmp(asking->format, "table") == 0;
-    ERR_TRY(ARENA_NEW(arena, asking->params.count, &params, err));
-    for (uint32_t i = 0; i < asking->params.count; i++) {
-        ERR_TRY(param_read(asking->params.items[i], arena, &params[i], err));
-    }
+    ERR_TRY(command_params(&asking->params, arena, &params, err));
     const struct api_query query = {
         .dataset = asking->dataset,
         .format = is_table ? "json" : asking->format,
@@ -173,7 +179,7 @@ static int ask_command(struct asking *asking, const char *prefix)
                 asking->cache);
         return command_fail(&err, NULL, EXIT_USAGE);
     }
-    if (text_read(&asking->words, &text, &err) != ERR_OK) {
+    if (command_text(&asking->words, &text, &err) != ERR_OK) {
         return command_fail(&err, NULL, EXIT_USAGE);
     }
     if (api_create(asking->server, &api, &err) != ERR_OK ||

@@ -7,6 +7,7 @@
 
 #include "client/api.h"
 #include "client/args.h"
+#include "storage/base/arena.h"
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_SOME_REJECTED = 2 };
 
@@ -17,6 +18,7 @@ struct command {
 };
 int command_ingest(int argc, char *const *argv);
 int command_query(int argc, char *const *argv);
+int command_export(int argc, char *const *argv);
 int command_show(int argc, char *const *argv);
 int command_datasets(int argc, char *const *argv);
 int command_flush(int argc, char *const *argv);
@@ -39,6 +41,14 @@ int command_repair(int argc, char *const *argv);
         .name = "dataset", .value_name = "NAME", .sentence = "the data set (else default)",        \
         .text = (to)                                                                               \
     }
+
+/* ---- cmd_query.c: of the commands that ask ---- */
+/* The operands with spaces between them behind what is in `out`, or standard input. */
+enum err_code command_text(const struct arg_list *words, struct buf *out,
+                           struct err *err) ERR_MUST_CHECK;
+/* NAME=VALUE each. */
+enum err_code command_params(const struct arg_list *list, struct arena *arena,
+                             struct api_param **ret, struct err *err) ERR_MUST_CHECK;
 
 /* `$TRACKWAY_SERVER`, or this machine's default port. */
 const char *command_server(void);

@@ -15,6 +15,7 @@
 struct http_client {
     CURL *curl;
     bool is_too_large; /* of the answer under way */
+    bool is_given_up;  /* by who takes it */
     char curl_message[CURL_ERROR_SIZE];
 };
 
@@ -28,6 +29,7 @@ enum err_code http_client_setup(struct err *err)
 
 struct receiving {
     struct http_client *client;
+    const struct http_request *request;
     struct http_answer *answer;
 };
 
@@ -36,6 +38,13 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
     struct receiving *receiving = arg;
     struct buf *body = &receiving->answer->body;
     size_t len = size * count; /* size is 1 by libcurl's promise */
+    long status = 0;
+    curl_easy_getinfo(receiving->client->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (receiving->request->take != NULL && status >= 200 && status <= 299) {
+        receiving->client->is_given_up =
+            !receiving->request->take(receiving->request->take_arg, bytes, len);
+        return receiving->client->is_given_up ? 0 : len;
+    }
     if (len > HTTP_ANSWER_BYTES_MAX - body->len) {
         receiving->client->is_too_large = true;
         return 0;
@@ -170,6 +179,9 @@ static enum err_code failure(struct http_client *client, const struct http_reque
                        "\"" STR_FMT "\" is no URL of a server; like http://127.0.0.1:7717",
                        STR_ARG(url));
     case CURLE_WRITE_ERROR:
+        if (client->is_given_up) {
+            return err_set(err, ERR_CANCELLED, "the answer was not taken to its end");
+        }
         return client->is_too_large ? err_set(err, ERR_LIMIT,
                                               "the answer of " STR_FMT " is larger than %" PRIu64
                                               " bytes; ask for less, or with limit",
@@ -188,7 +200,7 @@ enum err_code http_client_send(struct http_client *client, const struct http_req
 {
     CURL *curl = client->curl;
     struct curl_slist *headers = NULL;
-    struct receiving receiving = {client, answer};
+    struct receiving receiving = {client, request, answer};
     bool is_post = strcmp(request->method, "POST") == 0;
     long status = 0;
 
@@ -197,6 +209,7 @@ enum err_code http_client_send(struct http_client *client, const struct http_req
     answer->has_retry_after = false;
     answer->retry_after_s = 0;
     client->is_too_large = false;
+    client->is_given_up = false;
     client->curl_message[0] = '\0';
     curl_easy_reset(curl); /* options only: the connection stays */
     curl_easy_setopt(curl, CURLOPT_URL, request->url);

@@ -1,7 +1,7 @@
 /* client/http_client.h - one kept-alive HTTP connection (libcurl).
  *
  * Only what a server answers is an answer, whatever its status. No answer at all is an error:
- * ERR_IO (cannot reach, connection lost), ERR_TIMEOUT, ERR_LIMIT (answer too large), ERR_INVALID (no URL).
+ * ERR_IO (cannot reach, connection lost), ERR_TIMEOUT, ERR_LIMIT (answer too large), ERR_INVALID (no URL), ERR_CANCELLED.
  * Redirects are not followed; only http and https are spoken.
  *
  * Thread: one owner per client. http_client_setup once per process, before other threads start.
@@ -21,6 +21,10 @@ struct http_request {
     const char *content_type; /* NULL: none */
     const char *accept;       /* NULL: any */
     uint64_t timeout_ms;      /* 0: wait as long as it takes */
+    /* NULL, or who takes the body of an answer with a status of 2xx as it comes, instead of answer.body, so that it may be of
+     * any length. False gives up: ERR_CANCELLED. */
+    bool (*take)(void *arg, const char *bytes, size_t len);
+    void *take_arg;
 };
 struct http_answer {
     int status;

@@ -8,6 +8,7 @@
 static const struct command COMMANDS[] = {
     {"ingest", "send events from files or standard input", command_ingest},
     {"query", "ask a question; answers as tables, json, csv or ndjson", command_query},
+    {"export", "a list of any length: of people, or of events", command_export},
     {"show", "what there is: events, properties of EVENT, values of NAME, segments, metrics", command_show},
     {"datasets", "the data sets of a server", command_datasets},
     {"flush", "write what is in memory into segments, now", command_flush},

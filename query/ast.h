@@ -538,12 +538,21 @@ struct ast_coordinate {
     struct ast_value value; /* else NAME = value */
 };
 
+/* `restatements [from EPOCH to EPOCH | last 7d] [with events] [of QUESTION]`. */
+struct ast_restatements {
+    struct place place;        /* line 0: it does not stand there */
+    struct ast_value from, to; /* place.line 0: */
+    struct ast_range range;    /* of time, or none: all */
+    bool has_events;
+};
+
 struct ast_query {
     struct str text; /* as it was given */
     bool is_explain;
     bool is_profile; /* at most one of the two */
     struct ast_name why; /* `why "u_42" in` stands before the verb: whose verdict; place.line 0: it does not */
     struct ast_value diff_from, diff_to; /* `diff EPOCH, EPOCH in` stands before the verb; place.line 0: it does not */
+    struct ast_restatements restatements; /* stands before the verb */
     struct place users_of; /* `users of (coordinates) in` stands before the verb; line 0: it does not */
     const struct ast_coordinate *coordinates;
     uint32_t coordinate_count;

@@ -481,6 +481,23 @@ static void print_why(const struct ast_query *query, struct buf *out)
     }
 }
 
+static void print_restatements(const struct ast_restatements *restatements, struct buf *out)
+{
+    if (restatements->place.line == 0) {
+        return;
+    }
+    buf_z(out, "restatements");
+    if (restatements->from.place.line != 0) {
+        buf_z(out, " from ");
+        print_value(&restatements->from, out);
+        buf_z(out, " to ");
+        print_value(&restatements->to, out);
+    } else {
+        ast_print_range(&restatements->range, out);
+    }
+    buf_z(out, restatements->has_events ? " with events of " : " of ");
+}
+
 static void print_users_of(const struct ast_query *query, struct buf *out)
 {
     if (query->users_of.line == 0) {
@@ -508,6 +525,7 @@ void ast_print(const struct ast_query *query, struct buf *out)
     clauses.is_list |= query->is_people_list;
     buf_z(out, before);
     print_diff(query, out);
+    print_restatements(&query->restatements, out);
     print_why(query, out);
     print_users_of(query, out);
     buf_z(out, ast_verb_name(query->verb));

@@ -551,10 +551,12 @@ static void bind_limits(struct binder *b)
     const struct ast_clauses *clauses = &b->ast->clauses;
     struct bound_query *query = b->query;
     bool is_rows = query->verb == VERB_EVENTS || query->verb == VERB_TIMELINE;
-    query->has_top = clauses->top.place.line != 0;
+    bool is_why = query->is_why; /* its rows are not those that the clauses are about */
+    query->has_top = clauses->top.place.line != 0 && !is_why;
     query->top = (uint32_t)clauses->top.value;
     query->has_other = clauses->has_other;
-    query->has_limit = clauses->limit.place.line != 0 || is_rows;
+    query->has_limit = (clauses->limit.place.line != 0 && !is_why) || is_rows;
+    query->is_limit_given = clauses->limit.place.line != 0;
     query->limit = clauses->limit.value;
     if (clauses->limit.place.line == 0 && is_rows) {
         query->limit = query->verb == VERB_EVENTS ? 100 : 1000;

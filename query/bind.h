@@ -23,6 +23,11 @@ struct ast_value;
 enum err_code query_bind_epoch(const struct query_request *request, const struct ast_query *ast,
                                const struct ast_value *value, const struct snapshot *present,
                                struct arena *arena, int64_t *ret, struct err *err) ERR_MUST_CHECK;
+/* The commits that `restatements` is about: those in (after, until], at most until the present one. */
+enum err_code query_bind_restatements(const struct query_request *request,
+                                      const struct ast_query *ast, const struct snapshot *present,
+                                      struct arena *arena, int64_t *ret_after_ms,
+                                      int64_t *ret_until_ms, struct err *err) ERR_MUST_CHECK;
 enum err_code query_bind(const struct query_request *request, const struct snapshot *snapshot,
                          struct io *io, struct arena *arena, const struct bound_query **ret,
                          struct err *err) ERR_MUST_CHECK;

@@ -1,7 +1,8 @@
-/* query/bind_why.c - `why "u_42" in`: of which questions it can be asked.
+/* query/bind_why.c - `why "u_42" in`: of which questions it can be asked, and of whom.
  *
- * Of those that count users by lines which a user is in or not: a funnel by its steps, a retention by its periods, a
- * segment. Its rows are the user's, in an order of their own. */
+ * Of those that count subjects by lines which a subject is in or not: a funnel by its steps, a retention by its periods, a
+ * segment. Its rows are the subject's, in an order of their own: how many rows the question's own table would show (`top`,
+ * `limit`) and whether it lists subjects says nothing here. With `per KEY` the subject is the events of one value of KEY. */
 #include "query/bind_int.h"
 
 static enum err_code check_clauses(struct binder *b)
@@ -11,12 +12,8 @@ static enum err_code check_clauses(struct binder *b)
         bool is_given;
         const char *word;
     } foreign[] = {
-        {clauses->top.place.line != 0, "top"},
         {clauses->order.column.place.line != 0, "order by"},
-        {clauses->per.place.line != 0, "per"},
-        {clauses->is_list, "list users"},
         {clauses->save.place.line != 0, "save cohort"},
-        {clauses->compare != AST_COMPARE_NONE, "compare"},
     };
     for (size_t i = 0; i < COUNT_OF(foreign); i++) {
         if (foreign[i].is_given) {
@@ -25,6 +22,55 @@ static enum err_code check_clauses(struct binder *b)
                              foreign[i].word);
         }
     }
+    return ERR_OK;
+}
+
+/* The id as a value of KEY's type. */
+static enum err_code read_value(struct binder *b, const struct field *per, struct literal *ret)
+{
+    const struct ast_name *id = &b->ast->why;
+    *ret = (struct literal){.type = per->type, .string = id->text};
+    switch (per->type) {
+    case COL_NUMBER:
+        if (!num_parse(id->text, &ret->number)) {
+            return bind_fail(b, id->place, "\"" STR_FMT "\" is one by its number, and this is none",
+                             STR_ARG(per->name));
+        }
+        return ERR_OK;
+    case COL_BOOL:
+        ret->boolean = str_eq(id->text, STR("true"));
+        if (!ret->boolean && !str_eq(id->text, STR("false"))) {
+            return bind_fail(b, id->place, "\"" STR_FMT "\" is \"true\" or \"false\"",
+                             STR_ARG(per->name));
+        }
+        return ERR_OK;
+    case COL_TIME: {
+        const struct ast_value value = {.kind = AST_STRING, .text = id->text, .place = id->place};
+        return bind_time(b, &value, &ret->ts_ms);
+    }
+    case COL_STRING:
+    case COL_LIST: ret->type = COL_STRING; return ERR_OK;
+    }
+    return ERR_OK;
+}
+
+/* With `per KEY`: the rows of whose KEY is this. */
+static enum err_code bind_why_key(struct binder *b)
+{
+    struct literal *value = NULL;
+    struct pred *pred = NULL;
+    if (b->query->per == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(b->arena, 1, &value, b->err));
+    ERR_TRY(ARENA_NEW(b->arena, 1, &pred, b->err));
+    ERR_TRY(read_value(b, b->query->per, value));
+    *pred =
+        (struct pred){.kind = PRED_EQ, .field = *b->query->per, .values = value, .value_count = 1};
+    if (pred->field.kind == FIELD_UNKNOWN) {
+        pred->kind = PRED_FALSE;
+    }
+    b->query->why_key = pred;
     return ERR_OK;
 }
 
@@ -39,17 +85,14 @@ enum err_code bind_why(struct binder *b)
     query->why_id = b->ast->why.text;
     ERR_TRY(check_clauses(b));
     switch (query->verb) {
-    case VERB_SEGMENT: return ERR_OK;
+    case VERB_SEGMENT:
+    case VERB_RETENTION: return bind_why_key(b);
     case VERB_FUNNEL:
-        return query->funnel.count == FUNNEL_USERS && query->funnel.table == FUNNEL_STEPS
-                   ? ERR_OK
+        return query->funnel.table != FUNNEL_CORRELATION
+                   ? bind_why_key(b)
                    : bind_fail(b, place,
-                               "\"why\" goes with a funnel that counts users, by its steps");
-    case VERB_RETENTION:
-        return query->retention.is_average
-                   ? bind_fail(b, place,
-                               "\"why\" goes with cohorts and their periods: not with \"average\"")
-                   : ERR_OK;
+                               "\"why\" tells how far a user got; \"correlate\" counts what else "
+                               "many did: leave it out");
     default: break;
     }
     return err_set_at(b->err, ERR_UNSUPPORTED, place.line, place.column,

@@ -416,6 +416,7 @@ struct bound_query {
     struct order_by order;      /* of events and timeline only its direction: they go by order_field */
     struct field order_field;
     bool has_limit;
+    bool is_limit_given; /* by the query; else it is the verb's own */
     uint64_t limit;
 
     const struct selector *selectors; /* all of the query's, numbered */
@@ -439,6 +440,7 @@ struct bound_query {
     struct compare compare;
     bool is_why;          /* the query asks why this user is counted as it is, */
     struct str why_id;    /* or is not; not for its table */
+    const struct pred *why_key; /* of it with `per`: KEY is `why_id`; else NULL */
     const struct bound_cell *cell; /* the query asks for the people behind it; NULL: for its table */
     const struct trait *traits; /* of profiles, that it asks for, */
     uint32_t trait_count;

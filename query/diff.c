@@ -2,7 +2,7 @@
 
 #include "query/bind.h"
 #include "query/past.h"
-#include "query/run_people.h"
+#include "query/past_answer.h"
 
 #include "storage/base/size.h"
 
@@ -49,80 +49,14 @@ enum err_code diff_before(const struct diff *diff, struct budget *budget, struct
                : past_snapshot(diff->present, &past, budget, io, ret, err);
 }
 
-static enum err_code answer_as_it_is(struct query_run_ctx *run, struct result *result,
-                                     struct err *err)
-{
-    return run_asks_people(run->query) ? verb_people(run, result, err)
-                                       : run_table(run, result, err);
-}
-
-static void inner_done(struct query_run_ctx *inner)
-{
-    if (inner->arena != NULL) {
-        run_uses_done(inner);
-        run_inner_done(inner);
-    }
-}
-
-static void unbindp(const struct bound_query **query)
-{
-    if (*query != NULL) {
-        query_unbind(*query);
-    }
-}
-
 static enum err_code answer_of(struct query_run_ctx *run, uint32_t state, struct result *result,
                                struct err *err)
 {
     const struct snapshot_past past = past_of_state(run->diff, state);
-    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
-    CLEANUP(unbindp) const struct bound_query *query = NULL;
-    CLEANUP(inner_done) struct query_run_ctx inner = {.arena = NULL};
-    ERR_TRY(run_check(run, err));
-    ERR_TRY(past_snapshot(run->diff->present, &past, &run->budget, run->io, &snapshot, err));
-    ERR_TRY(
-        query_bind_read(run->request, run->diff->ast, snapshot, run->io, run->arena, &query, err));
-    run_inner_begin(run, query, &inner);
-    inner.snapshot = snapshot;
-    inner.is_source_used = NULL; /* those of another snapshot */
-    ERR_TRY(run_uses(&inner, err));
-    ERR_TRY(run_exclude(&inner, err));
-    ERR_TRY(answer_as_it_is(&inner, result, err));
-    run_inner_count(run, &inner);
-    budget_give(&run->budget, snapshot->bytes); /* it goes here */
-    return ERR_OK;
+    return past_answer(run, run->diff->ast, run->diff->present, &past, result, err);
 }
 
 /* ---- lines ---- */
-
-/* How many of the answer's first columns are keys: a line's place, and no number that may move. */
-static uint32_t key_columns(const struct bound_query *query)
-{
-    uint32_t keys = query->key_count;
-    if (run_asks_people(query)) {
-        return 0; /* how many there are */
-    }
-    switch (query->verb) {
-    case VERB_RETENTION:
-    case VERB_LTV: return keys + (query->retention.is_average ? 1 : 2);
-    case VERB_LIFECYCLE: return keys + 1;
-    case VERB_STICKINESS:
-        return query->habits.is_dau_mau ? keys + 1 : keys + 1 + (query->habits.has_over ? 1 : 0);
-    case VERB_FUNNEL:
-        return query->funnel.table == FUNNEL_CORRELATION ? 1 : keys + 2 + (query->has_each ? 1 : 0);
-    case VERB_CONDITIONS: return 2;
-    case VERB_PATHS: return query->paths.shape == PATHS_EDGES ? 3 : 1;
-    case VERB_SEQUENCE: return query->sequence.mode == SEQUENCE_NEXT ? 1 : 0;
-    case VERB_SEGMENT:
-    case VERB_CHURN: return 0;
-    default: return keys + (query->has_each ? 1 : 0);
-    }
-}
-
-static bool is_number_column(const struct result_col *col)
-{
-    return col->type == RESULT_INT64 || col->type == RESULT_NUMBER;
-}
 
 /* A row of one of the four answers. */
 struct line {
@@ -190,37 +124,6 @@ static uint64_t group_at(struct joining *joining, uint64_t first)
 
 /* ---- numbers ---- */
 
-/* What is not there, or null, counts as 0. */
-static struct num_total total_of(const struct cell *cell)
-{
-    switch (cell == NULL ? CELL_NULL : cell->kind) {
-    case CELL_I64:
-        return (struct num_total){.is_decimal = true, .m = cell->i64, .approx = (double)cell->i64};
-    case CELL_F64: return (struct num_total){.approx = cell->f64};
-    case CELL_DECIMAL: return cell->decimal;
-    default: return (struct num_total){.is_decimal = true};
-    }
-}
-
-/* Exact between decimals, as far as 38 digits go. */
-static struct cell minus(const struct cell *later, const struct cell *earlier)
-{
-    struct num_total a = total_of(later);
-    struct num_total b = total_of(earlier);
-    struct num_total sum = {.is_decimal = a.is_decimal && b.is_decimal,
-                            .approx = a.approx - b.approx};
-    while (sum.is_decimal && a.scale != b.scale) {
-        struct num_total *lower = a.scale < b.scale ? &a : &b;
-        sum.is_decimal = !__builtin_mul_overflow(lower->m, 10, &lower->m);
-        lower->scale++;
-    }
-    sum.scale = a.scale;
-    if (sum.is_decimal && __builtin_sub_overflow(a.m, b.m, &sum.m)) {
-        sum.is_decimal = false;
-    }
-    return cell_of_total(sum);
-}
-
 static const struct cell *cell_or_null(const struct line *line, uint32_t col)
 {
     return line == NULL ? NULL : &line->cells[col];
@@ -238,10 +141,10 @@ static void put_numbers(const struct line *const states[STATES], uint32_t col, s
         cells[STATE_BEFORE] == NULL ? (struct cell){.kind = CELL_NULL} : *cells[STATE_BEFORE];
     out[OUT_AFTER] =
         cells[STATE_AFTER] == NULL ? (struct cell){.kind = CELL_NULL} : *cells[STATE_AFTER];
-    out[OUT_CHANGE] = minus(cells[STATE_AFTER], cells[STATE_BEFORE]);
-    out[OUT_LATE] = minus(cells[STATE_LATE], cells[STATE_BEFORE]);
-    out[OUT_NEW] = minus(cells[STATE_NEW], cells[STATE_LATE]);
-    out[OUT_MERGED] = minus(cells[STATE_AFTER], cells[STATE_NEW]);
+    out[OUT_CHANGE] = past_minus(cells[STATE_AFTER], cells[STATE_BEFORE]);
+    out[OUT_LATE] = past_minus(cells[STATE_LATE], cells[STATE_BEFORE]);
+    out[OUT_NEW] = past_minus(cells[STATE_NEW], cells[STATE_LATE]);
+    out[OUT_MERGED] = past_minus(cells[STATE_AFTER], cells[STATE_NEW]);
 }
 
 /* ---- the answer ---- */
@@ -278,7 +181,7 @@ static uint32_t count_numbers(const struct joining *joining)
     const struct result *after = joining->answers[STATE_AFTER];
     uint32_t count = 0;
     for (uint32_t c = joining->key_count; c < after->col_count; c++) {
-        count += is_number_column(&after->cols[c]);
+        count += past_is_number(&after->cols[c]);
     }
     return count;
 }
@@ -293,7 +196,7 @@ static struct cell *put_group(const struct joining *joining, const struct line *
         states[lines[i].state] = &lines[i];
     }
     for (uint32_t c = joining->key_count; c < after->col_count; c++) {
-        if (!is_number_column(&after->cols[c])) {
+        if (!past_is_number(&after->cols[c])) {
             continue;
         }
         memcpy(out, lines[0].cells, joining->key_count * sizeof(*out));
@@ -327,11 +230,11 @@ static enum err_code join(struct query_run_ctx *run, struct joining *joining, st
 enum err_code verb_diff(struct query_run_ctx *run, struct result *result, struct err *err)
 {
     struct result answers[STATES];
-    struct joining joining = {.key_count = key_columns(run->query)};
+    struct joining joining = {.key_count = past_key_columns(run->query)};
     for (uint32_t state = 0; state < STATES; state++) {
         answers[state] = (struct result){.arena = result->arena};
         joining.answers[state] = &answers[state];
-        ERR_TRY(state == STATE_BEFORE ? answer_as_it_is(run, &answers[state], err)
+        ERR_TRY(state == STATE_BEFORE ? past_answer_here(run, &answers[state], err)
                                       : answer_of(run, state, &answers[state], err));
         ASSERT(answers[state].col_count >= joining.key_count);
         ASSERT(answers[state].col_count == answers[0].col_count);

@@ -454,6 +454,9 @@ static enum err_code clause_as_of(struct parser *p)
     if (p->query->diff_from.place.line != 0) {
         return parse_fail(p, place, "\"diff\" says which epochs already");
     }
+    if (p->query->restatements.place.line != 0) {
+        return parse_fail(p, place, "\"restatements\" asks as of many epochs; say which before \"of\"");
+    }
     return parse_epoch(p, &p->query->clauses.as_of);
 }
 

@@ -122,6 +122,9 @@ bool parse_is_clause_word(const struct token *token);
 enum err_code parse_clauses(struct parser *p) ERR_MUST_CHECK;
 /* A range inside of something else than a query; kind NONE where none stands there. */
 enum err_code parse_range(struct parser *p, struct ast_range *ret) ERR_MUST_CHECK;
+/* Behind `restatements`, up to and with `of`. *ret_is_whole true where no question follows: the usual one is put there. */
+enum err_code parse_restatements(struct parser *p, struct place place,
+                                 bool *ret_is_whole) ERR_MUST_CHECK;
 
 /* ---- parse_funnel.c ---- */
 enum err_code verb_funnel_parse(struct parser *p) ERR_MUST_CHECK;

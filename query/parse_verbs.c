@@ -123,8 +123,14 @@ enum err_code parse_verb(struct parser *p)
     p->query->is_explain = parse_accept_word(p, "explain");
     p->query->is_profile = !p->query->is_explain && parse_accept_word(p, "profile");
     struct place place = p->cur.place;
+    bool is_whole = false;
     if (parse_accept_word(p, "diff")) {
         ERR_TRY(parse_diff(p, place));
+    } else if (parse_accept_word(p, "restatements")) {
+        ERR_TRY(parse_restatements(p, place, &is_whole));
+    }
+    if (is_whole) {
+        return ERR_OK;
     }
     if (parse_accept_word(p, "why")) {
         ERR_TRY(parse_why(p));
@@ -137,7 +143,7 @@ enum err_code parse_verb(struct parser *p)
 
 enum err_code parse_verb_alone(struct parser *p)
 {
-    const char *words[COUNT_OF(verbs) + 4];
+    const char *words[COUNT_OF(verbs) + 5];
     p->query->place = p->cur.place;
     for (uint32_t i = 0; i < COUNT_OF(verbs); i++) {
         words[i] = ast_verb_name((enum ast_verb)i);
@@ -150,6 +156,7 @@ enum err_code parse_verb_alone(struct parser *p)
     words[COUNT_OF(verbs) + 1] = "profile";
     words[COUNT_OF(verbs) + 2] = "why";
     words[COUNT_OF(verbs) + 3] = "diff";
+    words[COUNT_OF(verbs) + 4] = "restatements";
     return parse_expected_of(
         p, "a verb (trend, distinct, funnel, retention, paths, events, show, ...)", words,
         COUNT_OF(words));

@@ -436,3 +436,21 @@ enum err_code pred_eval(struct pred_env *env, const struct pred *pred, const uin
     default: return pred_eval_leaf(env, pred, rows, count, out, err);
     }
 }
+
+enum err_code pred_and(struct arena *arena, const struct pred *a, const struct pred *b,
+                       const struct pred **ret, struct err *err)
+{
+    if (a == NULL || b == NULL) {
+        *ret = a == NULL ? b : a;
+        return ERR_OK;
+    }
+    struct pred *both = NULL;
+    const struct pred **kids = NULL;
+    ERR_TRY(ARENA_NEW(arena, 1, &both, err));
+    ERR_TRY(ARENA_NEW(arena, 2, &kids, err));
+    kids[0] = a;
+    kids[1] = b;
+    *both = (struct pred){.kind = PRED_AND, .kids = kids, .kid_count = 2};
+    *ret = both;
+    return ERR_OK;
+}

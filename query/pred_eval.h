@@ -32,5 +32,9 @@ struct pred_env {
 enum err_code pred_eval(struct pred_env *env, const struct pred *pred, const uint16_t *rows,
                         uint32_t count, uint8_t *out, struct err *err) ERR_MUST_CHECK;
 
+/* Both together; either may be NULL, which holds always. */
+enum err_code pred_and(struct arena *arena, const struct pred *a, const struct pred *b,
+                       const struct pred **ret, struct err *err) ERR_MUST_CHECK;
+
 /* The column that a field is read from; UINT32_MAX for one that was never seen. */
 uint32_t pred_field_col(const struct field *field);

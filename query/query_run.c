@@ -5,6 +5,7 @@
 #include "query/diff.h"
 #include "query/past.h"
 #include "query/profile.h"
+#include "query/restatements.h"
 #include "query/result_pack.h"
 #include "query/run_people.h"
 #include "storage/base/clock.h"
@@ -96,14 +97,15 @@ static enum err_code run_verb(struct query_run_ctx *run, struct result *result, 
     if (run->diff != NULL) {
         return verb_diff(run, result, err);
     }
-    if (run->query->is_why) {
-        return verb_why(run, result, err);
+    if (run->restatements != NULL) {
+        return verb_restatements(run, result, err);
     }
-    if (run_asks_people(run->query)) {
+    if (run_asks_people(run->query) && !run->query->is_why) {
         return verb_people(run, result, err);
     }
-    return run->query->compare.name.len > 0 ? run_compared(run, result, err)
-                                            : run_table(run, result, err);
+    run_table_fn fn = run->query->is_why ? verb_why : run_table;
+    return run->query->compare.name.len > 0 ? run_compared(run, fn, result, err)
+                                            : fn(run, result, err);
 }
 
 /* ---- meta ---- */
@@ -172,10 +174,14 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
     ERR_TRY(arena_str(arena, zone_name(query->zone), &meta->time_zone, err));
     ERR_TRY(meta_text(arena, zone_db_version(), &meta->zone_version, err));
     ERR_TRY(meta_warnings(query, result, err));
-    meta->epoch = (uint64_t)(run->diff != NULL ? run->diff->to_ms : snapshot->commit_ms);
+    meta->epoch = (uint64_t)(run->diff != NULL           ? run->diff->to_ms
+                             : run->restatements != NULL ? run->restatements->until_ms
+                                                         : snapshot->commit_ms);
     meta->exact = true;
     meta->partial = query->has_range && query->has_partial;
-    meta->verb = run->diff != NULL ? STR("diff") : verb_name(query);
+    meta->verb = run->diff != NULL           ? STR("diff")
+                 : run->restatements != NULL ? STR("restatements")
+                                             : verb_name(query);
     meta_sources(run, meta);
     return ERR_OK;
 }
@@ -186,7 +192,7 @@ static enum err_code fill_meta(const struct query_run_ctx *run, struct result *r
 static bool verb_shapes_itself(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
-    if (run->diff != NULL) {
+    if (run->diff != NULL || run->restatements != NULL) {
         return true;
     }
     return !query->is_explain && !query->is_why &&
@@ -285,7 +291,8 @@ static enum err_code run_or_find(struct query_run_ctx *run, uint32_t column_coun
     CLEANUP(buf_freep) struct buf key = {0};
     const struct schema *schema = run->snapshot->schema;
     bool is_found = false;
-    if (run_answers(run) == NULL || run->diff != NULL || !answer_has_key(run)) {
+    if (run_answers(run) == NULL || run->diff != NULL || run->restatements != NULL ||
+        !answer_has_key(run)) {
         return run_bound(run, result, err);
     }
     ERR_TRY(answer_key(run, &key, err));
@@ -326,6 +333,7 @@ static void run_uses_donep(struct query_run_ctx **run)
 struct then {
     struct query_request request; /* with the epoch's instant as `now` */
     struct diff diff;
+    struct restatements restatements;
     struct snapshot *past; /* NULL: the present one will do */
 };
 
@@ -344,6 +352,11 @@ static enum err_code go_back(struct query_run_ctx *run, const struct ast_query *
         ERR_TRY(diff_before(&then->diff, &run->budget, run->io, &then->past, err));
         then->request.now_ms = then->diff.to_ms;
         run->diff = &then->diff;
+    } else if (ast->restatements.place.line != 0) {
+        ERR_TRY(restatements_open(run->request, ast, present, run->arena, &then->restatements, err));
+        ERR_TRY(restatements_end(&then->restatements, &run->budget, run->io, &then->past, err));
+        then->request.now_ms = then->restatements.until_ms;
+        run->restatements = &then->restatements;
     } else if (ast->clauses.as_of.place.line != 0) {
         ERR_TRY(past_of(run->request, ast, present, run->io, run->arena, &then->past,
                         &then->request.now_ms, err));
@@ -355,10 +368,10 @@ static enum err_code go_back(struct query_run_ctx *run, const struct ast_query *
     return ERR_OK;
 }
 
-enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
-                        const struct query_request *request, struct result **ret, struct err *err)
+enum err_code query_ask(struct snapshot *snapshot, struct pool *pool, struct io *io,
+                        const struct query_request *request, query_ask_fn fn, void *arg,
+                        struct err *err)
 {
-    uint64_t begin_us = clock_mono_us();
     struct pool_account account = {0};
     struct query_run_ctx run = {.request = request,
                                 .snapshot = snapshot,
@@ -373,21 +386,42 @@ enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io 
     CLEANUP(arena_freep) struct arena *arena = arena_create(budget);
     CLEANUP(query_unbindp) const struct bound_query *query = NULL;
     CLEANUP(run_uses_donep) struct query_run_ctx *own = &run; /* before the arena and the query go */
-    CLEANUP(result_freep) struct result *result = NULL;
     run.arena = arena;
-    uint32_t column_count = schema_count(snapshot->schema);
     const struct ast_query *ast = NULL;
     CLEANUP(then_done) struct then then = {.request = *request};
     ERR_TRY(query_read(request, snapshot, arena, &ast, err));
     ERR_TRY(go_back(&run, ast, &then, err));
     ERR_TRY(query_bind_read(run.request, ast, run.snapshot, io, arena, &query, err));
     own->query = query;
-    if (query->is_profile) {
-        ERR_TRY(profile_start(&run, clock_mono_us() - begin_us, err));
+    return fn(own, arg, err);
+}
+
+/* A question that a table answers. */
+struct asked {
+    uint64_t begin_us;
+    uint32_t column_count; /* known before binding */
+    struct result *result;
+};
+
+static enum err_code answer_asked(struct query_run_ctx *run, void *arg, struct err *err)
+{
+    struct asked *asked = arg;
+    CLEANUP(result_freep) struct result *result = NULL;
+    if (run->query->is_profile) {
+        ERR_TRY(profile_start(run, clock_mono_us() - asked->begin_us, err));
     }
     ERR_TRY(result_create(&result, err));
-    ERR_TRY(run_or_find(&run, column_count, result, err));
-    result->meta.elapsed_us = clock_mono_us() - begin_us;
-    *ret = TAKE(result);
+    ERR_TRY(run_or_find(run, asked->column_count, result, err));
+    result->meta.elapsed_us = clock_mono_us() - asked->begin_us;
+    asked->result = TAKE(result);
+    return ERR_OK;
+}
+
+enum err_code query_run(struct snapshot *snapshot, struct pool *pool, struct io *io,
+                        const struct query_request *request, struct result **ret, struct err *err)
+{
+    struct asked asked = {clock_mono_us(), schema_count(snapshot->schema), NULL};
+    ERR_TRY(query_ask(snapshot, pool, io, request, answer_asked, &asked, err));
+    *ret = asked.result;
     return ERR_OK;
 }

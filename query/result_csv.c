@@ -6,7 +6,8 @@
 
 static bool csv_needs_quotes(struct str s)
 {
-    if (s.len == 0 || s.ptr[0] == ' ' || s.ptr[s.len - 1] == ' ') {
+    /* "#": no row is to look like the last line of an export (export.h) */
+    if (s.len == 0 || s.ptr[0] == ' ' || s.ptr[0] == '#' || s.ptr[s.len - 1] == ' ') {
         return true;
     }
     for (size_t i = 0; i < s.len; i++) {
@@ -51,7 +52,7 @@ static void csv_cell(const struct cell *cell, struct buf *out)
     }
 }
 
-void result_write_csv(const struct result *result, struct buf *out)
+void result_csv_head(const struct result *result, struct buf *out)
 {
     for (uint32_t c = 0; c < result->col_count; c++) {
         if (c > 0) {
@@ -60,13 +61,23 @@ void result_write_csv(const struct result *result, struct buf *out)
         csv_string(result->cols[c].name, out);
     }
     buf_z(out, "\r\n");
-    for (uint64_t r = 0; r < result->row_count; r++) {
-        for (uint32_t c = 0; c < result->col_count; c++) {
-            if (c > 0) {
-                buf_u8(out, ',');
-            }
-            csv_cell(&result->cells[r * result->col_count + c], out);
+}
+
+void result_csv_row(const struct cell *cells, uint32_t count, struct buf *out)
+{
+    for (uint32_t c = 0; c < count; c++) {
+        if (c > 0) {
+            buf_u8(out, ',');
         }
-        buf_z(out, "\r\n");
+        csv_cell(&cells[c], out);
+    }
+    buf_z(out, "\r\n");
+}
+
+void result_write_csv(const struct result *result, struct buf *out)
+{
+    result_csv_head(result, out);
+    for (uint64_t r = 0; r < result->row_count; r++) {
+        result_csv_row(result->cells + r * result->col_count, result->col_count, out);
     }
 }

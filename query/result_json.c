@@ -107,7 +107,7 @@ void result_json_cell(const struct cell *cell, struct buf *out)
     }
 }
 
-static void json_row(const struct cell *cells, uint32_t count, struct buf *out)
+void result_json_row(const struct cell *cells, uint32_t count, struct buf *out)
 {
     buf_u8(out, '[');
     for (uint32_t c = 0; c < count; c++) {
@@ -119,7 +119,7 @@ static void json_row(const struct cell *cells, uint32_t count, struct buf *out)
     buf_u8(out, ']');
 }
 
-static void json_columns(const struct result *result, struct buf *out)
+void result_json_columns(const struct result *result, struct buf *out)
 {
     buf_z(out, "{\"columns\":[");
     for (uint32_t c = 0; c < result->col_count; c++) {
@@ -178,17 +178,17 @@ static void json_meta(const struct result_meta *meta, struct buf *out)
 
 void result_write_json(const struct result *result, struct buf *out)
 {
-    json_columns(result, out);
+    result_json_columns(result, out);
     buf_z(out, ",\"rows\":[");
     for (uint64_t r = 0; r < result->row_count; r++) {
         if (r > 0) {
             buf_u8(out, ',');
         }
-        json_row(result->cells + r * result->col_count, result->col_count, out);
+        result_json_row(result->cells + r * result->col_count, result->col_count, out);
     }
     buf_z(out, "],\"totals\":");
     if (result->totals != NULL) {
-        json_row(result->totals, result->col_count, out);
+        result_json_row(result->totals, result->col_count, out);
     } else {
         buf_z(out, "null");
     }

@@ -61,6 +61,9 @@ enum err_code retention_columns(const struct bound_query *query, bool has_other,
 enum err_code retention_table(struct query_run_ctx *run, const struct retention_plan *plan,
                               const struct groups *groups, struct retention_lines *lines,
                               struct result *result, struct err *err) ERR_MUST_CHECK;
+/* Whether the column's last period is over for everybody in the cohort. */
+bool retention_is_complete(const struct query_run_ctx *run, const struct retention_plan *plan,
+                           uint32_t cohort, uint32_t column);
 enum err_code retention_totals(const struct bound_query *query, uint64_t size,
                                struct result *result, struct err *err) ERR_MUST_CHECK;
 

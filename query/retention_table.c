@@ -101,9 +101,8 @@ enum err_code retention_totals(const struct bound_query *query, uint64_t size,
 
 /* ---- cells ---- */
 
-/* Whether the column's last period is over for everybody in the cohort. */
-static bool is_complete(const struct query_run_ctx *run, const struct retention_plan *plan,
-                        uint32_t cohort, uint32_t column)
+bool retention_is_complete(const struct query_run_ctx *run, const struct retention_plan *plan,
+                           uint32_t cohort, uint32_t column)
 {
     const struct retention_spec *spec = &plan->spec;
     uint32_t last = spec->mode == RETENTION_BRACKET ? spec->brackets[column].last : column;
@@ -251,7 +250,8 @@ static void cohort_cells(const struct table *t, uint32_t line, uint32_t cohort,
     const struct retention_spec *spec = &t->plan->spec;
     uint64_t *row = line_row(t, line, cohort);
     for (uint32_t n = 0; n < spec->column_count; n++) {
-        cells[n] = (struct table_cell){.is_complete = is_complete(t->run, t->plan, cohort, n)};
+        cells[n] =
+            (struct table_cell){.is_complete = retention_is_complete(t->run, t->plan, cohort, n)};
         if (row != NULL) {
             cells[n].size = row[0];
             cells[n].users = row[1 + n];
@@ -275,7 +275,7 @@ static enum err_code average_cells(const struct table *t, uint32_t line, struct 
     for (uint32_t c = t->lines->cohort_begin; c < t->lines->cohort_end; c++) {
         uint64_t *row = line_row(t, line, c);
         for (uint32_t n = 0; row != NULL && n < spec->column_count; n++) {
-            if (!is_complete(t->run, t->plan, c, n)) {
+            if (!retention_is_complete(t->run, t->plan, c, n)) {
                 continue;
             }
             cells[n].cohorts++;

@@ -15,6 +15,7 @@
 
 struct diff;
 struct query_profile;
+struct restatements;
 struct traits;
 struct why_notes;
 
@@ -29,6 +30,7 @@ struct query_run_ctx {
     struct query_profile
         *profile;  /* of `profile`: what is done is noted there (profile.h); else NULL */
     const struct diff *diff; /* of `diff` (diff.h); else NULL */
+    const struct restatements *restatements; /* of `restatements` (restatements.h); else NULL */
     struct io *io; /* of the thread that called query_run */
     bool has_only; /* tasks are of one subject alone: */
     uint32_t only_shard, only_subject;
@@ -51,6 +53,13 @@ struct query_run_ctx {
     _Atomic bool is_failed;       /* some task failed: the others stop */
     struct err first_err;         /* guarded by the winner of is_failed */
 };
+
+/* Bind the request against the snapshot, or against what it says of the past, and call `fn` with the run, which ends
+ * with it. Errors of the text, of binding, and of `fn`. */
+typedef enum err_code (*query_ask_fn)(struct query_run_ctx *run, void *arg, struct err *err);
+enum err_code query_ask(struct snapshot *snapshot, struct pool *pool, struct io *io,
+                        const struct query_request *request, query_ask_fn fn, void *arg,
+                        struct err *err) ERR_MUST_CHECK;
 
 /* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. Tasks of other queries may
  * run before it returns, on this thread: hold no lock. */

@@ -21,7 +21,8 @@ static enum err_code only_people(struct query_run_ctx *run, const struct people 
     return ERR_OK;
 }
 
-static enum err_code run_second(struct query_run_ctx *run, struct result *result, struct err *err)
+static enum err_code run_second(struct query_run_ctx *run, run_table_fn fn, struct result *result,
+                                struct err *err)
 {
     const struct bound_query *own = run->query;
     struct snapshot *own_snapshot = run->snapshot;
@@ -34,7 +35,7 @@ static enum err_code run_second(struct query_run_ctx *run, struct result *result
         ERR_TRY(only_people(run, own->compare.people->people, &run->snapshot, err));
     }
     run->query = &second;
-    enum err_code code = run_table(run, result, err);
+    enum err_code code = fn(run, result, err);
     run->query = own;
     run->snapshot = own_snapshot;
     return code;
@@ -85,12 +86,13 @@ static enum err_code put_together(struct query_run_ctx *run, const struct result
     return ERR_OK;
 }
 
-enum err_code run_compared(struct query_run_ctx *run, struct result *result, struct err *err)
+enum err_code run_compared(struct query_run_ctx *run, run_table_fn fn, struct result *result,
+                           struct err *err)
 {
     struct result first = {.arena = result->arena};
     struct result second = {.arena = result->arena};
-    ERR_TRY(run_table(run, &first, err));
-    ERR_TRY(run_second(run, &second, err));
+    ERR_TRY(fn(run, &first, err));
+    ERR_TRY(run_second(run, fn, &second, err));
     result->meta = first.meta; /* what the verb says there: warnings, entries */
     return put_together(run, &first, &second, result, err);
 }

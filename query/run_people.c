@@ -202,21 +202,33 @@ static int compare_ids(const void *a, const void *b)
     return str_cmp(*(const struct str *)a, *(const struct str *)b);
 }
 
+enum err_code run_people_ids(struct query_run_ctx *run, const struct people *people,
+                             struct arena *arena, const struct str **ret, uint64_t *ret_count,
+                             struct err *err)
+{
+    const roaring_bitmap_t *sets[SHARD_COUNT];
+    struct id_list list = {.cap = people_count(people)};
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        sets[shard] = people_of(people, shard);
+    }
+    ERR_TRY(ARENA_NEW(arena, list.cap, &list.items, err));
+    ERR_TRY(dataset_ids_of(run->snapshot->dataset, sets, take_id, &list, err));
+    ERR_TRY(run_check(run, err));
+    qsort(list.items, list.count, sizeof(*list.items), compare_ids);
+    *ret = list.items;
+    *ret_count = list.count;
+    return ERR_OK;
+}
+
 static enum err_code answer_list(struct query_run_ctx *run, const struct people *people,
                                  struct result *result, struct err *err)
 {
     static const struct result_col cols[] = {{{"user_id", 7}, RESULT_STRING}};
-    const roaring_bitmap_t *sets[SHARD_COUNT];
-    struct id_list list = {.cap = people_count(people)};
+    const struct str *ids = NULL;
+    uint64_t count = 0;
     struct cell *cells = NULL;
-    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        sets[shard] = people_of(people, shard);
-    }
-    ERR_TRY(ARENA_NEW(run->arena, list.cap, &list.items, err));
-    ERR_TRY(dataset_ids_of(run->snapshot->dataset, sets, take_id, &list, err));
-    ERR_TRY(run_check(run, err));
-    qsort(list.items, list.count, sizeof(*list.items), compare_ids);
-    uint64_t shown = list.count;
+    ERR_TRY(run_people_ids(run, people, run->arena, &ids, &count, err));
+    uint64_t shown = count;
     if (run->query->has_limit && run->query->limit < shown) {
         shown = run->query->limit;
     }
@@ -225,10 +237,10 @@ static enum err_code answer_list(struct query_run_ctx *run, const struct people 
     ERR_TRY(run_result_rows(run, result, shown, &cells, err));
     for (uint64_t i = 0; i < shown; i++) {
         cells[i].kind = CELL_STRING;
-        ERR_TRY(arena_str(result->arena, list.items[i], &cells[i].string, err));
+        ERR_TRY(arena_str(result->arena, ids[i], &cells[i].string, err));
     }
-    result->meta.rows_total = list.count;
-    result->meta.rows_left_out = list.count - shown;
+    result->meta.rows_total = count;
+    result->meta.rows_left_out = count - shown;
     return ERR_OK;
 }
 

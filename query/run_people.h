@@ -34,13 +34,22 @@ enum err_code run_people(struct query_run_ctx *run, struct people *ret,
 enum err_code verb_people(struct query_run_ctx *run, struct result *result,
                           struct err *err) ERR_MUST_CHECK;
 
+/* Their ids in byte order; the array is the arena's, the ids are readable as long as the data set. */
+enum err_code run_people_ids(struct query_run_ctx *run, const struct people *people,
+                             struct arena *arena, const struct str **ret, uint64_t *ret_count,
+                             struct err *err) ERR_MUST_CHECK;
+
 /* The subject of a user's id, or else of a device's. */
 bool run_find_subject(const struct query_run_ctx *run, struct str id, uint32_t *ret_shard,
                       uint32_t *ret_subject);
 
 /* ---- run_compare.c ---- */
-/* The table of the verb, and behind it that of the second series; a first column says which. */
-enum err_code run_compared(struct query_run_ctx *run, struct result *result, struct err *err) ERR_MUST_CHECK;
+/* The table that `fn` makes (of the verb, or of `why`), and behind it that of the second series; a first column says
+ * which. */
+typedef enum err_code (*run_table_fn)(struct query_run_ctx *run, struct result *result,
+                                      struct err *err);
+enum err_code run_compared(struct query_run_ctx *run, run_table_fn fn, struct result *result,
+                           struct err *err) ERR_MUST_CHECK;
 
 /* ---- verb_cohorts.c ---- */
 /* The people become a cohort, as the query says. */

@@ -6,8 +6,8 @@
  *
  * Without `columns`, properties follow by name, those that some shown row has; a name that was
  * seen with several types is one column, for a row has at most one of them. */
+#include "query/events_page.h"
 #include "query/pred_eval.h"
-#include "query/run.h"
 
 #include "query/grow.h"
 #include "storage/read_ahead.h"
@@ -38,6 +38,7 @@ struct events_plan {
     bool is_descending;
     bool has_subject; /* a timeline */
     uint32_t shard, subject;
+    const struct events_place *after; /* NULL: from the first on; only without `order` */
 };
 
 /* ---- order ---- */
@@ -88,6 +89,15 @@ static void heap_up(const struct events_plan *plan, struct row_heap *heap)
         heap->rows[(at - 1) / 2] = t;
         at = (at - 1) / 2;
     }
+}
+
+/* Whether the row was of an earlier page. */
+static bool is_shown(const struct events_plan *plan, const struct row_ref *row)
+{
+    const struct events_place *after = plan->after;
+    return after != NULL &&
+           (row->time_ms < after->time_ms ||
+            (row->time_ms == after->time_ms && str_cmp(row->event_id, after->event_id) <= 0));
 }
 
 /* True where the row is among the best so far. */
@@ -148,7 +158,6 @@ static enum err_code events_add_block(const struct events_plan *plan, const stru
     if (plan->order != NULL) {
         ERR_TRY(scan_field(scan, plan->order, &orders, &order_places, err));
     }
-    heap->total += block->count;
     for (uint32_t i = 0; i < block->count; i++) {
         struct row_ref row = {
             .time_ms = block->times[i],
@@ -162,6 +171,10 @@ static enum err_code events_add_block(const struct events_plan *plan, const stru
         if (id_places[i] != NONE) {
             row.event_id = vec_str(&ids, id_places[i]);
         }
+        if (is_shown(plan, &row)) {
+            continue;
+        }
+        heap->total++;
         if (heap_takes(plan, heap, &row)) {
             ERR_TRY(heap_put(plan, heap, &row, arena, err));
         }
@@ -516,7 +529,8 @@ static enum err_code fill_result(struct query_run_ctx *run, struct result *resul
 }
 
 static enum err_code events_answer(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                   struct result *result, struct err *err)
+                                   struct result *result, struct events_place *ret_last,
+                                   struct err *err)
 {
     struct row_ref *rows = NULL;
     struct out_cols cols = {0};
@@ -534,6 +548,10 @@ static enum err_code events_answer(struct query_run_ctx *run, const struct run_t
     ERR_TRY(fill_result(run, result, &cols, wide, count, err));
     result->meta.rows_total = total;
     result->meta.rows_left_out = total - count;
+    if (count > 0 && ret_last != NULL) {
+        *ret_last = (struct events_place){.time_ms = rows[count - 1].time_ms};
+        return arena_str(run->arena, rows[count - 1].event_id, &ret_last->event_id, err);
+    }
     return ERR_OK;
 }
 
@@ -576,5 +594,19 @@ enum err_code verb_events(struct query_run_ctx *run, struct result *result, stru
     if (is_known) {
         ERR_TRY(run_all_tasks(run, events_task, sizeof(struct row_heap), &tasks, err));
     }
-    return events_answer(run, &tasks, result, err);
+    return events_answer(run, &tasks, result, NULL, err);
+}
+
+enum err_code events_page(struct query_run_ctx *run, const struct events_place *after,
+                          struct result *result, struct events_place *ret_last, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct events_plan plan = {.limit = query->limit, .after = after};
+    CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
+    ASSERT(query->verb == VERB_EVENTS && !query->has_order);
+    run->verb_plan = &plan;
+    if (query->from_ms < query->to_ms) {
+        ERR_TRY(run_all_tasks(run, events_task, sizeof(struct row_heap), &tasks, err));
+    }
+    return events_answer(run, &tasks, result, ret_last, err);
 }

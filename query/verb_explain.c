@@ -449,7 +449,10 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     ERR_TRY(explain_line(rows, "verb", str_of(verbs[run->query->verb]), err));
     if (run->query->is_why) {
         ERR_TRY(explain_line(rows, "why",
-                             run->has_only ? STR("one user's rows") : STR("unknown user"), err));
+                             run->query->per != NULL ? STR("the rows of one value")
+                             : run->has_only         ? STR("one user's rows")
+                                                     : STR("unknown user"),
+                             err));
     }
     if (run->query->expansion.len > 0) {
         ERR_TRY(explain_line(rows, "with its metrics", run->query->expansion, err));
@@ -486,7 +489,8 @@ enum err_code verb_explain(struct query_run_ctx *run, struct result *result, str
                                              {{"value", 5}, RESULT_STRING}};
     struct explain explain = {.run = run};
     CLEANUP(arena_freep) struct arena *scratch = arena_create(&run->budget);
-    if (run->query->is_why) {
+    bool is_one_user = run->query->is_why && run->query->per == NULL;
+    if (is_one_user) {
         run->has_only =
             run_find_subject(run, run->query->why_id, &run->only_shard, &run->only_subject);
     }
@@ -496,7 +500,7 @@ enum err_code verb_explain(struct query_run_ctx *run, struct result *result, str
     for (uint32_t i = 0; i < run->snapshot->source_count; i++) {
         struct arena_mark mark = arena_mark(scratch);
         bool is_only = run->has_only && run->snapshot->sources[i]->shard == run->only_shard;
-        if (run->query->is_why && !is_only) {
+        if (is_one_user && !is_only) {
             continue; /* it has no rows of that user */
         }
         ERR_TRY(explain_source(&explain, run->snapshot->sources[i], scratch, err));

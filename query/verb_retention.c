@@ -9,6 +9,7 @@
  * selector has the bare names.
  */
 #include "query/cell_taker.h"
+#include "query/pred_eval.h"
 #include "query/retention_value.h"
 #include "query/saturating.h"
 #include "query/walk.h"
@@ -20,24 +21,6 @@ _Static_assert(RETENTION_START == 1u << WANT_START && RETENTION_RETURN == 1u << 
                "selector numbers are the kernel's bits");
 
 /* ---- plan ---- */
-
-static enum err_code pred_and(struct arena *arena, const struct pred *a, const struct pred *b,
-                              const struct pred **ret, struct err *err)
-{
-    if (a == NULL || b == NULL) {
-        *ret = a == NULL ? b : a;
-        return ERR_OK;
-    }
-    struct pred *both = NULL;
-    const struct pred **kids = NULL;
-    ERR_TRY(ARENA_NEW(arena, 1, &both, err));
-    ERR_TRY(ARENA_NEW(arena, 2, &kids, err));
-    kids[0] = a;
-    kids[1] = b;
-    *both = (struct pred){.kind = PRED_AND, .kids = kids, .kid_count = 2};
-    *ret = both;
-    return ERR_OK;
-}
 
 /* The selector with `where` inside its filters; or, bare, with no filters at all. */
 static enum err_code selector_with(struct arena *arena, const struct selector *selector,

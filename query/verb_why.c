@@ -1,4 +1,4 @@
-/* query/verb_why.c - `why "u_42" in ...`: one user's verdict, as a table.
+/* query/verb_why.c - `why "u_42" in ...`: one user's verdict, or with `per KEY` one value's, as a table.
  *
  *     verdict     where the verb counts the user, and in which step, period or set
  *     behind it   what stands for that: steps, starts and periods, or conditions, with their events
@@ -54,7 +54,7 @@ enum err_code why_run(struct why *why, const struct bound_query *query, why_fn f
 {
     CLEANUP(run_inner_done) struct query_run_ctx inner;
     run_inner_begin(why->run, query, &inner);
-    inner.has_only = true;
+    inner.has_only = query->per == NULL; /* else walks are of one KEY */
     inner.only_shard = why->shard;
     inner.only_subject = why->subject;
     inner.notes = notes;
@@ -181,7 +181,7 @@ static enum err_code make_table(const struct why *why, struct result *result, st
     return ERR_OK;
 }
 
-/* ---- the verdict ---- */
+/* ---- who is left out ---- */
 
 static bool is_excluded(const struct why *why)
 {
@@ -195,14 +195,82 @@ static bool is_excluded(const struct why *why)
     return false;
 }
 
+/* Whether the second series of `compare cohort` is at hand, and leaves the user out. */
+static bool is_uncompared(const struct why *why)
+{
+    const roaring_bitmap_t *set = people_of(&why->run->uncompared, why->shard);
+    return set != NULL && roaring_bitmap_contains(set, why->subject);
+}
+
+/* ---- the subject of `per KEY` ---- */
+
+static enum err_code see_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
+                              void *slot, struct err *err)
+{
+    struct journey journey;
+    bool has_more = false;
+    (void)arena;
+    (void)slot;
+    ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    if (has_more) { /* in one task, for there is one subject */
+        run->notes->is_seen = true;
+    }
+    return ERR_OK;
+}
+
+static enum err_code run_see(struct query_run_ctx *run, struct err *err)
+{
+    static const struct alt alts[] = {{.kind = ALT_ANY}};
+    static const struct selector any[] = {{.alts = alts, .alt_count = COUNT_OF(alts)}};
+    static const struct scan_want wants[] = {{0, INT64_MIN, INT64_MAX}};
+    CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
+    struct bound_query query = *run->query;
+    query.where = NULL;
+    query.selectors = any;
+    query.selector_count = COUNT_OF(any);
+    const struct walk_spec spec = {
+        .query = &query, .wants = wants, .want_count = COUNT_OF(wants), .subject = query.per};
+    return walk_all(run, &spec, see_task, 1, &tasks, err);
+}
+
+/* Whether any event at all has this KEY. */
+static enum err_code is_key_seen(struct why *why, bool *ret, struct err *err)
+{
+    struct why_notes notes = {.arena = why->run->arena};
+    ERR_TRY(why_run(why, why->run->query, run_see, &notes, err));
+    *ret = notes.is_seen;
+    return ERR_OK;
+}
+
+/* ---- the verdict ---- */
+
+/* NULL where there is one to be told; else why there is none. */
+static enum err_code find_subject(struct why *why, const char **ret, struct err *err)
+{
+    const struct bound_query *query = why->run->query;
+    bool is_seen = false;
+    *ret = NULL;
+    if (query->per != NULL) {
+        ERR_TRY(is_key_seen(why, &is_seen, err));
+        *ret = is_seen ? NULL : "unknown value";
+    } else if (!run_find_subject(why->run, query->why_id, &why->shard, &why->subject)) {
+        *ret = "unknown user";
+    } else if (is_excluded(why)) {
+        *ret = "excluded";
+    } else if (is_uncompared(why)) {
+        *ret = "not in cohort";
+    }
+    return ERR_OK;
+}
+
 enum err_code verb_why(struct query_run_ctx *run, struct result *result, struct err *err)
 {
     const struct bound_query *query = run->query;
+    const char *missing = NULL;
     struct why why = {.run = run};
-    if (!run_find_subject(run, query->why_id, &why.shard, &why.subject)) {
-        ERR_TRY(why_say(&why, "verdict", false, "unknown user", err));
-    } else if (is_excluded(&why)) {
-        ERR_TRY(why_say(&why, "verdict", false, "excluded", err));
+    ERR_TRY(find_subject(&why, &missing, err));
+    if (missing != NULL) {
+        ERR_TRY(why_say(&why, "verdict", false, missing, err));
     } else if (query->verb == VERB_FUNNEL) {
         ERR_TRY(why_funnel(&why, query, err));
     } else if (query->verb == VERB_RETENTION) {

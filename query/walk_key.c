@@ -13,6 +13,7 @@
 #include "query/walk_int.h"
 
 #include "query/grow.h"
+#include "query/pred_eval.h"
 #include "storage/base/rng.h"
 #include "storage/base/size.h"
 #include "storage/read_held.h"
@@ -38,6 +39,7 @@ struct key_slot {
 
 struct key_plan {
     const struct walk_spec *spec;
+    struct bound_query query; /* of the spec; of `why`, about the rows of one KEY */
     const struct bound_query *lane_queries[LANES];
     uint64_t seed;
     walk_fn fn;
@@ -163,7 +165,7 @@ static enum err_code gather_source(struct query_run_ctx *run, const struct key_p
     const struct walk_spec *spec = plan->spec;
     uint32_t cols[1 + LANES * QUERY_KEYS_MAX];
     struct scan_spec scan_spec = {
-        .query = spec->query,
+        .query = &plan->query,
         .wants = spec->wants,
         .want_count = spec->want_count,
         .subject_begin = task->subject_begin,
@@ -737,8 +739,9 @@ enum err_code walk_all_keys(struct query_run_ctx *run, const struct walk_spec *s
     CLEANUP(run_tasks_free) struct run_tasks gathered = {0};
     CLEANUP(run_tasks_free) struct run_tasks parts = {0};
     CLEANUP(run_tasks_free) struct run_tasks ids = {0};
-    struct key_plan plan = {.spec = spec, .fn = fn, .parts = &parts};
+    struct key_plan plan = {.spec = spec, .query = *spec->query, .fn = fn, .parts = &parts};
 
+    ERR_TRY(pred_and(run->arena, spec->query->why_key, spec->query->where, &plan.query.where, err));
     ERR_TRY(rng_system(&plan.seed, sizeof(plan.seed), err));
     for (uint32_t k = 0; k < spec->lane_count; k++) {
         ERR_TRY(walk_lane_query(spec, k, run->arena, &plan.lane_queries[k], err));

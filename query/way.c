@@ -66,7 +66,9 @@ static enum err_code way_of_segment(struct query_run_ctx *run, struct str *ret, 
 enum err_code way_of(struct query_run_ctx *run, struct str *ret, struct err *err)
 {
     if (run->query->is_why) {
-        *ret = STR("the journey of one user, and again without each rule that ended it");
+        *ret = run->query->per == NULL
+                   ? STR("the journey of one user, and again without each rule that ended it")
+                   : STR("the journey of one value, and again without each rule that ended it");
         return ERR_OK;
     }
     switch (run->query->verb) {

@@ -1,19 +1,24 @@
 /* query/why_funnel.c - why a user is where it is in a funnel.
  *
  *     verdict   number = how far, holds = all the way; note: converted, stopped, not entered
- *     step      one each: holds = done, and by which event; note: the step
+ *     attempt   with `count totals` and `count sessions` (session): one each that is counted, in order of time; the same, and
+ *               by which event it began. The verdict is that of the first that got furthest
+ *     step      of each: holds = done, and by which event; note: the step
  *     open      where more can come still: the window ends at event_time
  *     ended     for each rule without which, alone, the user would have got further; note: the rule. The event is the one
  *               that the next step would have had, or the one that stood in its way
  *
  * Without a rule the funnel is another funnel, so the question is asked again, of the same user. Where no rule alone is to
- * blame, all are left out together: what is still not reached is not there.
+ * blame, all are left out together: what is still not reached is not there. Of several attempts the rules are those of the
+ * furthest, and the question is whether any attempt would have got further than that.
  */
 #include "query/why_int.h"
 
 #include "query/run.h"
 #include "query/saturating.h"
 #include "storage/base/size.h"
+
+#include <stdlib.h>
 
 enum rule {
     RULE_WINDOW,
@@ -31,6 +36,8 @@ enum rule {
     RULE_CLOSED,
     RULE_WHERE,
     RULE_RANGE,
+    RULE_TOTALS,
+    RULE_SESSIONS,
     RULE_COUNT,
 };
 static const char *const rule_names[RULE_COUNT] = {
@@ -39,6 +46,7 @@ static const char *const rule_names[RULE_COUNT] = {
     [RULE_TIES] = "ties",         [RULE_REUSE] = "reuse",         [RULE_HOLDING] = "holding",
     [RULE_FIRST] = "first",       [RULE_ENTRY] = "entry first",   [RULE_MODE] = "mode",
     [RULE_CLOSED] = "closed",     [RULE_WHERE] = "where",         [RULE_RANGE] = "range",
+    [RULE_TOTALS] = "totals",     [RULE_SESSIONS] = "sessions",
 };
 
 /* ---- the question without a rule ---- */
@@ -162,6 +170,14 @@ static enum err_code drop_rule(struct bound_query *query, enum rule rule, struct
     case RULE_RANGE:
         *ret_was = query->has_range;
         drop_range(query);
+        break;
+    case RULE_TOTALS: /* an event may be of any attempt */
+        *ret_was = funnel->count == FUNNEL_TOTALS;
+        funnel->count = *ret_was ? FUNNEL_USERS : funnel->count;
+        break;
+    case RULE_SESSIONS: /* an attempt may go on in the next one */
+        *ret_was = funnel->count == FUNNEL_SESSIONS;
+        funnel->count = *ret_was ? FUNNEL_USERS : funnel->count;
         break;
     case RULE_COUNT: break;
     }
@@ -393,43 +409,101 @@ static enum err_code add_ended(struct why *why, const struct attempt *own, const
     return why_add(why, row, err);
 }
 
-/* ---- the whole ---- */
+/* ---- attempts, by lines of the answer ---- */
 
-/* Of the user's lines (one that is in none: of that), and of each rule, and of all rules together: whether the user would
- * have got further without it, and the event that tells. */
 #define ALL_RULES RULE_COUNT
 struct blame {
     bool is_due;
     const struct why_event *event;
 };
+/* A line that the user is in (of who is in none: that): its attempts, the first of the furthest, and of each rule, and of all
+ * rules together, whether the user would have got further without it, and the event that tells. */
+struct told_line {
+    uint32_t begin, end; /* of the attempts; none: not entered */
+    struct attempt furthest;
+    struct blame blames[RULE_COUNT + 1];
+};
 struct verdicts {
     struct why_notes notes;
-    struct attempt *lines;
+    struct attempt *attempts; /* in the order that they are told in */
+    uint32_t attempt_count;
+    struct told_line *lines;
     uint32_t count;
-    struct blame *blames; /* by line and rule */
 };
 
-static struct blame *blame_of(const struct verdicts *v, uint32_t line, uint32_t rule)
+static bool has_attempts(const struct funnel *funnel)
 {
-    return &v->blames[(size_t)line * (RULE_COUNT + 1) + rule];
+    return funnel->count != FUNNEL_USERS;
+}
+
+/* By lines, and there by time: values that are held, and sessions, come as they are counted. */
+static int attempt_cmp(const void *a, const void *b, void *ctx)
+{
+    const struct bound_query *query = ctx;
+    const struct attempt *x = a;
+    const struct attempt *y = b;
+    int order = query->has_each ? (x->line->begin_ms > y->line->begin_ms) -
+                                      (x->line->begin_ms < y->line->begin_ms)
+                                : 0;
+    bool has_keys =
+        query->funnel.at == FUNNEL_AT_ALL_STEPS && x->line->keys != NULL && y->line->keys != NULL;
+    for (uint32_t k = 0; order == 0 && has_keys && k < query->key_count; k++) {
+        order = cell_cmp(&x->line->keys[k], &y->line->keys[k]);
+    }
+    if (order == 0) {
+        int64_t x_ms = event_of(x, 0)->time_ms;
+        int64_t y_ms = event_of(y, 0)->time_ms;
+        order = (x_ms > y_ms) - (x_ms < y_ms);
+    }
+    return order != 0 ? order : (x->line > y->line) - (x->line < y->line);
+}
+
+static enum err_code attempts_make(struct why *why, const struct bound_query *query,
+                                   struct verdicts *v, struct err *err)
+{
+    v->attempt_count = v->notes.line_count;
+    ERR_TRY(ARENA_NEW(why->run->arena, v->attempt_count, &v->attempts, err));
+    for (uint32_t i = 0; i < v->attempt_count; i++) {
+        const struct why_line *line = &v->notes.lines[i];
+        v->attempts[i] = (struct attempt){line->level, line, &v->notes};
+    }
+    if (has_attempts(&query->funnel)) {
+        struct bound_query by = *query; /* qsort_r takes nothing const */
+        qsort_r(v->attempts, v->attempt_count, sizeof(*v->attempts), attempt_cmp, &by);
+    }
+    return ERR_OK;
 }
 
 static enum err_code verdicts_make(struct why *why, const struct bound_query *query,
                                    struct verdicts *v, struct err *err)
 {
-    struct arena *arena = why->run->arena;
-    v->notes.arena = arena;
+    v->notes.arena = why->run->arena;
     ERR_TRY(why_run(why, query, run_funnel, &v->notes, err));
-    v->count = MAX_OF(v->notes.line_count, 1u);
-    ERR_TRY(ARENA_NEW(arena, v->count, &v->lines, err));
-    ERR_TRY(ARENA_NEW(arena, (size_t)v->count * (RULE_COUNT + 1), &v->blames, err));
-    v->lines[0].notes = &v->notes;
-    for (uint32_t i = 0; i < v->notes.line_count; i++) {
-        const struct why_line *line = &v->notes.lines[i];
-        v->lines[i] = (struct attempt){line->level, line, &v->notes};
+    ERR_TRY(attempts_make(why, query, v, err));
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < v->attempt_count; i++) {
+        bool is_next = i == 0 || !has_attempts(&query->funnel) ||
+                       !is_same_line(query, v->attempts[i - 1].line, v->attempts[i].line);
+        count += is_next ? 1 : 0;
     }
+    ERR_TRY(ARENA_NEW(why->run->arena, MAX_OF(count, 1u), &v->lines, err));
+    v->lines[0].furthest.notes = &v->notes;
+    v->count = 0;
+    for (uint32_t i = 0; i < v->attempt_count; i++) {
+        const struct attempt *attempt = &v->attempts[i];
+        if (i == 0 || !has_attempts(&query->funnel) ||
+            !is_same_line(query, v->attempts[i - 1].line, attempt->line)) {
+            v->lines[v->count++] = (struct told_line){.begin = i, .furthest = *attempt};
+        }
+        struct told_line *line = &v->lines[v->count - 1];
+        line->end = i + 1;
+        line->furthest = attempt->level > line->furthest.level ? *attempt : line->furthest;
+    }
+    v->count = MAX_OF(v->count, 1u);
     return ERR_OK;
 }
+
+/* ---- what ended them ---- */
 
 /* Ask without `rules`, and note what they are to blame for: as `number`, one of them or ALL_RULES. */
 static enum err_code find_blame(struct why *why, const struct bound_query *query,
@@ -441,8 +515,8 @@ static enum err_code find_blame(struct why *why, const struct bound_query *query
     bool was = false;
     ERR_TRY(ask_without(why, query, rules, arena, &notes, &was, err));
     for (uint32_t i = 0; was && i < v->count; i++) {
-        const struct attempt *own = &v->lines[i];
-        struct blame *blame = blame_of(v, i, number);
+        const struct attempt *own = &v->lines[i].furthest;
+        struct blame *blame = &v->lines[i].blames[number];
         ERR_TRY(run_check(why->run, err));
         struct attempt without = attempt_in(query, own->line, &notes);
         blame->is_due = without.level > own->level;
@@ -467,56 +541,87 @@ static enum err_code blame_rules(struct why *why, const struct bound_query *quer
     return find_blame(why, query, v, all & ~(1u << RULE_ORDER), ALL_RULES, err);
 }
 
-static enum err_code add_reasons(struct why *why, const struct verdicts *v, uint32_t line,
-                                 struct err *err)
+/* ---- the whole ---- */
+
+static enum err_code add_reasons(struct why *why, const struct told_line *line, struct err *err)
 {
-    const struct attempt *own = &v->lines[line];
     bool is_told = false;
     for (uint32_t rule = 0; rule < RULE_COUNT; rule++) {
-        const struct blame *blame = blame_of(v, line, rule);
+        const struct blame *blame = &line->blames[rule];
         if (blame->is_due) {
             is_told = true;
-            ERR_TRY(add_ended(why, own, rule_names[rule], blame->event, err));
+            ERR_TRY(add_ended(why, &line->furthest, rule_names[rule], blame->event, err));
         }
     }
-    const struct blame *all = blame_of(v, line, ALL_RULES);
-    return is_told
-               ? ERR_OK
-               : add_ended(why, own, all->is_due ? "several rules" : "no event", all->event, err);
+    const struct blame *all = &line->blames[ALL_RULES];
+    return is_told ? ERR_OK
+                   : add_ended(why, &line->furthest, all->is_due ? "several rules" : "no event",
+                               all->event, err);
+}
+
+static bool is_whole(const struct bound_query *query, const struct attempt *attempt)
+{
+    return attempt->level >= goal_of(&query->funnel);
+}
+
+/* How far it got, as `item`. */
+static struct why_row level_row(const struct bound_query *query, const struct attempt *attempt,
+                                const char *item)
+{
+    bool is_converted = is_whole(query, attempt);
+    struct why_row row = line_row(attempt->line, item);
+    row.number = number_cell(attempt->level);
+    row.holds = is_converted ? WHY_YES : WHY_NO;
+    row.note = is_converted         ? STR("converted")
+               : attempt->level > 0 ? STR("stopped")
+                                    : STR("not entered");
+    return row;
+}
+
+/* The steps of an attempt, and behind those of the line's furthest what ended it. */
+static enum err_code add_attempt(struct why *why, const struct bound_query *query,
+                                 const struct told_line *line, const struct attempt *attempt,
+                                 struct err *err)
+{
+    ERR_TRY(add_steps(why, query, attempt, err));
+    if (attempt->line != line->furthest.line || is_whole(query, attempt)) {
+        return ERR_OK;
+    }
+    ERR_TRY(add_open(why, query, attempt, err));
+    return add_reasons(why, line, err);
 }
 
 static enum err_code add_line(struct why *why, const struct bound_query *query,
-                              const struct verdicts *v, uint32_t line, struct err *err)
+                              const struct verdicts *v, const struct told_line *line,
+                              struct err *err)
 {
-    const struct attempt *own = &v->lines[line];
-    bool is_converted = own->level >= goal_of(&query->funnel);
-    struct why_row row = line_row(own->line, "verdict");
-    row.number = number_cell(own->level);
-    row.holds = is_converted ? WHY_YES : WHY_NO;
-    row.note = is_converted     ? STR("converted")
-               : own->level > 0 ? STR("stopped")
-                                : STR("not entered");
-    ERR_TRY(why_add(why, row, err));
-    ERR_TRY(add_steps(why, query, own, err));
-    if (is_converted) {
-        return ERR_OK;
+    ERR_TRY(why_add(why, level_row(query, &line->furthest, "verdict"), err));
+    if (!has_attempts(&query->funnel) || line->begin == line->end) {
+        return add_attempt(why, query, line, &line->furthest, err);
     }
-    ERR_TRY(add_open(why, query, own, err));
-    return add_reasons(why, v, line, err);
+    const char *item = query->funnel.count == FUNNEL_SESSIONS ? "session" : "attempt";
+    for (uint32_t i = line->begin; i < line->end; i++) {
+        struct why_row row = level_row(query, &v->attempts[i], item);
+        row.event = event_of(&v->attempts[i], 0);
+        ERR_TRY(i % 64 == 0 ? run_check(why->run, err) : ERR_OK);
+        ERR_TRY(why_add(why, row, err));
+        ERR_TRY(add_attempt(why, query, line, &v->attempts[i], err));
+    }
+    return ERR_OK;
 }
 
 enum err_code why_funnel(struct why *why, const struct bound_query *query, struct err *err)
 {
     struct verdicts *v = NULL; /* rows point into it */
-    bool is_whole = true;
+    bool is_all_whole = true;
     ERR_TRY(ARENA_NEW(why->run->arena, 1, &v, err));
     ERR_TRY(verdicts_make(why, query, v, err));
     for (uint32_t i = 0; i < v->count; i++) {
-        is_whole = is_whole && v->lines[i].level >= goal_of(&query->funnel);
+        is_all_whole = is_all_whole && is_whole(query, &v->lines[i].furthest);
     }
-    ERR_TRY(is_whole ? ERR_OK : blame_rules(why, query, v, err));
+    ERR_TRY(is_all_whole ? ERR_OK : blame_rules(why, query, v, err));
     for (uint32_t i = 0; i < v->count; i++) {
-        ERR_TRY(add_line(why, query, v, i, err));
+        ERR_TRY(add_line(why, query, v, &v->lines[i], err));
     }
     return ERR_OK;
 }

@@ -56,6 +56,7 @@ struct why_notes {
     struct why_part *parts;
     uint32_t part_count, part_cap;
     bool is_in_universe; /* of a segment */
+    bool is_seen;        /* `per KEY`: there is such a subject */
 };
 
 /* The lane that names events: pass `is_ordered` with it. The keys live in `storage`. */

@@ -2,7 +2,8 @@
  *
  *     verdict   number = in how many cohorts; note: member, no member
  *     start     of each: the event that it starts with
- *     period    of each: holds = back; by which event first; note: how many returns it has, or that it is not over
+ *     period    of each: holds = back, and counted; by which event first; note: how many returns it has, or that it is not
+ *               over (of `average`: for the whole cohort)
  *     ended     of no member: for each rule without which, alone, it would have been one; note: the rule. The event is the
  *               start that it would have had
  *
@@ -88,18 +89,22 @@ static struct why_row line_row(const struct why_line *line, const char *item)
         .item = item, .has_begin = true, .begin_ms = line->begin_ms, .keys = line->keys};
 }
 
-static enum err_code add_period(struct why *why, const struct retention_spec *spec,
+static enum err_code add_period(struct why *why, const struct retention_plan *plan,
                                 const struct why_notes *notes, const struct why_line *line,
                                 uint32_t column, struct err *err)
 {
+    const struct retention_spec *spec = &plan->spec;
     struct why_row row = line_row(line, spec->mode == RETENTION_BRACKET ? "bracket" : "period");
     int64_t start_ms = notes->events[line->start].time_ms;
     struct span span = column_span(spec, line->slot, start_ms, column);
     uint64_t count = returns_in(notes, line, span, &row.event);
-    bool is_back = line->users[column] > 0;
+    /* an average counts complete cells only */
+    bool is_counted = !why->run->query->retention.is_average ||
+                      retention_is_complete(why->run, plan, line->slot, column);
+    bool is_back = line->users[column] > 0 && is_counted;
     row.number = (struct cell){.kind = CELL_I64, .i64 = column};
     row.holds = is_back ? WHY_YES : WHY_NO;
-    if (!is_back && span.end_ms > why->run->query->now_ms) {
+    if (!is_back && (!is_counted || span.end_ms > why->run->query->now_ms)) {
         row.note = STR("not over");
     } else {
         ERR_TRY(arena_printf(why->run->arena, &row.note, err, "%llu %s", (unsigned long long)count,
@@ -108,7 +113,7 @@ static enum err_code add_period(struct why *why, const struct retention_spec *sp
     return why_add(why, row, err);
 }
 
-static enum err_code add_member(struct why *why, const struct retention_spec *spec,
+static enum err_code add_member(struct why *why, const struct retention_plan *plan,
                                 const struct why_notes *notes, const struct why_line *line,
                                 struct err *err)
 {
@@ -117,8 +122,8 @@ static enum err_code add_member(struct why *why, const struct retention_spec *sp
     row.holds = WHY_YES;
     row.event = &notes->events[line->start];
     ERR_TRY(why_add(why, row, err));
-    for (uint32_t column = 0; column < spec->column_count; column++) {
-        ERR_TRY(add_period(why, spec, notes, line, column, err));
+    for (uint32_t column = 0; column < plan->spec.column_count; column++) {
+        ERR_TRY(add_period(why, plan, notes, line, column, err));
     }
     return ERR_OK;
 }
@@ -211,7 +216,7 @@ static enum err_code add_members(struct why *why, const struct bound_query *quer
     ERR_TRY(code);
     ASSERT(plan != NULL); /* there are members */
     for (uint32_t i = 0; i < notes->line_count; i++) {
-        ERR_TRY(add_member(why, &plan->spec, notes, &notes->lines[i], err));
+        ERR_TRY(add_member(why, plan, notes, &notes->lines[i], err));
     }
     return ERR_OK;
 }

@@ -35,6 +35,8 @@ struct config {
     uint64_t queries_memory_max; /* of all queries together */
     uint64_t query_timeout_ms;
     uint64_t ingest_timeout_ms;
+    uint64_t exports_max; /* in work at a time */
+    uint64_t export_timeout_ms;
     uint64_t request_timeout_ms;
     uint64_t drain_timeout_ms;
     uint64_t queue_max;

@@ -265,6 +265,9 @@ static void loop_watch_hangups(struct http_loop *loop)
                 metrics_add(loop->server->metrics, COUNTER_HANGUPS, 1);
                 atomic_store_explicit(&watched[i]->job->job.is_cancelled, true,
                                       memory_order_relaxed);
+                if (watched[i]->job->is_started) { /* a stream that waits would never know */
+                    http_conn_shut(watched[i]->conn);
+                }
             }
         }
     }
@@ -306,6 +309,9 @@ static void loop_drain(struct http_loop *loop, uint64_t now_us)
              request = request->next) {
             if (request->job != NULL) {
                 atomic_store_explicit(&request->job->job.is_cancelled, true, memory_order_relaxed);
+                if (request->job->is_started) { /* it may wait for its client */
+                    http_conn_shut(request->conn);
+                }
             }
         }
     }

@@ -30,10 +30,12 @@ struct http_request {
     h2o_req_t *req;
     struct http_conn *conn;
     struct http_request *next, *prev; /* of the loop */
-    struct http_job *job;             /* until it is answered */
+    struct http_job *job;             /* until it is answered; of a stream, until its last piece */
+    h2o_generator_t generator;        /* of a stream */
     bool is_hung_up;                  /* counted */
-    uint64_t write_deadline_us;       /* once it is answered */
-    struct buf body;                  /* what h2o is sending */
+    uint64_t
+        write_deadline_us; /* once it is answered; of a stream, of the piece that h2o has; 0: none */
+    struct buf body;       /* what h2o is sending */
 };
 
 struct http_job {
@@ -41,6 +43,12 @@ struct http_job {
     h2o_multithread_message_t message; /* back to the loop; linked once */
     struct http_conn *conn;
     struct http_request *request; /* NULL once the request is gone. The loop's alone */
+
+    /* Of a stream (http_stream.c). */
+    bool is_started; /* the answer */
+    bool is_in_work; /* the pool has it; only the loop looks */
+    bool is_last;    /* the piece at hand */
+    bool is_closing;
 };
 
 struct http_loop {
@@ -68,7 +76,20 @@ struct http_loop {
     struct err err;
 };
 
+/* ---- http_respond.c ---- */
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req);
+/* Status and headers of the job's answer. `length`: of its body; SIZE_MAX: not known. */
+void http_start_answer(struct http_request *request, struct job *job, size_t length);
+/* When a client that was given so many bytes now must have taken them. */
+uint64_t http_write_deadline(const struct server *server, size_t bytes);
+
+/* ---- http_stream.c ---- */
+/* A message about a job with a stream: send the piece. False when the stream is closed, and the job to be freed. */
+bool http_stream_piece(struct http_job *made);
+/* The request of a stream is gone. */
+void http_stream_gone(struct http_job *made);
+
+/* ---- http.c ---- */
 void http_on_finished(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages);
 void http_conn_release(struct http_conn *conn); /* free it where nothing refers to it any more */
 /* End both directions; h2o then notices, closes, and disposes of its requests. */

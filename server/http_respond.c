@@ -67,6 +67,9 @@ static void request_gone(void *at)
     /* The job learns of it at its next look; its answer will find no request. */
     request->job->request = NULL;
     atomic_store_explicit(&request->job->job.is_cancelled, true, memory_order_relaxed);
+    if (request->job->is_started) {
+        http_stream_gone(request->job);
+    }
     if (!request->is_hung_up) {
         metrics_add(loop->server->metrics, COUNTER_HANGUPS, 1);
     }
@@ -244,6 +247,12 @@ static enum err_code job_start(struct http_job *made, struct err *err)
     return code;
 }
 
+uint64_t http_write_deadline(const struct server *server, size_t bytes)
+{
+    return clock_mono_us() +
+           (server->config.request_timeout_ms + bytes / WRITE_BYTES_PER_MS) * 1000;
+}
+
 static h2o_generator_t whole_body = {NULL, NULL}; /* all bytes go with one h2o_send */
 
 static void add_header(h2o_req_t *req, const char *name, const char *value)
@@ -252,16 +261,14 @@ static void add_header(h2o_req_t *req, const char *name, const char *value)
                           strlen(value));
 }
 
-/* Send the job's answer. The bytes move to the handle, which lives as long as h2o sends. */
-static void request_answer(struct http_request *request, struct job *job)
+void http_start_answer(struct http_request *request, struct job *job, size_t length)
 {
     h2o_req_t *req = request->req;
-    struct job_response *response = &job->response;
+    const struct job_response *response = &job->response;
     struct server *server = job->server;
-    bool is_head = str_eq((struct str){req->method.base, req->method.len}, STR("HEAD"));
     req->res.status = response->status;
     req->res.reason = status_reason(response->status);
-    req->res.content_length = response->body.len;
+    req->res.content_length = length;
     add_header(req, "content-type", response->content_type);
     if (response->is_gzip) {
         add_header(req, "content-encoding", "gzip");
@@ -279,20 +286,26 @@ static void request_answer(struct http_request *request, struct job *job)
     if (request->conn->loop->is_draining) {
         req->http1_is_persistent = 0;
     }
-    request->body = response->body;
-    response->body = (struct buf){0};
-    uint64_t now_us = clock_mono_us();
-    uint64_t slowest_ms = request->body.len / WRITE_BYTES_PER_MS;
-    request->write_deadline_us = now_us + (server->config.request_timeout_ms + slowest_ms) * 1000;
-    request->job = NULL;
     request->conn->answered_count++;
     metrics_request(server->metrics, route_idx(job->route), response->status,
-                    now_us - job->begin_us);
-    metrics_add(server->metrics, COUNTER_RESPONSE_BYTES, is_head ? 0 : request->body.len);
+                    clock_mono_us() - job->begin_us);
     if (response->status == 429) {
         metrics_add(server->metrics, COUNTER_BUSY, 1);
     }
+}
 
+/* Send the job's answer. The bytes move to the handle, which lives as long as h2o sends. */
+static void request_answer(struct http_request *request, struct job *job)
+{
+    h2o_req_t *req = request->req;
+    struct server *server = job->server;
+    bool is_head = str_eq((struct str){req->method.base, req->method.len}, STR("HEAD"));
+    http_start_answer(request, job, job->response.body.len);
+    request->body = job->response.body;
+    job->response.body = (struct buf){0};
+    request->write_deadline_us = http_write_deadline(server, request->body.len);
+    request->job = NULL;
+    metrics_add(server->metrics, COUNTER_RESPONSE_BYTES, is_head ? 0 : request->body.len);
     h2o_iovec_t bytes = h2o_iovec_init(request->body.ptr, request->body.len);
     size_t count = is_head || bytes.len == 0 ? 0 : 1;
     /* h2o may be done with the request, and free the handle, before h2o_send returns. */
@@ -355,9 +368,12 @@ void http_on_finished(h2o_multithread_receiver_t *receiver, h2o_linklist_t *mess
         h2o_linklist_unlink(&message->link);
         struct http_conn *conn = made->conn;
         struct server *server = made->job.server;
+        if (made->job.stream != NULL && http_stream_piece(made)) {
+            continue;
+        }
         if (made->request != NULL) {
             request_answer(made->request, &made->job);
-        } else {
+        } else if (!made->is_started) {
             metrics_request(server->metrics, route_idx(made->job.route), 499,
                             clock_mono_us() - made->job.begin_us);
         }

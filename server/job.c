@@ -15,12 +15,9 @@ void job_finish(struct job *job)
     job->finish(job);
 }
 
-static void job_fail_with(struct job *job, int status, struct str text, const struct err *err)
+/* Into the log and the counters. */
+static void job_note_failure(struct job *job, const struct err *err)
 {
-    buf_clear(&job->response.body);
-    job->response.is_gzip = false;
-    job->response.status = status;
-    job->response.content_type = "application/json";
     if (err->code == ERR_CORRUPT || err->code == ERR_IO || err->code == ERR_NOMEM) {
         log_err(LOG_ERROR, "a request failed",
                 err); /* what the operator must know, not only the client */
@@ -30,6 +27,22 @@ static void job_fail_with(struct job *job, int status, struct str text, const st
     } else if (err->code == ERR_TIMEOUT) {
         metrics_add(job->server->metrics, COUNTER_TIMEOUTS, 1);
     }
+}
+
+void job_stream_cut(struct job *job, const struct err *err)
+{
+    job_note_failure(job, err);
+    buf_clear(&job->response.body);
+    job->is_stream_cut = true;
+}
+
+static void job_fail_with(struct job *job, int status, struct str text, const struct err *err)
+{
+    buf_clear(&job->response.body);
+    job->response.is_gzip = false;
+    job->response.status = status;
+    job->response.content_type = "application/json";
+    job_note_failure(job, err);
     if (job->route != NULL && job->route->kind == DOOR_RPC) {
         rpc_encode_error(err, &job->response.body);
         return;

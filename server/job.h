@@ -66,6 +66,15 @@ struct job_response {
     struct buf body;
 };
 
+#define STREAM_PIECE_BYTES 65536u
+/* An answer in pieces (http_stream.c). Both functions run on a pool's thread, one at a time. */
+struct job_stream {
+    /* Put the next piece, at least a byte, into response.body; *ret_more false with the last one. */
+    enum err_code (*next)(struct job *job, struct io *io, bool *ret_more, struct err *err);
+    /* Give back what the stream holds: once, after the last piece or when nobody waits for more. */
+    void (*close)(struct job *job);
+};
+
 struct job {
     struct server *server;
     const struct route *route;
@@ -86,6 +95,11 @@ struct job {
     int receipts;                    /* enum receipt_list */
     void (*render)(struct job *job); /* from batch to answer */
 
+    /* Set by a door whose answer has more pieces than the first, which is in the response. */
+    const struct job_stream *stream;
+    void *stream_state;
+    bool is_stream_cut; /* it ends here, without its end */
+
     void (*finish)(struct job *job); /* set by the loop that made the job */
 };
 
@@ -100,6 +114,9 @@ void job_fail_at(struct job *job, struct str text, const struct err *err);
 /* Answer 200 with what is in response.body. Compresses it where the client takes gzip and it pays.
  */
 void job_answer(struct job *job, const char *content_type);
+
+/* A stream that has begun cannot answer with an error: it is cut, and the operator told. */
+void job_stream_cut(struct job *job, const struct err *err);
 
 /* What every door does first on its worker: refuse what was cancelled or is late, split the URL's
  * parameters and check their names (none checked where `param_names` is NULL), inflate the body.

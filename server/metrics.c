@@ -45,6 +45,10 @@ static const struct {
     [COUNTER_QUERY_ROWS_READ] = {"query_rows_read_total", "rows that queries read"},
     [COUNTER_QUERY_BYTES_READ] = {"query_bytes_read_total", "bytes that queries read"},
     [COUNTER_COMPACT_REQUESTS] = {"compact_requests_total", "compactions asked for over HTTP"},
+    [COUNTER_EXPORTS] = {"exports_total", "exports that began to be sent"},
+    [COUNTER_EXPORT_ROWS] = {"export_rows_total", "rows of exports"},
+    [COUNTER_EXPORTS_CUT] = {"exports_cut_total",
+                             "exports that ended without their end: hung up, too slow, failed"},
 };
 
 void metrics_request(struct metrics *metrics, uint32_t idx, int status, uint64_t elapsed_us)
@@ -304,6 +308,8 @@ void metrics_write(struct server *server, struct buf *out)
     int64_t connections =
         atomic_load_explicit(&metrics->gauges[GAUGE_CONNECTIONS], memory_order_relaxed);
     int64_t jobs = atomic_load_explicit(&metrics->gauges[GAUGE_JOBS], memory_order_relaxed);
+    write_gauge(out, "exports_in_work", "exports between admission and end",
+                atomic_load_explicit(&server->exports, memory_order_relaxed));
     write_gauge(out, "connections", "open connections",
                 connections < 0 ? 0 : (uint64_t)connections);
     write_gauge(out, "requests_in_work", "requests between admission and answer",

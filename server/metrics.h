@@ -32,6 +32,9 @@ enum counter {
     COUNTER_QUERY_ROWS_READ,
     COUNTER_QUERY_BYTES_READ,
     COUNTER_COMPACT_REQUESTS,
+    COUNTER_EXPORTS,     /* lists that were found, and began to be sent */
+    COUNTER_EXPORT_ROWS, /* rows of them */
+    COUNTER_EXPORTS_CUT, /* of those in pieces: ended without their end */
     COUNTER_COUNT,
 };
 enum gauge { GAUGE_CONNECTIONS, GAUGE_JOBS, GAUGE_COUNT };

@@ -40,6 +40,20 @@ enum err_code query_job_run(struct job *job, struct str dataset_name, struct que
     struct server *server = job->server;
     struct dataset *dataset = NULL;
     CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    ERR_TRY(query_job_prepare(job, request, err));
+    ERR_TRY(store_dataset(server->store, dataset_name, false, &dataset, err));
+    ERR_TRY(job_check(job, err));
+    ERR_TRY(dataset_snapshot(dataset, &snapshot, err));
+    ERR_TRY(query_run(snapshot, server->query_pool, io, request, ret, err));
+    const struct result_meta *meta = &(*ret)->meta;
+    metrics_add(server->metrics, COUNTER_QUERY_ROWS_READ, meta->rows_read - meta->rows_cached);
+    metrics_add(server->metrics, COUNTER_QUERY_BYTES_READ, meta->bytes_read - meta->bytes_cached);
+    return ERR_OK;
+}
+
+enum err_code query_job_prepare(struct job *job, struct query_request *request, struct err *err)
+{
+    struct server *server = job->server;
     if (request->text.len > QUERY_TEXT_BYTES_MAX) {
         return err_set(err, ERR_LIMIT, "query of %zu bytes, the limit is %u", request->text.len,
                        QUERY_TEXT_BYTES_MAX);
@@ -54,13 +68,6 @@ enum err_code query_job_run(struct job *job, struct str dataset_name, struct que
     request->cancel = &job->is_cancelled;
     request->answers = server->answers;
     request->is_read_only = !str_eq(job->request.method, STR("POST")); /* links and pages only ask */
-    ERR_TRY(store_dataset(server->store, dataset_name, false, &dataset, err));
-    ERR_TRY(job_check(job, err));
-    ERR_TRY(dataset_snapshot(dataset, &snapshot, err));
-    ERR_TRY(query_run(snapshot, server->query_pool, io, request, ret, err));
-    const struct result_meta *meta = &(*ret)->meta;
-    metrics_add(server->metrics, COUNTER_QUERY_ROWS_READ, meta->rows_read - meta->rows_cached);
-    metrics_add(server->metrics, COUNTER_QUERY_BYTES_READ, meta->bytes_read - meta->bytes_cached);
     return ERR_OK;
 }
 
@@ -260,16 +267,12 @@ static enum err_code answer_write(const struct result *result, enum answer_form 
     return result_write(result, RESULT_JSON, out, err);
 }
 
-/* Read the request; `*ret_is_type_known` false asks for a 415. */
-static enum err_code query_read(struct job *job, struct query_request *request,
-                                enum answer_form *ret_form, bool *ret_is_type_known,
-                                struct err *err)
+enum err_code query_request_read(struct job *job, struct query_request *request,
+                                 struct query_read *ret, struct err *err)
 {
     bool is_get = !str_eq(job->request.method, STR("POST"));
     uint64_t timeout_ms = 0;
-    *ret_is_type_known = true;
-    ERR_TRY(check_url_params(job, is_get, err));
-    ERR_TRY(answer_form_of(job, ret_form, err));
+    *ret = (struct query_read){0};
     ERR_TRY(url_param_uint(&job->params, "timeout_ms", 24 * 3600 * 1000,
                            job->server->config.query_timeout_ms, &timeout_ms, err));
     query_job_shorten(job, timeout_ms);
@@ -304,10 +307,28 @@ static enum err_code query_read(struct job *job, struct query_request *request,
         request->text = body;
         return ERR_OK;
     }
-    *ret_is_type_known = false;
+    ret->is_unknown_type = true;
     return err_set(err, ERR_INVALID,
                    "content-type \"" STR_FMT "\"; a query comes as text/plain or application/json",
                    STR_ARG(type));
+}
+
+void query_read_fail(struct job *job, const struct query_read *read, const struct err *err)
+{
+    if (read->is_unknown_type) {
+        job->response.accept_post = "text/plain, application/json";
+        job_fail_status(job, 415, err);
+    } else {
+        job_fail(job, err);
+    }
+}
+
+static enum err_code query_read(struct job *job, struct query_request *request,
+                                enum answer_form *ret_form, struct query_read *ret, struct err *err)
+{
+    ERR_TRY(check_url_params(job, !str_eq(job->request.method, STR("POST")), err));
+    ERR_TRY(answer_form_of(job, ret_form, err));
+    return query_request_read(job, request, ret, err);
 }
 
 void door_query(struct job *job, struct io *io)
@@ -315,19 +336,14 @@ void door_query(struct job *job, struct io *io)
     struct err err;
     struct query_request request = {0};
     enum answer_form form = ANSWER_JSON;
-    bool is_type_known = true;
+    struct query_read read = {0};
     CLEANUP(result_freep) struct result *result = NULL;
     if (!job_open(job, NULL, 0)) {
         job_finish(job);
         return;
     }
-    if (query_read(job, &request, &form, &is_type_known, &err) != ERR_OK) {
-        if (is_type_known) {
-            job_fail(job, &err);
-        } else {
-            job->response.accept_post = "text/plain, application/json";
-            job_fail_status(job, 415, &err);
-        }
+    if (query_read(job, &request, &form, &read, &err) != ERR_OK) {
+        query_read_fail(job, &read, &err);
     } else if (query_job_run(job, job_dataset_name(job), &request, io, &result, &err) != ERR_OK) {
         job_fail_at(job, request.text, &err);
     } else if (answer_write(result, form, &job->response.body, &err) != ERR_OK) {

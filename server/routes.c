@@ -12,6 +12,7 @@ static const struct route routes[] = {
     {"/v1/group", "group", "POST", DOOR_EVENTS, ROUTE_INGEST_POOL, door_segment_single},
     {"/v1/alias", "alias", "POST", DOOR_EVENTS, ROUTE_INGEST_POOL, door_segment_single},
     {"/v1/query", "query", "GET, POST", DOOR_QUERY, ROUTE_QUERY_POOL, door_query},
+    {"/v1/export", "export", "POST", DOOR_QUERY, ROUTE_QUERY_POOL, door_export},
     {"/v1/datasets", "datasets", "GET", DOOR_ADMIN, ROUTE_INLINE, door_datasets},
     {"/v1/admin/flush", "flush", "POST", DOOR_ADMIN, ROUTE_ADMIN_POOL, door_flush},
     {"/v1/admin/compact", "compact", "POST", DOOR_ADMIN, ROUTE_ADMIN_POOL, door_compact},

@@ -15,6 +15,7 @@ const char *route_label(uint32_t idx);
 
 /* The doors: query_doors.c, event_doors.c, rpc_doors.c, admin_doors.c. */
 void door_query(struct job *job, struct io *io);
+void door_export(struct job *job, struct io *io);
 void door_events(struct job *job, struct io *io);
 void door_segment_batch(struct job *job, struct io *io);
 void door_segment_single(struct job *job, struct io *io);

@@ -23,6 +23,7 @@ struct server {
     struct metrics *metrics;
     struct budget bodies; /* of all requests in work */
     struct budget queries; /* memory of all queries */
+    _Atomic uint64_t exports; /* in work */
     uint64_t begin_us;
     _Atomic bool is_draining;  /* SIGTERM came: not ready, no new work */
     _Atomic bool is_cancelled; /* background work asked for over HTTP stops */

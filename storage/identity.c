@@ -348,6 +348,23 @@ static enum err_code take_nobodies(struct identity *identity, uint64_t ids_count
     return ERR_OK;
 }
 
+bool identity_fact(const struct id_entry *entry, struct identity_fact *ret)
+{
+    struct rd rd = rd_init(entry->key);
+    *ret = (struct identity_fact){.is_binding = entry->kind == ID_BINDING};
+    if (!id_kind_is_fact(entry->kind)) {
+        return false;
+    }
+    if (!ret->is_binding) {
+        (void)rd_u32(&rd);
+        ret->act = (enum identity_act)rd_u8(&rd);
+    }
+    ret->from = rd_place(&rd);
+    ret->into = rd_place(&rd);
+    ret->at_ms = ret->is_binding ? 0 : (int64_t)rd_u64(&rd);
+    return !rd.is_bad;
+}
+
 /* A mark: the clock of the commit that the facts behind it came with. */
 static bool is_mark(const struct id_entry *entry, int64_t *ret_ms)
 {

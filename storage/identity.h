@@ -62,6 +62,15 @@ struct identity_merge {
     int64_t at_ms;
 };
 void identity_merge_key(const struct identity_merge *merge, uint8_t out[IDENTITY_MERGE_BYTES]);
+/* What an entry of the directory says; false where it is no fact, or malformed. */
+struct identity_fact {
+    bool is_binding;       /* of the weak id `from` to the user `into`; else */
+    enum identity_act act; /* this, at `at_ms` */
+    uint64_t from, into;
+    int64_t at_ms;
+};
+struct id_entry;
+bool identity_fact(const struct id_entry *entry, struct identity_fact *ret);
 
 /* Keeps pointers to both. */
 enum err_code identity_create(const struct ids *ids, const struct schema *schema,

@@ -157,6 +157,25 @@ static inline void snapshot_unpinp(struct snapshot **snapshot)
 enum err_code snapshot_of_past(const struct snapshot *present, const struct snapshot_past *past,
                                uint64_t bytes_max, struct io *io, struct snapshot **ret,
                                struct err *err) ERR_MUST_CHECK;
+/* What moved rows from one person to another: facts of identity, by the commits that they came with. */
+enum snapshot_act_kind {
+    ACT_LOGIN,    /* an anonymous id met a user: only where that can have moved rows of the id */
+    ACT_MERGE,    /* a user into another */
+    ACT_UNMERGE,
+    ACT_NOBODY,   /* a user id stands for nobody */
+    ACT_SOMEBODY,
+    ACT_KINDS,
+};
+struct snapshot_act {
+    int64_t commit_ms;
+    enum snapshot_act_kind kind;
+    struct str from, into; /* ids, readable as long as the data set; into: of a login and of merges */
+};
+/* Call `fn` for the acts of commits in (after_ms, until_ms], in their order. Cost: a walk over the id directory. */
+typedef enum err_code (*snapshot_act_fn)(void *arg, const struct snapshot_act *act,
+                                         struct err *err);
+enum err_code snapshot_acts(const struct snapshot *snapshot, int64_t after_ms, int64_t until_ms,
+                            snapshot_act_fn fn, void *arg, struct err *err) ERR_MUST_CHECK;
 /* dataset_find_subject and dataset_cohort below, by who was who in the snapshot where it is one of the past, and of who had
  * come by then. */
 struct saved_cohort;

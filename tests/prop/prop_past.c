@@ -6,7 +6,8 @@
  * still. Answers are remembered with their epochs, and asked again at any time later, with and without indexes. Where people
  * are erased, nobody can tell the old numbers any more: then the answers as of old epochs lose them, and stay as they are from
  * then on. And `diff` puts two such answers side by side: its `before` and `after` are theirs, and its parts add up to the
- * change. */
+ * change. `restatements` are held against the question asked around every commit, with and without its facts: what differs
+ * there is told, nothing else is, and with events the changes of a number add up from one end to the other. */
 #include "tests/support/claims.h"
 
 #include "query/answer_cache.h"
@@ -89,6 +90,8 @@ struct answer {
     char *text;
 };
 
+#define EPOCHS_MAX 256u
+
 struct bench {
     char dir[64];
     struct store_opts opts;
@@ -101,7 +104,10 @@ struct bench {
     uint32_t event_count;
     struct answer answers[REMEMBER_MAX];
     uint32_t answer_count;
-    bool erases; /* some people */
+    int64_t epochs[EPOCHS_MAX]; /* of all commits */
+    uint32_t epoch_count;
+    uint32_t told_count; /* lines of restatements that were acts */
+    bool erases;         /* some people */
 };
 
 static int64_t clock_ms;
@@ -322,19 +328,25 @@ static struct result *result_of(struct bench *b, const char *text)
 }
 
 /* The answer as of an epoch, asked at another instant. */
-static struct result *result_of_past(struct bench *b, const char *question, int64_t epoch_ms,
-                                     int64_t now_ms)
+static struct result *result_of_state(struct bench *b, const char *question, int64_t rows_ms,
+                                      int64_t facts_ms, int64_t now_ms)
 {
     struct err err = {0};
     CLEANUP(snapshot_unpinp) struct snapshot *present = NULL;
     CLEANUP(snapshot_unpinp) struct snapshot *past = NULL;
     struct result *result = NULL;
-    const struct snapshot_past then = {epoch_ms, epoch_ms, INT64_MIN, epoch_ms};
+    const struct snapshot_past then = {rows_ms, rows_ms, INT64_MIN, facts_ms};
     const struct query_request request = {.text = str_of(question), .now_ms = now_ms};
     assert_ok(dataset_snapshot(b->dataset, &present, &err));
     assert_ok(snapshot_of_past(present, &then, UINT64_MAX, b->io, &past, &err));
     assert_ok(query_run(past, NULL, b->io, &request, &result, &err));
     return result;
+}
+
+static struct result *result_of_past(struct bench *b, const char *question, int64_t epoch_ms,
+                                     int64_t now_ms)
+{
+    return result_of_state(b, question, epoch_ms, epoch_ms, now_ms);
 }
 
 /* The cell of the answer in the line with these keys; NULL where there is none. */
@@ -433,6 +445,195 @@ static void compare_epochs(struct bench *b)
     }
 }
 
+/* ---- restatements ---- */
+
+/* The ledger as it is defined: each epoch is asked of, whether anything moved there or not. */
+struct ledger {
+    struct bench *b;
+    const char *text, *question;
+    const struct result
+        *rows; /* of the ledger: epoch, at, act, concerned, keys, number, before, after, change */
+    uint32_t key_count;
+    int64_t to_ms;
+    uint64_t told; /* rows that were found to be right */
+};
+#define LEDGER_HEADS 4u
+
+static const struct cell *ledger_row(const struct ledger *ledger, uint64_t row)
+{
+    return ledger->rows->cells + row * ledger->rows->col_count;
+}
+
+/* The line of an epoch, of acts or of events, about these keys and this number. */
+static const struct cell *find_told(const struct ledger *ledger, int64_t epoch_ms, bool is_act,
+                                    const struct cell *keys, struct str column)
+{
+    for (uint64_t r = 0; r < ledger->rows->row_count; r++) {
+        const struct cell *row = ledger_row(ledger, r);
+        bool is_its = row[0].i64 == epoch_ms && str_eq(row[2].string, STR("events")) != is_act &&
+                      str_eq(row[LEDGER_HEADS + ledger->key_count].string, column);
+        for (uint32_t k = 0; is_its && k < ledger->key_count; k++) {
+            is_its = cell_cmp(&row[LEDGER_HEADS + k], &keys[k]) == 0;
+        }
+        if (is_its) {
+            return row + LEDGER_HEADS + ledger->key_count + 1;
+        }
+    }
+    return NULL;
+}
+
+/* All that differs between the two answers is told there, and nothing else. */
+static void check_step(struct ledger *ledger, int64_t epoch_ms, bool is_act,
+                       const struct result *before, const struct result *after)
+{
+    for (uint32_t side = 0; side < 2; side++) {
+        const struct result *answer = side == 0 ? before : after;
+        for (uint64_t r = 0; r < answer->row_count; r++) {
+            const struct cell *keys = answer->cells + r * answer->col_count;
+            for (uint32_t c = ledger->key_count; c < answer->col_count; c++) {
+                struct str column = answer->cols[c].name;
+                const struct cell *x = find_cell(before, keys, ledger->key_count, column);
+                const struct cell *y = find_cell(after, keys, ledger->key_count, column);
+                bool is_number =
+                    answer->cols[c].type == RESULT_INT64 || answer->cols[c].type == RESULT_NUMBER;
+                const struct cell *told = find_told(ledger, epoch_ms, is_act, keys, column);
+                if (!is_number || (side == 1 && x != NULL)) {
+                    continue; /* it was looked at from the other side */
+                }
+                if ((told != NULL) == are_equal(x, y) ||
+                    (told != NULL && (!are_equal(x, &told[0]) || !are_equal(y, &told[1])))) {
+                    fail_msg("seed %" PRIu64 ": %s: at %" PRId64 " " STR_FMT
+                             " went from %g to %g, and is told %s",
+                             ledger->b->seed, ledger->text, epoch_ms, STR_ARG(column), number_of(x),
+                             number_of(y), told == NULL ? "not at all" : "otherwise");
+                }
+                ledger->told += told != NULL ? 1 : 0;
+                ledger->b->told_count += told != NULL && is_act ? 1 : 0;
+            }
+        }
+    }
+}
+
+/* Whether some line of the epoch is about an act. */
+static bool has_act(const struct ledger *ledger, int64_t epoch_ms)
+{
+    for (uint64_t r = 0; r < ledger->rows->row_count; r++) {
+        const struct cell *row = ledger_row(ledger, r);
+        if (row[0].i64 == epoch_ms && !str_eq(row[2].string, STR("events"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool differ(const struct result *a, const struct result *b)
+{
+    bool is_other = a->row_count != b->row_count;
+    for (uint64_t i = 0; !is_other && i < a->row_count * a->col_count; i++) {
+        is_other = cell_cmp(&a->cells[i], &b->cells[i]) != 0;
+    }
+    return is_other;
+}
+
+/* The changes of each number of the end add up to its difference to the begin. */
+static void check_sums(const struct ledger *ledger, const struct result *first,
+                       const struct result *end)
+{
+    for (uint64_t r = 0; r < end->row_count; r++) {
+        const struct cell *keys = end->cells + r * end->col_count;
+        for (uint32_t c = ledger->key_count; c < end->col_count; c++) {
+            double sum = 0;
+            for (uint64_t l = 0; l < ledger->rows->row_count; l++) {
+                const struct cell *row = ledger_row(ledger, l) + LEDGER_HEADS;
+                bool is_its = str_eq(row[ledger->key_count].string, end->cols[c].name);
+                for (uint32_t k = 0; is_its && k < ledger->key_count; k++) {
+                    is_its = cell_cmp(&row[k], &keys[k]) == 0;
+                }
+                sum += is_its ? number_of(&row[ledger->key_count + 3]) : 0;
+            }
+            bool is_number =
+                end->cols[c].type == RESULT_INT64 || end->cols[c].type == RESULT_NUMBER;
+            const struct cell *was = find_cell(first, keys, ledger->key_count, end->cols[c].name);
+            if (is_number && !adds_up(number_of(&keys[c]), number_of(was), sum, 0)) {
+                fail_msg("seed %" PRIu64 ": %s: " STR_FMT " is %g, was %g, and the changes are %g",
+                         ledger->b->seed, ledger->text, STR_ARG(end->cols[c].name),
+                         number_of(&keys[c]), number_of(was), sum);
+            }
+        }
+    }
+}
+
+/* Steps of the ledger in their order. Events are told at the next act whose numbers moved, or one that the data set knows
+ * moved rows; where none is told, the step goes on to the next epoch. */
+static void check_ledger(struct ledger *ledger, int64_t from_ms)
+{
+    struct bench *b = ledger->b;
+    const char *question = ledger->question;
+    CLEANUP(result_freep)
+    struct result *first = result_of_past(b, question, from_ms, ledger->to_ms);
+    CLEANUP(result_freep)
+    struct result *end = result_of_past(b, question, ledger->to_ms, ledger->to_ms);
+    for (uint32_t i = 0; i < b->epoch_count; i++) {
+        int64_t epoch_ms = b->epochs[i];
+        if (epoch_ms <= from_ms || epoch_ms > ledger->to_ms) {
+            continue;
+        }
+        CLEANUP(result_freep)
+        struct result *before = result_of_state(b, question, epoch_ms, epoch_ms - 1, ledger->to_ms);
+        CLEANUP(result_freep)
+        struct result *after = result_of_past(b, question, epoch_ms, ledger->to_ms);
+        if (differ(before, after) || has_act(ledger, epoch_ms)) {
+            check_step(ledger, epoch_ms, true, before, after);
+        }
+    }
+    check_sums(ledger, first, end);
+}
+
+static void check_restatements(struct bench *b)
+{
+    char text[700];
+    const struct answer *one = &b->answers[rng_below(&b->rng, b->answer_count)];
+    const struct answer *other = &b->answers[rng_below(&b->rng, b->answer_count)];
+    const char *question = pick_question(b);
+    int64_t from_ms = MIN_OF(one->epoch_ms, other->epoch_ms);
+    int64_t to_ms = MAX_OF(one->epoch_ms, other->epoch_ms);
+    if (!has_difference(question)) {
+        return;
+    }
+    snprintf(text, sizeof(text), "restatements from %" PRId64 " to %" PRId64 " with events of %s",
+             from_ms, to_ms, question);
+    CLEANUP(result_freep) struct result *rows = result_of(b, text);
+    struct ledger ledger = {.b = b,
+                            .text = text,
+                            .question = question,
+                            .rows = rows,
+                            .key_count = rows->col_count - LEDGER_HEADS - 4,
+                            .to_ms = to_ms};
+    assert_int_equal(rows->meta.epoch, to_ms);
+    check_ledger(&ledger, from_ms);
+    uint64_t acts = 0;
+    for (uint64_t r = 0; r < rows->row_count; r++) {
+        acts += !str_eq(ledger_row(&ledger, r)[2].string, STR("events")) ? 1 : 0;
+    }
+    assert_int_equal(ledger.told, acts); /* and no more are told */
+    snprintf(text, sizeof(text), "restatements from %" PRId64 " to %" PRId64 " of %s", from_ms,
+             to_ms, question);
+    CLEANUP(result_freep) struct result *alone = result_of(b, text);
+    assert_int_equal(alone->row_count, acts);
+}
+
+static void note_epoch(struct bench *b)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    int64_t last_ms = b->epoch_count == 0 ? 0 : b->epochs[b->epoch_count - 1];
+    if (snapshot->commit_ms > last_ms) {
+        assert_true(b->epoch_count < EPOCHS_MAX);
+        b->epochs[b->epoch_count++] = snapshot->commit_ms;
+    }
+}
+
 /* ---- erasing ---- */
 
 static void erase(struct bench *b)
@@ -481,6 +682,7 @@ static void live(struct bench *b)
     save_cohort(b);
     for (uint32_t s = 0; s < STEPS; s++) {
         change(b);
+        note_epoch(b);
         if (rng_below(&b->rng, 2) == 0) {
             remember(b);
         }
@@ -490,6 +692,9 @@ static void live(struct bench *b)
         ask_again(b, 3);
         if (b->answer_count > 0) {
             compare_epochs(b);
+        }
+        if (b->answer_count > 0 && rng_below(&b->rng, 5) == 0) {
+            check_restatements(b);
         }
     }
 }
@@ -524,6 +729,7 @@ static void an_answer_as_of_an_epoch_is_the_answer_of_then(void **state)
 {
     (void)state;
     uint64_t seed = test_seed();
+    uint32_t told = 0;
     for (uint64_t trial = 0; trial < TRIALS; trial++) {
         struct bench *b = calloc(1, sizeof(*b));
         b->seed = seed + trial;
@@ -532,8 +738,10 @@ static void an_answer_as_of_an_epoch_is_the_answer_of_then(void **state)
         clock_ms = BEGIN_MS + (int64_t)rng_below(&b->rng, SHOP_DAY_MS);
         open_bench(b);
         live(b);
+        told += b->told_count;
         close_bench(b);
     }
+    assert_true(told > 20); /* acts were told of, not only left out */
 }
 
 /* ---- beside the writer ---- */

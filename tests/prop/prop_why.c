@@ -1,7 +1,8 @@
 /* tests/prop/prop_why.c - Goal: a user's verdict is the number's. Method: random journeys with many ties; of every user each
  * question is asked with `why`, and the rows are held against the references, which look at one journey and try
  * everything; against the references without one rule, which say which rules are to blame; and, cell by cell, against the
- * list of the people behind the number.
+ * list of the people behind the number. What counts a subject more than once, or values of a KEY, or two series, adds up
+ * over all subjects to the answer.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -654,12 +655,178 @@ static void verdicts_are_those_of_the_people_behind_the_cells(void **state)
     assert_true(found > 1000);
 }
 
+/* ---- what all subjects together add up to ---- */
+
+/* Questions that count a subject more than once, or other subjects than users; `per`: channels. */
+static const struct {
+    const char *text;
+    const char *columns[4];
+    bool is_per;
+} sums[] = {
+    {"funnel view -> add -> order within 40m count totals", {"step"}, false},
+    {"funnel view -> view -> add within 2h count totals by channel", {"channel", "step"}, false},
+    {"funnel view -> add? -> order within 1h count totals by channel at step 2",
+     {"channel", "step"},
+     false},
+    {"funnel view -> add -> order order any within 1h count totals", {"step"}, false},
+    {"funnel view -> add -> order order strict within 2h count totals each hour",
+     {"time", "step"},
+     false},
+    {"funnel view -> add within 2h count totals holding channel by vip", {"vip", "step"}, false},
+    {"funnel view -> add within 2h count totals without rare by channel at all steps",
+     {"channel", "step"},
+     false},
+    {"funnel view -> add within 2h count totals dropping users with rare", {"step"}, false},
+    {"funnel view -> add -> order count sessions", {"step"}, false},
+    {"funnel view -> add within 10m count sessions by channel", {"channel", "step"}, false},
+    {"funnel view -> add -> order order any count sessions each hour", {"time", "step"}, false},
+    {"funnel view -> add count sessions each hour by channel at all steps",
+     {"time", "channel", "step"},
+     false},
+    {"funnel view -> add -> order within 1h per channel", {"step"}, true},
+    {"funnel view -> add -> order within 1h count totals per channel by vip",
+     {"vip", "step"},
+     true},
+    {"funnel view -> add count sessions per channel each hour", {"time", "step"}, true},
+    {"funnel first view -> add within 2h per channel where vip = true", {"step"}, true},
+    {"funnel view -> add within 2h by channel top 1 times", {NULL}, false},
+    {"retention view -> add each hour for 3 per channel", {"cohort", "period"}, true},
+    {"retention view[vip = true] -> any each hour for 3 per channel first_ever unfiltered",
+     {"cohort", "period"},
+     true},
+    {"retention view -> add each hour for 3 recurring average", {"period"}, false},
+    {"retention view -> any each hour for 2 per channel by vip average", {"vip", "period"}, true},
+    {"funnel view -> add -> order within 1h from %1$sT00:00Z to %1$sT01:00Z compare previous "
+     "period",
+     {"series", "step"},
+     false},
+    {"funnel view -> add within 2h count totals from %1$sT02:00Z to %1$sT03:00Z compare previous "
+     "period by channel",
+     {"series", "channel", "step"},
+     false},
+    {"funnel view -> add within 2h per channel from %1$sT01:00Z to %1$sT03:00Z compare previous "
+     "period",
+     {"series", "step"},
+     true},
+    {"retention view -> add each hour for 2 recurring from %1$sT01:00Z to %1$sT03:00Z compare "
+     "previous period",
+     {"series", "cohort", "period"},
+     false},
+};
+
+static int64_t told_in(const struct result *why, const struct result *table, uint64_t row,
+                       const char *const columns[4])
+{
+    int64_t count = 0;
+    for (uint64_t r = 0; r < why->row_count; r++) {
+        bool is_one = is_item(why, r, "step") || is_item(why, r, "period");
+        for (uint32_t i = 0; is_one && i < 4 && columns[i] != NULL; i++) {
+            bool is_last = i == 3 || columns[i + 1] == NULL;
+            is_one = cell_cmp(cell_of(table, row, columns[i]),
+                              cell_of(why, r, is_last ? "number" : columns[i])) == 0;
+        }
+        count += is_one && holds(why, r) ? 1 : 0;
+    }
+    return count;
+}
+
+/* Attempts are told in order of time within their line, each with its steps, and the verdict is the first of the furthest. */
+static void check_attempts(const struct result *why, const char *text, uint64_t seed)
+{
+    int64_t furthest = 0;
+    int64_t told = 0;
+    for (uint64_t r = 0; r < why->row_count; r++) {
+        bool is_attempt = is_item(why, r, "attempt") || is_item(why, r, "session");
+        if (is_item(why, r, "verdict")) {
+            assert_true(r == 0 || told == furthest);
+            furthest = cell_of(why, r, "number")->i64;
+            bool has_attempts = r + 1 < why->row_count &&
+                                (is_item(why, r + 1, "attempt") || is_item(why, r + 1, "session"));
+            told = has_attempts ? 0 : furthest;
+        } else if (is_attempt) {
+            told = MAX_OF(told, cell_of(why, r, "number")->i64);
+            const struct shop_event *start = event_of(why, r);
+            if (r + 1 >= why->row_count || !is_item(why, r + 1, "step") ||
+                event_of(why, r + 1) != start) {
+                fail_msg("seed %" PRIu64 ": %s\nan attempt without its first step", seed, text);
+            }
+        }
+    }
+    assert_true(told == furthest);
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+static void put_dates(const char *text, char out[TEXT_BYTES])
+{
+    char date[16];
+    shop_date(BEGIN_MS, date);
+    (void)snprintf(out, TEXT_BYTES, text, date);
+}
+#pragma GCC diagnostic pop
+
+static int64_t check_sum(size_t q, uint64_t seed)
+{
+    static const char *const channels[] = {"ads", "mail", "organic"};
+    char question[TEXT_BYTES];
+    int64_t found = 0;
+    uint32_t subjects = sums[q].is_per ? COUNT_OF(channels) : USERS;
+    struct result *whys[USERS] = {NULL};
+    put_dates(sums[q].text, question);
+    CLEANUP(result_freep) struct result *table = run_text(question, false);
+    for (uint32_t u = 0; u < subjects; u++) {
+        char text[2 * TEXT_BYTES];
+        char id[16];
+        (void)snprintf(id, sizeof(id), "u%u", u % 100);
+        (void)snprintf(text, sizeof(text), "why \"%s\" in %s", sums[q].is_per ? channels[u] : id,
+                       question);
+        whys[u] = run_text(text, u % 2 == 1);
+        check_attempts(whys[u], text, seed);
+    }
+    for (uint64_t r = 0; r < table->row_count && sums[q].columns[0] != NULL; r++) {
+        int64_t told = 0;
+        for (uint32_t u = 0; u < subjects; u++) {
+            told += told_in(whys[u], table, r, sums[q].columns);
+        }
+        if (told != cell_of(table, r, "users")->i64) {
+            fail_msg("seed %" PRIu64 ": %s\nrow %" PRIu64 ": %" PRId64 ", and by why %" PRId64,
+                     seed, question, r, cell_of(table, r, "users")->i64, told);
+        }
+        found += told;
+    }
+    for (uint32_t u = 0; u < subjects; u++) {
+        result_free(whys[u]);
+    }
+    return found;
+}
+
+static void verdicts_of_all_add_up_to_the_answer(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 3000;
+    int64_t found[COUNT_OF(sums)] = {0};
+    for (uint64_t trial = 0; trial < 25; trial++) {
+        struct rng rng = rng_init(seed + trial);
+        world_make(&rng, (1 + rng_below(&rng, 12)) * UINT64_C(300000));
+        for (size_t q = 0; q < COUNT_OF(sums); q++) {
+            found[q] += check_sum(q, seed + trial);
+        }
+        world_done();
+    }
+    for (size_t q = 0; q < COUNT_OF(sums); q++) {
+        if (sums[q].columns[0] != NULL && found[q] < 3) {
+            fail_msg("%s: only %" PRId64 " found", sums[q].text, found[q]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(funnel_verdicts_equal_their_definition),
         cmocka_unit_test(retention_verdicts_equal_their_definition),
         cmocka_unit_test(verdicts_are_those_of_the_people_behind_the_cells),
+        cmocka_unit_test(verdicts_of_all_add_up_to_the_answer),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
 }

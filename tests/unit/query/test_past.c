@@ -238,6 +238,76 @@ static void a_difference_says_what_moved_the_number(void **state)
                         "1747008060000");
 }
 
+static void restatements_tell_each_act(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    put(b, 10, 10, "view", "", "phone");
+    put(b, 20, 20, "view", "u", "");
+    put(b, 30, 30, "pay", "u", "phone");  /* a login */
+    put(b, 35, 35, "pay", "w", "tablet"); /* one that has nothing to move */
+    put(b, 40, 40, "view", "v", "");
+    clock_ms = T0 + 50000;
+    assert_ok(dataset_merge_user(b->live.dataset, STR("v"), STR("u"), &err));
+    assert_ok(dataset_flush(b->live.dataset, &err));
+    clock_ms = T0 + 60000;
+    assert_ok(dataset_unmerge_user(b->live.dataset, STR("v"), &err));
+    assert_string_equal(ask(b, "restatements of trend users(any)", 0, 0),
+                        "1747008030000|2025-05-12T00:00:30Z|login|phone -> u|users(any)|2|1|-1\n"
+                        "1747008050000|2025-05-12T00:00:50Z|merge|v -> u|users(any)|3|2|-1\n"
+                        "1747008060000|2025-05-12T00:01:00Z|unmerge|v -> u|users(any)|2|3|1");
+    assert_string_equal(
+        ask(b, "restatements from @ to @", 30, 50),
+        "1747008050000|2025-05-12T00:00:50Z|merge|v -> u|2025-05-12|distinct|3|2|-1");
+    assert_string_equal(ask(b, "restatements from @ to @ with events of trend users(any)", 10, 55),
+                        "1747008030000|2025-05-12T00:00:30Z|events|-|users(any)|1|2|1\n"
+                        "1747008030000|2025-05-12T00:00:30Z|login|phone -> u|users(any)|2|1|-1\n"
+                        "1747008050000|2025-05-12T00:00:50Z|events|-|users(any)|1|3|2\n"
+                        "1747008050000|2025-05-12T00:00:50Z|merge|v -> u|users(any)|3|2|-1");
+    assert_string_equal(ask(b, "restatements from @ to @ of trend count(any)", 0, 60), "");
+    assert_string_equal(ask(b, "restatements from @ to @ of segment did(view)", 40, 50),
+                        "1747008050000|2025-05-12T00:00:50Z|merge|v -> u|users|2|1|-1");
+    assert_string_equal(
+        ask(b, "restatements from 2025-05-12T00:00:45Z to now", 0, 0),
+        "1747008050000|2025-05-12T00:00:50Z|merge|v -> u|2025-05-12|distinct|3|2|-1\n"
+        "1747008060000|2025-05-12T00:01:00Z|unmerge|v -> u|2025-05-12|distinct|2|3|1");
+}
+
+static void restatements_have_their_limits(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"restatements of trend users(any) as of @", "say which before \"of\""},
+        {"explain restatements", "many questions"},
+        {"restatements of segment did(view) list users", "without the list"},
+        {"restatements of why \"u\" in segment did(view)", "without the list"},
+        {"restatements of events view", "gives none"},
+        {"restatements of trend users(any) by event_name top 2", "whole answers"},
+        {"restatements from @ to 2025-05-12", "stands behind the earlier one"},
+        {"restatements with trend users(any)", "\"events\""},
+        {"restatements trend users(any)", "\"of\""},
+        {"restatements", "more than 100 commits"},
+    };
+    struct bench *b = *state;
+    struct err err = {0};
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "v", "");
+    for (uint32_t i = 0; i < 51; i++) {
+        clock_ms = T0 + (30 + 2 * (int64_t)i) * 1000;
+        assert_ok(dataset_merge_user(b->live.dataset, STR("v"), STR("u"), &err));
+        clock_ms += 1000;
+        assert_ok(dataset_unmerge_user(b->live.dataset, STR("v"), &err));
+    }
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        const char *got = ask(b, wrong[i][0], 20, 20);
+        if (strncmp(got, "error", 5) != 0 || strstr(got, wrong[i][1]) == NULL) {
+            fail_msg("%s: %s", wrong[i][0], got);
+        }
+    }
+    assert_string_equal(ask(b, "restatements from @ to @ of trend users(any)", 20, 31),
+                        "1747008030000|2025-05-12T00:00:30Z|merge|v -> u|users(any)|2|1|-1\n"
+                        "1747008031000|2025-05-12T00:00:31Z|unmerge|v -> u|users(any)|1|2|1");
+}
+
 /* Each form of answer has its own keys: what is of one line stays together. */
 static void every_form_of_answer_can_be_compared(void **state)
 {
@@ -335,6 +405,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_erased_is_erased_in_every_epoch, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_expired_is_so_in_every_epoch, setup, teardown),
         cmocka_unit_test_setup_teardown(a_difference_says_what_moved_the_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(restatements_tell_each_act, setup, teardown),
+        cmocka_unit_test_setup_teardown(restatements_have_their_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(every_form_of_answer_can_be_compared, setup, teardown),
         cmocka_unit_test_setup_teardown(explain_says_what_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(an_id_that_came_later_is_nobodys, setup, teardown),

@@ -103,6 +103,11 @@ static void tell_row(const struct result *result, uint64_t row, struct buf *out)
     const struct cell *event = cell_of(result, row, "event");
     const struct cell *time = cell_of(result, row, "event_time");
     const struct cell *note = cell_of(result, row, "note");
+    const struct cell *series = cell_of(result, row, "series");
+    if (series->kind == CELL_STRING && !str_eq(series->string, STR("current"))) {
+        buf_str(out, series->string);
+        buf_z(out, ": ");
+    }
     buf_str(out, cell_of(result, row, "item")->string);
     if (number->kind == CELL_I64) {
         buf_printf(out, " %" PRId64, number->i64);
@@ -360,6 +365,109 @@ static void each_bucket_has_a_verdict(void **state)
            "ended 2 (no event)\n");
 }
 
+static void each_attempt_that_is_counted_is_told(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{A, 0, ADS},
+                                      {B, 10 * MIN_MS, NO_CHANNEL},
+                                      {A, 30 * MIN_MS, MAIL},
+                                      {A, 65 * MIN_MS, MAIL},
+                                      {B, 85 * MIN_MS, NO_CHANNEL}};
+    EXPECT(dids, "why \"u1\" in funnel view -> add -> order within 1h count totals by channel",
+           "verdict 2 no (stopped)\n"
+           "attempt 2 no view@00:00:00Z#event-0 (stopped)\n"
+           "step 1 yes view@00:00:00Z#event-0 (view)\n"
+           "step 2 yes add@00:10:00Z#event-1 (add)\n"
+           "step 3 no (order)\n"
+           "ended 3 (no event)\n"
+           "attempt 2 no view@01:05:00Z#event-3 (stopped)\n"
+           "step 1 yes view@01:05:00Z#event-3 (view)\n"
+           "step 2 yes add@01:25:00Z#event-4 (add)\n"
+           "step 3 no (order)\n");
+    EXPECT(dids, "why \"u1\" in funnel view -> view -> add within 1h count totals",
+           "verdict 2 no (stopped)\n"
+           "attempt 2 no view@00:00:00Z#event-0 (stopped)\n"
+           "step 1 yes view@00:00:00Z#event-0 (view)\n"
+           "step 2 yes view@00:30:00Z#event-2 (view)\n"
+           "step 3 no (add)\n"
+           "ended 3 add@01:25:00Z#event-4 (window)\n"
+           "ended 3 view@00:30:00Z#event-2 (order)\n"
+           "ended 3 add@00:10:00Z#event-1 (reuse)\n"
+           "ended 3 add@01:25:00Z#event-4 (totals)\n"
+           "attempt 1 no view@01:05:00Z#event-3 (stopped)\n"
+           "step 1 yes view@01:05:00Z#event-3 (view)\n"
+           "step 2 no (view)\n"
+           "step 3 no (add)\n");
+    EXPECT(dids, "why \"u1\" in funnel view -> add within 1h count totals on 2025-05-02",
+           "verdict 0 no (not entered)\n"
+           "step 1 no (view)\n"
+           "step 2 no (add)\n"
+           "ended 1 view@00:00:00Z#event-0 (range)\n");
+}
+
+static void what_another_attempt_has_taken_is_said(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{A, 0, NO_CHANNEL},
+                                      {A, 30 * MIN_MS, NO_CHANNEL},
+                                      {B, 75 * MIN_MS, NO_CHANNEL},
+                                      {C, 140 * MIN_MS, NO_CHANNEL}};
+    EXPECT(dids, "why \"u1\" in funnel view -> add -> order count sessions",
+           "verdict 1 no (stopped)\n"
+           "session 1 no view@00:00:00Z#event-0 (stopped)\n"
+           "step 1 yes view@00:00:00Z#event-0 (view)\n"
+           "step 2 no (add)\n"
+           "step 3 no (order)\n"
+           "ended 2 add@01:15:00Z#event-2 (sessions)\n");
+}
+
+static void a_value_of_a_key_has_a_verdict(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {
+        {A, 0, ADS}, {B, 1, MAIL}, {A, 2, MAIL}, {B, 3, ADS}, {B, 4, NO_CHANNEL}};
+    EXPECT(dids, "why \"ads\" in funnel view -> add within 1h per channel",
+           "verdict 2 yes (converted)\n"
+           "step 1 yes view@00:00:00Z#event-0 (view)\n"
+           "step 2 yes add@00:00:00.003Z#event-3 (add)\n");
+    EXPECT(dids, "why \"mail\" in funnel view -> add within 1h per channel",
+           "verdict 1 no (stopped)\n"
+           "step 1 yes view@00:00:00.002Z#event-2 (view)\n"
+           "step 2 no (add)\n"
+           "ended 2 view@00:00:00.002Z#event-2 (order)\n");
+    EXPECT(dids, "why \"u1\" in funnel view -> add within 1h per channel",
+           "verdict no (unknown value)\n");
+    EXPECT(dids, "why \"mail\" in funnel view -> add within 1h per channel on 2025-05-03",
+           "verdict 0 no (not entered)\n"
+           "step 1 no (view)\n"
+           "step 2 no (add)\n"
+           "ended 1 view@00:00:00.002Z#event-2 (range)\n");
+    EXPECT(dids, "why \"3\" in funnel add -> view within 1h per amount",
+           "verdict 1 no (stopped)\n"
+           "step 1 yes add@00:00:00.003Z#event-3 (add)\n"
+           "step 2 no (view)\n"
+           "ended 2 (no event)\n");
+    EXPECT(dids, "why \"false\" in retention view -> add each day for 0 per vip",
+           "verdict 1 yes (member)\n"
+           "start yes view@00:00:00Z#event-0\n"
+           "period 0 yes add@00:00:00.001Z#event-1 (3 returns)\n");
+}
+
+static void both_series_have_a_verdict(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {
+        {A, 0, NO_CHANNEL}, {A, SHOP_DAY_MS, NO_CHANNEL}, {B, SHOP_DAY_MS + 1, NO_CHANNEL}};
+    EXPECT(dids, "why \"u1\" in funnel view -> add within 1h on 2025-05-02 compare previous period",
+           "verdict 2 yes (converted)\n"
+           "step 1 yes view@2025-05-02T00:00:00Z#event-1 (view)\n"
+           "step 2 yes add@2025-05-02T00:00:00.001Z#event-2 (add)\n"
+           "previous period: verdict 1 no (stopped)\n"
+           "previous period: step 1 yes view@00:00:00Z#event-0 (view)\n"
+           "previous period: step 2 no (add)\n"
+           "previous period: ended 2 add@2025-05-02T00:00:00.001Z#event-2 (window)\n");
+}
+
 /* ---- retention: golden cases 11 and 12 ---- */
 
 static void a_return_just_behind_midnight_is_of_the_next_day(void **state)
@@ -402,6 +510,24 @@ static void days_of_a_zone_have_their_own_length(void **state)
            "start yes view@2025-05-02T00:00:00+08:00#event-1\n"
            "period 0 yes add@2025-05-02T23:00:00+08:00#event-2 (1 return)\n"
            "period 1 no (0 returns)\n");
+}
+
+static void an_average_counts_what_is_over_for_the_whole_cohort(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{A, 19 * SHOP_DAY_MS, NO_CHANNEL},
+                                      {B, 19 * SHOP_DAY_MS + 1, NO_CHANNEL},
+                                      {B, 20 * SHOP_DAY_MS, NO_CHANNEL}};
+    EXPECT(dids, "why \"u1\" in retention view -> add each day for 1",
+           "verdict 1 yes (member)\n"
+           "start yes view@2025-05-20T00:00:00Z#event-0\n"
+           "period 0 yes add@2025-05-20T00:00:00.001Z#event-1 (1 return)\n"
+           "period 1 yes add@2025-05-21T00:00:00Z#event-2 (1 return)\n");
+    EXPECT(dids, "why \"u1\" in retention view -> add each day for 1 average",
+           "verdict 1 yes (member)\n"
+           "start yes view@2025-05-20T00:00:00Z#event-0\n"
+           "period 0 yes add@2025-05-20T00:00:00.001Z#event-1 (1 return)\n"
+           "period 1 no add@2025-05-21T00:00:00Z#event-2 (not over)\n");
 }
 
 static void who_is_no_member_is_told_the_rule(void **state)
@@ -483,6 +609,7 @@ static void an_unknown_user_and_an_excluded_one_are_said_to_be(void **state)
     struct dataset *dataset = put(dids, COUNT_OF(dids));
     struct err err = {0};
     CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(snapshot_unpinp) struct snapshot *later = NULL;
     CLEANUP(buf_freep) struct buf out = {0};
     expect_of(dataset, "why \"nobody\" in funnel view -> add", "verdict no (unknown user)\n");
     assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
@@ -493,6 +620,40 @@ static void an_unknown_user_and_an_excluded_one_are_said_to_be(void **state)
               "verdict no (excluded)\n");
     expect_of(dataset, "why \"u1\" in segment in cohort \"staff\"",
               "verdict yes (in)\ncondition yes (in cohort \"staff\")\n");
+    expect_of(dataset, "why \"u1\" in segment did(view) list users limit 1",
+              "verdict yes (in)\ncondition 1 yes (did(view))\nevent view@00:00:00Z#event-0\n");
+    assert_int_equal(dataset_snapshot(dataset, &later, &err), ERR_OK);
+    saved = shop_ask(later, "segment did(add) save cohort \"nobody\" static", NOW_MS, false, NULL,
+                     world.live.io, &out);
+    assert_non_null(strstr(saved, "[[0]]"));
+    expect_of(dataset, "why \"u1\" in funnel view by channel compare cohort \"nobody\"",
+              "verdict 1 yes (converted)\nstep 1 yes view@00:00:00Z#event-0 (view)\n"
+              "nobody: verdict no (not in cohort)\n");
+}
+
+static void what_it_cannot_be_asked_of_is_an_error(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{A, 0, NO_CHANNEL}};
+    static const char *const wrong[][2] = {
+        {"why \"u1\" in funnel view -> add order by users", "order by"},
+        {"why \"u1\" in segment did(view) save cohort \"x\"", "save cohort"},
+        {"why \"u1\" in funnel view -> add correlate events", "correlate"},
+        {"why \"u1\" in funnel view -> add per amount", "by its number"},
+        {"why \"u1\" in funnel view -> add per vip", "\"true\" or \"false\""},
+        {"why \"u1\" in trend users(any)", "goes with funnel, retention and segment"},
+    };
+    struct dataset *dataset = put(dids, COUNT_OF(dids));
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(buf_freep) struct buf out = {0};
+    assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        const char *got = shop_ask(snapshot, wrong[i][0], NOW_MS, false, NULL, world.live.io, &out);
+        if (strstr(got, wrong[i][1]) == NULL) {
+            fail_msg("%s: %s", wrong[i][0], got);
+        }
+    }
 }
 
 static void explain_and_profile_are_said_of_it_as_well(void **state)
@@ -531,6 +692,12 @@ int main(void)
         cmocka_unit_test(a_step_has_its_own_limit),
         cmocka_unit_test(what_is_held_is_the_same),
         cmocka_unit_test(each_bucket_has_a_verdict),
+        cmocka_unit_test(each_attempt_that_is_counted_is_told),
+        cmocka_unit_test(what_another_attempt_has_taken_is_said),
+        cmocka_unit_test(a_value_of_a_key_has_a_verdict),
+        cmocka_unit_test(both_series_have_a_verdict),
+        cmocka_unit_test(an_average_counts_what_is_over_for_the_whole_cohort),
+        cmocka_unit_test(what_it_cannot_be_asked_of_is_an_error),
         cmocka_unit_test(a_return_just_behind_midnight_is_of_the_next_day),
         cmocka_unit_test(days_of_a_zone_have_their_own_length),
         cmocka_unit_test(who_is_no_member_is_told_the_rule),
