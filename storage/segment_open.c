@@ -45,18 +45,21 @@ static enum err_code read_header(struct segment *segment, struct io *io, uint32_
     uint32_t shard = rd_u32(&rd);
     uint64_t zero = rd_u64(&rd);
     uint64_t checksum = rd_u64(&rd);
-    if (!str_eq(magic, STR(SEGMENT_MAGIC))) {
+    bool is_first_times = str_eq(magic, STR(FIRST_TIMES_MAGIC));
+    uint32_t known_version = is_first_times ? FIRST_TIMES_VERSION : SEGMENT_VERSION;
+    if (!is_first_times && !str_eq(magic, STR(SEGMENT_MAGIC))) {
         return bad(err, "header: wrong magic: not a segment");
     }
     if (checksum != checksum64(bytes, SEGMENT_HEADER_BYTES - 8)) {
         return bad(err, "header: checksum mismatch");
     }
-    if (version != SEGMENT_VERSION) {
-        return err_set_newer(err, version, SEGMENT_VERSION);
+    if (version != known_version) {
+        return err_set_newer(err, version, known_version);
     }
     if (zero != 0) {
         return bad(err, "header: reserved bytes are not zero");
     }
+    segment->source.is_first_times = is_first_times;
     *ret_shard = shard;
     return ERR_OK;
 }

@@ -52,6 +52,13 @@ void feed_start(struct feed *feed, uint32_t col);
 enum err_code feed_value(struct feed *feed, uint32_t row, const struct vec **ret_vec,
                          uint32_t *ret_place, struct err *err) ERR_MUST_CHECK;
 
+/* ---- segment_firsts.c ---- */
+
+/* Leave of the merge the rows that are first times. *ret_weak is malloc'd: bit i: row i, of those that are left, keeps its
+ * anonymous id. */
+enum err_code merge_keep_firsts(struct merge *merge, const struct segment_company *company,
+                                uint64_t **ret_weak, struct err *err) ERR_MUST_CHECK;
+
 /* ---- segment_intern.c ---- */
 
 struct intern; /* the different values of a column */
