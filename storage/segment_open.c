@@ -439,6 +439,12 @@ static enum err_code parse_footer(struct segment *segment, struct str bytes, uin
             return err_set(err, ERR_CORRUPT, "footer: no column \"%s\"", builtin_col_defs[i].name);
         }
     }
+    for (uint32_t i = 0; segment->source.is_first_times && i < segment->col_count; i++) {
+        if (!segment->cols[i].is_builtin || segment->cols[i].col == COL_USER_ID) {
+            return err_set(err, ERR_CORRUPT, "footer: first times have no column \"" STR_FMT "\"",
+                           STR_ARG(segment->cols[i].name));
+        }
+    }
     if (segment->range_rows == NULL || segment->sets == NULL) {
         return bad(err, "footer: no subject sets or no subject ranges");
     }
