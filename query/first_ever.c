@@ -51,8 +51,8 @@ bool first_ever_is_due(const struct query_run_ctx *run, uint32_t shard)
     const struct snapshot *snapshot = run->snapshot;
     bool is_due = snapshot->history_count > 0 &&
                   snapshot->history_begin[shard] < snapshot->history_begin[shard + 1];
-    for (uint32_t i = snapshot->shard_begin[shard];
-         !is_due && i < snapshot->shard_begin[shard + 1]; i++) {
+    for (uint32_t i = snapshot->shard_begin[shard]; !is_due && i < snapshot->shard_begin[shard + 1];
+         i++) {
         is_due = snapshot->sources[i]->time_min_ms < snapshot->expired_before_ms;
     }
     return is_due;
@@ -182,8 +182,7 @@ static int found_cmp(const void *a, const void *b)
 }
 
 /* The events of one subject, in order. One that several selectors found is one event. */
-static uint32_t events_of(const struct gathering *g, uint64_t bits, uint32_t idx,
-                          struct found *out)
+static uint32_t events_of(const struct gathering *g, uint64_t bits, uint32_t idx, struct found *out)
 {
     uint32_t count = 0;
     uint32_t kept = 0;

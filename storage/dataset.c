@@ -883,6 +883,7 @@ static struct dataset *dataset_create(struct store *store, const struct catalog_
     atomic_init(&dataset->gone_before_ms, row->gone_before_ms);
     dataset_settings_apply(dataset);
     dataset->limits = compact_limits_default();
+    dataset->first_rows_max = (uint64_t)SEG_BLOCKS_MAX * BLOCK_ROWS;
     dataset->group_start_bytes = GROUP_START_BYTES;
     dataset->watermark_ms = INT64_MIN;
     snprintf(dataset->name, sizeof(dataset->name), "%s", row->name);

@@ -183,6 +183,7 @@ struct dataset {
     pthread_mutex_t flush_lock, compact_lock, catalog_lock;
     struct catalog_dataset row; /* under catalog_lock */
     struct compact_limits limits;
+    uint64_t first_rows_max; /* of a file of first times that is merged of others */
     uint64_t flush_retry_us, compact_retry_us; /* not before; under flush_lock, compact_lock */
     uint64_t expiry_retry_us;                  /* likewise, under compact_lock */
     uint64_t move_retry_us;                    /* the background thread's */

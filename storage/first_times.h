@@ -18,7 +18,8 @@
  *                             named by it: one transaction, all or nothing
  *     queries                 the sources of snapshot->history, beside rows that are masked and still there
  *     erasure                 the deleted mask, as of rows; gone with the next merge
- *     merging                 files of one size class of a shard, or whatever there is on request
+ *     merging                 files of one size class of a shard that have the same subjects, or on request whatever
+ *                             there is: into files of at most SEG_BLOCKS_MAX blocks, each of its own subjects
  *
  * Rows are first times for a whole shard: lying by subject, they are read, cached and masked as rows are.
  *

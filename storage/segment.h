@@ -45,12 +45,17 @@ struct segment_company {
     void *arg;
     uint64_t (*of_row)(void *arg, uint32_t subject, int64_t time_ms, const struct str *weak);
 };
-/* Write what is left of the rows of `sources` from before `before_ms` when they expire (first_times.h); sources that are
- * first times themselves are taken whole (before_ms INT64_MAX). `company` may be NULL. Else as above. */
+/* Of which rows, and which of them are of one kind. */
+struct first_times_of {
+    int64_t before_ms;                   /* they happened before it; INT64_MAX of sources that are first times themselves */
+    uint32_t subject_begin, subject_end; /* of subjects in [begin, end); an end of UINT32_MAX is behind all */
+    const roaring_bitmap_t *deleted;        /* may be NULL */
+    const struct segment_company *company;  /* likewise */
+};
+/* Write what is left of rows of `sources` when they expire (first_times.h). Else as segment_write. */
 enum err_code segment_write_first_times(struct io *io, const char *path,
                                         const struct source *const *sources, uint32_t source_count,
-                                        int64_t before_ms, const roaring_bitmap_t *deleted,
-                                        const struct segment_company *company,
+                                        const struct first_times_of *of,
                                         const struct segment_write_opts *opts,
                                         struct segment_stats *ret_stats,
                                         struct err *err) ERR_MUST_CHECK;

@@ -584,24 +584,24 @@ enum err_code segment_write(struct io *io, const char *path, const struct schema
 {
     ASSERT(opts->shard < SHARD_COUNT);
     CLEANUP(merge_done) struct merge merge = {0};
-    struct merge_opts merge_opts = {time_begin_ms, time_end_ms, deleted};
+    struct merge_opts merge_opts = {time_begin_ms, time_end_ms, deleted, 0, UINT32_MAX};
     ERR_TRY(merge_plan(io, sources, source_count, &merge_opts, &merge, err));
     return write_merge(io, path, schema, &merge, NULL, opts, ret_stats, err);
 }
 
 enum err_code segment_write_first_times(struct io *io, const char *path,
                                         const struct source *const *sources, uint32_t source_count,
-                                        int64_t before_ms, const roaring_bitmap_t *deleted,
-                                        const struct segment_company *company,
+                                        const struct first_times_of *of,
                                         const struct segment_write_opts *opts,
                                         struct segment_stats *ret_stats, struct err *err)
 {
     ASSERT(opts->shard < SHARD_COUNT);
     CLEANUP(merge_done) struct merge merge = {0};
-    struct merge_opts merge_opts = {INT64_MIN, before_ms, deleted};
+    struct merge_opts merge_opts = {INT64_MIN, of->before_ms, of->deleted, of->subject_begin,
+                                    of->subject_end};
     uint64_t *weak = NULL;
     ERR_TRY(merge_plan(io, sources, source_count, &merge_opts, &merge, err));
-    enum err_code code = merge_keep_firsts(&merge, company, &weak, err);
+    enum err_code code = merge_keep_firsts(&merge, of->company, &weak, err);
     if (code == ERR_OK) {
         code = write_merge(io, path, NULL, &merge, weak, opts, ret_stats, err);
     }

@@ -32,6 +32,7 @@ struct merge {
 struct merge_opts {
     int64_t time_begin_ms, time_end_ms;
     const roaring_bitmap_t *deleted;
+    uint32_t subject_begin, subject_end; /* [begin, end); an end of UINT32_MAX is behind all */
 };
 enum err_code merge_plan(struct io *io, const struct source *const *sources, uint32_t source_count,
                          const struct merge_opts *opts, struct merge *ret,

@@ -56,7 +56,9 @@ static enum err_code rows_read(const struct source *source, struct read_ctx *ctx
     case COL_SUBJECT: *ret = (struct vec){.kind = VEC_U32, .u32 = row_subjects}; break;
     case COL_EVENT_TIME: *ret = (struct vec){.kind = VEC_I64, .i64 = row_times}; break;
     case COL_ARRIVAL: *ret = (struct vec){.kind = VEC_I64, .i64 = row_arrivals}; break;
-    case COL_EVENT_NAME: *ret = (struct vec){.kind = VEC_CODE, .u32 = row_names, .dict = &name_dict}; break;
+    case COL_EVENT_NAME:
+        *ret = (struct vec){.kind = VEC_CODE, .u32 = row_names, .dict = &name_dict};
+        break;
     case COL_EVENT_ID:
     case COL_USER_ID: ret->u32 = zeros; break;
     default: ret->u32 = row_weak; break;
@@ -120,8 +122,8 @@ static void make_whole(void)
     memset(row_users, 0xff, sizeof(row_users));
     snprintf(path, sizeof(path), "/dev/shm/trackway-fuzz-%ld.first", (long)getpid());
     must(io_create(IO_POSIX, &io, &err));
-    must(segment_write_first_times(io, path, sources, 1, INT64_MAX, NULL, NULL, &opts, &stats,
-                                   &err));
+    const struct first_times_of of = {.before_ms = INT64_MAX, .subject_end = UINT32_MAX};
+    must(segment_write_first_times(io, path, sources, 1, &of, &opts, &stats, &err));
     FILE *file = fopen(path, "rb");
     whole_bytes = file == NULL ? 0 : fread(whole, 1, sizeof(whole), file);
     if (whole_bytes == 0 || whole_bytes == sizeof(whole)) {

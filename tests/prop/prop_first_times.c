@@ -100,7 +100,9 @@ static void open_store(struct life *life)
     assert_ok(store_open(life->dir, &life->opts, &life->store, &report, &err));
     assert_int_equal(report.refused, 0);
     assert_ok(store_dataset(life->store, STR("shop"), true, &life->dataset, &err));
-    life->dataset->limits.block_rows = 16; /* a few hundred rows make several segments */
+    life->dataset->limits.block_rows = 16; /* a few hundred rows make several segments, */
+    life->dataset->first_rows_max =
+        12; /* and several files of first times, each of its own subjects */
 }
 
 /* ---- events ---- */
@@ -348,8 +350,7 @@ static void compare_one(struct life *life, struct snapshot *plain, struct snapsh
         snprintf(question + len, sizeof(question) - len, " as of %" PRId64, then->commit_ms);
     }
     for (uint32_t path = 0; path < 2; path++) {
-        const char *found =
-            shop_ask(snapshot, question, clock_ms, path == 1, NULL, life->io, &got);
+        const char *found = shop_ask(snapshot, question, clock_ms, path == 1, NULL, life->io, &got);
         if (strcmp(wanted, found) != 0) {
             fail_msg("seed %" PRIu64 ", comparison %" PRIu32
                      ", %s path: %s\n  of all events %.1500s\n  found         %.1500s",
@@ -398,10 +399,10 @@ static void compare_upkeep(struct life *life)
             const char *found =
                 shop_ask(snapshot, asked[q], clock_ms, pass == 0, NULL, life->io, &after);
             if (strcmp((const char *)before[q].ptr, found) != 0) {
-                fail_msg("seed %" PRIu64 ", comparison %" PRIu32
-                         ", pass %" PRIu32 ": %s\n  before %.1500s\n  then   %.1500s",
-                         life->seed, life->compared, pass, asked[q],
-                         (const char *)before[q].ptr, found);
+                fail_msg("seed %" PRIu64 ", comparison %" PRIu32 ", pass %" PRIu32
+                         ": %s\n  before %.1500s\n  then   %.1500s",
+                         life->seed, life->compared, pass, asked[q], (const char *)before[q].ptr,
+                         found);
             }
         }
         snapshot_unpin(snapshot);

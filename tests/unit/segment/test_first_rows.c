@@ -70,8 +70,8 @@ static void write_part(struct bench *b, const char *path, const struct mem_row *
     const struct segment_write_opts opts = {.shard = 5};
     struct mem_source *mem = mem_source_create(rows, count, b->t.schema, 5);
     const struct source *source = mem_source_of(mem);
-    assert_ok(segment_write_first_times(b->t.io, path, &source, 1, before_ms, NULL, NULL, &opts,
-                                        ret, &err));
+    const struct first_times_of of = {.before_ms = before_ms, .subject_end = UINT32_MAX};
+    assert_ok(segment_write_first_times(b->t.io, path, &source, 1, &of, &opts, ret, &err));
     mem_source_free(mem);
 }
 
@@ -158,15 +158,17 @@ static void merged_files_are_as_if_written_at_once(void **state)
             sources[i] = segment_source(parts[i]);
             free(halves[i]);
         }
-        assert_ok(segment_write_first_times(b.t.io, b.t.path, sources, 2, INT64_MAX, NULL, NULL,
-                                            &opts, &stats[2], &err));
+        const struct first_times_of of = {.before_ms = INT64_MAX, .subject_end = UINT32_MAX};
+        assert_ok(
+            segment_write_first_times(b.t.io, b.t.path, sources, 2, &of, &opts, &stats[2], &err));
         CLEANUP(segment_closep) struct segment *merged = NULL;
         assert_ok(segment_open(b.t.io, b.t.path, NULL, NULL, 1, &merged, &err));
         uint32_t wanted = 0;
         for (uint32_t i = 0; i < b.count; i++) {
             wanted += is_first(&b, i, INT64_MAX);
         }
-        assert_true(stats[2].row_count >= wanted); /* rows of one instant may both have come through */
+        assert_true(stats[2].row_count >=
+                    wanted); /* rows of one instant may both have come through */
         assert_true(stats[2].row_count <= stats[0].row_count + stats[1].row_count);
         assert_ok(segment_verify(merged, b.t.io, &err));
         for (uint32_t i = 0; i < 2; i++) {
@@ -188,16 +190,16 @@ static void erased_subjects_leave_no_first_time(void **state)
     CLEANUP(segment_closep) struct segment *segment = NULL;
     bench_make(&b, &rng, 300);
     roaring_bitmap_t *deleted = roaring_bitmap_create();
+    const struct first_times_of of = {
+        .before_ms = INT64_MAX, .subject_end = UINT32_MAX, .deleted = deleted};
     roaring_bitmap_add(deleted, b.rows[0].subject);
     struct mem_source *mem = mem_source_create(b.rows, b.count, b.t.schema, 5);
     const struct source *source = mem_source_of(mem);
-    assert_ok(segment_write_first_times(b.t.io, b.t.path, &source, 1, INT64_MAX, deleted, NULL,
-                                        &opts, &stats, &err));
+    assert_ok(segment_write_first_times(b.t.io, b.t.path, &source, 1, &of, &opts, &stats, &err));
     assert_ok(segment_open(b.t.io, b.t.path, NULL, NULL, 1, &segment, &err));
     assert_true(segment_source(segment)->subject_first > b.rows[0].subject);
     roaring_bitmap_add_range(deleted, 0, UINT32_MAX);
-    assert_ok(segment_write_first_times(b.t.io, b.t.path, &source, 1, INT64_MAX, deleted, NULL,
-                                        &opts, &stats, &err));
+    assert_ok(segment_write_first_times(b.t.io, b.t.path, &source, 1, &of, &opts, &stats, &err));
     assert_int_equal(stats.row_count, 0); /* and no file */
     roaring_bitmap_free(deleted);
     mem_source_free(mem);

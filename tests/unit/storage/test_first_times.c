@@ -140,7 +140,8 @@ static void an_erased_subject_leaves_the_files_with_the_next_merge(void **state)
     fill(b, 60);
     uint64_t before = dataset_stats(b->dataset).first_times;
     live_user(5, user, anonymous);
-    assert_true(dataset_find_subject(b->dataset, str_of(user), str_of(anonymous), &shard, &subject));
+    assert_true(
+        dataset_find_subject(b->dataset, str_of(user), str_of(anonymous), &shard, &subject));
     assert_ok(dataset_delete_subject(b->dataset, shard, subject, &err));
     assert_int_equal(dataset_stats(b->dataset).first_times, before); /* masked, as rows are */
     assert_ok(dataset_compact(b->dataset, NULL, &err));
@@ -224,7 +225,8 @@ static void a_catalog_that_is_made_again_has_them(void **state)
     struct err err = {0};
     CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
     assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
-    assert_true(snapshot->history_from_ms > INT64_MIN); /* that something has expired they say themselves */
+    assert_true(snapshot->history_from_ms >
+                INT64_MIN); /* that something has expired they say themselves */
 }
 
 static void a_backup_has_them_and_a_restored_folder_too(void **state)
