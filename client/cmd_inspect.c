@@ -1,6 +1,6 @@
 /* client/cmd_inspect.c - trackway inspect: segments read through storage/, without a server.
  *
- * A file is one segment. A folder (of data, of a data set, of a shard) is walked for *.seg files; a
+ * A file is one segment. A folder (of data, of a data set, of a shard) is walked for *.seg and *.first files; a
  * server may write there meanwhile: segments are immutable, and one that a compaction takes away
  * between listing and opening is left out.
  */
@@ -125,8 +125,8 @@ static const char *tier_of(const char *path)
 static enum err_code segment_line(struct inspect *inspect, const struct segment *segment,
                                   const char *shown_path, struct err *err)
 {
-    const char *tier = tier_of(segment_path(segment));
     const struct source *source = segment_source(segment);
+    const char *tier = source->is_first_times ? "first" : tier_of(segment_path(segment));
     struct segment_info info = segment_info(segment);
     CLEANUP(buf_freep) struct buf text = {0};
     if (inspect->opts.is_json) {
@@ -204,7 +204,8 @@ static enum err_code folder_walk(struct inspect *inspect, struct err *err)
     for (FTSENT *entry = fts_read(fts); entry != NULL; entry = fts_read(fts)) {
         struct err segment_err;
         bool is_segment =
-            entry->fts_info == FTS_F && str_ends(str_of(entry->fts_name), STR(".seg"));
+            entry->fts_info == FTS_F && (str_ends(str_of(entry->fts_name), STR(".seg")) ||
+                                         str_ends(str_of(entry->fts_name), STR(".first")));
         if (entry->fts_info == FTS_DNR) {
             err_set_errno(&segment_err, entry->fts_errno, "reading folder \"%s\"", entry->fts_path);
             command_fail(&segment_err, NULL, EXIT_FAILED);
@@ -361,7 +362,7 @@ static bool path_may_come(const char *path)
     char folder[4096];
     const char *shard = strstr(path, "/shard-");
     if (errno != ENOENT || shard == NULL || (size_t)(shard - path) >= sizeof(folder) ||
-        !str_ends(str_of(path), STR(".seg"))) {
+        !(str_ends(str_of(path), STR(".seg")) || str_ends(str_of(path), STR(".first")))) {
         return false;
     }
     snprintf(folder, sizeof(folder), "%.*s", (int)(shard - path), path);

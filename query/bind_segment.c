@@ -89,6 +89,7 @@ static enum err_code bind_edge(struct segment_binder *s, const struct ast_cond *
                          is_first ? "first" : "last");
     }
     ERR_TRY(bind_did(s, ast, &in));
+    in->is_first = is_first;
     struct cond cond = *in;
     cond.begin_ms = is_first ? INT64_MIN : in->end_ms;
     cond.end_ms = is_first ? in->begin_ms : INT64_MAX;

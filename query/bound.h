@@ -342,6 +342,7 @@ struct cond {
     struct field field;
     enum pred_kind op; /* EQ .. GE, BETWEEN */
     struct num values[2];
+    bool is_first; /* DID: of first(...): a first event that is expired counts as well (first_ever.h) */
     const struct people_use *people; /* PEOPLE */
     const struct str *ids;           /* IDS */
     uint32_t id_count;

@@ -22,6 +22,8 @@
 struct rules_plan {
     struct walk_spec walk;
     struct scan_want wants[QUERY_SELECTORS_MAX];
+    struct first_ask firsts;
+    uint64_t beside_firsts[QUERY_SELECTORS_MAX]; /* an expired first event fills the steps that ask for it, and is nothing else */
     struct by_key subject_keys[2]; /* or those that name events, of `why` */
     struct funnel_spec plain;
     struct funnel_rules rules;
@@ -80,6 +82,25 @@ static void plan_wants(const struct bound_query *query, struct rules_plan *plan)
     }
     if (funnel->correlate_any != SELECTOR_NONE) {
         add_want(plan, funnel->correlate_any, query->from_ms, end_ms);
+    }
+}
+
+static void plan_firsts(const struct bound_query *query, struct rules_plan *plan)
+{
+    const struct funnel *funnel = &query->funnel;
+    plan->firsts = (struct first_ask){.query = query,
+                                      .wants = plan->wants,
+                                      .want_count = plan->walk.want_count,
+                                      .beside = plan->beside_firsts};
+    for (uint32_t i = 0; i < funnel->step_count; i++) {
+        uint32_t first = funnel->steps[i].first_selector;
+        if (first != SELECTOR_NONE) {
+            plan->firsts.firsts |= UINT64_C(1) << first;
+            plan->beside_firsts[first] |= UINT64_C(1) << i;
+        }
+    }
+    if (plan->firsts.firsts != 0 && query->per == NULL) {
+        plan->walk.firsts = &plan->firsts;
     }
 }
 
@@ -161,6 +182,7 @@ static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **re
     ERR_TRY(ARENA_NEW(run->arena, 1, &plan, err));
     plan->walk = (struct walk_spec){.query = query, .wants = plan->wants, .subject = query->per};
     plan_wants(query, plan);
+    plan_firsts(query, plan);
     plan_lanes(run, plan);
     plan->plain = funnel_plain_spec(&query->funnel);
     ERR_TRY(plan_rules(&query->funnel, plan, run->arena, err));

@@ -64,19 +64,24 @@ enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *
     return drop_deleted(ret, atom_count, run->snapshot->deleted[task->shard], arena, err);
 }
 
-enum err_code habit_run(struct query_run_ctx *run, int64_t from_ms, int64_t to_ms,
+enum err_code habit_run(struct query_run_ctx *run, int64_t from_ms, int64_t to_ms, bool is_ever,
                         run_task_fn bits_task, walk_fn walk_task, size_t slot_bytes,
                         struct run_tasks *ret, struct err *err)
 {
-    if (habit_bits_serve(run)) {
+    if (habit_bits_serve(run) && !(is_ever && first_ever_is_mixed(run))) {
         return run_all_tasks(run, bits_task, slot_bytes, ret, err);
     }
     const struct bound_query *query = run->query;
     const struct scan_want want = {query->habits.selector, from_ms, to_ms};
+    const struct first_ask firsts = {.query = query,
+                                     .wants = &want,
+                                     .want_count = 1,
+                                     .firsts = UINT64_C(1) << want.selector};
     const struct walk_spec spec = {
         .query = query,
         .wants = &want,
         .want_count = 1,
+        .firsts = is_ever && query->key_count == 0 ? &firsts : NULL,
         .lanes = {{query->keys, query->key_count}},
         .lane_count = query->key_count > 0 ? 1 : 0,
         .subject = query->per,

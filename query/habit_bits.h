@@ -24,7 +24,8 @@ enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *
                               uint32_t selector, const int64_t *edges, uint32_t atom_count,
                               struct arena *arena, struct io *io, struct habit_bits *ret,
                               struct err *err) ERR_MUST_CHECK;
-/* Run `bits_task` over all tasks where stored sets serve, else `walk_task` over the journeys with an event of the selector in [from_ms, to_ms); slots as of walk_all. */
-enum err_code habit_run(struct query_run_ctx *run, int64_t from_ms, int64_t to_ms,
+/* Run `bits_task` over all tasks where stored sets serve, else `walk_task` over the journeys with an event of the selector in [from_ms, to_ms); slots as of walk_all.
+ * is_ever: first events that are expired are in the journeys, too. */
+enum err_code habit_run(struct query_run_ctx *run, int64_t from_ms, int64_t to_ms, bool is_ever,
                         run_task_fn bits_task, walk_fn walk_task, size_t slot_bytes,
                         struct run_tasks *ret, struct err *err) ERR_MUST_CHECK;

@@ -19,7 +19,7 @@
 #define NO_SUBJECT UINT32_MAX
 
 struct cursor {
-    struct scan *scan; /* NULL: at its end */
+    struct scan *scan; /* NULL: at its end, or first events, all of them in `block` */
     struct scan_block block;
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* in the scan's scratch, as the block's arrays */
     uint16_t *lasts;                          /* of the block: the last row of each subject, */
@@ -85,6 +85,9 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     bool has_more = false;
 
     j->heads[idx] = NO_SUBJECT;
+    if (cursor->scan == NULL) {
+        return ERR_OK; /* there was but one block */
+    }
     ERR_TRY(scan_next(cursor->scan, &cursor->block, &has_more, err));
     if (!has_more) {
         scan_close(TAKE(cursor->scan));
@@ -143,6 +146,38 @@ static void journeys_lanes(struct journeys *j, const struct journeys_spec *spec)
     }
 }
 
+/* First events that are expired stand in a cursor of their own, behind those of the sources. */
+static enum err_code open_firsts(struct journeys *j, struct query_run_ctx *run,
+                                 const struct run_task *task, const struct first_ask *ask,
+                                 struct arena *arena, struct io *io, struct err *err)
+{
+    struct first_events events = {0};
+    struct cursor *cursor = &j->cursors[j->cursor_count];
+    if (ask == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(first_ever_gather(run, task, ask, arena, io, &events, err));
+    if (events.count == 0) {
+        return ERR_OK;
+    }
+    cursor->block = (struct scan_block){.count = events.count,
+                                        .subjects = events.subjects,
+                                        .times = events.times,
+                                        .masks = events.masks};
+    for (uint32_t k = 0; k < j->lane_count; k++) {
+        uint32_t *lane = NULL;
+        uint32_t none = 0;
+        ERR_TRY(groups_null(j->lanes[k], &none, err));
+        ERR_TRY(ARENA_NEW(arena, events.count, &lane, err));
+        for (uint32_t i = 0; i < events.count; i++) {
+            lane[i] = none;
+        }
+        cursor->lanes[k] = lane;
+    }
+    j->heads[j->cursor_count++] = events.subjects[0];
+    return ERR_OK;
+}
+
 enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *task,
                             const struct journeys_spec *spec, struct arena *arena, struct io *io,
                             struct journeys **ret, struct err *err)
@@ -167,9 +202,9 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .no_index = run_is_reference(run),
     };
     ERR_TRY(journeys_cols(j, err));
-    ERR_TRY(ARENA_NEW(arena, task->source_count, &j->cursors, err));
-    ERR_TRY(ARENA_NEW(arena, task->source_count, &j->heads, err));
-    ERR_TRY(ARENA_NEW(arena, task->source_count, &j->run_ends, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->cursors, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->heads, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->run_ends, err));
     j->cursor_count = task->source_count;
     for (uint32_t i = 0; i < j->cursor_count; i++) {
         j->cursors[i].has_ids = j->is_ordered && overlaps_another(task, i);
@@ -177,6 +212,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
             scan_open(task->sources[i], &j->scan_spec, run, arena, io, &j->cursors[i].scan, err));
         ERR_TRY(cursor_load(j, i, err));
     }
+    ERR_TRY(open_firsts(j, run, task, spec->firsts, arena, io, err));
     *ret = TAKE(j);
     return ERR_OK;
 }
@@ -262,6 +298,9 @@ static enum err_code rows_append(struct journeys *j, size_t at, struct cursor *c
     }
     rows_copy(&j->rows, at, cursor->block.times, cursor->block.masks, cursor->lanes, cursor->pos,
               more);
+    if (j->is_ordered && !cursor->has_ids) {
+        memset(j->rows.ids + at, 0, more * sizeof(*j->rows.ids));
+    }
     return cursor->has_ids && j->needs_ids ? rows_ids(j, at, cursor, end, err) : ERR_OK;
 }
 

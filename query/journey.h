@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include "query/first_ever.h"
 #include "query/keys.h"
 #include "query/run.h"
 
@@ -38,6 +39,8 @@ struct journeys_spec {
     uint32_t lane_count;
     bool is_ordered; /* events of one instant by event_id */
     const struct scan_keep *keep; /* of whom which rows are wanted; NULL = all. Must live as long as the journeys */
+    const struct first_ask *firsts; /* first events ever that are expired are there as well, of no value in every lane;
+                                       NULL: none are asked for */
 };
 
 struct journeys;

@@ -37,6 +37,7 @@ struct index_work {
     struct io *io;
     bool is_any_return;
     struct slot_bits starts;  /* cohort_count */
+    struct slot_bits olds;    /* cohort_count: whose first start is expired, and lies in it; NULL words: nobody's */
     struct slot_bits before;  /* one set: who had a start before the first cohort's starts */
     struct slot_bits returns; /* slot_count */
     struct slot_bits twice;   /* cohort_count: who is in the returns of two sources */
@@ -113,6 +114,9 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
         spec->from_ms >= spec->to_ms || run->snapshot->cut_count > 0) {
         return false; /* of a cut source, the row beside another may be one that it does not show */
     }
+    if (is_ever(spec->start) && first_ever_is_mixed(run)) {
+        return false; /* within a slot, sets do not tell a first time from a row before it */
+    }
     for (uint32_t s = 0; s < spec->slot_count; s++) {
         if (spec->begins[s] >= spec->begins[s + 1]) {
             return false; /* a period that never was */
@@ -121,7 +125,7 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         words = MAX_OF(words, (uint64_t)words_of(run, shard));
     }
-    return words * sizeof(uint64_t) * (spec->slot_count + 3 * (uint64_t)spec->cohort_count) <=
+    return words * sizeof(uint64_t) * (spec->slot_count + 4 * (uint64_t)spec->cohort_count) <=
            BITS_BYTES_MAX;
 }
 
@@ -198,6 +202,45 @@ static enum err_code gather_starts(struct index_work *work, struct err *err)
                                   .atom_count = count - 1};
     const struct index_taker taker = {.arg = work, .take = take_starts};
     return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
+}
+
+static void set_bit(const struct slot_bits *bits, uint32_t slot, uint32_t subject)
+{
+    uint32_t bit = subject - bits->base;
+    bits_of(bits, slot)[bit / 64] |= UINT64_C(1) << (bit % 64);
+}
+
+/* First starts that are expired, beside those that sets tell of. */
+static enum err_code add_firsts(struct index_work *work, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    const struct bound_query *query = work->run->query;
+    const struct scan_want want = {query->retention.start_selector, INT64_MIN, spec->to_ms};
+    const struct first_ask ask = {
+        .query = query, .wants = &want, .want_count = 1, .firsts = UINT64_C(1) << want.selector};
+    struct first_events firsts = {0};
+    if (is_ever(spec->start)) {
+        ERR_TRY(first_ever_gather(work->run, work->task, &ask, work->arena, work->io, &firsts,
+                                  err));
+    }
+    if (firsts.count == 0) {
+        return ERR_OK;
+    }
+    if (work->before.words == NULL) {
+        ERR_TRY(bits_make(work, 1, &work->before, err));
+    }
+    ERR_TRY(bits_make(work, spec->cohort_count, &work->olds, err));
+    for (uint32_t i = 0; i < firsts.count; i++) {
+        uint32_t subject = firsts.subjects[i];
+        if (firsts.times[i] < spec->from_ms) {
+            set_bit(&work->before, 0, subject);
+        } else {
+            uint32_t slot = civil_bucket_idx(spec->begins, spec->slot_count, firsts.times[i]);
+            set_bit(&work->starts, slot, subject);
+            set_bit(&work->olds, slot, subject);
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err_code gather_returns(struct index_work *work, struct err *err)
@@ -417,12 +460,26 @@ static enum err_code find_repeats(struct index_work *work, struct err *err)
     return ERR_OK;
 }
 
+/* Where the start is none of the rows that are kept, each of them in its slot is a return. */
+static void add_old_actives(struct index_work *work)
+{
+    size_t words = work->actives.word_count;
+    for (uint32_t c = 0; work->olds.words != NULL && c < work->plan->spec.cohort_count; c++) {
+        uint64_t *back = bits_of(&work->olds, c);
+        bits_and(back, bits_of(&work->starts, c), words);
+        bits_and(back, bits_of(&work->returns, c), words);
+        bits_or(bits_of(&work->actives, c), back, words);
+    }
+}
+
 static enum err_code find_actives(struct index_work *work, struct err *err)
 {
     uint32_t cohorts = work->plan->spec.cohort_count;
     ERR_TRY(bits_make(work, cohorts, &work->actives, err));
     if (work->is_any_return) {
-        return find_repeats(work, err);
+        ERR_TRY(find_repeats(work, err));
+        add_old_actives(work);
+        return ERR_OK;
     }
     for (uint32_t c = 0; c < cohorts; c++) {
         size_t words = work->actives.word_count;
@@ -566,6 +623,7 @@ enum err_code retention_index_task(struct query_run_ctx *run, const struct run_t
     ERR_TRY(bits_make(&work, plan->spec.slot_count, &work.returns, err));
     ERR_TRY(bits_make(&work, plan->spec.cohort_count, &work.twice, err));
     ERR_TRY(gather_starts(&work, err));
+    ERR_TRY(add_firsts(&work, err));
     ERR_TRY(keep_members(&work, err));
     ERR_TRY(gather_returns(&work, err));
     ERR_TRY(find_actives(&work, err));

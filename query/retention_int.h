@@ -6,6 +6,7 @@
 
 #include "query/agg.h"
 #include "query/answer.h"
+#include "query/first_ever.h"
 #include "query/retention_calendar.h"
 #include "query/run.h"
 
@@ -14,6 +15,7 @@ enum { WANT_START, WANT_RETURN, WANT_NAME, WANT_VALUE, WANT_COUNT };
 /* What all tasks share; immutable while they run. */
 struct retention_plan {
     struct bound_query scan_query;
+    struct first_ask firsts; /* of expired first events; its bits are 0 where none are asked for */
     struct scan_want wants[WANT_COUNT];
     uint32_t want_count;
     struct civil_grid grid;

@@ -155,6 +155,13 @@ void run_inner_done(struct query_run_ctx *inner)
 
 /* ---- tasks ---- */
 
+/* Somebody may be known there by what is expired alone (first_ever.h). */
+static bool has_history(const struct snapshot *snapshot, uint32_t shard)
+{
+    return snapshot->history_count > 0 &&
+           snapshot->history_begin[shard] < snapshot->history_begin[shard + 1];
+}
+
 /* How many subject ranges a shard is cut into, and the subjects of each. */
 static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
                                uint32_t *ret_subjects)
@@ -168,7 +175,7 @@ static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
     *ret_subjects = UINT32_MAX;
     uint64_t parts = (rows + RUN_TASK_ROWS - 1) / RUN_TASK_ROWS;
     if (parts <= 1) {
-        return parts == 0 ? 0 : 1;
+        return parts == 0 && !has_history(snapshot, shard) ? 0 : 1;
     }
     uint64_t each = (subjects + parts - 1) / parts;
     each = (each + RUN_SUBJECT_ALIGN - 1) / RUN_SUBJECT_ALIGN * RUN_SUBJECT_ALIGN;
@@ -238,7 +245,7 @@ static enum err_code run_make_one_task(struct query_run_ctx *run, struct run_tas
     task.source_count = snapshot->shard_begin[task.shard + 1] - first;
     ERR_TRY(ARENA_NEW(run->arena, 1, ret_tasks, err));
     **ret_tasks = task;
-    *ret_count = task.source_count > 0 ? 1 : 0;
+    *ret_count = task.source_count > 0 || has_history(snapshot, task.shard) ? 1 : 0;
     return ERR_OK;
 }
 

@@ -152,8 +152,10 @@ static enum err_code scan_compile_want(struct scan *scan, const struct scan_want
 {
     const struct source *source = scan->source;
     const struct selector *selector = &scan->spec->query->selectors[want->selector];
-    /* The one place where rows that are expired and still in the source leave every question. */
-    int64_t begin_ms = MAX_OF(want->begin_ms, scan->run->snapshot->expired_before_ms);
+    /* The one place where rows that are expired and still in the source leave every question, but who was first. */
+    int64_t begin_ms = scan->spec->has_expired
+                           ? want->begin_ms
+                           : MAX_OF(want->begin_ms, scan->run->snapshot->expired_before_ms);
     if (begin_ms >= want->end_ms ||
         (!scan->spec->no_index &&
          (source->time_max_ms < begin_ms || source->time_min_ms >= want->end_ms))) {

@@ -40,6 +40,7 @@ struct scan_spec {
     const struct scan_range *ranges;     /* only these rows, ascending; NULL = all */
     uint32_t range_count;
     bool no_subjects;                    /* scan_block.subjects is not looked at, and NULL */
+    bool has_expired;                    /* rows that are expired count as well (first_ever.h) */
     bool no_index;                       /* read all rows, fetch nothing ahead: the reference path */
     const uint32_t *cols;                /* that scan_field will be asked for, to be fetched ahead; */
     uint32_t col_count;                  /* others are read when they are asked for */

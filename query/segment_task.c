@@ -15,6 +15,7 @@
 
 #include "query/agg.h"
 #include "query/agg_expr.h"
+#include "query/first_ever.h"
 #include "query/index_sets.h"
 #include "query/pred_eval.h"
 #include "query/segment_cond.h"
@@ -553,8 +554,39 @@ static enum err_code find_candidates(struct segment_work *work, struct err *err)
     return ERR_OK;
 }
 
+/* Whose first event is expired, and lies in the leaf's time. */
+static enum err_code first_leaf(struct segment_work *work, struct leaf *leaf, struct err *err)
+{
+    const struct cond *cond = leaf->cond;
+    const struct scan_want want = {cond->selector, INT64_MIN, cond->end_ms};
+    const struct first_ask ask = {.query = work->run->query,
+                                  .wants = &want,
+                                  .want_count = 1,
+                                  .firsts = leaf->bit};
+    struct first_events firsts;
+    ERR_TRY(first_ever_gather(work->run, work->task, &ask, work->arena, work->io, &firsts, err));
+    for (uint32_t i = 0; i < firsts.count; i++) {
+        if (firsts.times[i] >= cond->begin_ms) {
+            roaring_bitmap_add(leaf->set->bits, firsts.subjects[i]);
+        }
+    }
+    return people_charge(work->pool, leaf->set, err);
+}
+
+static enum err_code read_first_leaves(struct segment_work *work, struct err *err)
+{
+    for (uint32_t l = 0; l < work->plan->leaf_count; l++) {
+        struct leaf *leaf = &work->leaves[l];
+        if (leaf->cond != NULL && leaf->cond->is_first && leaf->set != NULL) {
+            ERR_TRY(first_leaf(work, leaf, err));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code read_leaves(struct segment_work *work, struct err *err)
 {
+    ERR_TRY(read_first_leaves(work, err));
     bool is_reference = run_is_reference(work->run);
     for (uint32_t l = 0; l < work->plan->leaf_count; l++) {
         if (work->leaves[l].cond != NULL && work->leaves[l].is_indexed) {

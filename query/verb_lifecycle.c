@@ -84,6 +84,33 @@ static void count_bits(const struct habit_bits *bits, uint32_t first, uint32_t c
     }
 }
 
+/* First events that are expired: before the periods, or active in one. */
+static enum err_code add_firsts(struct query_run_ctx *run, const struct run_task *task,
+                                const struct habit_bits *bits, uint32_t first_atom, uint64_t *seen,
+                                struct arena *arena, struct io *io, struct err *err)
+{
+    const struct lifecycle_plan *plan = run->verb_plan;
+    const struct scan_want want = {run->query->habits.selector, INT64_MIN,
+                                   plan->begins[plan->count + 1]};
+    const struct first_ask ask = {.query = run->query,
+                                  .wants = &want,
+                                  .want_count = 1,
+                                  .firsts = UINT64_C(1) << want.selector};
+    struct first_events firsts;
+    ERR_TRY(first_ever_gather(run, task, &ask, arena, io, &firsts, err));
+    for (uint32_t i = 0; i < firsts.count; i++) {
+        uint32_t bit = firsts.subjects[i] - bits->base;
+        uint64_t *set = seen;
+        if (firsts.times[i] >= plan->begins[0]) {
+            uint32_t period =
+                civil_bucket_idx(plan->begins, plan->count + 1, firsts.times[i]);
+            set = habit_bits_of(bits, first_atom + period);
+        }
+        set[bit / 64] |= UINT64_C(1) << (bit % 64);
+    }
+    return ERR_OK;
+}
+
 static enum err_code bits_task(struct query_run_ctx *run, const struct run_task *task,
                                struct arena *arena, struct io *io, void *slot, struct err *err)
 {
@@ -108,6 +135,7 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     if (has_before) {
         bits_or(seen, habit_bits_of(&bits, 0), bits.word_count);
     }
+    ERR_TRY(add_firsts(run, task, &bits, has_before ? 1 : 0, seen, arena, io, err));
     count_bits(&bits, has_before ? 1 : 0, plan->count, seen, fresh, counts);
     return ERR_OK;
 }
@@ -327,7 +355,7 @@ enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, s
         return ERR_OK;
     }
     run->verb_plan = &plan;
-    ERR_TRY(habit_run(run, INT64_MIN, plan.begins[plan.count + 1], bits_task, walk_task,
+    ERR_TRY(habit_run(run, INT64_MIN, plan.begins[plan.count + 1], true, bits_task, walk_task,
                       sizeof(struct lifecycle_part), &tasks, err));
     return make_answer(run, &plan, &tasks, result, err);
 }

@@ -94,6 +94,14 @@ static void plan_wants(const struct bound_query *query, struct retention_plan *p
         back.selector = WANT_VALUE;
         plan->wants[plan->want_count++] = back;
     }
+    plan->firsts = (struct first_ask){
+        .query = &plan->scan_query,
+        .wants = plan->wants,
+        .want_count = plan->want_count,
+        .firsts = !is_ever || query->per != NULL ? 0
+                  : is_unfiltered                ? RETENTION_NAME
+                                                 : RETENTION_START,
+    };
 }
 
 /* *ret NULL where no period can have a member: no data, or an empty range. */
@@ -360,6 +368,7 @@ static enum err_code walk_journeys(struct query_run_ctx *run, struct retention_p
     struct walk_spec spec = {.query = &plan->scan_query,
                              .wants = plan->wants,
                              .want_count = plan->want_count,
+                             .firsts = plan->firsts.firsts == 0 ? NULL : &plan->firsts,
                              .subject = query->per};
     if (query->key_count > 0) {
         plan->lane_keys = spec.lane_count;

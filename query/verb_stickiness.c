@@ -370,7 +370,7 @@ enum err_code verb_stickiness(struct query_run_ctx *run, struct result *result, 
         return ERR_OK;
     }
     run->verb_plan = &plan;
-    ERR_TRY(habit_run(run, plan.edges[0], plan.edges[plan.count], bits_task, walk_task,
+    ERR_TRY(habit_run(run, plan.edges[0], plan.edges[plan.count], false, bits_task, walk_task,
                       sizeof(struct stickiness_part), &tasks, err));
     return make_answer(run, &plan, &tasks, result, err);
 }

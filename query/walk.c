@@ -32,6 +32,7 @@ static enum err_code user_task(struct query_run_ctx *run, const struct run_task 
         .want_count = spec->want_count,
         .lane_count = spec->lane_count,
         .is_ordered = spec->is_ordered,
+        .firsts = spec->firsts,
     };
 
     for (uint32_t i = 0; i < spec->lane_count; i++) {

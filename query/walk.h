@@ -32,6 +32,7 @@ struct walk_spec {
     uint32_t lane_count;
     bool is_ordered;             /* events of one instant by event_id */
     const struct field *subject; /* per KEY; NULL = the user */
+    const struct first_ask *firsts; /* by user alone (journey.h) */
 };
 
 struct walk;

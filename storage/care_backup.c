@@ -281,17 +281,46 @@ static const struct seg_ref *pinned(const struct backup_set *set, uint64_t numbe
             return set->version->segs[i];
         }
     }
+    for (uint32_t i = 0; i < set->version->first_count; i++) {
+        if (set->version->firsts[i]->meta.number == number) {
+            return set->version->firsts[i];
+        }
+    }
     return NULL;
+}
+
+static int by_shard(const void *a, const void *b)
+{
+    const struct catalog_segment *x = a;
+    const struct catalog_segment *y = b;
+    return x->shard != y->shard ? (x->shard > y->shard) - (x->shard < y->shard)
+                                : (x->number > y->number) - (x->number < y->number);
+}
+
+/* Segments and first times, by shard. */
+static enum err_code list_all(const struct care_set *lists, struct buf *ret, struct err *err)
+{
+    buf_append(ret, lists->segments.ptr, lists->segments.len);
+    buf_append(ret, lists->firsts.ptr, lists->firsts.len);
+    ERR_TRY(buf_check(ret, err));
+    size_t count = ret->len / sizeof(struct catalog_segment);
+    if (count > 1) {
+        qsort(ret->ptr, count, sizeof(struct catalog_segment), by_shard);
+    }
+    return ERR_OK;
 }
 
 static enum err_code put_segments(struct backup *backup, const struct backup_set *set,
                                   const struct care_set *lists, struct err *err)
 {
-    size_t count = 0;
-    const struct catalog_segment *segments = care_set_segments(lists, &count);
-    if (count != set->version->seg_count) {
+    CLEANUP(buf_freep) struct buf all = {0};
+    ERR_TRY(list_all(lists, &all, err));
+    const struct catalog_segment *segments = (const struct catalog_segment *)(const void *)all.ptr;
+    size_t count = all.len / sizeof(*segments);
+    uint32_t in_use = set->version->seg_count + set->version->first_count;
+    if (count != in_use) {
         return err_set(err, ERR_CORRUPT, "%zu segments in the catalog, %" PRIu32 " in use", count,
-                       set->version->seg_count);
+                       in_use);
     }
     for (size_t i = 0; i < count; i++) { /* by shard */
         char dir[CARE_PATH_BYTES];

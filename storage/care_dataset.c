@@ -107,6 +107,7 @@ enum err_code care_set_init(struct care_set *set, struct care *care,
 void care_set_done(struct care_set *set)
 {
     buf_done(&set->segments);
+    buf_done(&set->firsts);
     buf_done(&set->runs);
     buf_done(&set->renamed);
     ids_close(set->ids);
@@ -141,8 +142,9 @@ static enum err_code take_segment(void *arg, const struct catalog_segment *segme
                        "segment %" PRIu64 ", and numbers below %" PRIu64 " were given",
                        segment->number, set->row.next_segment);
     }
-    buf_append(&set->segments, segment, sizeof(*segment));
-    return buf_check(&set->segments, err);
+    struct buf *list = segment->is_first_times ? &set->firsts : &set->segments;
+    buf_append(list, segment, sizeof(*segment));
+    return buf_check(list, err);
 }
 
 static enum err_code take_run(void *arg, const struct catalog_run *run, struct err *err)
@@ -226,6 +228,10 @@ static enum err_code check_meta(const struct segment *segment, const struct cata
 {
     const struct source *source = segment_source(segment);
     uint64_t bytes = segment_info(segment).file_bytes;
+    if (source->is_first_times != meta->is_first_times) {
+        return err_set(err, ERR_CORRUPT, "it is %sof first times, the catalog says otherwise",
+                       source->is_first_times ? "" : "not ");
+    }
     if (bytes != meta->bytes || source->row_count != meta->row_count ||
         source->shard != meta->shard || source->time_min_ms != meta->time_min_ms ||
         source->time_max_ms != meta->time_max_ms) {
@@ -319,10 +325,15 @@ enum err_code care_segment_read(const struct care_set *set, const char *path,
                                            .bytes = segment_info(segment).file_bytes,
                                            .time_min_ms = source->time_min_ms,
                                            .time_max_ms = source->time_max_ms,
-                                           .tier = named.tier};
+                                           .tier = named.tier,
+                                           .is_first_times = named.is_first_times};
     if (source->shard != named.shard) {
         facts->meta.shard = named.shard;
         return err_set(err, ERR_CORRUPT, "a segment of shard %" PRIu32, source->shard);
+    }
+    if (source->is_first_times != named.is_first_times) {
+        return err_set(err, ERR_CORRUPT, "its name is not that of %s",
+                       source->is_first_times ? "first times" : "a segment");
     }
     ERR_TRY(segment_verify(segment, set->care->io, err));
     facts->identity_version = source->identity_version;

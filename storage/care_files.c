@@ -15,8 +15,8 @@
 void care_segment_path(const char *dataset_dir, const struct catalog_segment *meta,
                        char out[CARE_PATH_BYTES])
 {
-    snprintf(out, CARE_PATH_BYTES, "%s/shard-%02" PRIu32 "/%06" PRIu64 ".seg", dataset_dir,
-             meta->shard, meta->number);
+    snprintf(out, CARE_PATH_BYTES, "%s/shard-%02" PRIu32 "/%06" PRIu64 "%s", dataset_dir,
+             meta->shard, meta->number, meta->is_first_times ? ".first" : ".seg");
 }
 
 void care_run_path(const char *dataset_dir, uint64_t number, char out[CARE_PATH_BYTES])

@@ -136,6 +136,7 @@ struct care_set { /* a data set of a stopped folder */
     bool is_cold_ours;   /* what lies there is this data set's; else it is not to be touched */
     struct buf renamed;  /* struct care_renamed */
     struct buf segments; /* struct catalog_segment, by (shard, time_min, number) */
+    struct buf firsts;   /* struct catalog_segment, of first times; likewise */
     struct buf runs;     /* struct catalog_run */
     struct schema *schema;
     struct ids *ids;     /* NULL: none that can be used */
@@ -154,6 +155,11 @@ static inline struct catalog_segment *care_set_segments(const struct care_set *s
 {
     *ret_count = set->segments.len / sizeof(struct catalog_segment);
     return (struct catalog_segment *)(void *)set->segments.ptr;
+}
+static inline struct catalog_segment *care_set_firsts(const struct care_set *set, size_t *ret_count)
+{
+    *ret_count = set->firsts.len / sizeof(struct catalog_segment);
+    return (struct catalog_segment *)(void *)set->firsts.ptr;
 }
 static inline const struct catalog_run *care_set_runs(const struct care_set *set, size_t *ret_count)
 {
@@ -217,6 +223,20 @@ typedef enum err_code (*care_record_fn)(void *arg, uint64_t seq, const struct ev
  * directory (set->ids NULL) only the log's own checksums are looked at, and `fn` is not called. */
 enum err_code care_log_read(struct care_set *set, care_record_fn fn, void *arg,
                             struct err *ret_what, struct err *err) ERR_MUST_CHECK;
+
+/* ---- care_firsts.c ---- */
+
+bool care_is_first_named(const struct care_set *set, uint32_t shard, uint64_t number);
+/* Of verify: each file of first times. */
+enum err_code care_verify_firsts(struct care_set *set, struct err *err) ERR_MUST_CHECK;
+struct repair;
+/* Take damaged ones, and those of subjects that ids.log does not know, out of the list and the folder; `dropped` gets their
+ * numbers (u64). */
+enum err_code repair_firsts(struct repair *repair, struct care_set *set, struct buf *dropped,
+                            struct err *err) ERR_MUST_CHECK;
+/* Of a catalog that is made again: a file that is there, if it is whole. */
+enum err_code rebuild_take_first(struct repair *repair, struct care_set *set, uint32_t shard,
+                                 uint64_t number, struct err *err) ERR_MUST_CHECK;
 
 /* ---- care_rows.c ---- */
 

@@ -116,6 +116,12 @@ static bool number_is_taken(const struct care_set *set, uint64_t number)
             return true;
         }
     }
+    const struct catalog_segment *firsts = care_set_firsts(set, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (firsts[i].number == number) {
+            return true;
+        }
+    }
     return false;
 }
 
@@ -207,6 +213,9 @@ static enum err_code take_segments_of(struct set_rebuild *one, const char *folde
         if (care_file_number(name, ".seg", &number)) {
             snprintf(below, sizeof(below), "%s/%.40s", folder, name);
             ERR_TRY(take_segment(one, below, shard, number, err));
+        } else if (care_file_number(name, ".first", &number) && number != 0 &&
+                   !number_is_taken(&one->set, number)) {
+            ERR_TRY(rebuild_take_first(one->rebuild->repair, &one->set, shard, number, err));
         }
     }
     return note_numbers(one, one->set.dir, folder, err);
@@ -591,6 +600,10 @@ static enum err_code put_row(struct set_rebuild *one, struct err *err)
         .column_count = column_count,
     };
     ERR_TRY(catalog_apply(fresh, &change, err));
+    const struct catalog_segment *firsts = care_set_firsts(set, &count);
+    const struct catalog_change with_firsts = {
+        .dataset = &row, .added = firsts, .added_count = (uint32_t)count};
+    ERR_TRY(catalog_apply(fresh, &with_firsts, err));
     const uint32_t *pairs = (const uint32_t *)(const void *)one->deleted.ptr;
     for (size_t i = 0; i < one->deleted.len / sizeof(*pairs); i += 2) {
         ERR_TRY(catalog_delete_subject(fresh, row.id, pairs[i], pairs[i + 1], 0, err));
@@ -644,6 +657,8 @@ static enum err_code rebuild_parts(struct set_rebuild *one, struct err *err)
     ERR_TRY(find_floor(one, err));
     ERR_TRY(find_epoch(one, err));
     ERR_TRY(take_ids(one, err));
+    CLEANUP(buf_freep) struct buf dropped = {0};
+    ERR_TRY(repair_firsts(repair, &one->set, &dropped, err));
     ERR_TRY(repair_log(repair, &one->set, err));
     ERR_TRY(drop_logged(one, err));
     ERR_TRY(care_set_take_columns(&one->set, 0, err));

@@ -202,6 +202,9 @@ static bool is_listed(const struct care_set *set, const struct folder *folder, c
         }
         return false;
     }
+    if (folder->tier == TIER_HOT && care_file_number(name, ".first", &number)) {
+        return care_is_first_named(set, folder->shard, number);
+    }
     const struct catalog_segment *segments = care_set_segments(set, &count);
     bool is_segment = care_file_number(name, ".seg", &number);
     for (size_t i = 0; is_segment && i < count; i++) {
@@ -812,6 +815,7 @@ static enum err_code repair_parts(struct repair *repair, struct set_repair *one,
         ERR_TRY(repair_ids(repair, set, one->skips, why, err));
     }
     ERR_TRY(drop_skipped(one, err));
+    ERR_TRY(repair_firsts(repair, set, &one->dropped, err));
     ERR_TRY(repair_log(repair, set, err));
     ERR_TRY(check_runs(repair, one, err));
     ERR_TRY(repair_left_overs(repair, set, err));

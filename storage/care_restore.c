@@ -54,7 +54,8 @@ static enum err_code sync_folders(struct restoring *restoring, const char *path,
 
 static bool never_changes(const char *path)
 {
-    return str_ends(str_of(path), STR(".seg")) || str_ends(str_of(path), STR(".run"));
+    return str_ends(str_of(path), STR(".seg")) || str_ends(str_of(path), STR(".first")) ||
+           str_ends(str_of(path), STR(".run"));
 }
 
 static enum err_code put_file(struct restoring *restoring, const struct care_file *file,

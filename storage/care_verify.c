@@ -354,6 +354,9 @@ static bool is_named(const struct care_set *set, uint32_t tier, const char *name
     if (shard == UINT32_MAX) {
         return care_file_number(name, ".run", &number) && is_run_named(set, number);
     }
+    if (tier == TIER_HOT && care_file_number(name, ".first", &number)) {
+        return care_is_first_named(set, shard, number);
+    }
     return care_file_number(name, ".seg", &number) && is_segment_named(set, tier, shard, number);
 }
 
@@ -532,6 +535,7 @@ static enum err_code look_at_set(struct set_look *look, struct catalog *catalog,
     for (size_t i = 0; i < count; i++) {
         ERR_TRY(look_at_segment(look, i, err));
     }
+    ERR_TRY(care_verify_firsts(&look->set, err));
     ERR_TRY(look_at_cold(look, err));
     ERR_TRY(look_at_log(look, err));
     ERR_TRY(look_at_runs(look, err));

@@ -63,6 +63,10 @@ static const char *const clock_columns_sql =
     "ALTER TABLE dataset ADD COLUMN commit_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE deleted_subject ADD COLUMN deleted_ms INTEGER NOT NULL DEFAULT 0;";
 
+/* What version 5 has more than version 4: 0 is a segment of whole rows, 1 one of first times. */
+static const char *const kind_column_sql =
+    "ALTER TABLE segment ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;";
+
 static enum err_code fail(struct catalog *catalog, int rc, struct err *err)
 {
     enum err_code code = ERR_IO;
@@ -152,11 +156,14 @@ static enum err_code upgrade(struct catalog *catalog, struct err *err)
     if (code == ERR_OK && catalog->version < 3) {
         code = exec(catalog, metric_tables_sql, err);
     }
-    if (code == ERR_OK) {
+    if (code == ERR_OK && catalog->version < 4) {
         code = exec(catalog, clock_columns_sql, err);
     }
     if (code == ERR_OK) {
-        code = exec(catalog, "UPDATE meta SET value = 4 WHERE key = 'version'", err);
+        code = exec(catalog, kind_column_sql, err);
+    }
+    if (code == ERR_OK) {
+        code = exec(catalog, "UPDATE meta SET value = 5 WHERE key = 'version'", err);
     }
     if (code == ERR_OK) {
         code = exec(catalog, "COMMIT", err);
@@ -187,7 +194,8 @@ static enum err_code check_version(struct catalog *catalog, bool is_read_only, s
         ERR_TRY(exec(catalog, cohort_tables_sql, err));
         ERR_TRY(exec(catalog, metric_tables_sql, err));
         ERR_TRY(exec(catalog, clock_columns_sql, err));
-        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 4)", err));
+        ERR_TRY(exec(catalog, kind_column_sql, err));
+        ERR_TRY(exec(catalog, "INSERT INTO meta VALUES('version', 5)", err));
         catalog->version = CATALOG_VERSION;
         return exec(catalog, "COMMIT", err);
     }
@@ -401,10 +409,15 @@ static enum err_code each_segment(sqlite3_stmt *stmt, void *arg, struct err *err
     ERR_TRY(col_u32(stmt, 1, &segment.shard, err));
     ERR_TRY(col_u32(stmt, 2, &segment.row_count, err));
     ERR_TRY(col_u32(stmt, 6, &segment.tier, err));
-    if (segment.shard >= SHARD_COUNT || segment.tier > TIER_COLD) {
+    uint32_t kind = 0;
+    ERR_TRY(col_u32(stmt, 7, &kind, err));
+    segment.is_first_times = kind == 1;
+    if (segment.shard >= SHARD_COUNT || segment.tier > TIER_COLD || kind > 1 ||
+        (kind == 1 && segment.tier != TIER_HOT)) {
         return err_set(err, ERR_CORRUPT,
-                       "catalog: segment %" PRIu64 ": shard %" PRIu32 ", tier %" PRIu32,
-                       segment.number, segment.shard, segment.tier);
+                       "catalog: segment %" PRIu64 ": shard %" PRIu32 ", tier %" PRIu32
+                       ", kind %" PRIu32,
+                       segment.number, segment.shard, segment.tier, kind);
     }
     return each->segment(each->arg, &segment, err);
 }
@@ -413,11 +426,14 @@ enum err_code catalog_segments(struct catalog *catalog, int64_t dataset, catalog
                                void *arg, struct err *err)
 {
     struct each_arg each = {.segment = fn, .arg = arg};
-    return list(
-        catalog,
-        "SELECT number, shard, row_count, bytes, time_min_ms, time_max_ms, tier FROM segment"
-        " WHERE dataset = ? ORDER BY shard, time_min_ms, number",
-        &dataset, each_segment, &each, err);
+#define SEGMENT_REST " FROM segment WHERE dataset = ? ORDER BY shard, time_min_ms, number"
+#define SEGMENT_COLS "SELECT number, shard, row_count, bytes, time_min_ms, time_max_ms, tier"
+    return list(catalog,
+                catalog->version < 5 ? SEGMENT_COLS ", 0" SEGMENT_REST
+                                     : SEGMENT_COLS ", kind" SEGMENT_REST,
+                &dataset, each_segment, &each, err);
+#undef SEGMENT_COLS
+#undef SEGMENT_REST
 }
 
 static enum err_code each_run(sqlite3_stmt *stmt, void *arg, struct err *err)
@@ -726,12 +742,18 @@ static enum err_code add_segments(struct catalog *catalog, const struct catalog_
                                   struct err *err)
 {
     CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
-    ERR_TRY(prepare(catalog, "INSERT INTO segment VALUES(?, ?, ?, ?, ?, ?, ?, ?)", &stmt, err));
+    ERR_TRY(prepare(catalog, "INSERT INTO segment VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", &stmt, err));
     for (uint32_t i = 0; i < change->added_count; i++) {
         const struct catalog_segment *added = &change->added[i];
-        int64_t values[8] = {
-            change->dataset->id,   (int64_t)added->number, added->shard,       added->row_count,
-            (int64_t)added->bytes, added->time_min_ms,     added->time_max_ms, added->tier};
+        int64_t values[9] = {change->dataset->id,
+                             (int64_t)added->number,
+                             added->shard,
+                             added->row_count,
+                             (int64_t)added->bytes,
+                             added->time_min_ms,
+                             added->time_max_ms,
+                             added->tier,
+                             added->is_first_times ? 1 : 0};
         ERR_TRY(bind_ints(catalog, stmt, COUNT_OF(values), values, err));
         ERR_TRY(run(catalog, stmt, err));
     }

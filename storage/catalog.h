@@ -16,7 +16,7 @@
 #include "storage/schema.h"
 #include "storage/settings.h"
 
-#define CATALOG_VERSION 4 /* 1 has no cohorts, 2 no metrics, 3 no commit clock; opening for writing makes a 4 of them */
+#define CATALOG_VERSION 5 /* 1 has no cohorts, 2 no metrics, 3 no commit clock, 4 no first times; opening for writing makes a 5 of them */
 
 struct catalog;
 
@@ -29,6 +29,7 @@ struct catalog_segment {
     uint64_t bytes;
     int64_t time_min_ms, time_max_ms;
     uint32_t tier;
+    bool is_first_times; /* first times of what is expired (first_times.h); its tier is hot */
 };
 
 /* A file of event ids that are known (event_ids.h). Numbers are given like those of segments. */

@@ -7,6 +7,7 @@
 
 #include "storage/dataset_int.h"
 #include "storage/expiry.h"
+#include "storage/first_times.h"
 #include "storage/tiers.h"
 
 #include "storage/base/clock.h"
@@ -279,6 +280,8 @@ struct merge {
     uint32_t output_count;
     uint64_t *numbers; /* of files written, for undoing */
     uint32_t number_count;
+    struct seg_ref *first; /* of the expired rows; NULL: none has left */
+    uint64_t first_number; /* of its file; 0: there is none */
     bool is_unsure; /* the catalog may name the outputs, though it says it failed */
 };
 
@@ -429,8 +432,12 @@ static enum err_code publish(struct merge *merge, struct err *err)
     char path[DATASET_PATH_BYTES + 64];
     dataset_shard_path(dataset, merge->shard, path);
     ERR_TRY(io_sync_dir(merge->io, path, err));
+    uint32_t added_count = merge->output_count;
+    if (merge->first != NULL) {
+        merge->outputs[added_count++] = merge->first;
+    }
     struct version_change change = {.added = merge->outputs,
-                                    .added_count = merge->output_count,
+                                    .added_count = added_count,
                                     .dropped = merge->inputs,
                                     .dropped_count = merge->input_count,
                                     .has_expired = merge->expired_rows > 0,
@@ -465,6 +472,20 @@ static void undo(struct merge *merge)
         dataset_segment_path(merge->dataset, merge->shard, merge->numbers[i], path);
         (void)!io_unlink(merge->io, path, &ignored);
     }
+    seg_ref_unref(merge->first);
+    if (merge->first_number != 0 && !merge->is_unsure) {
+        first_times_undo(merge->dataset, merge->shard, merge->first_number, merge->io);
+    }
+}
+
+/* Who was first among the rows that are left out. */
+static enum err_code write_first_times(struct merge *merge, struct err *err)
+{
+    return merge->expired_rows == 0
+               ? ERR_OK
+               : first_times_write(merge->dataset, merge->version, merge->shard, merge->sources,
+                                   merge->input_count, merge->expired_before_ms, merge->io,
+                                   &merge->first, &merge->first_number, err);
 }
 
 enum err_code compaction_merge(struct dataset *dataset, const struct version *version,
@@ -473,7 +494,7 @@ enum err_code compaction_merge(struct dataset *dataset, const struct version *ve
 {
     uint32_t shard = inputs[0]->meta.shard;
     const struct source *sources[SEG_BLOCKS_MAX];
-    struct seg_ref *outputs[PARTS_MAX];
+    struct seg_ref *outputs[PARTS_MAX + 1];
     uint64_t numbers[PARTS_MAX];
     ASSERT(input_count <= COUNT_OF(sources));
     for (uint32_t i = 0; i < input_count; i++) {
@@ -493,6 +514,9 @@ enum err_code compaction_merge(struct dataset *dataset, const struct version *ve
     enum err_code code = write_parts(&merge, err);
     if (code == ERR_OK) {
         code = check_rows(&merge, err);
+    }
+    if (code == ERR_OK) {
+        code = write_first_times(&merge, err);
     }
     if (code == ERR_OK) {
         code = publish(&merge, err);
@@ -529,9 +553,8 @@ uint32_t compaction_waiting(const struct version *version, const struct compact_
     return most;
 }
 
-/* Whether rows of deleted subjects are in the segment. */
-static enum err_code has_deleted(const struct seg_ref *ref, const struct mask_ref *mask,
-                                 struct io *io, bool *ret, struct err *err)
+enum err_code compaction_has_deleted(const struct seg_ref *ref, const struct mask_ref *mask,
+                                     struct io *io, bool *ret, struct err *err)
 {
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     const struct source *source = segment_source(ref->segment);
@@ -562,7 +585,7 @@ static enum err_code choose_deleted(const struct version *version, uint32_t shar
     }
     for (uint32_t i = 0; i < count; i++) {
         bool found = false;
-        ERR_TRY(has_deleted(segs[i], version->deleted[shard], io, &found, err));
+        ERR_TRY(compaction_has_deleted(segs[i], version->deleted[shard], io, &found, err));
         if (found) {
             out[0] = segs[i];
             *ret_count = 1;
@@ -605,16 +628,19 @@ enum err_code compaction_step(struct dataset *dataset, uint32_t shard, bool is_f
     struct seg_ref *inputs[SEG_BLOCKS_MAX];
     uint32_t input_count = 0;
     ASSERT(dataset->limits.inputs_max <= COUNT_OF(inputs));
+    bool did_firsts = false;
     pthread_mutex_lock(&dataset->compact_lock);
     struct version *version = version_pin(dataset);
     enum err_code code = choose(dataset, version, shard, is_full, io, inputs, &input_count, err);
     if (code == ERR_OK && input_count > 0) {
         code = compaction_merge(dataset, version, inputs, input_count, !is_full, io, err);
+    } else if (code == ERR_OK) {
+        code = first_times_step(dataset, version, shard, is_full, io, &did_firsts, err);
     }
     version_unref(version);
     pthread_mutex_unlock(&dataset->compact_lock);
     ERR_TRY(code);
-    *ret_did = input_count > 0;
+    *ret_did = input_count > 0 || did_firsts;
     return ERR_OK;
 }
 

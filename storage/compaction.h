@@ -60,6 +60,10 @@ enum err_code compaction_step(struct dataset *dataset, uint32_t shard, bool is_f
                               bool *ret_did, struct err *err) ERR_MUST_CHECK;
 struct version;
 struct seg_ref;
+struct mask_ref;
+/* Whether the segment, or the file of first times, has rows of these subjects. */
+enum err_code compaction_has_deleted(const struct seg_ref *ref, const struct mask_ref *mask,
+                                     struct io *io, bool *ret, struct err *err) ERR_MUST_CHECK;
 /* Merge these segments of one shard of the version (held by the caller, as is compact_lock) without deleted
  * and expired rows, `keeps_late_apart` in segments of their own: one catalog transaction, then their files go. */
 enum err_code compaction_merge(struct dataset *dataset, const struct version *version,

@@ -42,7 +42,10 @@ void dataset_segment_path(const struct dataset *dataset, uint32_t shard, uint64_
 void dataset_segment_file(const struct dataset *dataset, const struct catalog_segment *meta,
                           char out[DATASET_PATH_BYTES + 64])
 {
-    if (meta->tier == TIER_HOT) {
+    if (meta->is_first_times) {
+        snprintf(out, DATASET_PATH_BYTES + 64, "%s/shard-%02u/%06" PRIu64 ".first", dataset->dir,
+                 meta->shard, meta->number);
+    } else if (meta->tier == TIER_HOT) {
         dataset_segment_path(dataset, meta->shard, meta->number, out);
     } else {
         snprintf(out, DATASET_PATH_BYTES + 64, "%s/shard-%02u/%06" PRIu64 ".seg", dataset->cold_dir,
@@ -56,8 +59,8 @@ void dataset_cold_shard_path(const struct dataset *dataset, uint32_t shard,
     snprintf(out, DATASET_PATH_BYTES + 64, "%s/shard-%02u", dataset->cold_dir, shard);
 }
 
-/* "000017.seg", or with something after it: what segment_write may leave behind under a temporary name. */
-static bool segment_number(const char *name, uint64_t *ret, bool *ret_is_whole)
+/* "000017.seg" or "000017.first", or with something after it: what segment_write may leave behind under a temporary name. */
+static bool segment_number(const char *name, uint64_t *ret, bool *ret_is_whole, bool *ret_is_first)
 {
     uint64_t number = 0;
     size_t digits = 0;
@@ -67,10 +70,11 @@ static bool segment_number(const char *name, uint64_t *ret, bool *ret_is_whole)
         }
         number = number * 10 + (uint64_t)(name[digits] - '0');
     }
-    if (digits < 6 || strncmp(name + digits, ".seg", 4) != 0) {
+    *ret_is_first = strncmp(name + digits, ".first", 6) == 0;
+    if (digits < 6 || (!*ret_is_first && strncmp(name + digits, ".seg", 4) != 0)) {
         return false;
     }
-    const char *rest = name + digits + 4;
+    const char *rest = name + digits + (*ret_is_first ? 6 : 4);
     if (rest[0] != '\0' && strcmp(rest, ".tmp") != 0) {
         return false;
     }
@@ -112,7 +116,10 @@ enum err_code seg_ref_open(struct dataset *dataset, struct io *io,
                                       meta->number, &ref->segment, err);
     if (code == ERR_OK) {
         const struct source *source = segment_source(ref->segment);
-        if (source->shard != meta->shard || source->row_count != meta->row_count) {
+        if (source->is_first_times != meta->is_first_times) {
+            code = err_set(err, ERR_CORRUPT, "segment \"%s\": it is %sof first times", path,
+                           source->is_first_times ? "" : "not ");
+        } else if (source->shard != meta->shard || source->row_count != meta->row_count) {
             code = err_set(err, ERR_CORRUPT,
                            "segment \"%s\": %" PRIu32 " rows of shard %" PRIu32
                            ", the catalog says %" PRIu32 " of %" PRIu32,
@@ -153,6 +160,10 @@ void version_unref(struct version *version)
     for (uint32_t i = 0; i < version->run_count; i++) {
         known_run_unref(version->runs[i]);
     }
+    for (uint32_t i = 0; i < version->first_count; i++) {
+        seg_ref_unref(version->firsts[i]);
+    }
+    free(version->firsts);
     free(version->runs);
     free(version);
 }
@@ -204,6 +215,21 @@ struct seg_ref *const *version_shard(const struct version *version, uint32_t sha
     }
     *ret_count = end - first;
     return version->segs + first;
+}
+
+struct seg_ref *const *version_firsts(const struct version *version, uint32_t shard,
+                                      uint32_t *ret_count)
+{
+    uint32_t first = 0;
+    while (first < version->first_count && version->firsts[first]->meta.shard < shard) {
+        first++;
+    }
+    uint32_t end = first;
+    while (end < version->first_count && version->firsts[end]->meta.shard == shard) {
+        end++;
+    }
+    *ret_count = end - first;
+    return version->firsts + first;
 }
 
 static int seg_cmp(const void *a, const void *b)
@@ -272,12 +298,38 @@ static bool version_take_runs(struct version *next, const struct version *now,
     return true;
 }
 
+static bool version_take_firsts(struct version *next, const struct version *now,
+                                const struct version_change *change)
+{
+    size_t cap = (size_t)now->first_count + change->added_count;
+    next->firsts = calloc(cap + 1, sizeof(struct seg_ref *));
+    if (next->firsts == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < now->first_count; i++) {
+        if (!is_dropped(change, now->firsts[i])) {
+            next->firsts[next->first_count++] = now->firsts[i];
+        }
+    }
+    for (uint32_t i = 0; i < change->added_count; i++) {
+        if (change->added[i]->meta.is_first_times) {
+            next->firsts[next->first_count++] = change->added[i];
+        }
+    }
+    for (uint32_t i = 0; i < next->first_count; i++) {
+        atomic_fetch_add_explicit(&next->firsts[i]->refs, 1, memory_order_relaxed);
+    }
+    qsort(next->firsts, next->first_count, sizeof(struct seg_ref *), seg_cmp);
+    return true;
+}
+
 /* The next version; the caller holds catalog_lock, so dataset->version stays. */
 static struct version *version_next(struct dataset *dataset, const struct version_change *change)
 {
     const struct version *now = dataset->version;
     struct version *next = version_create(now->seg_count + change->added_count, now);
-    if (next == NULL || !version_take_runs(next, now, change)) {
+    if (next == NULL || !version_take_runs(next, now, change) ||
+        !version_take_firsts(next, now, change)) {
         version_unref(next);
         return NULL;
     }
@@ -288,8 +340,10 @@ static struct version *version_next(struct dataset *dataset, const struct versio
         }
     }
     for (uint32_t i = 0; i < change->added_count; i++) {
-        next->segs[next->seg_count++] = change->added[i];
-        atomic_fetch_add_explicit(&change->added[i]->refs, 1, memory_order_relaxed);
+        if (!change->added[i]->meta.is_first_times) {
+            next->segs[next->seg_count++] = change->added[i];
+            atomic_fetch_add_explicit(&change->added[i]->refs, 1, memory_order_relaxed);
+        }
     }
     qsort(next->segs, next->seg_count, sizeof(struct seg_ref *), seg_cmp);
     next->number = now->number + 1;
@@ -469,10 +523,13 @@ static enum err_code load_deleted(void *arg, uint32_t shard, uint32_t subject, s
     return ERR_OK;
 }
 
-static bool is_live(const struct version *version, uint32_t shard, uint64_t number, uint32_t tier)
+static bool is_live(const struct version *version, uint32_t shard, uint64_t number, uint32_t tier,
+                    bool is_first)
 {
-    for (uint32_t i = 0; i < version->seg_count; i++) {
-        const struct catalog_segment *meta = &version->segs[i]->meta;
+    struct seg_ref *const *refs = is_first ? version->firsts : version->segs;
+    uint32_t count = is_first ? version->first_count : version->seg_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct catalog_segment *meta = &refs[i]->meta;
         if (meta->shard == shard && meta->number == number && meta->tier == tier) {
             return true;
         }
@@ -501,8 +558,9 @@ static enum err_code remove_orphans(struct opening *opening, uint32_t shard, uin
     for (uint32_t i = 0; i < count; i++, name += strlen(name) + 1) {
         uint64_t number = 0;
         bool is_whole = false;
-        if (!segment_number(name, &number, &is_whole) ||
-            (is_whole && is_live(opening->dataset->version, shard, number, tier))) {
+        bool is_first = false;
+        if (!segment_number(name, &number, &is_whole, &is_first) ||
+            (is_whole && is_live(opening->dataset->version, shard, number, tier, is_first))) {
             continue;
         }
         char path[DATASET_PATH_BYTES + 64 + 256];
@@ -748,14 +806,22 @@ static enum err_code open_segments(struct opening *opening, struct err *err)
     if (dataset->version == NULL) {
         return no_memory(err);
     }
-    for (uint32_t i = 0; i < opening->seg_count; i++) {
-        dataset->version->segs[i] = TAKE(opening->segs[i]);
+    dataset->version->firsts = calloc((size_t)opening->seg_count + 1, sizeof(struct seg_ref *));
+    if (dataset->version->firsts == NULL) {
+        return no_memory(err);
     }
-    dataset->version->seg_count = opening->seg_count;
+    for (uint32_t i = 0; i < opening->seg_count; i++) {
+        struct seg_ref *ref = TAKE(opening->segs[i]);
+        if (ref->meta.is_first_times) {
+            dataset->version->firsts[dataset->version->first_count++] = ref;
+        } else {
+            dataset->version->segs[dataset->version->seg_count++] = ref;
+        }
+    }
     dataset->version->number = 1;
     dataset->version->waiting = compaction_waiting(dataset->version, &dataset->limits);
     atomic_init(&dataset->waiting, dataset->version->waiting);
-    opening->report->segments += opening->seg_count;
+    opening->report->segments += dataset->version->seg_count;
     opening->seg_count = 0;
     ERR_TRY(catalog_deleted(catalog, id, load_deleted, opening, err));
     ERR_TRY(runs_open(dataset, opening->io, err));
@@ -817,6 +883,7 @@ static struct dataset *dataset_create(struct store *store, const struct catalog_
     atomic_init(&dataset->gone_before_ms, row->gone_before_ms);
     dataset_settings_apply(dataset);
     dataset->limits = compact_limits_default();
+    dataset->first_rows_max = (uint64_t)SEG_BLOCKS_MAX * BLOCK_ROWS;
     dataset->group_start_bytes = GROUP_START_BYTES;
     dataset->watermark_ms = INT64_MIN;
     snprintf(dataset->name, sizeof(dataset->name), "%s", row->name);
@@ -928,10 +995,11 @@ static void take_moment(struct dataset *dataset, struct snapshot_pin *pin, struc
     pthread_mutex_unlock(&dataset->state_lock);
 }
 
-/* What lies before the expiry as a whole is not even shown. */
+/* What lies before the expiry as a whole says no more than who was there first. */
 static void add_source(struct snapshot *snapshot, const struct source *source)
 {
-    if (source->time_max_ms < snapshot->expired_before_ms) {
+    if (source->time_max_ms < snapshot->expired_before_ms || source->is_first_times) {
+        snapshot->history[snapshot->history_count++] = source;
         return;
     }
     snapshot->sources[snapshot->source_count++] = source;
@@ -961,13 +1029,20 @@ static enum err_code fill_snapshot(struct snapshot_pin *pin, const struct moment
     struct snapshot *snapshot = &pin->snapshot;
     const struct version *version = pin->version;
     size_t cap = (size_t)version->seg_count + (size_t)moment->count * SHARD_COUNT;
-    snapshot->sources = calloc(cap, sizeof(const struct source *));
-    if (snapshot->sources == NULL) {
+    snapshot->sources = calloc(cap + 1, sizeof(const struct source *));
+    snapshot->history = calloc(cap + version->first_count + 1, sizeof(const struct source *));
+    if (snapshot->sources == NULL || snapshot->history == NULL) {
         return no_memory(err);
     }
     uint32_t seg = 0;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        uint32_t first_count = 0;
+        struct seg_ref *const *firsts = version_firsts(version, shard, &first_count);
         snapshot->shard_begin[shard] = snapshot->source_count;
+        snapshot->history_begin[shard] = snapshot->history_count;
+        for (uint32_t i = 0; i < first_count; i++) {
+            add_source(snapshot, segment_source(firsts[i]->segment));
+        }
         for (; seg < version->seg_count && version->segs[seg]->meta.shard == shard; seg++) {
             add_source(snapshot, segment_source(version->segs[seg]->segment));
         }
@@ -977,6 +1052,7 @@ static enum err_code fill_snapshot(struct snapshot_pin *pin, const struct moment
         }
     }
     snapshot->shard_begin[SHARD_COUNT] = snapshot->source_count;
+    snapshot->history_begin[SHARD_COUNT] = snapshot->history_count;
     return ERR_OK;
 }
 
@@ -1052,6 +1128,7 @@ void snapshot_unpin(struct snapshot *snapshot)
     free(pin->cuts);
     version_unref(pin->version);
     free(pin->snapshot.sources);
+    free(pin->snapshot.history);
     free(pin);
 }
 
@@ -1253,6 +1330,11 @@ struct dataset_stats dataset_stats(struct dataset *dataset)
             stats.cold_segments++;
             stats.cold_bytes += dataset->version->segs[i]->meta.bytes;
         }
+    }
+    stats.first_files = dataset->version->first_count;
+    for (uint32_t i = 0; i < dataset->version->first_count; i++) {
+        stats.first_times += dataset->version->firsts[i]->meta.row_count;
+        stats.first_bytes += dataset->version->firsts[i]->meta.bytes;
     }
     stats.id_runs = dataset->version->run_count;
     for (uint32_t i = 0; i < dataset->version->run_count; i++) {

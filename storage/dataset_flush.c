@@ -8,6 +8,7 @@
 #include "storage/dataset_int.h"
 
 #include "storage/expiry.h"
+#include "storage/first_times.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -22,12 +23,13 @@
 struct flushing {
     struct dataset *dataset;
     struct io *io;
-    struct seg_ref *added[SHARD_COUNT];
+    struct seg_ref *added[2 * SHARD_COUNT]; /* segments, and first times of rows that are expired already */
     uint32_t added_count;
     int64_t expired_before_ms; /* older rows are left out, so many: */
     uint64_t expired_rows;
     uint64_t bytes;                /* written */
     uint64_t numbers[SHARD_COUNT]; /* by shard; 0 = no file */
+    uint64_t first_numbers[SHARD_COUNT]; /* likewise */
     struct known_run *run;         /* of all their event ids */
     uint64_t run_number;           /* 0 = no file */
     bool is_unsure;                /* the catalog may name the files, though it says it failed */
@@ -60,6 +62,14 @@ static enum err_code flush_shard(struct flushing *flushing, const struct frozen 
                              flushing->expired_before_ms, INT64_MAX, deleted, &opts, &stats, err);
     }
     flushing->expired_rows += expired;
+    struct seg_ref *first = NULL;
+    if (code == ERR_OK && expired > 0) {
+        code = first_times_write(dataset, version, shard, &source, 1, flushing->expired_before_ms,
+                                 flushing->io, &first, &flushing->first_numbers[shard], err);
+    }
+    if (first != NULL) {
+        flushing->added[flushing->added_count++] = first;
+    }
     memtable_view_unref(view);
     ERR_TRY(code);
     if (stats.row_count == 0) {
@@ -90,6 +100,10 @@ static void undo_files(struct flushing *flushing)
         if (flushing->numbers[shard] != 0) {
             dataset_segment_path(flushing->dataset, shard, flushing->numbers[shard], path);
             (void)!io_unlink(flushing->io, path, &ignored);
+        }
+        if (flushing->first_numbers[shard] != 0) {
+            first_times_undo(flushing->dataset, shard, flushing->first_numbers[shard],
+                             flushing->io);
         }
     }
     known_run_unref(flushing->run);

@@ -39,15 +39,57 @@ static enum err_code masks_of(const roaring_bitmap_t *deleted, const roaring_bit
     return *ret_owned == NULL ? no_memory(err) : ERR_OK;
 }
 
-static void add_overlay(struct snapshot *snapshot, struct identity_overlay *overlay, uint32_t shard,
-                        const struct source **sources, uint32_t *count)
+/* Sources of a shard, or with is_history those of its history: the snapshot's own, and behind them the views. */
+static void list_shard(const struct snapshot *snapshot, const struct identity_overlay *overlay,
+                       uint32_t shard, bool is_history, const struct source **sources,
+                       uint32_t *count)
 {
+    const struct source *const *own = is_history ? snapshot->history : snapshot->sources;
+    const uint32_t *begin = is_history ? snapshot->history_begin : snapshot->shard_begin;
+    for (uint32_t i = begin[shard]; i < begin[shard + 1]; i++) {
+        sources[(*count)++] = own[i];
+    }
     for (uint32_t i = 0; i < overlay->view_count; i++) {
         const struct source *source = memtable_view_source(overlay->views[i]);
-        if (source->shard == shard && source->time_max_ms >= snapshot->expired_before_ms) {
+        bool is_old =
+            overlay->is_first_times[i] || source->time_max_ms < snapshot->expired_before_ms;
+        if (source->shard == shard && is_old == is_history) {
             sources[(*count)++] = source;
         }
     }
+}
+
+/* The views beside the snapshot's sources. */
+static enum err_code list_sources(struct snapshot *snapshot, const struct identity_overlay *overlay,
+                                  struct err *err)
+{
+    size_t views = overlay->view_count;
+    const struct source **sources =
+        calloc(snapshot->source_count + views + 1, sizeof(const struct source *));
+    const struct source **history =
+        calloc(snapshot->history_count + views + 1, sizeof(const struct source *));
+    uint32_t count = 0;
+    uint32_t old_count = 0;
+    if (sources == NULL || history == NULL) {
+        free(sources);
+        free(history);
+        return no_memory(err);
+    }
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        uint32_t begin = count;
+        uint32_t old_begin = old_count;
+        list_shard(snapshot, overlay, shard, false, sources, &count);
+        list_shard(snapshot, overlay, shard, true, history, &old_count);
+        snapshot->shard_begin[shard] = begin;
+        snapshot->history_begin[shard] = old_begin;
+    }
+    free(snapshot->sources);
+    free(snapshot->history);
+    snapshot->sources = sources;
+    snapshot->source_count = snapshot->shard_begin[SHARD_COUNT] = count;
+    snapshot->history = history;
+    snapshot->history_count = snapshot->history_begin[SHARD_COUNT] = old_count;
+    return ERR_OK;
 }
 
 enum err_code identity_show(struct identity *identity, struct snapshot *snapshot,
@@ -57,27 +99,16 @@ enum err_code identity_show(struct identity *identity, struct snapshot *snapshot
     ERR_TRY(identity_refresh(identity, snapshot, moment, io_kind, err));
     uint32_t views = identity_view_count(identity);
     ret->views = calloc((size_t)views + 1, sizeof(struct memtable_view *));
-    const struct source **sources =
-        calloc((size_t)snapshot->source_count + views + 1, sizeof(const struct source *));
-    if (ret->views == NULL || sources == NULL) {
-        free(sources);
+    ret->is_first_times = calloc((size_t)views + 1, sizeof(*ret->is_first_times));
+    if (ret->views == NULL || ret->is_first_times == NULL) {
         return no_memory(err);
     }
     for (uint32_t i = 0; i < views; i++) {
-        ret->views[ret->view_count++] = memtable_view_ref(identity_view(identity, i));
+        bool *is_first_times = &ret->is_first_times[ret->view_count];
+        ret->views[ret->view_count++] =
+            memtable_view_ref(identity_view(identity, i, is_first_times));
     }
-    uint32_t count = 0;
-    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
-        uint32_t begin = count;
-        for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
-            sources[count++] = snapshot->sources[i];
-        }
-        add_overlay(snapshot, ret, shard, sources, &count);
-        snapshot->shard_begin[shard] = begin;
-    }
-    free(snapshot->sources);
-    snapshot->sources = sources;
-    snapshot->source_count = snapshot->shard_begin[SHARD_COUNT] = count;
+    ERR_TRY(list_sources(snapshot, ret, err));
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         ERR_TRY(masks_of(snapshot->deleted[shard], identity_moved(identity, shard),
                          &ret->masks[shard], err));
@@ -106,6 +137,7 @@ void identity_overlay_done(struct identity_overlay *overlay)
         memtable_view_unref(overlay->views[i]);
     }
     free(overlay->views);
+    free(overlay->is_first_times);
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         if (overlay->masks[shard] != NULL) {
             roaring_bitmap_free(overlay->masks[shard]);

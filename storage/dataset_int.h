@@ -62,6 +62,8 @@ struct version {
     struct mask_ref *deleted[SHARD_COUNT];
     struct known_run **runs; /* of all flushed event ids in the window, by (arrival_min, number) */
     uint32_t run_count;
+    struct seg_ref **firsts; /* first times of what is expired (first_times.h), by (shard, time_min, number) */
+    uint32_t first_count;
     uint32_t seg_count;
     struct seg_ref *segs[]; /* by (shard, time_min, number) */
 };
@@ -181,6 +183,7 @@ struct dataset {
     pthread_mutex_t flush_lock, compact_lock, catalog_lock;
     struct catalog_dataset row; /* under catalog_lock */
     struct compact_limits limits;
+    uint64_t first_rows_max; /* of a file of first times that is merged of others */
     uint64_t flush_retry_us, compact_retry_us; /* not before; under flush_lock, compact_lock */
     uint64_t expiry_retry_us;                  /* likewise, under compact_lock */
     uint64_t move_retry_us;                    /* the background thread's */
@@ -258,6 +261,9 @@ enum err_code frozen_describe(struct dataset *dataset, uint64_t wal_floor, struc
                               struct err *err) ERR_MUST_CHECK;
 struct version *version_pin(struct dataset *dataset);
 uint64_t version_number(struct dataset *dataset); /* of the current one */
+/* The first times of one shard. */
+struct seg_ref *const *version_firsts(const struct version *version, uint32_t shard,
+                                      uint32_t *ret_count);
 /* The segments of one shard. */
 struct seg_ref *const *version_shard(const struct version *version, uint32_t shard,
                                      uint32_t *ret_count);
@@ -271,7 +277,7 @@ void seg_ref_unref(struct seg_ref *ref);
  * caller, who has set what changes in dataset->row (and puts it back on failure). Takes over the references
  * of `added` on success. With `flushed` the oldest frozen memtable goes in the same swap. */
 struct version_change {
-    struct seg_ref **added;
+    struct seg_ref **added; /* segments, and first times */
     uint32_t added_count;
     struct seg_ref *const *dropped;
     uint32_t dropped_count;
@@ -305,6 +311,7 @@ void dataset_settings_apply(struct dataset *dataset);
 struct identity_overlay {
     roaring_bitmap_t *masks[SHARD_COUNT]; /* deleted and moved subjects; NULL where the snapshot's own say it */
     struct memtable_view **views;
+    bool *is_first_times; /* of each view: its rows are no events (first_times.h) */
     uint32_t view_count;
 };
 /* Is there a fact in any commit so far? */
@@ -338,6 +345,7 @@ struct snapshot_pin {
     uint64_t ids_count; /* of the directory, then */
     struct identity_overlay overlay;
     struct row_cut cut;      /* of a snapshot of the past */
+    uint32_t cut_made;       /* of cuts */
     struct cut_source *cuts; /* likewise */
 };
 

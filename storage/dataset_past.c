@@ -195,19 +195,19 @@ static enum err_code add_source(struct snapshot_pin *pin, const struct source *s
 {
     struct snapshot *snapshot = &pin->snapshot;
     struct shown shown = {.time_min_ms = INT64_MAX, .time_max_ms = INT64_MIN};
-    if (source->time_max_ms < snapshot->expired_before_ms) {
-        return ERR_OK;
-    }
+    bool is_history =
+        source->is_first_times || source->time_max_ms < snapshot->expired_before_ms;
     for (uint32_t block = 0; block < source->block_count; block++) {
         ERR_TRY(look_at_block(source, &pin->cut, block, ctx, &shown, err));
     }
     if (shown.rows == 0) {
-        snapshot->later_count++;
+        snapshot->later_count += !is_history;
         return ERR_OK;
     }
     ERR_TRY(know_subjects(snapshot, source, shown.last_row, ctx, err));
     if (shown.rows < source->row_count) {
-        struct cut_source *cut = &pin->cuts[snapshot->cut_count++];
+        struct cut_source *cut = &pin->cuts[pin->cut_made++];
+        snapshot->cut_count += !is_history;
         *cut = (struct cut_source){*source, source};
         cut->source.ops = &cut_ops;
         cut->source.cut = &pin->cut;
@@ -215,7 +215,9 @@ static enum err_code add_source(struct snapshot_pin *pin, const struct source *s
         cut->source.time_max_ms = shown.time_max_ms;
         source = &cut->source;
     }
-    if (source->time_max_ms >= snapshot->expired_before_ms) {
+    if (is_history || source->time_max_ms < snapshot->expired_before_ms) {
+        snapshot->history[snapshot->history_count++] = source;
+    } else {
         add_shown(snapshot, source, shown.rows);
     }
     return ERR_OK;
@@ -228,15 +230,22 @@ static enum err_code add_sources(struct snapshot_pin *pin, struct io *io, struct
     struct read_ctx ctx = {.arena = arena, .io = io, .is_once = true};
     struct snapshot *snapshot = &pin->snapshot;
     const struct version *version = pin->version;
-    size_t cap = (size_t)version->seg_count + pin->view_count;
+    size_t cap = (size_t)version->seg_count + version->first_count + pin->view_count;
     snapshot->sources = calloc(cap + 1, sizeof(const struct source *));
+    snapshot->history = calloc(cap + 1, sizeof(const struct source *));
     pin->cuts = calloc(cap + 1, sizeof(*pin->cuts));
-    if (snapshot->sources == NULL || pin->cuts == NULL) {
+    if (snapshot->sources == NULL || snapshot->history == NULL || pin->cuts == NULL) {
         return no_memory(err);
     }
     uint32_t seg = 0;
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        uint32_t first_count = 0;
+        struct seg_ref *const *firsts = version_firsts(version, shard, &first_count);
         snapshot->shard_begin[shard] = snapshot->source_count;
+        snapshot->history_begin[shard] = snapshot->history_count;
+        for (uint32_t i = 0; i < first_count; i++) {
+            ERR_TRY(add_source(pin, segment_source(firsts[i]->segment), &ctx, err));
+        }
         for (; seg < version->seg_count && version->segs[seg]->meta.shard == shard; seg++) {
             ERR_TRY(add_source(pin, segment_source(version->segs[seg]->segment), &ctx, err));
         }
@@ -251,6 +260,7 @@ static enum err_code add_sources(struct snapshot_pin *pin, struct io *io, struct
         }
     }
     snapshot->shard_begin[SHARD_COUNT] = snapshot->source_count;
+    snapshot->history_begin[SHARD_COUNT] = snapshot->history_count;
     return ERR_OK;
 }
 

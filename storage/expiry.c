@@ -2,6 +2,7 @@
 #include "storage/expiry.h"
 
 #include "storage/dataset_int.h"
+#include "storage/first_times.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
@@ -56,39 +57,116 @@ static void note_dropped(struct dataset *dataset, struct seg_ref *const *dropped
     }
 }
 
-static enum err_code drop_whole(struct dataset *dataset, const struct version *version,
-                                int64_t expired_before_ms, struct io *io, bool *ret_did,
-                                struct err *err)
+/* What is dropped in one transaction, and what is made of it. */
+struct dropping {
+    struct dataset *dataset;
+    const struct version *version;
+    int64_t expired_before_ms;
+    struct io *io;
+    struct seg_ref **dropped;
+    struct seg_ref **firsts; /* one for each at most */
+    uint64_t *numbers;       /* of the files of firsts; 0: none */
+    uint32_t count, first_count;
+    bool is_unsure; /* the catalog may name the firsts, though it says it failed */
+};
+
+static void dropping_done(struct dropping *dropping)
 {
-    uint32_t count = 0;
-    struct seg_ref **dropped = calloc((size_t)version->seg_count + 1, sizeof(struct seg_ref *));
-    if (dropped == NULL) {
+    free(dropping->dropped);
+    free(dropping->firsts);
+    free(dropping->numbers);
+}
+
+static enum err_code choose_dropped(struct dropping *dropping, struct err *err)
+{
+    const struct version *version = dropping->version;
+    size_t cap = (size_t)version->seg_count + 1;
+    dropping->dropped = calloc(cap, sizeof(struct seg_ref *));
+    dropping->firsts = calloc(cap, sizeof(struct seg_ref *));
+    dropping->numbers = calloc(cap, sizeof(*dropping->numbers));
+    if (dropping->dropped == NULL || dropping->firsts == NULL || dropping->numbers == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for an expiry of %" PRIu32 " segments",
                        version->seg_count);
     }
     for (uint32_t i = 0; i < version->seg_count; i++) {
-        if (version->segs[i]->meta.time_max_ms < expired_before_ms) {
-            dropped[count++] = version->segs[i];
+        if (version->segs[i]->meta.time_max_ms < dropping->expired_before_ms) {
+            dropping->dropped[dropping->count++] = version->segs[i];
         }
     }
-    enum err_code code = ERR_OK;
-    if (count > 0) {
-        const struct version_change change = {
-            .dropped = dropped,
-            .dropped_count = count,
-            .has_expired = true,
-            .expired_before_ms = expired_before_ms,
-        };
-        pthread_mutex_lock(&dataset->catalog_lock);
-        code = dataset_apply(dataset, &change, err);
-        pthread_mutex_unlock(&dataset->catalog_lock);
+    return ERR_OK;
+}
+
+/* Of each segment by itself: merged they are later, as files of first times are. */
+static enum err_code write_first_times(struct dropping *dropping, struct err *err)
+{
+    for (uint32_t i = 0; i < dropping->count; i++) {
+        const struct source *source = segment_source(dropping->dropped[i]->segment);
+        struct seg_ref *made = NULL;
+        ERR_TRY(first_times_write(dropping->dataset, dropping->version, source->shard, &source, 1,
+                                  dropping->expired_before_ms, dropping->io, &made,
+                                  &dropping->numbers[i], err));
+        if (made != NULL) {
+            dropping->firsts[dropping->first_count++] = made;
+        }
     }
-    if (code == ERR_OK) {
-        note_dropped(dataset, dropped, count, io); /* `version` still holds them */
-    }
-    free(dropped);
-    *ret_did = count > 0;
+    return ERR_OK;
+}
+
+static enum err_code publish_drop(struct dropping *dropping, struct err *err)
+{
+    struct dataset *dataset = dropping->dataset;
+    const struct version_change change = {
+        .added = dropping->firsts,
+        .added_count = dropping->first_count,
+        .dropped = dropping->dropped,
+        .dropped_count = dropping->count,
+        .has_expired = true,
+        .expired_before_ms = dropping->expired_before_ms,
+        .ret_is_unsure = &dropping->is_unsure,
+    };
+    pthread_mutex_lock(&dataset->catalog_lock);
+    enum err_code code = dataset_apply(dataset, &change, err);
+    pthread_mutex_unlock(&dataset->catalog_lock);
     return code;
+}
+
+static void undo_drop(struct dropping *dropping)
+{
+    for (uint32_t i = 0; i < dropping->first_count; i++) {
+        seg_ref_unref(dropping->firsts[i]);
+    }
+    for (uint32_t i = 0; i < dropping->count && !dropping->is_unsure; i++) {
+        if (dropping->numbers[i] != 0) {
+            first_times_undo(dropping->dataset, dropping->dropped[i]->meta.shard,
+                             dropping->numbers[i], dropping->io);
+        }
+    }
+}
+
+static enum err_code drop_whole(struct dataset *dataset, const struct version *version,
+                                int64_t expired_before_ms, struct io *io, bool *ret_did,
+                                struct err *err)
+{
+    CLEANUP(dropping_done)
+    struct dropping dropping = {.dataset = dataset,
+                                .version = version,
+                                .expired_before_ms = expired_before_ms,
+                                .io = io};
+    ERR_TRY(choose_dropped(&dropping, err));
+    *ret_did = dropping.count > 0;
+    if (dropping.count == 0) {
+        return ERR_OK;
+    }
+    enum err_code code = write_first_times(&dropping, err);
+    if (code == ERR_OK) {
+        code = publish_drop(&dropping, err);
+    }
+    if (code != ERR_OK) {
+        undo_drop(&dropping);
+        return code;
+    }
+    note_dropped(dataset, dropping.dropped, dropping.count, io); /* `version` still holds them */
+    return ERR_OK;
 }
 
 /* ---- segments that straddle the border ---- */

@@ -474,6 +474,22 @@ static void sort_logins(struct identity *identity, struct moved *moved)
     moved->is_unsorted = false;
 }
 
+/* How many logins are at or before at_ms, of sorted ones. */
+static uint32_t logins_until(const struct moved *moved, int64_t at_ms)
+{
+    uint32_t low = 0;
+    uint32_t high = moved->login_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (moved->logins[mid].time_ms <= at_ms) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
 static uint64_t user_at(struct identity *identity, struct moved *moved, int64_t at_ms)
 {
     if (moved->user_count == 1) {
@@ -489,17 +505,29 @@ static uint64_t user_at(struct identity *identity, struct moved *moved, int64_t 
         }
         return first;
     }
-    uint32_t low = 0; /* logins before it are at or before at_ms */
-    uint32_t high = moved->login_count;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (moved->logins[mid].time_ms <= at_ms) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
+    uint32_t low = logins_until(moved, at_ms);
     return moved->logins[low == 0 ? 0 : low - 1].user;
+}
+
+bool identity_turn(struct identity *identity, uint64_t weak, int64_t at_ms, int64_t *ret_since_ms)
+{
+    struct moved *moved = identity_find(identity, weak);
+    if (moved == NULL || moved->kind != ID_ANONYMOUS || moved->user_count < 2) {
+        return false;
+    }
+    if (moved->is_unsorted) {
+        sort_logins(identity, moved);
+    }
+    uint32_t end = logins_until(moved, at_ms);
+    if (end == 0) {
+        return false;
+    }
+    uint32_t first = end - 1;
+    while (first > 0 && moved->logins[first - 1].user == moved->logins[end - 1].user) {
+        first--;
+    }
+    *ret_since_ms = moved->logins[first].time_ms;
+    return true;
 }
 
 uint64_t identity_owner(struct identity *identity, uint64_t place, int64_t at_ms)
@@ -655,12 +683,14 @@ uint32_t identity_view_count(const struct identity *identity)
     return count;
 }
 
-struct memtable_view *identity_view(const struct identity *identity, uint32_t idx)
+struct memtable_view *identity_view(const struct identity *identity, uint32_t idx,
+                                    bool *ret_is_first_times)
 {
     const struct chunk *chunk = identity->chunks;
     for (; idx >= chunk->view_count; chunk++) {
         idx -= chunk->view_count;
     }
+    *ret_is_first_times = chunk->is_first_times;
     return chunk->views[idx];
 }
 

@@ -100,8 +100,12 @@ enum err_code identity_refresh(struct identity *identity, const struct snapshot 
 const roaring_bitmap_t *identity_moved(const struct identity *identity, uint32_t shard);
 /* Of now: the sources of moved rows, in no particular order, borrowed until the next refresh: take references. */
 uint32_t identity_view_count(const struct identity *identity);
-struct memtable_view *identity_view(const struct identity *identity, uint32_t idx);
+struct memtable_view *identity_view(const struct identity *identity, uint32_t idx,
+                                    bool *ret_is_first_times);
 
+/* When the turn of logins began in which the row of that time was, of a weak id that several users share: its first
+ * login, of those of one user behind one another. False: it is not shared, or has no login by then. */
+bool identity_turn(struct identity *identity, uint64_t weak, int64_t at_ms, int64_t *ret_since_ms);
 /* Whose a row of the subject is, of the time `at_ms`. */
 uint64_t identity_owner(struct identity *identity, uint64_t place, int64_t at_ms);
 /* Is the user merged into another, and into whom? */

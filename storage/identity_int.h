@@ -40,6 +40,7 @@ struct chunk {
     uint32_t row_count;      /* appended; published when views are made */
     roaring_bitmap_t *moved; /* whose rows are in it */
     bool is_stale;           /* the views are not as they should be */
+    bool is_first_times; /* its rows are no events, but first times of what is expired (first_times.h) */
     bool has_nobody; /* rows of who is nobody: they are of weak ids that `moved` does not name */
     struct memtable_view **views;
     uint32_t view_count;

@@ -21,22 +21,24 @@ void identity_chunk_done(struct chunk *chunk)
     *chunk = (struct chunk){0};
 }
 
-/* The chunk that takes the next row; the ones before it are full. */
-static enum err_code open_chunk(struct identity *identity, struct chunk **ret, struct err *err)
+/* The chunk that takes the next row of its kind; the ones before it are full. */
+static enum err_code open_chunk(struct identity *identity, bool is_first_times, struct chunk **ret,
+                                struct err *err)
 {
-    if (identity->chunk_count > 0) {
-        struct chunk *last = &identity->chunks[identity->chunk_count - 1];
-        if (last->row_count < IDENTITY_CHUNK_ROWS) {
-            *ret = last;
-            return ERR_OK;
-        }
+    uint32_t last = identity->chunk_count;
+    while (last > 0 && identity->chunks[last - 1].is_first_times != is_first_times) {
+        last--;
+    }
+    if (last > 0 && identity->chunks[last - 1].row_count < IDENTITY_CHUNK_ROWS) {
+        *ret = &identity->chunks[last - 1];
+        return ERR_OK;
     }
     void *items = identity->chunks;
     ERR_TRY(identity_grow(&items, identity->chunk_count, &identity->chunk_cap,
                           sizeof(*identity->chunks), err));
     identity->chunks = items;
     struct chunk *chunk = &identity->chunks[identity->chunk_count];
-    *chunk = (struct chunk){.moved = roaring_bitmap_create()};
+    *chunk = (struct chunk){.moved = roaring_bitmap_create(), .is_first_times = is_first_times};
     if (chunk->moved == NULL || memtable_create(identity->schema, 1, &chunk->rows, err) != ERR_OK) {
         identity_chunk_done(chunk);
         return identity_no_memory(err);
@@ -82,7 +84,8 @@ static enum err_code take_list(struct arena *arena, struct event_batch *batch,
 /* `event` has all but its name and properties, which the payload has. */
 static enum err_code copy_row(struct identity *identity, const struct moved *moved,
                               const struct payload *payload, struct event *event,
-                              int64_t arrival_ms, struct arena *arena, struct err *err)
+                              int64_t arrival_ms, bool is_first_times, struct arena *arena,
+                              struct err *err)
 {
     struct chunk *chunk = NULL;
     struct event_batch batch = {.prop_count = payload->count};
@@ -105,7 +108,7 @@ static enum err_code copy_row(struct identity *identity, const struct moved *mov
     }
     event->name = payload->name;
     event->prop_count = payload->count;
-    ERR_TRY(open_chunk(identity, &chunk, err));
+    ERR_TRY(open_chunk(identity, is_first_times, &chunk, err));
     ERR_TRY(memtable_append(chunk->rows, moved->chunk_shard, moved_idx, &batch, event, arrival_ms,
                             cols, err));
     chunk->row_count++;
@@ -298,7 +301,8 @@ static enum err_code copy_picked(struct gathering *gathering, const struct sourc
                             picked->rows, picked->count, payloads, err));
     for (uint32_t i = 0; i < picked->count; i++) {
         ERR_TRY(copy_row(gathering->identity, &gathering->identity->moved[picked->moved[i]],
-                         &payloads[i], &events[i], arrivals[i], arena, err));
+                         &payloads[i], &events[i], arrivals[i], source->is_first_times, arena,
+                         err));
     }
     return check_bytes(gathering->identity, err);
 }
@@ -333,6 +337,16 @@ static enum err_code login_picked(struct gathering *gathering, const struct sour
     return ERR_OK;
 }
 
+static enum err_code gather_source(struct gathering *gathering, const struct source *source,
+                                   struct picked *picked, struct err *err)
+{
+    uint32_t shard = source->shard;
+    ERR_TRY(pick(gathering, source, gathering->rows[shard], gathering->row_count[shard], picked,
+                 copy_picked, err));
+    return pick(gathering, source, gathering->logins[shard], gathering->login_count[shard], picked,
+                login_picked, err);
+}
+
 enum err_code identity_gather(struct identity *identity, const struct snapshot *base, struct io *io,
                               struct err *err)
 {
@@ -344,11 +358,11 @@ enum err_code identity_gather(struct identity *identity, const struct snapshot *
     ERR_TRY(list_wanted(&gathering, err));
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         for (uint32_t i = base->shard_begin[shard]; i < base->shard_begin[shard + 1]; i++) {
-            ERR_TRY(pick(&gathering, base->sources[i], gathering.rows[shard],
-                         gathering.row_count[shard], picked, copy_picked, err));
-            ERR_TRY(pick(&gathering, base->sources[i], gathering.logins[shard],
-                         gathering.login_count[shard], picked, login_picked, err));
+            ERR_TRY(gather_source(&gathering, base->sources[i], picked, err));
         }
+    }
+    for (uint32_t i = 0; i < base->history_count; i++) {
+        ERR_TRY(gather_source(&gathering, base->history[i], picked, err));
     }
     return ERR_OK;
 }
@@ -393,7 +407,8 @@ enum err_code identity_follow(struct identity *identity, const struct memtable *
                                   .time_ms = facts.time_ms};
             ERR_TRY(
                 memtable_payload(memtable, (struct mem_place){shard, row}, arena, &payload, err));
-            ERR_TRY(copy_row(identity, moved, &payload, &event, facts.arrival_ms, arena, err));
+            ERR_TRY(
+                copy_row(identity, moved, &payload, &event, facts.arrival_ms, false, arena, err));
             arena_rewind(arena, mark);
         }
         if (identity->shared_count > 0 && facts.user_id.len > 0 && facts.anonymous_id.len > 0) {

@@ -561,7 +561,8 @@ enum err_code memtable_append(struct memtable *memtable, uint32_t shard_idx, uin
     if (is_uuid) {
         parts[0] = (struct str){(const char *)packed, sizeof(packed)};
     }
-    char *ids = arena_take(memtable, parts[0].len + parts[1].len + parts[2].len);
+    size_t ids_len = parts[0].len + parts[1].len + parts[2].len;
+    char *ids = arena_take(memtable, MAX_OF(ids_len, (size_t)1)); /* of first times it may be 0 */
     if (row == NULL || ids == NULL) {
         return mem_no_memory(err);
     }

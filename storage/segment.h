@@ -39,6 +39,27 @@ enum err_code segment_write(struct io *io, const char *path, const struct schema
                             const roaring_bitmap_t *deleted, const struct segment_write_opts *opts,
                             struct segment_stats *ret_stats, struct err *err) ERR_MUST_CHECK;
 
+/* Rows of one subject and event are told apart by the company that they keep, beside the anonymous id of a user's row
+ * (`weak`; NULL: it has none, or came under no user id): of each company the first stays. */
+struct segment_company {
+    void *arg;
+    uint64_t (*of_row)(void *arg, uint32_t subject, int64_t time_ms, const struct str *weak);
+};
+/* Of which rows, and which of them are of one kind. */
+struct first_times_of {
+    int64_t before_ms;                   /* they happened before it; INT64_MAX of sources that are first times themselves */
+    uint32_t subject_begin, subject_end; /* of subjects in [begin, end); an end of UINT32_MAX is behind all */
+    const roaring_bitmap_t *deleted;        /* may be NULL */
+    const struct segment_company *company;  /* likewise */
+};
+/* Write what is left of rows of `sources` when they expire (first_times.h). Else as segment_write. */
+enum err_code segment_write_first_times(struct io *io, const char *path,
+                                        const struct source *const *sources, uint32_t source_count,
+                                        const struct first_times_of *of,
+                                        const struct segment_write_opts *opts,
+                                        struct segment_stats *ret_stats,
+                                        struct err *err) ERR_MUST_CHECK;
+
 /* Open: reads and verifies header and footer; the rest when asked for. Its columns are bound to
  * `schema` by name and type; with schema NULL (inspect) columns are numbered in file order.
  * The file's descriptor stays open, so unlinking it does not disturb readers. */

@@ -17,7 +17,7 @@
  *
  * HEADER
  *    offset  bytes  field             rule
- *         0      8  magic             "TWSEGMT1"
+ *         0      8  magic             "TWSEGMT1", or of first times "TWFIRST1"
  *         8      4  version           1; a reader refuses others with ERR_UNSUPPORTED
  *        12      4  shard             0 .. 15, as in the footer
  *        16      8  zero              0
@@ -97,6 +97,10 @@
  * would take more than a twentieth of the file, a day (any), or the segment; together they cover all of
  * its rows. A group is sets of about 32 KiB, so that one set costs no more than that to read.
  *
+ * A FILE OF FIRST TIMES (first_times.h; 000017.first) is laid out alike, under a magic of its own, "TWFIRST1", version
+ * FIRST_TIMES_VERSION. Its rows have subject, event_time, arrival, event_name and, of rows that came under a user id, the
+ * anonymous_id; every event_id is empty, which costs a byte or two a block; there is no other column.
+ *
  * The file is written under a temporary name, synced, renamed, and its directory synced.
  */
 #pragma once
@@ -104,8 +108,10 @@
 #include "storage/source.h"
 
 #define SEGMENT_MAGIC         "TWSEGMT1"
+#define FIRST_TIMES_MAGIC     "TWFIRST1"
 #define SEGMENT_END_MAGIC     "TWSEGEND"
 #define SEGMENT_VERSION       1u
+#define FIRST_TIMES_VERSION   1u
 #define SEGMENT_HEADER_BYTES  32u
 #define SEGMENT_TRAILER_BYTES 32u
 #define SEGMENT_ALIGN         8u

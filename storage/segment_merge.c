@@ -67,7 +67,7 @@ static void forward_fetch(struct forward *forward, const struct source *source,
 struct cursor {
     const struct source *source;
     uint32_t idx; /* of the source: equal keys keep the order of the sources */
-    uint32_t row, block;
+    uint32_t row, end, block;
     struct forward forward;
     struct vec subject, time, event_id;
     /* of `row`: */
@@ -120,10 +120,25 @@ static enum err_code cursor_block(struct cursor *cursor, struct err *err)
     return ERR_OK;
 }
 
+/* The rows of the subjects that are asked for lie behind one another. */
+static enum err_code cursor_cut(struct cursor *cursor, const struct merge_opts *opts,
+                                struct err *err)
+{
+    struct read_ctx *ctx = &cursor->forward.ctx;
+    cursor->end = cursor->source->row_count;
+    if (opts->subject_begin > 0) {
+        ERR_TRY(source_subject_row(cursor->source, ctx, opts->subject_begin, &cursor->row, err));
+    }
+    if (opts->subject_end < UINT32_MAX) {
+        ERR_TRY(source_subject_row(cursor->source, ctx, opts->subject_end, &cursor->end, err));
+    }
+    return ERR_OK;
+}
+
 /* Make the key of `row` current; false at the end. */
 static enum err_code cursor_load(struct cursor *cursor, bool *ret_has_row, struct err *err)
 {
-    *ret_has_row = cursor->row < cursor->source->row_count;
+    *ret_has_row = cursor->row < cursor->end;
     if (!*ret_has_row) {
         return ERR_OK;
     }
@@ -172,7 +187,7 @@ static void sift_down(struct planner *planner, uint32_t at)
 
 static enum err_code planner_open(struct planner *planner, struct io *io,
                                   const struct source *const *sources, uint32_t source_count,
-                                  struct err *err)
+                                  const struct merge_opts *opts, struct err *err)
 {
     planner->cursors = calloc((size_t)source_count + 1, sizeof(*planner->cursors));
     planner->heap = calloc((size_t)source_count + 1, sizeof(struct cursor *));
@@ -185,6 +200,7 @@ static enum err_code planner_open(struct planner *planner, struct io *io,
         forward_init(&cursor->forward, io, source_count);
         planner->cursor_count++;
         bool has_row = false;
+        ERR_TRY(cursor_cut(cursor, opts, err));
         ERR_TRY(cursor_load(cursor, &has_row, err));
         if (has_row) {
             planner->heap[planner->heap_count++] = cursor;
@@ -271,7 +287,7 @@ enum err_code merge_plan(struct io *io, const struct source *const *sources, uin
         .io = io, .sources = sources, .source_count = source_count};
     CLEANUP(planner_done) struct planner planner = {0};
     ERR_TRY(merge_alloc(&merge, err));
-    ERR_TRY(planner_open(&planner, io, sources, source_count, err));
+    ERR_TRY(planner_open(&planner, io, sources, source_count, opts, err));
     ERR_TRY(plan_rows(&planner, opts, &merge, err));
     *ret = merge;
     merge = (struct merge){0};

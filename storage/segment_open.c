@@ -45,18 +45,21 @@ static enum err_code read_header(struct segment *segment, struct io *io, uint32_
     uint32_t shard = rd_u32(&rd);
     uint64_t zero = rd_u64(&rd);
     uint64_t checksum = rd_u64(&rd);
-    if (!str_eq(magic, STR(SEGMENT_MAGIC))) {
+    bool is_first_times = str_eq(magic, STR(FIRST_TIMES_MAGIC));
+    uint32_t known_version = is_first_times ? FIRST_TIMES_VERSION : SEGMENT_VERSION;
+    if (!is_first_times && !str_eq(magic, STR(SEGMENT_MAGIC))) {
         return bad(err, "header: wrong magic: not a segment");
     }
     if (checksum != checksum64(bytes, SEGMENT_HEADER_BYTES - 8)) {
         return bad(err, "header: checksum mismatch");
     }
-    if (version != SEGMENT_VERSION) {
-        return err_set_newer(err, version, SEGMENT_VERSION);
+    if (version != known_version) {
+        return err_set_newer(err, version, known_version);
     }
     if (zero != 0) {
         return bad(err, "header: reserved bytes are not zero");
     }
+    segment->source.is_first_times = is_first_times;
     *ret_shard = shard;
     return ERR_OK;
 }
@@ -434,6 +437,12 @@ static enum err_code parse_footer(struct segment *segment, struct str bytes, uin
     for (uint32_t i = 0; i < COL_FIRST_PROP; i++) {
         if (builtin_col_defs[i].is_required && segment->builtin_idx[i] == UINT32_MAX) {
             return err_set(err, ERR_CORRUPT, "footer: no column \"%s\"", builtin_col_defs[i].name);
+        }
+    }
+    for (uint32_t i = 0; segment->source.is_first_times && i < segment->col_count; i++) {
+        if (!segment->cols[i].is_builtin || segment->cols[i].col == COL_USER_ID) {
+            return err_set(err, ERR_CORRUPT, "footer: first times have no column \"" STR_FMT "\"",
+                           STR_ARG(segment->cols[i].name));
         }
     }
     if (segment->range_rows == NULL || segment->sets == NULL) {

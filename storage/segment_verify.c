@@ -268,6 +268,9 @@ static enum err_code check_order_block(struct verifier *v, uint32_t block, struc
         v->subjects[row] = subject.u32[i];
         v->times_ms[row] = time.i64[i];
         v->events[row] = event.u32[i];
+        if (source->is_first_times && id_now.len > 0) {
+            return err_set(err, ERR_CORRUPT, "row %u: a first time with an event id", row);
+        }
         if (row == 0) {
             v->last_id = id_now;
             continue;

@@ -29,6 +29,7 @@ struct writer {
     struct buf footer;
     struct encode_events events;
     uint32_t *event_codes; /* of every row; what `events` points at once it is whole */
+    const uint64_t *weak;  /* of first times: bit i: row i keeps its anonymous id; else NULL */
 };
 
 static void writer_done(struct writer *writer)
@@ -100,6 +101,18 @@ static enum err_code footer_entry(struct writer *writer, enum footer_kind kind,
 
 /* ---- one column ---- */
 
+/* A row's value as it is written: of first times without what they do not keep. */
+static enum err_code row_value(struct writer *writer, uint32_t col, uint32_t row,
+                               const struct vec **ret_vec, uint32_t *ret_place, struct err *err)
+{
+    ERR_TRY(feed_value(writer->feed, row, ret_vec, ret_place, err));
+    if (writer->weak != NULL && col == COL_ANONYMOUS_ID &&
+        (writer->weak[row / 64] >> (row % 64) & 1) == 0) {
+        *ret_place = UINT32_MAX;
+    }
+    return ERR_OK;
+}
+
 struct column {
     uint32_t col;
     struct str name;
@@ -167,7 +180,7 @@ static enum err_code column_dict(struct writer *writer, struct column *column, s
     for (uint32_t row = 0; row < row_count; row++) {
         const struct vec *vec = NULL;
         uint32_t place = 0;
-        ERR_TRY(feed_value(writer->feed, row, &vec, &place, err));
+        ERR_TRY(row_value(writer, column->col, row, &vec, &place, err));
         if (place == UINT32_MAX) {
             continue;
         }
@@ -217,7 +230,8 @@ static enum err_code gather_value(struct writer *writer, const struct column *co
             ERR_TRY(value_code(column->intern, source, vec, place, &code, err));
             gather->ints[at] = code;
         } else {
-            struct str value = vec_str(vec, place);
+            bool is_left_out = writer->weak != NULL && column->col == COL_EVENT_ID;
+            struct str value = is_left_out ? (struct str){0} : vec_str(vec, place);
             gather->lens[at] = value.len;
             buf_str(&gather->bytes, value);
         }
@@ -246,7 +260,7 @@ static enum err_code gather_block(struct writer *writer, const struct column *co
     for (uint32_t i = 0; i < gather->rows; i++) {
         const struct vec *vec = NULL;
         uint32_t place = 0;
-        ERR_TRY(feed_value(writer->feed, first + i, &vec, &place, err));
+        ERR_TRY(row_value(writer, column->col, first + i, &vec, &place, err));
         if (place != UINT32_MAX) {
             gather->present[i / 64] |= UINT64_C(1) << (i % 64);
             ERR_TRY(
@@ -346,6 +360,9 @@ static enum err_code write_columns(struct writer *writer, const struct schema *s
 {
     uint32_t col_count = COL_FIRST_PROP + (schema == NULL ? 0 : schema_count(schema));
     for (uint32_t col = 0; col < col_count; col++) {
+        if (writer->weak != NULL && col == COL_USER_ID) {
+            continue;
+        }
         CLEANUP(column_done) struct column column = {.col = col};
         if (col < COL_FIRST_PROP) {
             column.is_builtin = true;
@@ -471,8 +488,9 @@ static enum err_code write_segment_entry(struct writer *writer,
 static void put_header(struct writer *writer, uint32_t shard)
 {
     struct buf *out = &writer->pending;
-    buf_str(out, STR(SEGMENT_MAGIC));
-    buf_u32(out, SEGMENT_VERSION);
+    bool is_first_times = writer->weak != NULL;
+    buf_str(out, is_first_times ? STR(FIRST_TIMES_MAGIC) : STR(SEGMENT_MAGIC));
+    buf_u32(out, is_first_times ? FIRST_TIMES_VERSION : SEGMENT_VERSION);
     buf_u32(out, shard);
     buf_u64(out, 0);
     if (!out->is_bad) {
@@ -514,17 +532,48 @@ static enum err_code write_file(struct writer *writer, const char *path,
     return io_sync(writer->io, writer->file, err);
 }
 
+/* `weak` is not NULL where these are first times. */
 static enum err_code write_and_rename(struct io *io, const char *path, const char *tmp,
                                       const struct schema *schema, struct merge *merge,
-                                      const struct segment_write_opts *opts, uint64_t *ret_bytes,
-                                      struct err *err)
+                                      const uint64_t *weak, const struct segment_write_opts *opts,
+                                      uint64_t *ret_bytes, struct err *err)
 {
     {
-        CLEANUP(writer_done) struct writer writer = {.io = io, .merge = merge};
+        CLEANUP(writer_done) struct writer writer = {.io = io, .merge = merge, .weak = weak};
         ERR_TRY(write_file(&writer, tmp, schema, opts, err));
         *ret_bytes = writer.off;
     }
     return io_rename(io, tmp, path, err);
+}
+
+static enum err_code write_merge(struct io *io, const char *path, const struct schema *schema,
+                                 struct merge *merge, const uint64_t *weak,
+                                 const struct segment_write_opts *opts,
+                                 struct segment_stats *ret_stats, struct err *err)
+{
+    CLEANUP(buf_freep) struct buf tmp = {0};
+    uint64_t bytes = 0;
+    if (merge->row_count == 0) {
+        *ret_stats = (struct segment_stats){0};
+        return ERR_OK;
+    }
+    buf_z(&tmp, path);
+    buf_append(&tmp, ".tmp", sizeof(".tmp"));
+    ERR_TRY(buf_check(&tmp, err));
+    enum err_code code =
+        write_and_rename(io, path, (const char *)tmp.ptr, schema, merge, weak, opts, &bytes, err);
+    if (code != ERR_OK) {
+        struct err ignored = {0}; /* the first error is the one to tell */
+        (void)!io_unlink(io, (const char *)tmp.ptr, &ignored);
+        return err_context(err, "writing segment \"%s\"", path);
+    }
+    *ret_stats = (struct segment_stats){
+        .bytes = bytes,
+        .row_count = merge->row_count,
+        .time_min_ms = merge->time_min_ms,
+        .time_max_ms = merge->time_max_ms,
+    };
+    return ERR_OK;
 }
 
 enum err_code segment_write(struct io *io, const char *path, const struct schema *schema,
@@ -535,29 +584,27 @@ enum err_code segment_write(struct io *io, const char *path, const struct schema
 {
     ASSERT(opts->shard < SHARD_COUNT);
     CLEANUP(merge_done) struct merge merge = {0};
-    struct merge_opts merge_opts = {time_begin_ms, time_end_ms, deleted};
+    struct merge_opts merge_opts = {time_begin_ms, time_end_ms, deleted, 0, UINT32_MAX};
     ERR_TRY(merge_plan(io, sources, source_count, &merge_opts, &merge, err));
-    if (merge.row_count == 0) {
-        *ret_stats = (struct segment_stats){0};
-        return ERR_OK;
+    return write_merge(io, path, schema, &merge, NULL, opts, ret_stats, err);
+}
+
+enum err_code segment_write_first_times(struct io *io, const char *path,
+                                        const struct source *const *sources, uint32_t source_count,
+                                        const struct first_times_of *of,
+                                        const struct segment_write_opts *opts,
+                                        struct segment_stats *ret_stats, struct err *err)
+{
+    ASSERT(opts->shard < SHARD_COUNT);
+    CLEANUP(merge_done) struct merge merge = {0};
+    struct merge_opts merge_opts = {INT64_MIN, of->before_ms, of->deleted, of->subject_begin,
+                                    of->subject_end};
+    uint64_t *weak = NULL;
+    ERR_TRY(merge_plan(io, sources, source_count, &merge_opts, &merge, err));
+    enum err_code code = merge_keep_firsts(&merge, of->company, &weak, err);
+    if (code == ERR_OK) {
+        code = write_merge(io, path, NULL, &merge, weak, opts, ret_stats, err);
     }
-    CLEANUP(buf_freep) struct buf tmp = {0};
-    buf_z(&tmp, path);
-    buf_append(&tmp, ".tmp", sizeof(".tmp"));
-    ERR_TRY(buf_check(&tmp, err));
-    uint64_t bytes = 0;
-    enum err_code code =
-        write_and_rename(io, path, (const char *)tmp.ptr, schema, &merge, opts, &bytes, err);
-    if (code != ERR_OK) {
-        struct err ignored = {0}; /* the first error is the one to tell */
-        (void)!io_unlink(io, (const char *)tmp.ptr, &ignored);
-        return err_context(err, "writing segment \"%s\"", path);
-    }
-    *ret_stats = (struct segment_stats){
-        .bytes = bytes,
-        .row_count = merge.row_count,
-        .time_min_ms = merge.time_min_ms,
-        .time_max_ms = merge.time_max_ms,
-    };
-    return ERR_OK;
+    free(weak);
+    return code;
 }

@@ -32,6 +32,7 @@ struct merge {
 struct merge_opts {
     int64_t time_begin_ms, time_end_ms;
     const roaring_bitmap_t *deleted;
+    uint32_t subject_begin, subject_end; /* [begin, end); an end of UINT32_MAX is behind all */
 };
 enum err_code merge_plan(struct io *io, const struct source *const *sources, uint32_t source_count,
                          const struct merge_opts *opts, struct merge *ret,
@@ -51,6 +52,13 @@ void feed_start(struct feed *feed, uint32_t col);
 /* The row's value: a place in *ret_vec (valid until the next call), or UINT32_MAX for none. */
 enum err_code feed_value(struct feed *feed, uint32_t row, const struct vec **ret_vec,
                          uint32_t *ret_place, struct err *err) ERR_MUST_CHECK;
+
+/* ---- segment_firsts.c ---- */
+
+/* Leave of the merge the rows that are first times. *ret_weak is malloc'd: bit i: row i, of those that are left, keeps its
+ * anonymous id. */
+enum err_code merge_keep_firsts(struct merge *merge, const struct segment_company *company,
+                                uint64_t **ret_weak, struct err *err) ERR_MUST_CHECK;
 
 /* ---- segment_intern.c ---- */
 

@@ -155,6 +155,19 @@ struct dataset_settings dataset_settings(struct dataset *dataset)
     return settings;
 }
 
+/* What is kept in memory of bound ids has rows that have left the disk. They are masked, but a longer expiry would show
+ * them until the next opening: then all of it is read anew. */
+static void forget_identity(struct dataset *dataset)
+{
+    identity_free(dataset->identity);
+    dataset->identity = NULL;
+}
+
+static bool is_longer(uint64_t after_ms, uint64_t than_ms)
+{
+    return than_ms != 0 && (after_ms == 0 || after_ms > than_ms);
+}
+
 /* Under catalog_lock. */
 static enum err_code configure(struct dataset *dataset, const struct dataset_settings *settings,
                                struct err *err)
@@ -167,7 +180,12 @@ static enum err_code configure(struct dataset *dataset, const struct dataset_set
         dataset->row.settings = before;
         return code;
     }
+    pthread_mutex_lock(&dataset->identity_lock); /* no snapshot that shows identity is taken in between */
     dataset_settings_apply(dataset);
+    if (is_longer(settings->expire_after_ms, before.expire_after_ms)) {
+        forget_identity(dataset);
+    }
+    pthread_mutex_unlock(&dataset->identity_lock);
     return ERR_OK;
 }
 
@@ -197,5 +215,7 @@ enum err_code dataset_configure(struct dataset *dataset, const struct settings_c
     pthread_mutex_unlock(&dataset->catalog_lock);
     ERR_TRY(code);
     store_wake(dataset->store);
+    struct err ignored; /* the next question would do it as well, and tell */
+    (void)!dataset_follow_identity(dataset, &ignored);
     return ERR_OK;
 }

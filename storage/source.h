@@ -275,6 +275,7 @@ struct source {
     int64_t time_min_ms, time_max_ms; /* of event_time, both included */
     uint32_t subject_first, subject_last;
     bool is_memory;            /* a memtable's view */
+    bool is_first_times;       /* rows without properties, of what is expired (first_times.h): no events to count */
     bool has_owner_ids;        /* of rows that belong to others than they came under (identity.h) */
     uint64_t id;               /* unique in the data set; 0 for memtables */
     uint64_t identity_version; /* the binding version its subject numbers were given under */

@@ -128,6 +128,11 @@ struct snapshot {
     uint32_t source_count;
     uint32_t
         shard_begin[SHARD_COUNT + 1]; /* sources of shard s: [shard_begin[s], shard_begin[s+1]) */
+    /* Who did what first before expired_before_ms is in rows of `sources` that are masked, and in these, by shard: sources
+     * whose rows are expired as a whole, and the first times of rows that are gone. No answer counts their rows. */
+    const struct source **history;
+    uint32_t history_count;
+    uint32_t history_begin[SHARD_COUNT + 1];
     uint32_t subject_count[SHARD_COUNT]; /* subject numbers of shard s are below this */
     const roaring_bitmap_t *deleted
         [SHARD_COUNT]; /* subjects masked from every answer, deleted, or moved: their rows then stand
@@ -273,6 +278,7 @@ enum err_code dataset_compact(struct dataset *dataset, const _Atomic bool *cance
 
 struct dataset_stats {
     uint64_t rows, memtable_rows, memtable_bytes, segments, segment_bytes, wal_bytes, subjects;
+    uint64_t first_times, first_files, first_bytes; /* of what is expired (first_times.h): rows, files */
     uint64_t id_runs, id_run_bytes; /* files of known event ids */
     uint64_t known_hits,
         known_misses; /* look-ups in segments they led to; those that found nothing */

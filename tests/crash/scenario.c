@@ -2,6 +2,7 @@
 #include "tests/crash/scenario.h"
 
 #include "storage/base/rng.h"
+#include "storage/base/size.h"
 #include "storage/dataset_int.h"
 #include "tests/support/live_events.h"
 
@@ -447,6 +448,97 @@ static void check_fates(struct life *life, uint32_t set, bool masked)
     }
 }
 
+/* Of each event, the earliest of its subject and name that any source tells of, expired ones and first times as well. */
+struct earliest {
+    uint32_t shard[SCENARIO_EVENTS], subject[SCENARIO_EVENTS];
+    bool is_known[SCENARIO_EVENTS];
+    int64_t time_ms[SCENARIO_EVENTS];
+};
+
+static enum err_code note_earliest(struct earliest *earliest, const struct source *source,
+                                   struct io *io, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct read_ctx ctx = {.arena = arena, .io = io};
+    for (uint32_t block = 0; block < source->block_count; block++) {
+        struct vec subjects = {0};
+        struct vec times = {0};
+        struct vec names = {0};
+        ERR_TRY(source_read(source, &ctx, COL_SUBJECT, block, &subjects, err));
+        ERR_TRY(source_read(source, &ctx, COL_EVENT_TIME, block, &times, err));
+        ERR_TRY(source_read(source, &ctx, COL_EVENT_NAME, block, &names, err));
+        for (uint32_t row = 0; row < times.rows; row++) {
+            for (uint32_t k = 0; k < SCENARIO_EVENTS; k++) {
+                if (earliest->is_known[k] && earliest->shard[k] == source->shard &&
+                    earliest->subject[k] == subjects.u32[row] &&
+                    str_eq(vec_str(&names, row), str_of(live_name(k)))) {
+                    earliest->time_ms[k] = MIN_OF(earliest->time_ms[k], times.i64[row]);
+                }
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code find_earliest(struct life *life, uint32_t set, struct earliest *ret,
+                                   struct err *err)
+{
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    ERR_TRY(dataset_snapshot(life->sets[set], &snapshot, err));
+    for (uint32_t k = 0; k < SCENARIO_EVENTS; k++) {
+        char user[32], anonymous[32];
+        live_user(k, user, anonymous);
+        ret->time_ms[k] = INT64_MAX;
+        ret->is_known[k] = dataset_find_subject(life->sets[set], str_of(user), str_of(anonymous),
+                                                &ret->shard[k], &ret->subject[k]);
+    }
+    for (uint32_t i = 0; i < snapshot->source_count; i++) {
+        ERR_TRY(note_earliest(ret, snapshot->sources[i], life->io, err));
+    }
+    for (uint32_t i = 0; i < snapshot->history_count; i++) {
+        ERR_TRY(note_earliest(ret, snapshot->history[i], life->io, err));
+    }
+    return ERR_OK;
+}
+
+/* Was an event of this time, subject and name ever sent? */
+static bool is_anybodys(const struct life *life, uint32_t set, const struct earliest *earliest,
+                        uint32_t k)
+{
+    bool is_there = false;
+    for (uint32_t j = 0; j < SCENARIO_EVENTS; j++) {
+        is_there = is_there ||
+                   (life->model->fate[set][j] != FATE_UNSENT && earliest->is_known[j] &&
+                    earliest->shard[j] == earliest->shard[k] &&
+                    earliest->subject[j] == earliest->subject[k] &&
+                    strcmp(live_name(j), live_name(k)) == 0 && live_time(j) == earliest->time_ms[k]);
+    }
+    return is_there;
+}
+
+/* Expired or not, whoever did something first is known to have. */
+static void check_firsts(struct life *life, uint32_t set, bool masked)
+{
+    struct err err = {0};
+    struct earliest earliest;
+    if (find_earliest(life, set, &earliest, &err) != ERR_OK) {
+        say_wrong(life, "\"%s\": %s", set_names[set], err.message);
+        return;
+    }
+    for (uint32_t k = 0; k < SCENARIO_EVENTS; k++) {
+        bool was_there = life->model->fate[set][k] == FATE_ACKNOWLEDGED;
+        if ((masked && is_victims(set, k)) || !was_there) {
+            continue;
+        }
+        if (earliest.time_ms[k] > live_time(k) || !is_anybodys(life, set, &earliest, k)) {
+            say_wrong(life,
+                      "event %" PRIu32 " of \"%s\" is of %" PRId64
+                      ", and the first that its subject is known to have done so of %" PRId64,
+                      k, set_names[set], live_time(k), earliest.time_ms[k]);
+        }
+    }
+}
+
 static void check_sets(struct life *life)
 {
     bool masked = life->sets[0] != NULL && is_masked(life);
@@ -461,6 +553,7 @@ static void check_sets(struct life *life)
     for (uint32_t set = 0; set < SCENARIO_SETS && life->model->wrong[0] == '\0'; set++) {
         if (life->sets[set] != NULL) {
             check_fates(life, set, masked);
+            check_firsts(life, set, masked);
         }
     }
 }

@@ -33,6 +33,6 @@ void scenario_dir_make(char dir[64]);
 void scenario_live(const char *dir, struct model *model);
 
 /* A new process over `dir`: every acknowledged event is there once with all of its values, refused batches whole
- * or not at all, nothing else; everything sent again is there once, now and after the next opening.
+ * or not at all, nothing else; of what has expired it is known who did it first, and nothing that nobody did; everything sent again is there once, now and after the next opening.
  * "" in `wrong` when that is so. */
 void scenario_verify(const char *dir, const struct model *model, char wrong[1024]);

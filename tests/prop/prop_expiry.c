@@ -1,7 +1,7 @@
 /* tests/prop/prop_expiry.c - expiry against its definition.
  *
- * Goal: any question on a data set that expires events has the answer of a data set into which the
- * expired events were never put: for every verb, with and without indexes, in memtables, in segments that
+ * Goal: any question on a data set that expires events, but those about first events ever (prop_first_times.c), has the
+ * answer of a data set into which the expired events were never put: for every verb, with and without indexes, in memtables, in segments that
  * straddle the border, after flushes, merges, the expiry's own work, and opening again. Method: random events
  * and random upkeep under a clock of the test; at random moments a fresh data set gets the events that are
  * not expired, in other batches, and all questions are asked of both. */
@@ -143,6 +143,20 @@ static struct dataset *never_put(struct life *life, int64_t expired_before_ms)
     return dataset;
 }
 
+/* Who is new is known of expired events, too, where no filter asks for their properties. */
+static bool asks_first_ever(const char *question)
+{
+    bool has_filter = strchr(question, '[') != NULL && strstr(question, " unfiltered") == NULL;
+    bool is_retention =
+        strstr(question, "retention ") != NULL || strncmp(question, "ltv ", 4) == 0;
+    bool has_start =
+        strstr(question, " recurring") != NULL ||
+        (strstr(question, " first ") != NULL && strstr(question, " first_ever") == NULL);
+    return (is_retention && !has_start && !has_filter) || strstr(question, "lifecycle ") != NULL ||
+           strstr(question, "funnel first ") != NULL || strstr(question, "-> first ") != NULL ||
+           strstr(question, "first(") != NULL;
+}
+
 static void compare(struct life *life)
 {
     struct err err = {0};
@@ -162,6 +176,9 @@ static void compare(struct life *life)
         shop_date(from_ms, from);
         shop_date(from_ms + (int64_t)(1 + rng_below(&life->rng, 30)) * SHOP_DAY_MS, to);
         shop_question(q, from, to, question);
+        if (asks_first_ever(question)) {
+            continue;
+        }
         const char *wanted = shop_ask(never, question, clock_ms, false, NULL, life->io, &want);
         if (strncmp(wanted, "error", 5) == 0) {
             fail_msg("%s: %s", question, wanted);

@@ -31,6 +31,11 @@ int64_t live_time(uint32_t k)
 }
 
 static const char *const names[] = {"page_view", "pay_success", "sign up", "place_order", "x"};
+const char *live_name(uint32_t k)
+{
+    return names[mix(k) % 5];
+}
+
 static const char *const channels[] = {"ads", "", "organic", "\xe7\xbd\x91\xe7\xab\x99", "mail"};
 
 void live_user(uint32_t k, char user[32], char anonymous[32])

@@ -27,6 +27,7 @@ void live_burst(struct dataset *dataset, struct event_batch *const *batches, uin
 /* The number in an event id; false where it is none of ours. */
 bool live_number(struct str event_id, uint32_t *ret);
 int64_t live_time(uint32_t k); /* event_time of event k: 100 to 42 days before LIVE_ARRIVAL_MS */
+const char *live_name(uint32_t k); /* of event k */
 /* Which id event k belongs to, NUL-terminated. */
 void live_user(uint32_t k, char user[32], char anonymous[32]);
 

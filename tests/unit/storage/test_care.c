@@ -188,7 +188,7 @@ static void add_copy(struct bench *b)
              b->data, b->data);
     assert_int_equal(system(command), 0);
     bench_sql(b, "INSERT INTO segment SELECT dataset, 99, shard, row_count, bytes, time_min_ms,"
-                 " time_max_ms, tier FROM segment WHERE number = 6;"
+                 " time_max_ms, tier, kind FROM segment WHERE number = 6;"
                  "UPDATE dataset SET next_segment = 200");
 }
 
@@ -355,8 +355,8 @@ static void a_newer_catalog_is_named(void **state)
 {
     struct bench *b = *state;
     fill(b);
-    bench_sql(b, "UPDATE meta SET value = 5 WHERE key = 'version'");
-    expect_newer_than(b, "catalog.db", 4);
+    bench_sql(b, "UPDATE meta SET value = 6 WHERE key = 'version'");
+    expect_newer_than(b, "catalog.db", 5);
 }
 
 static void a_newer_manifest_is_named(void **state)

@@ -117,8 +117,8 @@ static void a_change_is_there_after_reopening(void **state)
     uint64_t value_count = 17;
     assert_ok(schema_create(&schema, &err));
     assert_ok(schema_add(schema, STR("na\xc3\xafve"), COL_LIST, &prop, &err));
-    struct catalog_segment segs[] = {{3, 1, 10, 1000, -5, 9, TIER_HOT},
-                                     {2, 0, 20, 2000, 7, 8, TIER_COLD}};
+    struct catalog_segment segs[] = {{3, 1, 10, 1000, -5, 9, TIER_HOT, false},
+                                     {2, 0, 20, 2000, 7, 8, TIER_COLD, false}};
     f->row.ids = (struct ids_mark){12, 345};
     f->row.epoch = 99;
     f->row.wal_floor = 4;
@@ -155,11 +155,11 @@ static void a_change_that_fails_changes_nothing(void **state)
 {
     struct fixture *f = *state;
     struct err err = {0};
-    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9, TIER_HOT};
+    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9, TIER_HOT, false};
     struct catalog_change change = {.dataset = &f->row, .added = &seg, .added_count = 1};
     assert_ok(catalog_apply(f->catalog, &change, &err));
     const uint64_t missing[] = {1, 77};
-    struct catalog_segment other = {2, 0, 10, 1000, 0, 9, TIER_HOT};
+    struct catalog_segment other = {2, 0, 10, 1000, 0, 9, TIER_HOT, false};
     f->row.epoch = 1000;
     change = (struct catalog_change){.dataset = &f->row,
                                      .added = &other,
@@ -180,7 +180,7 @@ static void segments_move_and_runs_come_and_go_with_a_change(void **state)
 {
     struct fixture *f = *state;
     struct err err = {0};
-    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9, TIER_HOT};
+    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9, TIER_HOT, false};
     struct catalog_run runs[] = {{7, 100, 4096, 50, 60}, {8, 200, 8192, -5, 40}};
     struct catalog_change change = {.dataset = &f->row,
                                     .added = &seg,
@@ -229,9 +229,9 @@ static void a_newer_version_is_refused_by_name(void **state)
     struct catalog *none = NULL;
     catalog_close(TAKE(f->catalog));
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 5", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value = 6", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 5, and this program knows version 4");
+    assert_fails(catalog_open(f->path, false, &none, &err), ERR_UNSUPPORTED, "format version 6, and this program knows version 5");
 }
 
 static void change_by_hand(struct fixture *f, const char *sql)
@@ -252,8 +252,10 @@ static void reopen(struct fixture *f, bool is_read_only)
     }
 }
 
-/* As version 3 was. */
+/* As version 4 was, and version 3. */
+#define FORGET_KIND "ALTER TABLE segment DROP COLUMN kind;"
 #define FORGET_CLOCK                                                                               \
+    FORGET_KIND                                                                                    \
     "ALTER TABLE dataset DROP COLUMN commit_ms;"                                                   \
     "ALTER TABLE deleted_subject DROP COLUMN deleted_ms;"
 
@@ -284,6 +286,30 @@ static void a_deletion_has_its_clock_which_older_versions_do_not_know(void **sta
     reopen(f, false);
     assert_int_equal(look(f).row.commit_ms, 0);
     assert_int_equal(deleted_between(f, -1, 3000), 2); /* before every commit */
+}
+
+static void version_4_knows_no_first_times_until_it_is_written(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct catalog_segment seg = {1, 0, 10, 1000, 0, 9, TIER_HOT, false};
+    struct catalog_change change = {.dataset = &f->row, .added = &seg, .added_count = 1};
+    assert_ok(catalog_apply(f->catalog, &change, &err));
+    change_by_hand(f, FORGET_KIND "UPDATE meta SET value = 4");
+    reopen(f, true);
+    assert_int_equal(look(f).seg_count, 1);
+    assert_false(look(f).segs[0].is_first_times);
+    reopen(f, false);
+    assert_int_equal(look(f).seg_count, 1);
+    seg.number = 2;
+    seg.is_first_times = true;
+    assert_ok(catalog_apply(f->catalog, &change, &err));
+    assert_true(look(f).segs[1].is_first_times);
+    change_by_hand(f, "UPDATE segment SET kind = 2 WHERE number = 2");
+    reopen(f, false);
+    struct listing listing = {0};
+    assert_fails(catalog_segments(f->catalog, f->row.id, note_segment, &listing, &err), ERR_CORRUPT,
+                 "kind 2");
 }
 
 static enum err_code count_cohort(void *arg, const struct catalog_cohort *cohort, struct err *err)
@@ -465,6 +491,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(version_2_has_no_metrics_until_it_is_written, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_deletion_has_its_clock_which_older_versions_do_not_know, setup, teardown),
+        cmocka_unit_test_setup_teardown(version_4_knows_no_first_times_until_it_is_written, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(metrics_are_found_by_name_and_version, setup, teardown),
         cmocka_unit_test_setup_teardown(dropped_metrics_go_with_all_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_is_there_after_reopening, setup, teardown),

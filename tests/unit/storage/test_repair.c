@@ -228,7 +228,7 @@ static void a_segment_that_is_there_twice_goes_once(void **state)
     struct bench *b = *state;
     bench_shell(b, "cp data/shop/shard-05/000006.seg data/shop/shard-05/000099.seg");
     bench_sql(b, "INSERT INTO segment SELECT dataset, 99, shard, row_count, bytes, time_min_ms,"
-                 " time_max_ms, tier FROM segment WHERE number = 6;"
+                 " time_max_ms, tier, kind FROM segment WHERE number = 6;"
                  "UPDATE dataset SET next_segment = 200");
     bench_repair(b, NULL);
     bench_says(b, "all of its rows are in other segments", "");
