@@ -12,6 +12,7 @@
 #define BITMAP_BYTES         128u       /* of an empty bitmap and its first container */
 #define BITMAP_ADD_BYTES     2u         /* of one more subject, at most, but for growth */
 #define UNIQUE_SLOTS_MIN     16u
+#define SLOTS_AHEAD          16u /* of a set, whose places in another are on their way */
 
 enum acc_kind acc_kind_of(enum agg_kind kind)
 {
@@ -302,6 +303,62 @@ enum err_code acc_add_hash(struct acc_pool *pool, union acc_cell *cell, struct h
         hash.lo = 1; /* {0, 0} marks a free slot */
     }
     unique_put(set, hash);
+    return ERR_OK;
+}
+
+/* Room for so many before the table grows. */
+static enum err_code unique_reserve(struct acc_pool *pool, struct acc_unique *set, uint64_t count,
+                                    struct err *err)
+{
+    uint32_t size = UNIQUE_SLOTS_MIN;
+    while (size < UINT32_MAX / 4 && count * 4 > (uint64_t)size * 3) {
+        size *= 2;
+    }
+    set->size = size;
+    return ARENA_NEW(pool->arena, size, &set->slots, err);
+}
+
+static enum err_code unique_add_set(struct acc_pool *pool, struct acc_unique *into,
+                                    const struct acc_unique *from, struct err *err)
+{
+    for (uint32_t i = 0; i < from->size; i++) {
+        if (i + SLOTS_AHEAD < from->size) {
+            __builtin_prefetch(
+                &into->slots[(uint32_t)from->slots[i + SLOTS_AHEAD].lo & (into->size - 1)]);
+        }
+        if (!acc_is_hash(from->slots[i])) {
+            continue;
+        }
+        if ((uint64_t)(into->count + 1) * 4 > (uint64_t)into->size * 3) {
+            ERR_TRY(unique_grow(pool, into, err));
+        }
+        unique_put(into, from->slots[i]);
+    }
+    return ERR_OK;
+}
+
+enum err_code acc_count_unique(union acc_cell *const *cells, size_t cell_count,
+                               struct arena *scratch, uint64_t *ret, struct err *err)
+{
+    struct acc_pool pool = {.arena = scratch};
+    struct acc_unique all = {0};
+    uint64_t total = 0;
+    uint64_t largest = 0;
+    for (size_t i = 0; i < cell_count; i++) {
+        total += cells[i]->unique->count;
+        largest = MAX_OF(largest, (uint64_t)cells[i]->unique->count);
+    }
+    if (cell_count <= 1) {
+        *ret = total;
+        return ERR_OK;
+    }
+    struct arena_mark mark = arena_mark(scratch);
+    ERR_TRY(unique_reserve(&pool, &all, MIN_OF(total, 2 * largest), err));
+    for (size_t i = 0; i < cell_count; i++) {
+        ERR_TRY(unique_add_set(&pool, &all, cells[i]->unique, err));
+    }
+    *ret = all.count;
+    arena_rewind(scratch, mark);
     return ERR_OK;
 }
 

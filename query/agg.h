@@ -117,6 +117,21 @@ enum err_code acc_count_users(const struct acc_pool *pool, union acc_cell *const
 enum err_code acc_charge(struct acc_pool *pool, size_t bytes, struct err *err) ERR_MUST_CHECK;
 enum err_code acc_add_hash(struct acc_pool *pool, union acc_cell *cell, struct hash128 hash,
                            struct err *err) ERR_MUST_CHECK;
+/* The hash is about to be added: have its place fetched. */
+static inline void acc_expect_hash(const union acc_cell *cell, struct hash128 hash)
+{
+    if (cell->unique != NULL && cell->unique->size > 0) {
+        __builtin_prefetch(&cell->unique->slots[(uint32_t)hash.lo & (cell->unique->size - 1)]);
+    }
+}
+static inline bool acc_is_hash(struct hash128 slot) /* of a set: not free */
+{
+    return (slot.lo | slot.hi) != 0;
+}
+/* How many different hashes the cells, which have some, have together. */
+enum err_code acc_count_unique(union acc_cell *const *cells, size_t cell_count,
+                               struct arena *scratch, uint64_t *ret,
+                               struct err *err) ERR_MUST_CHECK;
 /* m * 10^-scale, or a double's bits where scale is NUM_DOUBLE. */
 enum err_code acc_add_sum(struct acc_pool *pool, union acc_cell *cell, int64_t m, uint8_t scale,
                           struct err *err) ERR_MUST_CHECK;
@@ -132,6 +147,16 @@ void acc_each_value(const struct acc_values *values, void (*fn)(void *arg, struc
 /* MIN, MAX, FIRST, LAST. The value's strings are copied when it is kept. */
 enum err_code acc_add_value(struct acc_pool *pool, enum acc_kind kind, union acc_cell *cell,
                             const struct acc_value *value, struct err *err) ERR_MUST_CHECK;
+
+/* Whether all numbers of these cells are mantissas at one scale, and then: */
+bool acc_are_whole(union acc_cell *const *cells, size_t count);
+/* the smallest and the largest of them; where there are none, the largest is smaller, */
+void acc_bounds(union acc_cell *const *cells, size_t count, int64_t *ret_min, int64_t *ret_max);
+/* and how many lie in each division of [min, min + span], which are 2^shift wide: added to `counts`. */
+void acc_tally(union acc_cell *const *cells, size_t count, int64_t min, uint64_t span,
+               uint32_t shift, uint64_t *counts);
+/* The quantile at a place between two neighbours in order: `part` of the way from low to high. */
+bool acc_between(struct num low, struct num high, double part, struct num *ret);
 
 /* Put `from` into `into`; any kind but USERS, which must be counted per shard. */
 enum err_code acc_merge(struct acc_pool *pool, enum acc_kind kind, union acc_cell *into,

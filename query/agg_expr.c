@@ -10,6 +10,13 @@
 
 struct expr_value expr_exact(__int128 m, uint8_t scale)
 {
+    int64_t narrow = (int64_t)m; /* mostly all of it, and divided for a tenth */
+    if (narrow == m) {
+        for (; scale > 0 && narrow % 10 == 0; scale--) {
+            narrow /= 10;
+        }
+        return (struct expr_value){.kind = VALUE_EXACT, .m = narrow, .scale = scale};
+    }
     while (scale > 0 && m % 10 == 0) {
         m /= 10;
         scale--;

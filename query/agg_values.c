@@ -5,6 +5,7 @@
  * them into numbers. */
 #include "query/agg.h"
 
+#include "storage/base/cpu.h"
 #include "storage/base/size.h"
 
 #include <math.h>
@@ -237,6 +238,44 @@ static void select_pair(struct acc_values *values, size_t rank, struct num *ret_
 #define DIVISIONS  1024u
 #define FEW_VALUES 256u
 
+CPU_CLONES static void whole_bounds(const int64_t *whole, uint32_t count, int64_t *min,
+                                    int64_t *max)
+{
+    int64_t least = *min;
+    int64_t most = *max;
+    for (uint32_t i = 0; i < count; i++) {
+        least = MIN_OF(least, whole[i]);
+        most = MAX_OF(most, whole[i]);
+    }
+    *min = least;
+    *max = most;
+}
+
+void acc_bounds(union acc_cell *const *cells, size_t count, int64_t *ret_min, int64_t *ret_max)
+{
+    int64_t min = INT64_MAX;
+    int64_t max = INT64_MIN;
+    for (size_t c = 0; c < count; c++) {
+        whole_bounds(cells[c]->values->whole, cells[c]->values->count, &min, &max);
+    }
+    *ret_min = min;
+    *ret_max = max;
+}
+
+void acc_tally(union acc_cell *const *cells, size_t count, int64_t min, uint64_t span,
+               uint32_t shift, uint64_t *counts)
+{
+    for (size_t c = 0; c < count; c++) {
+        const struct acc_values *values = cells[c]->values;
+        for (uint32_t i = 0; i < values->count; i++) {
+            uint64_t off = (uint64_t)values->whole[i] - (uint64_t)min;
+            if (off <= span) { /* what is below the minimum is far beyond */
+                counts[off >> shift]++;
+            }
+        }
+    }
+}
+
 /* Whole numbers of one scale, as those that lie in [min, max]. */
 struct parts {
     union acc_cell *const *cells;
@@ -244,20 +283,6 @@ struct parts {
     int64_t min, max;
     uint64_t within; /* how many */
 };
-
-static void parts_bounds(struct parts *parts)
-{
-    parts->min = INT64_MAX;
-    parts->max = INT64_MIN;
-    for (size_t c = 0; c < parts->count; c++) {
-        const struct acc_values *values = parts->cells[c]->values;
-        for (uint32_t i = 0; i < values->count; i++) {
-            parts->min = MIN_OF(parts->min, values->whole[i]);
-            parts->max = MAX_OF(parts->max, values->whole[i]);
-        }
-        parts->within += values->count;
-    }
-}
 
 /* Keep the division of [min, max] that has the value at *rank, which becomes a rank within it. */
 static void parts_narrow(struct parts *parts, uint64_t *rank)
@@ -268,15 +293,7 @@ static void parts_narrow(struct parts *parts, uint64_t *rank)
     while (span >> shift >= DIVISIONS) {
         shift++;
     }
-    for (size_t c = 0; c < parts->count; c++) {
-        const struct acc_values *values = parts->cells[c]->values;
-        for (uint32_t i = 0; i < values->count; i++) {
-            uint64_t off = (uint64_t)values->whole[i] - (uint64_t)parts->min;
-            if (off <= span) { /* what is below the minimum is far beyond */
-                counts[off >> shift]++;
-            }
-        }
-    }
+    acc_tally(parts->cells, parts->count, parts->min, span, shift, counts);
     uint32_t d = 0;
     while (*rank >= counts[d]) {
         *rank -= counts[d++];
@@ -330,7 +347,7 @@ static void parts_select(struct parts *parts, uint64_t rank, bool has_next, int6
     }
 }
 
-static bool are_whole(union acc_cell *const *cells, size_t count)
+bool acc_are_whole(union acc_cell *const *cells, size_t count)
 {
     for (size_t c = 0; c < count; c++) {
         if (cells[c]->values->items != NULL || cells[c]->values->scale != cells[0]->values->scale) {
@@ -340,7 +357,7 @@ static bool are_whole(union acc_cell *const *cells, size_t count)
     return true;
 }
 
-static bool interpolate(struct num low, struct num high, double part, struct num *ret)
+bool acc_between(struct num low, struct num high, double part, struct num *ret)
 {
     if (part == 0.0 || num_cmp(low, high) == 0) {
         *ret = low;
@@ -381,16 +398,16 @@ enum err_code acc_quantile(union acc_cell *const *cells, size_t count, double qu
     }
     double position = quantile * (double)(total - 1);
     size_t rank = (size_t)floor(position);
-    if (are_whole(cells, count)) {
-        struct parts parts = {.cells = cells, .count = count};
+    if (acc_are_whole(cells, count)) {
+        struct parts parts = {.cells = cells, .count = count, .within = total};
         int64_t pair[2];
-        parts_bounds(&parts);
+        acc_bounds(cells, count, &parts.min, &parts.max);
         parts_select(&parts, rank, rank + 1 < total, &pair[0], &pair[1]);
         low = num_decimal(pair[0], cells[0]->values->scale);
         high = num_decimal(pair[1], cells[0]->values->scale);
     } else {
         ERR_TRY(merged_pair(cells, count, rank, scratch, &low, &high, err));
     }
-    *ret_is_there = interpolate(low, high, position - (double)rank, ret);
+    *ret_is_there = acc_between(low, high, position - (double)rank, ret);
     return ERR_OK;
 }

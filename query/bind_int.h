@@ -55,6 +55,7 @@ struct binder {
     struct names events, fields;
 
     struct selector *selectors;
+    bool has_users; /* some measure counts users */
     struct str *selector_texts; /* canonical, for finding equal ones */
     uint32_t selector_count, selector_cap, selector_text_cap;
     struct agg *aggs;

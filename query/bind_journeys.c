@@ -321,7 +321,8 @@ enum err_code bind_per(struct binder *b)
     struct field *field = NULL;
 
     b->query->is_list = b->ast->clauses.is_list || b->ast->is_people_list;
-    if (per->place.line == 0) {
+    bool is_counted = b->query->verb == VERB_TREND || b->query->verb == VERB_DISTINCT;
+    if (per->place.line == 0 || is_counted) { /* there it is a matter of measures */
         return ERR_OK;
     }
     ERR_TRY(bind_carried(b, *per, "\"per\"", &key));

@@ -5,6 +5,7 @@
 #include "query/bind_int.h"
 
 #include "storage/base/buf.h"
+#include "storage/event.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,106 @@ enum err_code bind_plain_selector(struct binder *b, struct ast_name event, uint3
                         STR("any"), event.place, ret);
 }
 
+/* ---- users of a trend `per KEY`: the different values of KEY ---- */
+
+/* What stands for nobody in place of a user id does so in place of any other subject (event_id_is_sentinel). */
+static enum err_code pred_of_somebody(struct binder *b, const struct field *field,
+                                      const struct pred **ret)
+{
+    static const struct literal nobody[] = {
+        {.type = COL_STRING, .string = STR("")},
+        {.type = COL_STRING, .string = STR("null")},
+        {.type = COL_STRING, .string = STR("undefined")},
+        {.type = COL_STRING, .string = STR("00000000-0000-0000-0000-000000000000")},
+    };
+    struct pred *pred = NULL;
+    for (size_t i = 0; i < COUNT_OF(nobody); i++) {
+        ASSERT(event_id_is_sentinel(nobody[i].string));
+    }
+    ERR_TRY(ARENA_NEW(b->arena, 1, &pred, b->err));
+    *pred = (struct pred){
+        .kind = PRED_NOT_IN, .field = *field, .values = nobody, .value_count = COUNT_OF(nobody)};
+    *ret = pred;
+    return ERR_OK;
+}
+
+/* Both must hold; `a` may be NULL. */
+static enum err_code pred_both(struct binder *b, const struct pred *a, const struct pred *both,
+                               const struct pred **ret)
+{
+    const struct pred **kids = NULL;
+    struct pred *pred = NULL;
+    *ret = both;
+    if (a == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(b->arena, 2, &kids, b->err));
+    ERR_TRY(ARENA_NEW(b->arena, 1, &pred, b->err));
+    kids[0] = a;
+    kids[1] = both;
+    *pred = (struct pred){.kind = PRED_AND, .kids = kids, .kid_count = 2};
+    *ret = pred;
+    return ERR_OK;
+}
+
+/* The events of a selector that have a subject of their own. */
+static enum err_code bind_somebody(struct binder *b, const struct field *field, struct place place,
+                                   uint32_t *selector)
+{
+    const struct pred *somebody = NULL;
+    struct selector own = b->selectors[*selector];
+    struct alt *alts = NULL;
+    struct str text = {0};
+    CLEANUP(buf_freep) struct buf canonical = {0};
+    if (field->type != COL_STRING) {
+        return ERR_OK;
+    }
+    buf_printf(&canonical, STR_FMT " per " STR_FMT, STR_ARG(b->selector_texts[*selector]),
+               STR_ARG(field->name));
+    ERR_TRY(buf_check(&canonical, b->err));
+    for (uint32_t i = 0; i < b->selector_count; i++) {
+        if (str_eq(b->selector_texts[i], buf_as_str(&canonical))) {
+            *selector = i;
+            return ERR_OK;
+        }
+    }
+    ERR_TRY(arena_str(b->arena, buf_as_str(&canonical), &text, b->err));
+    ERR_TRY(pred_of_somebody(b, field, &somebody));
+    ERR_TRY(ARENA_NEW(b->arena, own.alt_count, &alts, b->err));
+    for (uint32_t i = 0; i < own.alt_count; i++) {
+        alts[i] = own.alts[i];
+        ERR_TRY(pred_both(b, own.alts[i].pred, somebody, &alts[i].pred));
+    }
+    own.alts = alts;
+    return add_selector(b, own, text, place, selector);
+}
+
+/* `users(SEL)` becomes `unique(KEY of SEL)` where the query says `per KEY`. */
+static enum err_code bind_users_per(struct binder *b, struct place place, struct agg *agg)
+{
+    const struct ast_name *per = &b->ast->clauses.per;
+    struct by_key key = {0};
+    if (per->place.line == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(bind_carried(b, *per, "\"per\"", &key));
+    ERR_TRY(bind_somebody(b, &key.field, place, &agg->selector));
+    agg->kind = AGG_UNIQUE;
+    agg->field = key.field;
+    return ERR_OK;
+}
+
+/* `per` says whom `users(...)` counts. */
+static enum err_code check_per(struct binder *b, bool has_users)
+{
+    const struct ast_name *per = &b->ast->clauses.per;
+    return per->place.line == 0 || has_users
+               ? ERR_OK
+               : bind_fail(
+                     b, per->place,
+                     "\"per\" says whose number \"users(...)\" is, and nothing here counts users");
+}
+
 /* ---- aggregates ---- */
 
 static enum agg_kind agg_kind_of(enum ast_agg agg)
@@ -163,6 +264,10 @@ static enum err_code bind_agg(struct binder *b, const struct ast_expr *ast, uint
     uint32_t selector = 0;
     ERR_TRY(bind_selector(b, ast->has_selector ? &ast->selector : &of_any, true, &selector));
     agg.selector = selector;
+    if (agg.kind == AGG_USERS) {
+        b->has_users = true;
+        ERR_TRY(bind_users_per(b, ast->place, &agg));
+    }
     return add_agg(b, agg, ret);
 }
 
@@ -252,7 +357,7 @@ enum err_code bind_trend(struct binder *b)
     }
     b->query->measures = measures;
     b->query->measure_count = trend->measure_count;
-    return ERR_OK;
+    return check_per(b, b->has_users);
 }
 
 enum err_code bind_distinct(struct binder *b)
@@ -267,6 +372,10 @@ enum err_code bind_distinct(struct binder *b)
     ERR_TRY(ARENA_NEW(b->arena, 1, &measure, b->err));
     ERR_TRY(ARENA_NEW(b->arena, 1, &expr, b->err));
     ERR_TRY(bind_selector(b, &distinct->selector, true, &agg.selector));
+    ERR_TRY(check_per(b, distinct->is_user));
+    if (distinct->is_user) {
+        ERR_TRY(bind_users_per(b, distinct->selector.place, &agg));
+    }
     ERR_TRY(add_agg(b, agg, &expr->agg));
     expr->kind = EXPR_AGG;
     *measure = (struct measure){.name = STR("distinct"), .expr = expr};

@@ -67,11 +67,10 @@ void funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms
 {
     size_t begin = 0;
     size_t len = journey->count;
-    while (len > 0) { /* lower bound */
+    while (len > 1) { /* lower bound, which lies in [begin, begin + len); a branch would be a guess */
         size_t half = len / 2;
-        bool is_before = journey->times[begin + half] < start_ms;
-        begin = is_before ? begin + half + 1 : begin;
-        len = is_before ? len - half - 1 : half;
+        begin += half & -(size_t)(journey->times[begin + half - 1] < start_ms);
+        len -= half;
     }
     ASSERT(begin < journey->count && journey->times[begin] == start_ms);
     *ret_begin = begin;

@@ -2,22 +2,23 @@
 #include "query/funnel_count.h"
 
 #include "query/cell_taker.h"
+#include "query/durations.h"
 #include "storage/base/size.h"
 
-#define LOG_CHUNK_WORDS 4096u /* a record is at most QUERY_STEPS_MAX words */
-#define LEVEL_SHIFT     32u
-#define COUNTS_SHIFT    48u
-#define NONE            UINT32_MAX
+#define LOG_FIRST 64u /* entries of a log's first chunk; each is twice as long as the one before, */
+#define LOG_MOST  8192u /* up to these */
+#define NONE      UINT32_MAX
 
-struct funnel_log {
-    struct funnel_log *next;
-    uint32_t used;
-    uint64_t words[LOG_CHUNK_WORDS];
+struct log_chunk {
+    struct log_chunk *next;
+    uint32_t used, cap;
+    uint64_t *ms;
+    uint32_t *cells;
+    uint8_t *counts; /* bits of funnel_counts */
 };
 
-struct record {
-    uint32_t cell, level, counts;
-    const uint64_t *ms; /* [i]: of step i + 1, from 1 */
+struct funnel_log {
+    struct log_chunk *first, *last;
 };
 
 /* ---- a task ---- */
@@ -27,6 +28,7 @@ enum err_code funnel_part_init(struct funnel_part *part, const struct bound_quer
                                struct arena *arena, struct err *err)
 {
     *part = (struct funnel_part){.groups = groups};
+    ERR_TRY(ARENA_NEW(arena, query->funnel.step_count, &part->logs, err));
     if (has_places) {
         ERR_TRY(ARENA_NEW(arena, 1, &part->places, err));
         ERR_TRY(interns_init(part->places, arena, err));
@@ -61,33 +63,45 @@ static enum err_code users_grow(uint64_t **users, uint32_t *cell_cap, struct are
     return ERR_OK;
 }
 
-static enum err_code log_append(struct funnel_part *part, struct arena *arena, uint32_t cell,
-                                uint32_t counts, const struct funnel_counted *attempt,
-                                struct err *err)
+static enum err_code log_grow(struct funnel_log *log, struct arena *arena, struct err *err)
 {
-    struct funnel_log *chunk = part->log_last;
+    struct log_chunk *chunk = NULL;
+    void *memory = NULL;
+    ERR_TRY(ARENA_NEW(arena, 1, &chunk, err));
+    chunk->cap = log->last == NULL ? LOG_FIRST : MIN_OF(2 * log->last->cap, LOG_MOST);
+    ERR_TRY(arena_alloc_raw(arena, chunk->cap * sizeof(*chunk->ms), &memory, err));
+    chunk->ms = memory;
+    ERR_TRY(arena_alloc_raw(arena, chunk->cap * sizeof(*chunk->cells), &memory, err));
+    chunk->cells = memory;
+    ERR_TRY(arena_alloc_raw(arena, chunk->cap, &memory, err));
+    chunk->counts = memory;
+    if (log->last == NULL) {
+        log->first = chunk;
+    } else {
+        log->last->next = chunk;
+    }
+    log->last = chunk;
+    return ERR_OK;
+}
 
-    if (chunk == NULL || LOG_CHUNK_WORDS - chunk->used < attempt->level) {
-        void *memory = NULL;
-        ERR_TRY(arena_alloc_raw(arena, sizeof(*chunk), &memory, err));
-        chunk = memory;
-        chunk->next = NULL;
-        chunk->used = 0;
-        if (part->log_last == NULL) {
-            part->log_first = chunk;
-        } else {
-            part->log_last->next = chunk;
-        }
-        part->log_last = chunk;
-    }
-    uint64_t *words = chunk->words + chunk->used;
-    words[0] = (uint64_t)counts << COUNTS_SHIFT | (uint64_t)attempt->level << LEVEL_SHIFT | cell;
+/* How long the steps past the first took. */
+static enum err_code logs_append(struct funnel_part *part, struct arena *arena, uint32_t cell,
+                                 uint32_t counts, const struct funnel_counted *attempt,
+                                 struct err *err)
+{
     for (uint32_t i = 1; i < attempt->level; i++) {
-        words[i] = (attempt->filled >> i & 1) != 0
-                       ? (uint64_t)attempt->times[i] - (uint64_t)attempt->times[0]
-                       : FUNNEL_SKIPPED;
+        struct funnel_log *log = &part->logs[i];
+        if ((attempt->filled >> i & 1) == 0) {
+            continue;
+        }
+        if (log->last == NULL || log->last->used == log->last->cap) {
+            ERR_TRY(log_grow(log, arena, err));
+        }
+        struct log_chunk *chunk = log->last;
+        chunk->ms[chunk->used] = (uint64_t)attempt->times[i] - (uint64_t)attempt->times[0];
+        chunk->cells[chunk->used] = cell;
+        chunk->counts[chunk->used++] = (uint8_t)counts;
     }
-    chunk->used += attempt->level;
     return ERR_OK;
 }
 
@@ -167,7 +181,23 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
             (uint64_t)query->now_ms - (uint64_t)attempt->times[0] > query->funnel.window_ms;
         part->mature += is_mature ? 1 : 0;
     }
-    return attempt->level == 1 ? ERR_OK : log_append(part, arena, cell, counts, attempt, err);
+    return logs_append(part, arena, cell, counts, attempt, err);
+}
+
+enum err_code funnel_part_enter(struct funnel_part *part, const struct bound_query *query,
+                                struct arena *arena, uint64_t count, uint64_t mature,
+                                struct err *err)
+{
+    ASSERT(part->taker == NULL && part->places == NULL && part->all_users == NULL);
+    if (count == 0) {
+        return ERR_OK;
+    }
+    if (part->cell_cap == 0) {
+        ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, 0, query->funnel.step_count, err));
+    }
+    part->users[0] += count;
+    part->mature += mature;
+    return ERR_OK;
 }
 
 /* ---- all tasks together ---- */
@@ -180,9 +210,10 @@ struct merging {
     struct interns places; /* (bucket, group) of all tasks */
     uint64_t *users;       /* [place * step_count + step] */
     uint32_t place_cap;
-    uint32_t **place_of; /* [task][its cell]; NONE where nobody entered */
-    uint32_t *line_of;   /* of a group: its place among those shown, or NONE */
-    uint32_t lines_each; /* lines of one bucket */
+    uint32_t **place_of;          /* [task][its cell]; NONE where nobody entered */
+    uint32_t *line_of;            /* of a group: its place among those shown, or NONE */
+    struct funnel_line **line_at; /* of a place; NULL where it is not shown */
+    uint32_t lines_each;          /* lines of one bucket */
     uint32_t bucket_begin, bucket_end;
 };
 
@@ -318,10 +349,15 @@ static struct funnel_line *line_at(const struct merging *g, uint32_t place)
 static enum err_code line_alloc(struct funnel_line *line, uint32_t first_step, uint32_t step_count,
                                 struct arena *arena, struct err *err)
 {
-    ERR_TRY(ARENA_NEW(arena, step_count, &line->ms, err));
-    ERR_TRY(ARENA_NEW(arena, step_count, &line->filled, err));
+    ERR_TRY(ARENA_NEW(arena, step_count, &line->steps, err));
     for (uint32_t i = first_step; i < step_count; i++) {
-        ERR_TRY(ARENA_NEW(arena, line->users[i], &line->ms[i], err));
+        void *memory = NULL;
+        size_t bytes = 0;
+        if (!size_mul(line->users[i], sizeof(*line->steps->ms), &bytes)) {
+            return err_set(err, ERR_LIMIT, "more durations than memory");
+        }
+        ERR_TRY(arena_alloc_raw(arena, bytes, &memory, err));
+        line->steps[i].ms = memory;
     }
     return ERR_OK;
 }
@@ -367,41 +403,78 @@ static enum err_code make_lines(struct merging *g, struct err *err)
     return ERR_OK;
 }
 
-static void deal_record(const struct record *r, uint32_t step_count, struct funnel_line *line,
-                        struct funnel_line *all)
+static void line_times(struct funnel_line *line, uint32_t step)
 {
-    uint32_t last = step_count - 1;
-    if ((r->counts & FUNNEL_COUNTS_ALL) != 0 && r->level == step_count &&
-        r->ms[last] != FUNNEL_SKIPPED) {
-        all->ms[last][all->filled[last]++] = r->ms[last];
-    }
-    for (uint32_t i = 1; line != NULL && i < r->level; i++) {
-        if (r->ms[i] != FUNNEL_SKIPPED) {
-            line->ms[i][line->filled[i]++] = r->ms[i];
+    struct funnel_durations *d = &line->steps[step];
+    ASSERT(d->count == line->users[step]);
+    d->mean = durations_mean(d->ms, d->count);
+    d->median = durations_quantile(d->ms, d->count, 1, 2);
+    d->p90 = durations_quantile(d->ms, d->count, 9, 10);
+}
+
+static void line_put(struct funnel_line *line, uint32_t step, uint64_t ms)
+{
+    struct funnel_durations *d = &line->steps[step];
+    d->ms[d->count++] = ms;
+}
+
+/* `all` has room for the last step only, so it gets no other. */
+static void deal_chunk(const struct merging *g, uint32_t task, const struct log_chunk *chunk,
+                       uint32_t step)
+{
+    bool is_last = step + 1 == g->m->step_count;
+    for (uint32_t i = 0; i < chunk->used; i++) {
+        if (is_last && (chunk->counts[i] & FUNNEL_COUNTS_ALL) != 0) {
+            line_put(&g->m->all, step, chunk->ms[i]);
+        }
+        struct funnel_line *line = NULL;
+        if ((chunk->counts[i] & FUNNEL_COUNTS_LINE) != 0) {
+            line = g->line_at[g->place_of[task][chunk->cells[i]]];
+        }
+        if (line != NULL) {
+            line_put(line, step, chunk->ms[i]);
         }
     }
 }
 
-/* Read the tasks' logs into the lines' arrays. */
-static void deal_durations(const struct merging *g)
+/* All tasks' durations of one step: part p is of step p + 2, that is steps[p + 1]. No two parts write to the same arrays. */
+static enum err_code deal_part(struct query_run_ctx *run, uint32_t p, const void *arg,
+                               struct arena *arena, struct io *io, void *slot, struct err *err)
 {
+    const struct merging *g = arg;
+    uint32_t step = p + 1;
+    (void)arena;
+    (void)io;
+    (void)slot;
     for (uint32_t t = 0; t < g->tasks->count; t++) {
-        for (const struct funnel_log *c = part_of(g, t)->log_first; c != NULL; c = c->next) {
-            for (uint32_t at = 0; at < c->used;) {
-                const uint64_t *words = c->words + at;
-                struct record r = {
-                    .cell = (uint32_t)words[0],
-                    .level = (uint32_t)(words[0] >> LEVEL_SHIFT) & UINT16_MAX,
-                    .counts = (uint32_t)(words[0] >> COUNTS_SHIFT),
-                    .ms = words,
-                };
-                bool has_line = (r.counts & FUNNEL_COUNTS_LINE) != 0;
-                deal_record(&r, g->m->step_count,
-                            has_line ? line_at(g, g->place_of[t][r.cell]) : NULL, &g->m->all);
-                at += r.level;
-            }
+        for (const struct log_chunk *c = part_of(g, t)->logs[step].first; c != NULL; c = c->next) {
+            ERR_TRY(run_check(run, err));
+            deal_chunk(g, t, c, step);
         }
     }
+    for (uint64_t i = 0; i < g->m->line_count; i++) {
+        if (g->m->lines[i].steps != NULL) {
+            line_times(&g->m->lines[i], step);
+        }
+    }
+    if (step + 1 == g->m->step_count) {
+        line_times(&g->m->all, step);
+    }
+    return ERR_OK;
+}
+
+/* The tasks' logs into the lines' arrays. */
+static enum err_code deal_durations(struct merging *g, struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks parts = {0};
+    if (g->m->step_count == 1) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(g->run->arena, g->places.count, &g->line_at, err));
+    for (uint32_t place = 0; place < g->places.count; place++) {
+        g->line_at[place] = line_at(g, place);
+    }
+    return run_all_parts(g->run, g->m->step_count - 1, deal_part, g, 1, &parts, err);
 }
 
 enum err_code funnel_merge(struct query_run_ctx *run, const struct run_tasks *tasks,
@@ -422,6 +495,5 @@ enum err_code funnel_merge(struct query_run_ctx *run, const struct run_tasks *ta
         users_add(ret->all.users, g.users + (size_t)p * step_count, step_count);
     }
     ERR_TRY(line_alloc(&ret->all, MAX_OF(step_count - 1, 1u), step_count, run->arena, err));
-    deal_durations(&g);
-    return ERR_OK;
+    return deal_durations(&g, err);
 }

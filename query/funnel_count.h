@@ -1,25 +1,24 @@
 /* query/funnel_count.h - what a funnel counts, from the attempts of a task to the lines of the answer.
  *
- *     task    users[cell][step] += 1, and for every attempt that got past step 1 a record in a log:
- *             | flags, level, cell | t2 - t1 | t3 - t1 | ... |       FUNNEL_SKIPPED for a step that was not done
- *     all     cells of tasks matched by value; users added; logs dealt out into one array of durations per
- *             (line, step), which percentiles are read from
+ *     task    users[cell][step] += 1, and for every step but the first that an attempt did, in the step's log:
+ *             | cell | what it counts for | time since the first step |
+ *     all     cells of tasks matched by value; users added; the steps' logs, each on a thread of its own, dealt out into one
+ *             array of durations per (line, step), of which percentiles and the mean are taken
  *
  * A cell is a group of the breakdown or, with `each`, one in a bucket of time. A line is a cell that is shown, the groups
  * beyond `top` together, or all. What the lines count need not add up to all of it (people enter on several
  * days), so that is counted apart where it does not.
  *
- * Thread: a part is its task's; the merge is the calling thread's.
+ * Thread: a part is its task's; the merge is the calling thread's, and one part per step of the query's threads.
  */
 #pragma once
 
 #include "query/answer_journeys.h"
 #include "query/interns.h"
 
-#define FUNNEL_SKIPPED    UINT64_MAX
 #define FUNNEL_GROUP_NULL (UINT32_MAX - 1) /* the group whose keys are all missing */
 
-struct funnel_log; /* a chunk of records */
+struct funnel_log;
 
 struct funnel_part {
     struct groups *groups;  /* NULL without keys: then all groups are 0 */
@@ -31,8 +30,7 @@ struct funnel_part {
     uint32_t subject;         /* whose attempts are counted now; of `taker` */
     int64_t taken_begin_ms, taken_end_ms; /* entries of the bucket that `taker` wants */
     uint64_t mature;     /* attempts whose window was over when the query was asked */
-    struct funnel_log *log_first;
-    struct funnel_log *log_last;
+    struct funnel_log *logs; /* per step: how long it took; the first has none */
 };
 
 /* With `has_places` cells are numbered by funnel_part_cell; with `is_all_apart` an attempt counts for its line and
@@ -58,16 +56,25 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
                                 struct arena *arena, uint32_t cell, uint32_t counts,
                                 const struct funnel_counted *attempt,
                                 struct err *err) ERR_MUST_CHECK;
+/* The same of `count` attempts that got to step 1 and no further, in cell 0; `mature` of them are. */
+enum err_code funnel_part_enter(struct funnel_part *part, const struct bound_query *query,
+                                struct arena *arena, uint64_t count, uint64_t mature,
+                                struct err *err) ERR_MUST_CHECK;
 
 /* ---- all tasks together ---- */
 
+/* How long a step took, for all that did it, since the first. */
+struct funnel_durations {
+    uint64_t *ms;
+    size_t count;
+    struct cell median, mean, p90; /* null where there are none */
+};
 struct funnel_line {
     uint32_t bucket;
     uint32_t group;
     bool is_other;
     uint64_t *users; /* per step */
-    uint64_t **ms;   /* per step but the first: durations, users[step] of them */
-    size_t *filled;  /* how many of these are dealt out */
+    struct funnel_durations *steps; /* per step but the first; NULL: nobody entered */
 };
 
 struct funnel_merge {
@@ -78,7 +85,7 @@ struct funnel_merge {
     uint64_t line_count;
     uint64_t left_out; /* lines that `top` left out */
     bool has_other;
-    struct funnel_line all; /* durations of the last step only */
+    struct funnel_line all; /* its durations are of the last step only */
     uint64_t mature;
 };
 

@@ -7,7 +7,6 @@
  */
 #include "query/funnel_table.h"
 
-#include "query/durations.h"
 #include "storage/base/size.h"
 
 #define STEP_COLS 9u /* after bucket and keys */
@@ -55,16 +54,14 @@ static enum err_code lead_cells(const struct bound_query *query, const struct fu
 /* ---- steps ---- */
 
 /* median, avg, p90 of the step. */
-static void time_cells(struct funnel_line *line, uint32_t step, struct cell *out)
+static void time_cells(const struct funnel_line *line, uint32_t step, struct cell *out)
 {
-    if (step == 0 || line->ms == NULL) {
-        out[0] = out[1] = out[2] = (struct cell){.kind = CELL_NULL};
-        return;
-    }
-    ASSERT(line->filled[step] == line->users[step]);
-    out[0] = durations_quantile(line->ms[step], line->filled[step], 1, 2);
-    out[1] = durations_mean(line->ms[step], line->filled[step]);
-    out[2] = durations_quantile(line->ms[step], line->filled[step], 9, 10);
+    struct funnel_durations none = {0}; /* CELL_NULL = 0 */
+    bool is_timed = step > 0 && line->steps != NULL;
+    const struct funnel_durations *d = is_timed ? &line->steps[step] : &none;
+    out[0] = d->median;
+    out[1] = d->mean;
+    out[2] = d->p90;
 }
 
 /* Rates and losses go from one step that has to be done to the next; an optional one stands beside
@@ -161,15 +158,15 @@ static uint64_t round_up_ms(uint64_t min_ms, uint64_t max_ms)
 static enum err_code round_stretches(const struct funnel_line *all, uint32_t last,
                                      struct arena *arena, struct stretches *ret, struct err *err)
 {
-    size_t count = all->filled[last];
+    const struct funnel_durations *d = &all->steps[last];
     uint64_t min_ms = UINT64_MAX;
     uint64_t max_ms = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        min_ms = MIN_OF(min_ms, all->ms[last][i]);
-        max_ms = MAX_OF(max_ms, all->ms[last][i]);
+    for (size_t i = 0; i < d->count; i++) {
+        min_ms = MIN_OF(min_ms, d->ms[i]);
+        max_ms = MAX_OF(max_ms, d->ms[i]);
     }
-    if (count == 0) {
+    if (d->count == 0) {
         return ERR_OK; /* nobody went all the way: no stretches */
     }
     uint64_t width_ms = round_up_ms(min_ms, max_ms);
@@ -199,12 +196,13 @@ static void count_times(const struct funnel_line *line, uint32_t last, const str
                         uint64_t *out)
 {
     memset(out, 0, s->count * sizeof(*out));
-    for (size_t i = 0; line->ms != NULL && i < line->filled[last]; i++) {
+    for (size_t i = 0; line->steps != NULL && i < line->steps[last].count; i++) {
+        uint64_t ms = line->steps[last].ms[i];
         uint32_t low = 0;
         uint32_t high = s->count; /* the last begin that is not later */
         while (low + 1 < high) {
             uint32_t mid = low + (high - low) / 2;
-            if (s->begins[mid] <= line->ms[last][i]) {
+            if (s->begins[mid] <= ms) {
                 low = mid;
             } else {
                 high = mid;
@@ -257,7 +255,7 @@ static enum err_code times_table(struct query_run_ctx *run, struct funnel_merge 
     }
     answer_left_out(result, m->left_out * s.count);
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
-    result->totals[result->col_count - 1] = answer_count_cell(m->all.filled[last]);
+    result->totals[result->col_count - 1] = answer_count_cell(m->all.steps[last].count);
     return ERR_OK;
 }
 

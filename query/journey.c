@@ -19,9 +19,15 @@
 #define NO_SUBJECT UINT32_MAX
 
 struct cursor {
-    struct scan *scan; /* NULL: at its end, or first events, all of them in `block` */
+    struct scan *scan; /* NULL: at its end, or of first events, which come in portions like blocks: */
+    struct first_events firsts;
+    uint32_t firsts_next;
+    const uint32_t *first_lanes[JOURNEY_LANES_MAX]; /* of all of them */
     struct scan_block block;
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* in the scan's scratch, as the block's arrays */
+    uint16_t *lasts;                          /* of the block: the last row of each subject, */
+    uint32_t lasts_cap;
+    uint32_t run; /* and whose rows begin at `pos` */
     uint32_t pos;
     bool has_ids;     /* its rows may have to be told from others' of their instant by event_id */
     bool is_id_block; /* `ids` and `id_places` are those of the block */
@@ -53,6 +59,51 @@ struct journeys {
     struct rows rows, spare;
 };
 
+/* Where the subjects' rows end: once for the block, since at each end a branch would be a guess. */
+static enum err_code cursor_runs(struct cursor *cursor, struct arena *arena, struct err *err)
+{
+    const uint32_t *subjects = cursor->block.subjects;
+    uint32_t rows = cursor->block.count;
+    if (cursor->lasts_cap < rows) {
+        void *memory = NULL;
+        uint32_t cap = MAX_OF(rows, 2 * cursor->lasts_cap);
+        ERR_TRY(arena_alloc_raw(arena, cap * sizeof(uint16_t), &memory, err));
+        cursor->lasts = memory;
+        cursor->lasts_cap = cap;
+    }
+    uint16_t *lasts = cursor->lasts;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i + 1 < rows; i++) {
+        lasts[count] = (uint16_t)i;
+        count += subjects[i] != subjects[i + 1];
+    }
+    lasts[count] = (uint16_t)(rows - 1);
+    cursor->run = 0;
+    return ERR_OK;
+}
+
+/* The next first events. */
+static enum err_code firsts_load(struct journeys *j, uint32_t idx, struct err *err)
+{
+    struct cursor *cursor = &j->cursors[idx];
+    uint32_t begin = cursor->firsts_next;
+    uint32_t count = MIN_OF(cursor->firsts.count - begin, BLOCK_ROWS);
+    if (count == 0) {
+        return ERR_OK;
+    }
+    cursor->block = (struct scan_block){.count = count,
+                                        .subjects = cursor->firsts.subjects + begin,
+                                        .times = cursor->firsts.times + begin,
+                                        .masks = cursor->firsts.masks + begin};
+    cursor->firsts_next = begin + count;
+    cursor->pos = 0;
+    for (uint32_t k = 0; k < j->lane_count; k++) {
+        cursor->lanes[k] = cursor->first_lanes[k] + begin;
+    }
+    j->heads[idx] = cursor->block.subjects[0];
+    return cursor_runs(cursor, j->arena, err);
+}
+
 static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *err)
 {
     struct cursor *cursor = &j->cursors[idx];
@@ -60,7 +111,7 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
 
     j->heads[idx] = NO_SUBJECT;
     if (cursor->scan == NULL) {
-        return ERR_OK; /* there was but one block */
+        return firsts_load(j, idx, err);
     }
     ERR_TRY(scan_next(cursor->scan, &cursor->block, &has_more, err));
     if (!has_more) {
@@ -70,6 +121,7 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     ASSERT(cursor->block.count > 0);
     cursor->pos = 0;
     cursor->is_id_block = false;
+    ERR_TRY(cursor_runs(cursor, j->arena, err));
     for (uint32_t k = 0; k < j->lane_count; k++) {
         ERR_TRY(groups_of_block(j->lanes[k], cursor->scan, &cursor->block, &cursor->lanes[k], err));
     }
@@ -124,31 +176,26 @@ static enum err_code open_firsts(struct journeys *j, struct query_run_ctx *run,
                                  const struct run_task *task, const struct first_ask *ask,
                                  struct arena *arena, struct io *io, struct err *err)
 {
-    struct first_events events = {0};
     struct cursor *cursor = &j->cursors[j->cursor_count];
     if (ask == NULL) {
         return ERR_OK;
     }
-    ERR_TRY(first_ever_gather(run, task, ask, arena, io, &events, err));
-    if (events.count == 0) {
+    ERR_TRY(first_ever_gather(run, task, ask, arena, io, &cursor->firsts, err));
+    uint32_t count = cursor->firsts.count;
+    if (count == 0) {
         return ERR_OK;
     }
-    cursor->block = (struct scan_block){.count = events.count,
-                                        .subjects = events.subjects,
-                                        .times = events.times,
-                                        .masks = events.masks};
     for (uint32_t k = 0; k < j->lane_count; k++) {
         uint32_t *lane = NULL;
         uint32_t none = 0;
         ERR_TRY(groups_null(j->lanes[k], &none, err));
-        ERR_TRY(ARENA_NEW(arena, events.count, &lane, err));
-        for (uint32_t i = 0; i < events.count; i++) {
+        ERR_TRY(ARENA_NEW(arena, count, &lane, err));
+        for (uint32_t i = 0; i < count; i++) {
             lane[i] = none;
         }
-        cursor->lanes[k] = lane;
+        cursor->first_lanes[k] = lane;
     }
-    j->heads[j->cursor_count++] = events.subjects[0];
-    return ERR_OK;
+    return cursor_load(j, j->cursor_count++, err);
 }
 
 enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *task,
@@ -171,6 +218,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
         .deleted = run->snapshot->deleted[task->shard],
+        .keep = spec->keep,
         .no_index = run_is_reference(run),
     };
     ERR_TRY(journeys_cols(j, err));
@@ -276,13 +324,16 @@ static enum err_code rows_append(struct journeys *j, size_t at, struct cursor *c
     return cursor->has_ids && j->needs_ids ? rows_ids(j, at, cursor, end, err) : ERR_OK;
 }
 
-static uint32_t run_end(const struct cursor *cursor, uint32_t subject)
+/* Of the subject at `pos`. */
+static uint32_t run_end(const struct cursor *cursor)
 {
-    uint32_t end = cursor->pos + 1;
-    while (end < cursor->block.count && cursor->block.subjects[end] == subject) {
-        end++;
-    }
-    return end;
+    return (uint32_t)cursor->lasts[cursor->run] + 1;
+}
+
+static void run_leave(struct cursor *cursor, uint32_t end)
+{
+    cursor->pos = end;
+    cursor->run++;
 }
 
 /* Row b may not stand in front of row a. Rows of one instant are in any order where there are no
@@ -377,10 +428,10 @@ static enum err_code gather(struct journeys *j, uint32_t subject, struct journey
             continue;
         }
         while (j->heads[i] == subject) {
-            uint32_t end = run_end(cursor, subject);
+            uint32_t end = run_end(cursor);
             ERR_TRY(rows_append(j, count, cursor, end, err));
             count += end - cursor->pos;
-            cursor->pos = end;
+            run_leave(cursor, end);
             if (end < cursor->block.count) {
                 j->heads[i] = cursor->block.subjects[end];
             } else {
@@ -419,10 +470,10 @@ enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool
     struct cursor *cursor = &j->cursors[first];
     j->needs_ids = holders > 1;
     if (holders == 1) {
-        uint32_t end = run_end(cursor, subject);
+        uint32_t end = run_end(cursor);
         if (end < cursor->block.count) {
             uint32_t pos = cursor->pos;
-            cursor->pos = end;
+            run_leave(cursor, end);
             j->heads[first] = cursor->block.subjects[end];
             *ret = (struct journey){
                 .subject = subject,

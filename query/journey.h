@@ -40,6 +40,7 @@ struct journeys_spec {
     bool is_ordered; /* events of one instant by event_id */
     const struct first_ask *firsts; /* first events ever that are expired are there as well, of no value in every lane;
                                        NULL: none are asked for */
+    const struct scan_keep *keep; /* of whom which rows are wanted; NULL = all. Must live as long as the journeys */
 };
 
 struct journeys;

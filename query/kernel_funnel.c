@@ -117,7 +117,7 @@ static inline bool can_step(const struct funnel_spec *spec, const struct progres
                             uint32_t level, int64_t t)
 {
     return ms_between(p->start[level], t) <= spec->window_ms &&
-           ms_between(p->last[level], t) <= spec->limits_ms[level];
+           (!spec->has_limits || ms_between(p->last[level], t) <= spec->limits_ms[level]);
 }
 
 /* One event, or in strict mode all events of an instant at once: every attempt gains at most a
@@ -163,6 +163,68 @@ static void advance_group(const struct funnel_spec *spec, struct progress *p, in
     }
 }
 
+/* Levels that were not reached yet are given a start from which no window leads to an event of the journey: after its end.
+ * False where there is no such time. */
+static bool progress_init(const struct funnel_spec *spec, struct progress *p, int64_t first_ms,
+                          int64_t last_ms)
+{
+    p->top = 0;
+    if (last_ms == INT64_MAX || ms_between(first_ms, last_ms) >= INT64_MAX ||
+        spec->window_ms > INT64_MAX) {
+        return false;
+    }
+    for (uint32_t level = 1; level <= spec->step_count; level++) {
+        p->start[level] = last_ms + 1;
+        p->last[level] = last_ms + 1;
+    }
+    return true;
+}
+
+/* One event that can fill step level + 1 alone; returns the level that it leads to, or 0. Whether it does is as good as
+ * chance, so there is no branch. */
+static inline uint32_t advance_single(const struct funnel_spec *spec, struct progress *p, int64_t t,
+                                      uint32_t level, bool has_limits)
+{
+    p->start[0] = t;
+    p->last[0] = t;
+    int64_t start = p->start[level];
+    bool is_in = ms_between(start, t) <= spec->window_ms;
+    if (has_limits) {
+        is_in &= ms_between(p->last[level], t) <= spec->limits_ms[level];
+    }
+    int64_t yes = -(int64_t)is_in;
+    p->start[level + 1] = (start & yes) | (p->start[level + 1] & ~yes);
+    if (has_limits) {
+        p->last[level + 1] = (t & yes) | (p->last[level + 1] & ~yes);
+    }
+    return (level + 1) & (uint32_t)yes;
+}
+
+/* The events at `*at` that each have an instant of their own and fill one step; leaves `*at` at the first other one. */
+static inline void advance_singles(const struct funnel_spec *spec, struct progress *p,
+                                   const int64_t *times, const uint64_t *masks, size_t count,
+                                   size_t *at, struct funnel_reach *reach, bool has_limits)
+{
+    uint64_t steps = steps_mask(spec->step_count);
+    size_t i = *at;
+    for (; i < count && (i + 1 == count || times[i + 1] != times[i]); i++) {
+        uint64_t mask = masks[i] & steps;
+        if (mask == 0 || (mask & (mask - 1)) != 0) {
+            break;
+        }
+        uint32_t level =
+            advance_single(spec, p, times[i], (uint32_t)__builtin_ctzll(mask), has_limits);
+        if (level > p->top) {
+            p->top = level;
+            *reach = (struct funnel_reach){level, p->start[level], times[i]};
+            if (level == spec->step_count) {
+                break;
+            }
+        }
+    }
+    *at = i;
+}
+
 struct funnel_reach kernel_funnel(const struct funnel_spec *spec, const int64_t *restrict times,
                                   const uint64_t *restrict masks, size_t count)
 {
@@ -172,14 +234,27 @@ struct funnel_reach kernel_funnel(const struct funnel_spec *spec, const int64_t 
     size_t i = 0;
 
     ASSERT_DEBUG(spec->step_count >= 1 && spec->step_count <= QUERY_STEPS_MAX);
-    p.top = 0;
     while (i < count && (masks[i] & 1) == 0) { /* nothing before the first instant with an entry */
         i++;
     }
     while (i > 0 && i < count && times[i - 1] == times[i]) {
         i--;
     }
+    if (i == count) {
+        return reach;
+    }
+    bool has_singles = progress_init(spec, &p, times[0], times[count - 1]);
     while (i < count) {
+        if (has_singles) {
+            if (spec->has_limits) {
+                advance_singles(spec, &p, times, masks, count, &i, &reach, true);
+            } else {
+                advance_singles(spec, &p, times, masks, count, &i, &reach, false);
+            }
+            if (i == count || p.top == spec->step_count) {
+                break;
+            }
+        }
         /* Of entries that follow each other only the last can lead further than the first did; but where times must
          * increase, an event of its instant needs the one before. */
         while (p.top > 0 && !spec->is_strict_ties && i + 1 < count && (masks[i] & steps) == 1 &&

@@ -17,9 +17,11 @@
 
 #define VALUE_NULL        0u
 #define NONE              UINT32_MAX
+#define GROUP_PENDING     (UINT32_MAX - 1) /* more than there are groups */
 #define CODE_TUPLES_MAX   (1u << 14)
-#define ADOPT_AHEAD       16u /* groups whose places in the table are on their way */
-#define TALLY_AHEAD       32u
+#define ROWS_AHEAD        64u  /* of a block, whose codes are on their way where rows are sparse */
+#define ADOPT_AHEAD       16u  /* groups whose places in the table are on their way */
+#define CODES_AHEAD       32u  /* of a dictionary, that are numbered together */
 #define TALLY_CODES_A_ROW 2u   /* of a dictionary, for each row of a block, at most */
 #define BUCKET_NONE       (-1) /* below the first edge */
 
@@ -76,7 +78,7 @@ struct groups {
     struct table table;
     const struct dict *group_dict; /* of one key: that `of_code` is for */
     uint32_t *of_code;             /* the group of each code, or NONE */
-    uint32_t of_code_cap;
+    uint32_t of_code_count, of_code_cap;
     struct code_tally tally;                        /* of one key */
     const struct dict *tuple_dicts[QUERY_KEYS_MAX]; /* that `of_codes` is for */
     uint32_t *of_codes; /* the group of code 0 * count of dictionary 1 + code 1 ..., or NONE */
@@ -534,38 +536,98 @@ bool groups_literal(const struct groups *groups, uint32_t number, uint32_t key, 
     return true;
 }
 
-/* One key, whose values are codes that every row has: the group of each code, looked up once. *ret_done false where the
- * block is not like that. */
-static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,
-                                     const struct scan_block *block, uint32_t *numbers,
-                                     bool *ret_done, struct err *err)
+/* Groups of a few codes of one dictionary, whose looks at texts and into the table wait for memory together. */
+static enum err_code groups_of_few(struct groups *groups, const struct dict *dict,
+                                   const uint32_t *codes, uint32_t count, uint32_t *out,
+                                   struct err *err)
 {
     struct key_state *state = &groups->keys[0];
+    const struct table *table = &state->table;
+    struct key_value values[CODES_AHEAD];
+    ASSERT_DEBUG(count <= CODES_AHEAD);
+    for (uint32_t i = 0; i < count; i++) {
+        values[i] = (struct key_value){.tag = TAG_STRING, .string = dict_value(dict, codes[i])};
+        __builtin_prefetch(values[i].string.ptr);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        values[i].hash = value_hash(&values[i]);
+        __builtin_prefetch(&table->slots[(uint32_t)values[i].hash & (table->size - 1)]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = 0;
+        ERR_TRY(key_number_hashed(groups, state, &values[i], values[i].hash, true, &number, err));
+        ERR_TRY(groups_of_value(groups, number, &out[i], err));
+    }
+    return ERR_OK;
+}
+
+/* Groups of codes that have none yet. */
+static enum err_code groups_of_new(struct groups *groups, const uint32_t *codes, uint32_t count,
+                                   struct err *err)
+{
+    uint32_t numbers[CODES_AHEAD];
+    for (uint32_t i = 0; i < count; i += CODES_AHEAD) {
+        uint32_t few = MIN_OF(count - i, CODES_AHEAD);
+        ERR_TRY(groups_of_few(groups, groups->group_dict, codes + i, few, numbers, err));
+        for (uint32_t k = 0; k < few; k++) {
+            groups->of_code[codes[i + k]] = numbers[k];
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code group_codes_of(struct groups *groups, const struct dict *dict, struct err *err)
+{
+    if (groups->group_dict == dict && dict->count <= groups->of_code_count) {
+        return ERR_OK;
+    }
+    if (dict->count > groups->of_code_cap) {
+        void *memory = NULL;
+        ERR_TRY(
+            arena_alloc_raw(groups->arena, (size_t)dict->count * sizeof(uint32_t), &memory, err));
+        groups->of_code = memory;
+        groups->of_code_cap = dict->count;
+    }
+    memset(groups->of_code, 0xff, (size_t)dict->count * sizeof(uint32_t));
+    groups->group_dict = dict;
+    groups->of_code_count = dict->count;
+    return ERR_OK;
+}
+
+/* One key, whose values are codes that every row has: the group of each code, looked up once. *ret_done false where the
+ * block is not like that. `scratch` is not rewound before the numbers are looked at. */
+static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,
+                                     const struct scan_block *block, struct arena *scratch,
+                                     uint32_t *numbers, bool *ret_done, struct err *err)
+{
     struct vec vec = {0};
-    ERR_TRY(scan_vec(scan, &state->key->field, &vec, err));
+    void *memory = NULL;
+    uint32_t new_count = 0;
+    ERR_TRY(scan_vec(scan, &groups->keys[0].key->field, &vec, err));
     *ret_done = vec.kind == VEC_CODE && vec.present == NULL;
     if (!*ret_done) {
         return ERR_OK;
     }
-    if (state->dict != vec.dict || vec.dict->count > state->by_code_cap) {
-        ERR_TRY(key_forget_dict(groups, state, vec.dict, err));
-    }
-    if (groups->group_dict != vec.dict || vec.dict->count > groups->of_code_cap) {
-        ERR_TRY(ARENA_NEW(groups->arena, vec.dict->count, &groups->of_code, err));
-        memset(groups->of_code, 0xff, (size_t)vec.dict->count * sizeof(uint32_t));
-        groups->of_code_cap = vec.dict->count;
-        groups->group_dict = vec.dict;
-    }
+    ERR_TRY(group_codes_of(groups, vec.dict, err));
+    ERR_TRY(arena_alloc_raw(scratch, MIN_OF(vec.dict->count, block->count) * sizeof(uint32_t),
+                            &memory, err));
+    uint32_t *new_codes = memory;
+    uint32_t *of_code = groups->of_code;
+    uint32_t last = block->count - 1; /* a block has rows */
     for (uint32_t i = 0; i < block->count; i++) {
         uint32_t code = vec.u32[block->rows[i]];
-        if (groups->of_code[code] == NONE) {
-            struct key_value v = {.tag = TAG_STRING, .string = dict_value(vec.dict, code)};
-            uint32_t value = 0;
-            ERR_TRY(key_number(groups, state, &v, true, &value, err));
-            state->by_code[code] = value;
-            ERR_TRY(groups_of_tuple(groups, &value, &groups->of_code[code], err));
+        __builtin_prefetch(&vec.u32[block->rows[MIN_OF(i + ROWS_AHEAD, last)]]);
+        numbers[i] = of_code[code];
+        if (numbers[i] == NONE) {
+            of_code[code] = GROUP_PENDING; /* each is once among the new ones */
+            new_codes[new_count++] = code;
         }
-        numbers[i] = groups->of_code[code];
+    }
+    ERR_TRY(groups_of_new(groups, new_codes, new_count, err));
+    for (uint32_t i = 0; new_count > 0 && i < block->count; i++) {
+        if (numbers[i] >= GROUP_PENDING) {
+            numbers[i] = of_code[vec.u32[block->rows[i]]];
+        }
     }
     return ERR_OK;
 }
@@ -725,23 +787,13 @@ static void tally_add(struct code_tally *tally, const struct vec *vec,
     }
 }
 
-/* Groups of the next few codes that rows were counted of, whose looks into the table wait for memory together. */
 static enum err_code tally_take(struct groups *groups, const uint32_t *codes, uint32_t count,
                                 struct group_count *out, struct err *err)
 {
-    struct key_state *state = &groups->keys[0];
-    struct key_value values[TALLY_AHEAD];
+    uint32_t numbers[CODES_AHEAD];
+    ERR_TRY(groups_of_few(groups, groups->tally.dict, codes, count, numbers, err));
     for (uint32_t i = 0; i < count; i++) {
-        values[i] = (struct key_value){.tag = TAG_STRING,
-                                       .string = dict_value(groups->tally.dict, codes[i])};
-        values[i].hash = value_hash(&values[i]);
-        __builtin_prefetch(&state->table.slots[(uint32_t)values[i].hash & (state->table.size - 1)]);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t number = 0;
-        ERR_TRY(key_number_hashed(groups, state, &values[i], values[i].hash, true, &number, err));
-        ERR_TRY(groups_of_value(groups, number, &out[i].group, err));
-        out[i].rows = groups->tally.counts[codes[i]];
+        out[i] = (struct group_count){numbers[i], groups->tally.counts[codes[i]]};
         groups->tally.counts[codes[i]] = 0;
     }
     return ERR_OK;
@@ -751,7 +803,7 @@ enum err_code groups_count_rest(struct groups *groups, struct arena *arena,
                                 struct group_count **ret, uint32_t *ret_count, struct err *err)
 {
     struct code_tally *tally = &groups->tally;
-    uint32_t codes[TALLY_AHEAD];
+    uint32_t codes[CODES_AHEAD];
     uint32_t ahead = 0;
     *ret_count = 0;
     if (tally->dict == NULL) {
@@ -763,7 +815,7 @@ enum err_code groups_count_rest(struct groups *groups, struct arena *arena,
         if (code < code_count && tally->counts[code] > 0) {
             codes[ahead++] = code;
         }
-        if (ahead == TALLY_AHEAD || (ahead > 0 && code == code_count)) {
+        if (ahead == CODES_AHEAD || (ahead > 0 && code == code_count)) {
             ERR_TRY(tally_take(groups, codes, ahead, *ret + *ret_count, err));
             *ret_count += ahead;
             ahead = 0;
@@ -839,15 +891,17 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               struct err *err)
 {
     struct arena *scratch = scan_read_ctx(scan)->arena;
-    uint32_t *numbers = NULL;
-    ERR_TRY(ARENA_NEW(scratch, block->count, &numbers, err));
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(uint32_t), &memory, err));
+    uint32_t *numbers = memory;
     *ret_numbers = numbers;
     if (groups->key_count == 0) {
+        memset(numbers, 0, block->count * sizeof(*numbers));
         return ERR_OK;
     }
     if (groups->key_count == 1 && groups->keys[0].key->edges == NULL) {
         bool is_done = false;
-        ERR_TRY(groups_of_codes(groups, scan, block, numbers, &is_done, err));
+        ERR_TRY(groups_of_codes(groups, scan, block, scratch, numbers, &is_done, err));
         if (is_done) {
             return ERR_OK;
         }
@@ -863,7 +917,6 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
         }
     }
     for (uint32_t k = 0; k < groups->key_count; k++) {
-        void *memory = NULL;
         ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(uint32_t), &memory, err));
         values[k] = memory;
         ERR_TRY(key_number_block(groups, &groups->keys[k], scan, block->count, values[k], err));

@@ -36,11 +36,21 @@ static inline void path_count_add(struct path_count *count, uint64_t subject)
     count->last_subject = subject + 1;
 }
 
+/* A short path that was counted a while ago: most of those that come are among a few hundred. */
+#define PATH_RECENT_NODES 4u
+#define PATH_RECENTS      1024u
+struct path_recent {
+    uint32_t nodes[PATH_RECENT_NODES];
+    uint32_t count; /* of nodes; 0: free */
+    uint32_t number;
+};
+
 /* Sequences of nodes, each with its counts. */
 struct path_counts {
     struct interns keys;
     struct path_count *items;
     uint32_t cap;
+    struct path_recent *recents; /* PATH_RECENTS, each in the place of its hash */
 };
 enum err_code path_counts_init(struct path_counts *counts, struct arena *arena,
                                struct err *err) ERR_MUST_CHECK;

@@ -9,20 +9,57 @@
 enum err_code path_counts_init(struct path_counts *counts, struct arena *arena, struct err *err)
 {
     *counts = (struct path_counts){0};
+    ERR_TRY(ARENA_NEW(arena, PATH_RECENTS, &counts->recents, err));
     return interns_init(&counts->keys, arena, err);
+}
+
+static enum err_code counts_put(struct path_counts *counts, const uint32_t *words, uint32_t count,
+                                uint32_t *ret_number, struct err *err)
+{
+    uint32_t before = counts->keys.count;
+    ERR_TRY(interns_put_words(&counts->keys, words, count, ret_number, err));
+    if (*ret_number == before) {
+        ERR_TRY(GROW(counts->keys.arena, &counts->items, before, &counts->cap, err));
+        counts->items[before] = (struct path_count){0};
+    }
+    return ERR_OK;
+}
+
+static struct path_recent *recent_of(const struct path_counts *counts, const uint32_t *words,
+                                     uint32_t count)
+{
+    uint64_t hash = count;
+    for (uint32_t i = 0; i < count; i++) {
+        hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    }
+    return &counts->recents[hash >> 32 & (PATH_RECENTS - 1)];
+}
+
+static bool recent_is(const struct path_recent *recent, const uint32_t *words, uint32_t count)
+{
+    bool is_same = recent->count == count;
+    for (uint32_t i = 0; is_same && i < count; i++) {
+        is_same = recent->nodes[i] == words[i];
+    }
+    return is_same;
 }
 
 enum err_code path_counts_of(struct path_counts *counts, const uint32_t *words, uint32_t count,
                              struct path_count **ret, struct err *err)
 {
     uint32_t number = 0;
-    uint32_t before = counts->keys.count;
-    ERR_TRY(interns_put_words(&counts->keys, words, count, &number, err));
-    if (number == before) {
-        ERR_TRY(GROW(counts->keys.arena, &counts->items, number, &counts->cap, err));
-        counts->items[number] = (struct path_count){0};
+    if (count == 0 || count > PATH_RECENT_NODES) {
+        ERR_TRY(counts_put(counts, words, count, &number, err));
+        *ret = &counts->items[number];
+        return ERR_OK;
     }
-    *ret = &counts->items[number];
+    struct path_recent *recent = recent_of(counts, words, count);
+    if (!recent_is(recent, words, count)) {
+        ERR_TRY(counts_put(counts, words, count, &number, err));
+        *recent = (struct path_recent){.count = count, .number = number};
+        memcpy(recent->nodes, words, count * sizeof(*words));
+    }
+    *ret = &counts->items[recent->number];
     return ERR_OK;
 }
 

@@ -24,6 +24,13 @@ struct cell cell_of_total(struct num_total total)
         }
         return (struct cell){.kind = CELL_F64, .f64 = total.approx};
     }
+    int64_t narrow = (int64_t)total.m;
+    if (narrow == total.m) { /* mostly, and divided for a tenth */
+        for (; total.scale > 0 && narrow % 10 == 0; total.scale--) {
+            narrow /= 10;
+        }
+        total.m = narrow;
+    }
     while (total.scale > 0 && total.m % 10 == 0) { /* one value, one text */
         total.m /= 10;
         total.scale--;
@@ -70,11 +77,11 @@ static struct num_total cell_total(const struct cell *cell)
     return cell->decimal;
 }
 
-/* The nearest doubles decide, unless they are equal: then two decimals are compared exactly. */
+/* Of numbers with one nearest double: two decimals are compared exactly. */
 static int total_cmp(struct num_total a, struct num_total b)
 {
-    if (a.approx != b.approx || !a.is_decimal || !b.is_decimal) {
-        return (a.approx > b.approx) - (a.approx < b.approx);
+    if (!a.is_decimal || !b.is_decimal) {
+        return 0;
     }
     while (a.scale != b.scale) {
         struct num_total *lower = a.scale < b.scale ? &a : &b;
@@ -97,6 +104,14 @@ static int list_cmp(const struct cell *a, const struct cell *b)
     return (a->list.count > b->list.count) - (a->list.count < b->list.count);
 }
 
+/* The nearest double of a number. */
+static double cell_approx(const struct cell *cell)
+{
+    return cell->kind == CELL_DECIMAL ? cell->decimal.approx
+           : cell->kind == CELL_F64   ? cell->f64
+                                      : (double)cell->i64;
+}
+
 int cell_cmp(const struct cell *a, const struct cell *b)
 {
     int rank = cell_rank(a->kind) - cell_rank(b->kind);
@@ -108,8 +123,11 @@ int cell_cmp(const struct cell *a, const struct cell *b)
     case CELL_BOOL: return (int)a->boolean - (int)b->boolean;
     case CELL_STRING: return str_cmp(a->string, b->string);
     case CELL_LIST: return list_cmp(a, b);
-    default: return total_cmp(cell_total(a), cell_total(b));
+    default: break;
     }
+    double x = cell_approx(a);
+    double y = cell_approx(b);
+    return x != y ? (x > y) - (x < y) : total_cmp(cell_total(a), cell_total(b));
 }
 
 void result_free(struct result *result)

@@ -24,12 +24,19 @@ struct scan_want {
 struct scan_range { /* rows of the source */
     uint32_t begin, end;
 };
+/* Of which subjects the rows of an event are wanted: bit i is subject base + i. */
+struct scan_keep {
+    uint32_t base;
+    size_t word_count;
+    const uint64_t *words[QUERY_STEPS_MAX]; /* by selector; an event of several goes by the first. NULL: of all */
+};
 struct scan_spec {
     const struct bound_query *query;
     const struct scan_want *wants;
     uint32_t want_count;
     uint32_t subject_begin, subject_end; /* [begin, end); 0, UINT32_MAX = all */
     const roaring_bitmap_t *deleted;     /* subjects left out; NULL = none */
+    const struct scan_keep *keep;        /* all of whose selectors name their events; NULL = all rows are wanted */
     const struct scan_range *ranges;     /* only these rows, ascending; NULL = all */
     uint32_t range_count;
     bool no_subjects;                    /* scan_block.subjects is not looked at, and NULL */

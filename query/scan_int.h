@@ -33,6 +33,7 @@ struct scan_alt {
 struct scan_slot {
     struct str event;
     uint32_t code;
+    const uint64_t *keep; /* whose rows are wanted (scan_keep); NULL: everybody's */
 };
 
 /* Alternatives of one time; `sure` and `maybe` have an entry for each slot. */

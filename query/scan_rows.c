@@ -144,9 +144,28 @@ static enum err_code plan_terms(struct scan *scan, struct err *err)
     return ERR_OK;
 }
 
+/* An alternative of a lower selector names the event first. */
+static void plan_keep(struct scan *scan)
+{
+    const struct scan_keep *keep = scan->spec->keep;
+    for (uint32_t a = scan->alt_count; keep != NULL && a-- > 0;) {
+        const struct scan_alt *alt = &scan->alts[a];
+        ASSERT(alt->slot != SLOT_ANY);
+        scan->slots[alt->slot - 1].keep = keep->words[__builtin_ctzll(alt->bit)];
+    }
+}
+
+static bool is_subject_kept(const struct scan_keep *keep, const uint64_t *words, uint32_t subject)
+{
+    uint32_t bit = subject - keep->base;
+    ASSERT_DEBUG(subject >= keep->base && bit / 64 < keep->word_count);
+    return (words[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
 enum err_code scan_plan_rows(struct scan *scan, struct err *err)
 {
     ERR_TRY(plan_spans(scan, err));
+    plan_keep(scan);
     return plan_terms(scan, err);
 }
 
@@ -305,8 +324,37 @@ static enum err_code take_wanted(struct scan *scan, const bool *is_wanted, struc
 
 /* ---- candidates of few events: streams of rows, merged ---- */
 
-/* The rows of the slot's event with their times and subjects, within the subject range; *ret_found false where the
- * source does not keep them so. */
+/* The rows of the stream whose subjects are wanted. */
+static enum err_code stream_keep(struct scan *scan, const uint64_t *words,
+                                 struct event_rows *stream, struct err *err)
+{
+    const struct scan_keep *keep = scan->spec->keep;
+    void *memory = NULL;
+    uint32_t count = 0;
+    ERR_TRY(scan_raw(scan, stream->count, sizeof(uint16_t), &memory, err));
+    uint16_t *kept = memory; /* places in the stream */
+    for (uint32_t i = 0; i < stream->count; i++) {
+        kept[count] = (uint16_t)i;
+        count += is_subject_kept(keep, words, stream->subjects[i]);
+    }
+    ERR_TRY(scan_raw(scan, count, sizeof(int64_t), &memory, err));
+    int64_t *times = memory;
+    ERR_TRY(scan_raw(scan, count, sizeof(uint32_t), &memory, err));
+    uint32_t *subjects = memory;
+    ERR_TRY(scan_raw(scan, count, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    gather_times(stream->times, kept, count, times);
+    gather_subjects(stream->subjects, kept, count, subjects);
+    for (uint32_t i = 0; i < count; i++) {
+        rows[i] = stream->rows[kept[i]];
+    }
+    *stream =
+        (struct event_rows){.count = count, .rows = rows, .times = times, .subjects = subjects};
+    return ERR_OK;
+}
+
+/* The rows of the slot's event with their times and subjects, within the subject range and of wanted subjects; *ret_found
+ * false where the source does not keep them so. */
 static enum err_code stream_of(struct scan *scan, uint32_t slot, struct event_rows *ret,
                                bool *ret_found, struct err *err)
 {
@@ -324,7 +372,8 @@ static enum err_code stream_of(struct scan *scan, uint32_t slot, struct event_ro
         all.count--;
     }
     *ret = all;
-    return ERR_OK;
+    const uint64_t *keep = scan->slots[slot - 1].keep;
+    return keep == NULL || all.count == 0 ? ERR_OK : stream_keep(scan, keep, ret, err);
 }
 
 /* Each row of the block at its own place: a bit, and the slot it is of. */
@@ -778,12 +827,54 @@ static void span_bits(const struct scan_span *span, const struct candidates *can
     }
 }
 
+/* Whether the event alone says which bits a row has; then *ret_masks has them by slot. */
+static enum err_code masks_of_slots(struct scan *scan, uint64_t **ret_masks, struct err *err)
+{
+    uint64_t *masks = NULL;
+    *ret_masks = NULL;
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        if (scan->has_alt_pred || scan->spec->no_index ||
+            (scan->spans[s].is_active && !scan->spans[s].is_whole)) {
+            return ERR_OK;
+        }
+    }
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &masks, err));
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        for (uint32_t slot = 0; scan->spans[s].is_active && slot <= scan->slot_count; slot++) {
+            masks[slot] |= scan->spans[s].sure[slot];
+        }
+    }
+    *ret_masks = masks;
+    return ERR_OK;
+}
+
+/* All rows have some bit: the candidates are rows of wanted events. */
+static enum err_code masks_by_slots(struct scan *scan, const uint64_t *slot_masks,
+                                    struct candidates *cand, struct err *err)
+{
+    void *memory = NULL;
+    ERR_TRY(scan_raw(scan, cand->count, sizeof(uint64_t), &memory, err));
+    uint64_t *masks = memory;
+    for (uint32_t i = 0; cand->slots == NULL && i < cand->count; i++) {
+        masks[i] = slot_masks[cand->slot];
+    }
+    for (uint32_t i = 0; cand->slots != NULL && i < cand->count; i++) {
+        masks[i] = slot_masks[cand->slots[i]];
+    }
+    cand->masks = masks;
+    return ERR_OK;
+}
+
 /* Event and time: the bits that rows have for sure; rows that can have none leave. */
 static enum err_code filter_spans(struct scan *scan, struct candidates *cand, struct err *err)
 {
     void *memory = NULL;
     uint64_t *maybe = NULL;
-    bool is_all = true; /* no row can leave */
+    uint64_t *slot_masks = NULL;
+    ERR_TRY(masks_of_slots(scan, &slot_masks, err));
+    if (slot_masks != NULL) {
+        return masks_by_slots(scan, slot_masks, cand, err);
+    }
     ERR_TRY(arena_alloc(scan->scratch, cand->count * sizeof(uint64_t), &memory, err));
     cand->masks = memory;
     if (scan->has_alt_pred) {
@@ -792,11 +883,7 @@ static enum err_code filter_spans(struct scan *scan, struct candidates *cand, st
     for (uint32_t s = 0; s < scan->span_count; s++) {
         if (scan->spans[s].is_active) {
             span_bits(&scan->spans[s], cand, maybe);
-            is_all &= scan->spans[s].is_whole;
         }
-    }
-    if (is_all && !scan->spec->no_index) { /* candidates are rows of wanted events */
-        return ERR_OK;
     }
     ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
     uint8_t *keep = memory;
@@ -956,6 +1043,26 @@ static enum err_code filter_subjects(struct scan *scan, struct candidates *cand,
     return keep_rows(scan, cand, keep, err);
 }
 
+/* Rows of subjects of whom the event's are not wanted leave. Streams have left them out already. */
+static enum err_code filter_keep(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    const struct scan_keep *spec = scan->spec->keep;
+    const uint32_t *subjects = NULL;
+    void *memory = NULL;
+    if (spec == NULL || cand->count == 0 || scan->path == SCAN_STREAMS) {
+        return ERR_OK;
+    }
+    ERR_TRY(take_subjects(scan, cand, &subjects, err));
+    ERR_TRY(scan_raw(scan, cand->count, 1, &memory, err));
+    uint8_t *keep = memory;
+    for (uint32_t i = 0; i < cand->count; i++) {
+        uint16_t slot = cand->slots == NULL ? cand->slot : cand->slots[i];
+        const uint64_t *words = slot == SLOT_OTHER ? NULL : scan->slots[slot - 1].keep;
+        keep[i] = words == NULL || is_subject_kept(spec, words, subjects[i]);
+    }
+    return keep_rows(scan, cand, keep, err);
+}
+
 /* In a snapshot of the past: what came later leaves. */
 static enum err_code filter_cut(struct scan *scan, struct candidates *cand, struct err *err)
 {
@@ -1010,6 +1117,7 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
     scan->counters.rows_read += cand.count;
     ERR_TRY(take_times(scan, &cand, err));
     ERR_TRY(filter_spans(scan, &cand, err));
+    ERR_TRY(filter_keep(scan, &cand, err));
     ERR_TRY(filter_cut(scan, &cand, err));
     ERR_TRY(filter_where(scan, terms, &cand, err));
     ERR_TRY(filter_alts(scan, &cand, err));

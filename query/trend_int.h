@@ -61,8 +61,10 @@ struct trend_plan {
     uint32_t
         count_lane; /* of a first measure that is a count and nothing else; UINT32_MAX: it is not */
     bool
-        is_ranked; /* only the groups that count most in that lane are shown, and nothing of the others */
-    bool is_count_only; /* rows of one selector are counted by group, over one atom */
+        is_ranked; /* only the first groups by the first measure are shown, and nothing of the others */
+    bool is_rank_cheap;   /* the first measure takes little of each cell: no sets, no values */
+    bool has_task_totals; /* tasks add up what they count and sum, for the totals */
+    bool is_count_only;   /* rows of one selector are counted by group, over one atom */
     const struct trend_partials *partials; /* NULL: none are kept */
     uint32_t *lane_of; /* by measure * agg_count + agg; UINT32_MAX where the measure has no such */
 };
@@ -71,7 +73,7 @@ struct trend_plan {
 #define TREND_PARTS 64u
 struct trend_entry {
     uint64_t hash;        /* of its keys */
-    uint64_t rows;        /* counted in the whole range */
+    uint64_t rows;        /* in the plan's count_lane, of the whole range */
     uint32_t task, local; /* whose group it is; the task is not yet known to itself */
 };
 
@@ -87,9 +89,12 @@ struct trend_people {
 struct trend_slot {
     struct acc_pool pool;
     struct groups *groups;
-    union acc_cell ***cells;      /* [lane][group][atom]; NULL where a group has none */
+    union acc_cell ***cells; /* [lane][group][atom]; NULL where a group has none */
+    union acc_cell *
+        totals; /* [lane]: of all groups, over the whole range; of lanes that count or sum, where the plan has_task_totals */
     struct trend_people **people; /* [lane]; NULL where the lane has cells */
     struct trend_entry *entries;  /* its groups, by part; where the plan is_ranked */
+    struct cell *ranks; /* by entry: the first measure, of the task's cells alone; or NULL */
     uint32_t part_begins[TREND_PARTS + 1];
     uint32_t group_cap;
     int64_t row_min_ms, row_max_ms; /* of the rows that counted; min > max: none */
@@ -141,6 +146,19 @@ enum err_code trend_grow_groups(struct trend_work *work, uint32_t group_count,
 /* The cells of (lane, group), made when they are not there yet. */
 enum err_code trend_cells(struct trend_work *work, uint32_t lane, uint32_t group,
                           union acc_cell **ret, struct err *err) ERR_MUST_CHECK;
+/* Rows of a block, for a lane of users. */
+struct trend_rows {
+    uint32_t count;
+    const uint32_t *subjects; /* ascending */
+    const uint32_t *groups;
+    const uint32_t *atoms; /* UINT32_MAX: in none; NULL: all in atom 0 */
+    const uint64_t *masks;
+    uint64_t bit; /* of the rows that count, in `masks` */
+};
+/* Whether so many rows are added faster when they are sorted by cell (trend_users.c). */
+bool trend_sorts_users(const struct trend_work *work, uint32_t lane, uint32_t row_count);
+enum err_code trend_sort_users(struct trend_work *work, uint32_t lane, const struct trend_rows *rows,
+                               struct arena *scratch, struct err *err) ERR_MUST_CHECK;
 /* Read rows into one lane of users. `ranges`: only these rows; NULL = all. */
 enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const struct source *source,
                                const struct scan_want *wants, uint32_t want_count,

@@ -258,6 +258,20 @@ static uint32_t count_lane(const struct trend_plan *plan)
     return is_count ? lane : UINT32_MAX;
 }
 
+/* Whether the first measure is of cells that are one number or value each. */
+static bool is_rank_cheap(const struct trend_plan *plan)
+{
+    for (uint32_t a = 0; a < plan->query->agg_count; a++) {
+        uint32_t lane = plan->lane_of[a];
+        if (lane != UINT32_MAX &&
+            (plan->lanes[lane].kind == ACC_USERS || plan->lanes[lane].kind == ACC_UNIQUE ||
+             plan->lanes[lane].kind == ACC_VALUES)) {
+            return false;
+        }
+    }
+    return plan->count_lane == UINT32_MAX;
+}
+
 enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret, struct err *err)
 {
     const struct bound_query *query = run->query;
@@ -276,9 +290,10 @@ enum err_code trend_plan_make(struct query_run_ctx *run, struct trend_plan *ret,
     plan_split(run, &plan);
     plan.is_count_only = !run_is_reference(run) && is_count_only(&plan);
     plan.count_lane = count_lane(&plan);
-    plan.is_ranked = !run_is_reference(run) && plan.count_lane != UINT32_MAX &&
-                     query->key_count > 0 && query->has_top && !query->has_other &&
-                     query->cell == NULL;
+    plan.is_ranked = !run_is_reference(run) && query->key_count > 0 && query->has_top &&
+                     !query->has_other && query->cell == NULL;
+    plan.has_task_totals = !run_is_reference(run) && query->key_count > 0;
+    plan.is_rank_cheap = plan.is_ranked && is_rank_cheap(&plan);
     ERR_TRY(plan_counted(run, &plan, err));
     *ret = plan;
     return ERR_OK;

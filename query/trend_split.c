@@ -10,12 +10,16 @@
  *     no       there is a condition that none of its rows meets
  *     rows     look at them
  *
+ * Where every event counts and atoms are cut between days of UTC, the same is asked of a subject's days before its rows
+ * are (source_subject_days): who has two platforms mostly has one a day.
+ *
  * With a key: its group is that of the value that all of its rows have; or of every value it has, where the whole source
  * lies in one atom and all rows count.
  */
 #include "query/index_sets.h"
 #include "query/trend_int.h"
 
+#include "query/grow.h"
 #include "query/pred_eval.h"
 #include "storage/base/size.h"
 #include "storage/read_held.h"
@@ -23,6 +27,20 @@
 #define CODES_MAX (SUBJECT_VALUES_MAX + 1) /* and none */
 
 enum truth { TRUTH_ALL, TRUTH_SOME, TRUTH_NO, TRUTH_ROWS };
+
+/* What a source says of one column: of a condition, or of the key. */
+struct split_col {
+    struct subject_values values;
+    uint64_t codes; /* that meet the condition */
+    struct subject_days days;
+    uint32_t at; /* in days.subjects */
+};
+
+/* A subject that counts on a day, with the values of the key that it has there. */
+struct split_day {
+    uint32_t atom, subject;
+    uint64_t keys;
+};
 
 struct split {
     struct trend_work *work;
@@ -38,7 +56,11 @@ struct split {
     const struct dict *key_dict;
     struct scan_range *ranges; /* of subjects whose rows are to be read */
     uint32_t range_count;
-    uint32_t *picked; /* scratch: subjects of one group */
+    uint32_t *picked;       /* scratch: subjects of one group */
+    struct split_col *cols; /* one per condition, and the key's behind them */
+    uint32_t col_count;
+    struct split_day *people; /* that count by their days */
+    uint32_t people_count, people_cap;
 };
 
 /* ---- whether ---- */
@@ -168,22 +190,22 @@ static enum err_code meet_where(struct split *split, const struct source *source
     *ret_is_known = true;
     for (uint32_t i = 0; i < condition_count(where) && *ret_is_known; i++) {
         const struct pred *pred = condition_at(where, i);
-        struct subject_values values = {0};
-        uint64_t codes = 0;
-        ERR_TRY(source_subject_values(source, &split->read, only_field(pred)->col, &values,
+        struct split_col *col = &split->cols[i];
+        ERR_TRY(source_subject_values(source, &split->read, only_field(pred)->col, &col->values,
                                       ret_is_known, err));
         if (*ret_is_known) {
-            ERR_TRY(codes_that_meet(split, pred, values.dict, &codes, err));
-            meet_condition(split, &values, codes);
+            ERR_TRY(codes_that_meet(split, pred, col->values.dict, &col->codes, err));
+            meet_condition(split, &col->values, col->codes);
         }
     }
     return ERR_OK;
 }
 
-static enum err_code find_keys(struct split *split, const struct source *source,
-                               struct subject_values *ret, bool *ret_is_known, struct err *err)
+static enum err_code find_keys(struct split *split, const struct source *source, bool *ret_is_known,
+                               struct err *err)
 {
     const struct bound_query *query = split->work->plan->query;
+    struct subject_values *ret = &split->cols[split->col_count - 1].values;
     ERR_TRY(source_subject_values(source, &split->read, query->keys[0].field.col, ret, ret_is_known,
                                   err));
     if (!*ret_is_known) {
@@ -237,19 +259,26 @@ static enum err_code find_ranges(struct split *split, const struct subject_value
     return ERR_OK;
 }
 
+static bool counts_any_event(const struct split *split)
+{
+    const struct trend_plan *plan = split->work->plan;
+    const struct selector *selector = &plan->query->selectors[plan->lanes[split->lane].selector];
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        if (selector->alts[i].kind == ALT_ANY) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Every event counts, and all of the source's lie in one atom. */
 static bool is_whole_source(const struct split *split, const struct source *source)
 {
     const struct trend_plan *plan = split->work->plan;
     const struct trend_lane *lane = &plan->lanes[split->lane];
     const struct trend_grid *grid = &plan->grids[lane->grid];
-    const struct selector *selector = &plan->query->selectors[lane->selector];
-    bool is_any = false;
-    for (uint32_t i = 0; i < selector->alt_count; i++) {
-        is_any |= selector->alts[i].kind == ALT_ANY;
-    }
     int64_t begin = source->time_min_ms;
-    if (!is_any || begin < split->work->run->snapshot->expired_before_ms ||
+    if (!counts_any_event(split) || begin < split->work->run->snapshot->expired_before_ms ||
         begin < grid->edges[0] || source->time_max_ms >= grid->edges[grid->atom_count]) {
         return false;
     }
@@ -257,32 +286,18 @@ static bool is_whole_source(const struct split *split, const struct source *sour
     return source->time_max_ms < grid->edges[atom + 1];
 }
 
-static enum err_code split_begin(void *arg, const struct source *source, bool *ret_wants_sets,
-                                 struct err *err)
+/* ---- who counts ---- */
+
+/* The group of a value of the key. */
+static enum err_code split_group(struct split *split, uint32_t code, uint32_t *ret, struct err *err)
 {
-    struct split *split = arg;
-    const struct bound_query *query = split->work->plan->query;
-    struct subject_values values = {0};
-    bool is_known = true;
-    read_held_clear(&split->held);
-    memset(split->truths, TRUTH_ALL, split->subject_count);
-    split->is_whole = is_whole_source(split, source);
-    ERR_TRY(meet_where(split, source, &is_known, err));
-    if (is_known && query->key_count == 1) {
-        ERR_TRY(find_keys(split, source, &values, &is_known, err));
-    } else if (is_known) {
-        ERR_TRY(source_subject_values(source, &split->read,
-                                      only_field(condition_at(query->where, 0))->col, &values,
-                                      &is_known, err));
+    if (split->groups[code] == UINT32_MAX) {
+        ERR_TRY(groups_of_code(split->work->slot->groups, split->key_dict, code,
+                               &split->groups[code], err));
     }
-    if (is_known) {
-        ERR_TRY(find_ranges(split, &values, source->row_count, &is_known, err));
-    }
-    *ret_wants_sets = is_known;
+    *ret = split->groups[code];
     return ERR_OK;
 }
-
-/* ---- members and rows ---- */
 
 static enum err_code add_picked(struct split *split, uint32_t group, uint32_t atom, uint32_t count,
                                 struct err *err)
@@ -294,6 +309,246 @@ static enum err_code add_picked(struct split *split, uint32_t group, uint32_t at
     ERR_TRY(trend_cells(split->work, split->lane, group, &cells, err));
     return acc_add_users(&split->work->slot->pool, &cells[atom], split->picked, count, err);
 }
+
+/* ---- by day ---- */
+
+static const struct trend_grid *grid_of(const struct split *split)
+{
+    const struct trend_plan *plan = split->work->plan;
+    return &plan->grids[plan->lanes[split->lane].grid];
+}
+
+/* Every event counts, and within the source no day lies in two atoms, or is expired in part. */
+static bool are_days_whole(const struct split *split, const struct source *source)
+{
+    const struct trend_grid *grid = grid_of(split);
+    if (!counts_any_event(split) ||
+        source->time_min_ms < split->work->run->snapshot->expired_before_ms) {
+        return false;
+    }
+    for (uint32_t a = 0; a <= grid->atom_count; a++) {
+        int64_t edge = grid->edges[a];
+        if (edge > source->time_min_ms && edge <= source->time_max_ms &&
+            edge != source_day(edge) * SOURCE_DAY_MS) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The days of columns of which some subject has several values; *ret_found false where they are not kept. */
+static enum err_code find_days(struct split *split, const struct source *source, bool *ret_found,
+                               struct err *err)
+{
+    const struct bound_query *query = split->work->plan->query;
+    *ret_found = true;
+    for (uint32_t c = 0; c < split->col_count && *ret_found; c++) {
+        struct split_col *col = &split->cols[c];
+        bool is_key = query->key_count == 1 && c + 1 == split->col_count;
+        uint32_t number =
+            is_key ? query->keys[0].field.col : only_field(condition_at(query->where, c))->col;
+        col->at = 0;
+        ERR_TRY(source_subject_days(source, &split->read, number, &col->values, &col->days,
+                                    ret_found, err));
+    }
+    return ERR_OK;
+}
+
+/* The column's values of the i-th subject on the n-th of its days. */
+static uint64_t mask_on(const struct split_col *col, uint32_t i, uint32_t n)
+{
+    uint64_t mask = col->values.masks[i];
+    if ((mask & (mask - 1)) == 0) {
+        return mask;
+    }
+    uint32_t begin = col->at == 0 ? 0 : col->days.ends[col->at - 1];
+    return col->days.masks[begin + n];
+}
+
+enum day_truth { DAY_NO, DAY_COUNTS, DAY_ROWS };
+
+/* What the n-th day of the i-th subject says; *ret_keys are the key's values that count. */
+static enum day_truth day_truth(const struct split *split, uint32_t i, uint32_t n,
+                                uint64_t *ret_keys)
+{
+    bool has_key = split->keys != NULL;
+    uint32_t conditions = split->col_count - (has_key ? 1 : 0);
+    uint32_t some = 0; /* conditions that some of the day's rows meet, and others do not */
+    for (uint32_t c = 0; c < conditions; c++) {
+        uint64_t mask = mask_on(&split->cols[c], i, n);
+        if ((mask & split->cols[c].codes) == 0) {
+            return DAY_NO;
+        }
+        some += (mask & ~split->cols[c].codes) != 0;
+    }
+    *ret_keys = has_key ? mask_on(&split->cols[conditions], i, n) : 1;
+    bool is_one_key = (*ret_keys & (*ret_keys - 1)) == 0;
+    return some == 0 || (some == 1 && is_one_key) ? DAY_COUNTS : DAY_ROWS;
+}
+
+/* The days of the i-th subject: of a column of which it has several values. */
+static const struct split_col *col_with_days(const struct split *split, uint32_t i)
+{
+    for (uint32_t c = 0; c < split->col_count; c++) {
+        uint64_t mask = split->cols[c].values.masks[i];
+        if ((mask & (mask - 1)) != 0) {
+            return &split->cols[c];
+        }
+    }
+    return NULL;
+}
+
+/* A subject's days of one atom, as they come. */
+struct atom_days {
+    uint32_t atom;
+    bool is_counted; /* some day counts: without a key, no other has more to say */
+    bool has_rows;   /* some day says too little */
+};
+
+static bool are_told(const struct split *split, const struct atom_days *days)
+{
+    return !days->has_rows || (days->is_counted && split->keys == NULL);
+}
+
+static enum err_code tell_subject(struct split *split, const struct source *source, uint32_t i,
+                                  struct err *err)
+{
+    const struct trend_grid *grid = grid_of(split);
+    const struct split_col *with = col_with_days(split, i);
+    ASSERT(with != NULL); /* of a subject with one value each the sets say enough */
+    uint32_t begin = with->at == 0 ? 0 : with->days.ends[with->at - 1];
+    uint32_t count = with->days.ends[with->at] - begin;
+    uint32_t subject = with->values.subjects[i];
+    struct atom_days now = {0};
+    bool is_told = true;
+    for (uint32_t n = 0; n < count; n++) {
+        /* when some row of the source may lie on that day: a border may lie before it */
+        int64_t time_ms = MAX_OF(with->days.days[begin + n] * SOURCE_DAY_MS, source->time_min_ms);
+        uint64_t keys = 0;
+        if (time_ms < grid->edges[0] || time_ms >= grid->edges[grid->atom_count]) {
+            continue;
+        }
+        uint32_t atom = civil_bucket_idx(grid->edges, grid->atom_count, time_ms);
+        if (atom != now.atom) {
+            is_told &= are_told(split, &now);
+            now = (struct atom_days){.atom = atom};
+        }
+        if (now.is_counted && split->keys == NULL) {
+            continue;
+        }
+        enum day_truth truth = day_truth(split, i, n, &keys);
+        now.has_rows |= truth == DAY_ROWS;
+        if (truth != DAY_COUNTS) {
+            continue;
+        }
+        now.is_counted = true;
+        ERR_TRY(
+            GROW(split->read.arena, &split->people, split->people_count, &split->people_cap, err));
+        split->people[split->people_count++] =
+            (struct split_day){.atom = atom, .subject = subject, .keys = keys};
+    }
+    if (is_told && are_told(split, &now)) {
+        split->truths[subject - split->base] =
+            TRUTH_NO; /* neither sets nor rows have more to say */
+    }
+    return ERR_OK;
+}
+
+/* The people of one atom, ascending, some of them several times; `codes` are those that some have. */
+static enum err_code add_day_people(struct split *split, uint32_t atom, const uint32_t *order,
+                                    uint32_t count, struct err *err)
+{
+    uint64_t codes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        codes |= split->people[order[i]].keys;
+    }
+    for (; codes != 0; codes &= codes - 1) {
+        uint32_t code = (uint32_t)__builtin_ctzll(codes);
+        uint32_t group = 0;
+        uint32_t picked = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            const struct split_day *day = &split->people[order[i]];
+            bool is_new = picked == 0 || split->picked[picked - 1] != day->subject;
+            split->picked[picked] = day->subject;
+            picked += is_new && (day->keys >> code & 1) != 0;
+        }
+        if (split->keys != NULL) {
+            ERR_TRY(split_group(split, code, &group, err));
+        }
+        ERR_TRY(add_picked(split, group, atom, picked, err));
+    }
+    return ERR_OK;
+}
+
+/* Those that count by their days, atom by atom. */
+static enum err_code add_by_days(struct split *split, struct err *err)
+{
+    uint32_t atoms = grid_of(split)->atom_count;
+    uint32_t *ends = NULL;
+    uint32_t *order = NULL;
+    ERR_TRY(ARENA_NEW(split->read.arena, (size_t)atoms + 1, &ends, err));
+    ERR_TRY(ARENA_NEW(split->read.arena, split->people_count, &order, err));
+    for (uint32_t i = 0; i < split->people_count; i++) {
+        ends[split->people[i].atom + 1]++;
+    }
+    for (uint32_t a = 0; a < atoms; a++) {
+        ends[a + 1] += ends[a];
+    }
+    for (uint32_t i = 0; i < split->people_count; i++) {
+        order[ends[split->people[i].atom]++] = i;
+    }
+    for (uint32_t a = 0; a < atoms; a++) {
+        uint32_t begin = a == 0 ? 0 : ends[a - 1];
+        ERR_TRY(add_day_people(split, a, order + begin, ends[a] - begin, err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code tell_by_days(struct split *split, const struct source *source, struct err *err)
+{
+    const struct subject_values *values =
+        &split->cols[0].values; /* of all columns the same subjects */
+    bool is_found = are_days_whole(split, source);
+    split->people_count = 0;
+    if (is_found) {
+        ERR_TRY(find_days(split, source, &is_found, err));
+    }
+    for (uint32_t i = 0; is_found && i < values->count; i++) {
+        uint32_t at = values->subjects[i] - split->base;
+        if (values->subjects[i] >= split->base && at < split->subject_count &&
+            needs_rows(split, at)) {
+            ERR_TRY(tell_subject(split, source, i, err));
+        }
+        for (uint32_t c = 0; c < split->col_count; c++) {
+            uint64_t mask = split->cols[c].values.masks[i];
+            split->cols[c].at += (mask & (mask - 1)) != 0;
+        }
+    }
+    return split->people_count > 0 ? add_by_days(split, err) : ERR_OK;
+}
+
+static enum err_code split_begin(void *arg, const struct source *source, bool *ret_wants_sets,
+                                 struct err *err)
+{
+    struct split *split = arg;
+    const struct bound_query *query = split->work->plan->query;
+    bool is_known = true;
+    read_held_clear(&split->held);
+    memset(split->truths, TRUTH_ALL, split->subject_count);
+    split->is_whole = is_whole_source(split, source);
+    ERR_TRY(meet_where(split, source, &is_known, err));
+    if (is_known && query->key_count == 1) {
+        ERR_TRY(find_keys(split, source, &is_known, err));
+    }
+    if (is_known) {
+        ERR_TRY(tell_by_days(split, source, err));
+        ERR_TRY(find_ranges(split, &split->cols[0].values, source->row_count, &is_known, err));
+    }
+    *ret_wants_sets = is_known;
+    return ERR_OK;
+}
+
+/* ---- members and rows ---- */
 
 /* The members that the sets say enough of and that have the key's value `code`. */
 static uint32_t pick_code(struct split *split, const uint32_t *subjects, uint32_t count,
@@ -319,11 +574,11 @@ static enum err_code take_by_key(struct split *split, uint32_t atom, const uint3
     for (; codes != 0; codes &= codes - 1) {
         uint32_t code = (uint32_t)__builtin_ctzll(codes);
         uint32_t picked = pick_code(split, subjects, count, code);
-        if (picked > 0 && split->groups[code] == UINT32_MAX) {
-            ERR_TRY(groups_of_code(split->work->slot->groups, split->key_dict, code,
-                                   &split->groups[code], err));
+        uint32_t group = 0;
+        if (picked > 0) {
+            ERR_TRY(split_group(split, code, &group, err));
         }
-        ERR_TRY(add_picked(split, split->groups[code], atom, picked, err));
+        ERR_TRY(add_picked(split, group, atom, picked, err));
     }
     return ERR_OK;
 }
@@ -388,6 +643,8 @@ static enum err_code split_run(struct split *split, struct err *err)
                                   .selector = lane->selector,
                                   .edges = grid->edges,
                                   .atom_count = grid->atom_count};
+    split->col_count = condition_count(work->plan->query->where) + work->plan->query->key_count;
+    ERR_TRY(ARENA_NEW(work->arena, split->col_count, &split->cols, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->truths, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->picked, err));
     if (work->plan->query->key_count == 1) {

@@ -4,25 +4,38 @@
 #include "query/index_sets.h"
 #include "query/pred_eval.h"
 #include "query/subject_bits.h"
+#include "query/trend_top.h"
+#include "storage/base/cpu.h"
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
 
-#define NONE UINT32_MAX
+#define NONE           UINT32_MAX
+#define CODES_AHEAD    32u /* whose hashes are added together */
+#define MEMO_CODES_MAX 4096u
+#define VALUES_AHEAD                                                                               \
+    8u /* of a cell, whose line is on its way: cells take turns, and none is met soon again */
+#define TALLY_ROWS_MIN 4u /* of a block for each group, for a table of counts by group to pay */
 
-/* Hashes of a dictionary's entries, made as they occur. */
+/* What is known of a dictionary's entries. */
 struct hash_memo {
     const struct dict *dict;
-    struct hash128 *hashes;
+    struct hash128 *
+        hashes; /* of a small one, made as they occur; of a large one each entry comes for few cells */
     uint8_t *is_known;
+    const union acc_cell **last; /* by code: the cell that had it last */
 };
 
-/* The rows of a block that one lane takes. */
+/* What a lane takes of a block. */
 struct lane_rows {
-    uint32_t count;
-    uint32_t *idx;          /* into the block's arrays */
-    union acc_cell **cells; /* where each belongs */
+    struct trend_work *work;
+    uint32_t lane;
+    uint64_t bit; /* of rows that the lane takes */
+    const struct scan_block *block;
+    const uint32_t *groups;
+    const uint32_t *atoms; /* of each row, NONE outside the grid; NULL: all are of atom 0 */
+    union acc_cell **by_group;
 };
 
 /* ---- cells ---- */
@@ -83,6 +96,26 @@ static void grid_atoms(const struct trend_grid *grid, const int64_t *restrict ti
     }
 }
 
+/* Count the rows of a lane that are all of atom 0, by group. */
+static enum err_code tally_rows(struct trend_work *work, uint32_t lane,
+                                const struct scan_block *block, const uint32_t *groups,
+                                uint32_t *tallies, struct err *err)
+{
+    uint32_t group_count = groups_count(work->slot->groups);
+    uint32_t selector = work->plan->lanes[lane].selector;
+    for (uint32_t i = 0; i < block->count; i++) {
+        tallies[groups[i]] += (uint32_t)(block->masks[i] >> selector) & 1;
+    }
+    for (uint32_t g = 0; g < group_count; g++) {
+        union acc_cell *cells = NULL;
+        if (tallies[g] > 0) {
+            ERR_TRY(trend_cells(work, lane, g, &cells, err));
+            cells[0].count += tallies[g];
+        }
+    }
+    return ERR_OK;
+}
+
 /* Count the rows of a lane: neighbours mostly share group and atom. Without `atoms` all rows are of atom 0. */
 static enum err_code count_rows(struct trend_work *work, uint32_t lane,
                                 const struct scan_block *block, const uint32_t *groups,
@@ -120,11 +153,29 @@ static enum err_code count_rows(struct trend_work *work, uint32_t lane,
     return ERR_OK;
 }
 
+static enum err_code count_lane_rows(struct trend_work *work, uint32_t lane,
+                                     const struct scan_block *block, const uint32_t *groups,
+                                     const uint32_t *atoms, struct arena *scratch, struct err *err)
+{
+    uint32_t group_count = groups_count(work->slot->groups);
+    uint32_t *tallies = NULL;
+    if (atoms != NULL || group_count == 1 || group_count > block->count / TALLY_ROWS_MIN) {
+        return count_rows(work, lane, block, groups, atoms, err);
+    }
+    ERR_TRY(ARENA_NEW(scratch, group_count, &tallies, err));
+    return tally_rows(work, lane, block, groups, tallies, err);
+}
+
 static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
                                    const struct scan_block *block, const uint32_t *groups,
-                                   const uint32_t *atoms, struct err *err)
+                                   const uint32_t *atoms, struct arena *scratch, struct err *err)
 {
     uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
+    if (trend_sorts_users(work, lane, block->count)) {
+        const struct trend_rows rows = {block->count, block->subjects, groups,
+                                        atoms,        block->masks,    bit};
+        return trend_sort_users(work, lane, &rows, scratch, err);
+    }
     uint32_t group = NONE;
     union acc_cell *cells = NULL;
     union acc_cell *cell = NULL; /* what was added last, and for whom */
@@ -150,36 +201,20 @@ static enum err_code add_user_rows(struct trend_work *work, uint32_t lane,
     return ERR_OK;
 }
 
-static enum err_code lane_pick(struct trend_work *work, uint32_t lane,
-                               const struct scan_block *block, const uint32_t *groups,
-                               const uint32_t *atoms, struct arena *scratch, struct lane_rows *ret,
-                               struct err *err)
+/* The cell of row i, NULL where the lane does not take the row. */
+static inline enum err_code row_cell(const struct lane_rows *rows, uint32_t i, union acc_cell **ret,
+                                     struct err *err)
 {
-    struct lane_rows rows = {0};
-    void *memory = NULL;
-    ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(*rows.idx), &memory, err));
-    rows.idx = memory;
-    ERR_TRY(arena_alloc_raw(scratch, block->count * sizeof(union acc_cell *), &memory, err));
-    rows.cells = memory;
-    uint64_t bit = UINT64_C(1) << work->plan->lanes[lane].selector;
-    uint32_t group = NONE;
-    union acc_cell *cells = NULL;
-    for (uint32_t i = 0; i < block->count; i++) {
-        uint32_t atom = atoms == NULL ? 0 : atoms[i];
-        if ((block->masks[i] & bit) == 0 || atom == NONE) {
-            continue;
-        }
-        if (groups[i] != group) {
-            group = groups[i];
-            cells = work->slot->cells[lane][group];
-            if (cells == NULL) {
-                ERR_TRY(trend_cells(work, lane, group, &cells, err));
-            }
-        }
-        rows.idx[rows.count] = i;
-        rows.cells[rows.count++] = cells + atom;
+    uint32_t atom = rows->atoms == NULL ? 0 : rows->atoms[i];
+    *ret = NULL;
+    if ((rows->block->masks[i] & rows->bit) == 0 || atom == NONE) {
+        return ERR_OK;
     }
-    *ret = rows;
+    union acc_cell *cells = rows->by_group[rows->groups[i]];
+    if (cells == NULL) {
+        ERR_TRY(trend_cells(rows->work, rows->lane, rows->groups[i], &cells, err));
+    }
+    *ret = cells + atom;
     return ERR_OK;
 }
 
@@ -210,47 +245,119 @@ static enum err_code memo_for(struct trend_work *work, struct hash_memo *memo,
     if (memo->dict == dict) {
         return ERR_OK;
     }
-    ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->hashes, err));
-    ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->is_known, err));
+    *memo = (struct hash_memo){0};
+    if (dict->count <= MEMO_CODES_MAX) {
+        ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->hashes, err));
+        ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->is_known, err));
+    }
+    ERR_TRY(ARENA_NEW(work->arena, dict->count, &memo->last, err));
     memo->dict = dict;
     return ERR_OK;
 }
 
-static struct hash128 memo_hash(struct hash_memo *memo, uint32_t code, uint64_t seed)
+static struct hash128 code_hash(struct hash_memo *memo, uint32_t code, uint64_t seed)
 {
-    if (!memo->is_known[code]) {
-        struct str s = dict_value(memo->dict, code);
-        memo->hashes[code] = hash128(s.ptr, s.len, seed);
+    if (memo->hashes != NULL && memo->is_known[code]) {
+        return memo->hashes[code];
+    }
+    struct str text = dict_value(memo->dict, code);
+    struct hash128 hash = hash128(text.ptr, text.len, seed);
+    if (memo->hashes != NULL) {
+        memo->hashes[code] = hash;
         memo->is_known[code] = 1;
     }
-    return memo->hashes[code];
+    return hash;
 }
 
-static enum err_code add_unique(struct trend_work *work, uint32_t lane,
-                                const struct lane_rows *rows, const struct vec *vec,
-                                const uint32_t *places, struct err *err)
+/* A code that a cell does not have yet, as far as is known. */
+struct cell_code {
+    union acc_cell *cell;
+    uint32_t code;
+};
+
+/* Add a few: their looks at texts and into sets wait for memory together. */
+static enum err_code add_few_codes(struct trend_work *work, struct hash_memo *memo,
+                                   const struct cell_code *few, uint32_t count, struct err *err)
 {
-    struct acc_pool *pool = &work->slot->pool;
-    struct hash_memo *memo = &work->memos[lane];
-    uint64_t seed = work->plan->hash_seed;
-    bool has_codes = vec->kind == VEC_CODE || vec->kind == VEC_LIST;
-    if (has_codes) {
-        ERR_TRY(memo_for(work, memo, vec->dict, err));
+    struct hash128 hashes[CODES_AHEAD];
+    for (uint32_t i = 0; memo->hashes == NULL && i < count; i++) {
+        __builtin_prefetch(dict_value(memo->dict, few[i].code).ptr);
     }
-    for (uint32_t k = 0; k < rows->count; k++) {
-        uint32_t place = places[rows->idx[k]];
-        if (place == NONE) {
-            continue;
-        }
-        if (!has_codes) {
-            ERR_TRY(acc_add_hash(pool, rows->cells[k], trend_value_hash(vec, place, seed), err));
+    for (uint32_t i = 0; i < count; i++) {
+        hashes[i] = code_hash(memo, few[i].code, work->plan->hash_seed);
+        acc_expect_hash(few[i].cell, hashes[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        ERR_TRY(acc_add_hash(&work->slot->pool, few[i].cell, hashes[i], err));
+    }
+    return ERR_OK;
+}
+
+/* What is asked of a code whose row comes soon, the cell that had it last, unless it was `expected` before. Returns what
+ * now is. */
+static inline uint32_t expect_code(const struct hash_memo *memo, const struct vec *vec,
+                                   uint32_t place, uint32_t expected)
+{
+    if (place == NONE || vec->kind != VEC_CODE || vec->u32[place] == expected) {
+        return expected;
+    }
+    __builtin_prefetch(&memo->last[vec->u32[place]]);
+    return vec->u32[place];
+}
+
+/* Values as codes: one comes again and again along a journey, and mostly for the same cell. */
+static enum err_code add_unique_codes(const struct lane_rows *rows, struct hash_memo *memo,
+                                      const struct vec *vec, const uint32_t *places,
+                                      struct err *err)
+{
+    struct cell_code few[CODES_AHEAD];
+    uint32_t count = 0;
+    uint32_t row_count = rows->block->count;
+    uint32_t expected = NONE;
+    ERR_TRY(memo_for(rows->work, memo, vec->dict, err));
+    for (uint32_t i = 0; i < row_count; i++) {
+        union acc_cell *cell = NULL;
+        uint32_t place = places[i];
+        expected = expect_code(memo, vec, places[MIN_OF(i + CODES_AHEAD, row_count - 1)], expected);
+        ERR_TRY(row_cell(rows, i, &cell, err));
+        if (cell == NULL || place == NONE) {
             continue;
         }
         /* each item of a list is a value */
         uint32_t begin = vec->kind == VEC_LIST ? vec->offs[place] : place;
         uint32_t end = vec->kind == VEC_LIST ? vec->offs[place + 1] : place + 1;
         for (uint32_t c = begin; c < end; c++) {
-            ERR_TRY(acc_add_hash(pool, rows->cells[k], memo_hash(memo, vec->u32[c], seed), err));
+            uint32_t code = vec->u32[c];
+            if (memo->last[code] == cell) {
+                continue;
+            }
+            memo->last[code] = cell;
+            if (vec->dict->offs != NULL) {
+                __builtin_prefetch(&vec->dict->offs[code]);
+            }
+            few[count++] = (struct cell_code){cell, code};
+            if (count == CODES_AHEAD) {
+                ERR_TRY(add_few_codes(rows->work, memo, few, count, err));
+                count = 0;
+            }
+        }
+    }
+    return add_few_codes(rows->work, memo, few, count, err);
+}
+
+static enum err_code add_unique(const struct lane_rows *rows, const struct vec *vec,
+                                const uint32_t *places, struct err *err)
+{
+    struct trend_work *work = rows->work;
+    if (vec->kind == VEC_CODE || vec->kind == VEC_LIST) {
+        return add_unique_codes(rows, &work->memos[rows->lane], vec, places, err);
+    }
+    for (uint32_t i = 0; i < rows->block->count; i++) {
+        union acc_cell *cell = NULL;
+        ERR_TRY(row_cell(rows, i, &cell, err));
+        if (cell != NULL && places[i] != NONE) {
+            ERR_TRY(acc_add_hash(&work->slot->pool, cell,
+                                 trend_value_hash(vec, places[i], work->plan->hash_seed), err));
         }
     }
     return ERR_OK;
@@ -264,16 +371,16 @@ static struct num raw_number(const struct vec *vec, uint32_t place)
                : vec_num(vec, place);
 }
 
-static enum err_code add_sums(struct trend_work *work, const struct lane_rows *rows,
-                              const struct vec *vec, const uint32_t *places, struct err *err)
+static enum err_code add_sums(const struct lane_rows *rows, const struct vec *vec,
+                              const uint32_t *places, struct err *err)
 {
-    for (uint32_t k = 0; k < rows->count; k++) {
-        uint32_t place = places[rows->idx[k]];
-        if (place == NONE) {
-            continue;
+    for (uint32_t i = 0; i < rows->block->count; i++) {
+        union acc_cell *cell = NULL;
+        ERR_TRY(row_cell(rows, i, &cell, err));
+        if (cell != NULL && places[i] != NONE) {
+            struct num n = raw_number(vec, places[i]);
+            ERR_TRY(acc_add_sum(&rows->work->slot->pool, cell, n.m, n.scale, err));
         }
-        struct num n = raw_number(vec, place);
-        ERR_TRY(acc_add_sum(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
     }
     return ERR_OK;
 }
@@ -289,8 +396,7 @@ static struct acc_value value_at(const struct vec *vec, uint32_t place)
     }
 }
 
-static enum err_code add_values(struct trend_work *work, enum acc_kind kind, struct scan *scan,
-                                const struct scan_block *block, const struct lane_rows *rows,
+static enum err_code add_values(const struct lane_rows *rows, enum acc_kind kind, struct scan *scan,
                                 const struct vec *vec, const uint32_t *places, struct err *err)
 {
     struct vec ids = {0};
@@ -300,48 +406,49 @@ static enum err_code add_values(struct trend_work *work, enum acc_kind kind, str
         const struct field event_id = {.kind = FIELD_EVENT_ID, .type = COL_STRING};
         ERR_TRY(scan_field(scan, &event_id, &ids, &id_places, err));
     }
-    for (uint32_t k = 0; k < rows->count; k++) {
-        uint32_t i = rows->idx[k];
-        if (places[i] == NONE) {
+    for (uint32_t i = 0; i < rows->block->count; i++) {
+        union acc_cell *cell = NULL;
+        ERR_TRY(row_cell(rows, i, &cell, err));
+        if (cell == NULL || places[i] == NONE) {
             continue;
         }
         struct acc_value value = value_at(vec, places[i]);
         if (has_place) {
-            value.at_ms = block->times[i];
+            value.at_ms = rows->block->times[i];
             if (id_places[i] != NONE) {
                 value.event_id = vec_str(&ids, id_places[i]);
             }
         }
-        ERR_TRY(acc_add_value(&work->slot->pool, kind, rows->cells[k], &value, err));
+        ERR_TRY(acc_add_value(&rows->work->slot->pool, kind, cell, &value, err));
     }
     return ERR_OK;
 }
 
-static enum err_code add_numbers(struct trend_work *work, const struct lane_rows *rows,
-                                 const struct vec *vec, const uint32_t *places, struct err *err)
+static enum err_code add_numbers(const struct lane_rows *rows, const struct vec *vec,
+                                 const uint32_t *places, struct err *err)
 {
-    for (uint32_t k = 0; k < rows->count; k++) {
-        uint32_t place = places[rows->idx[k]];
-        if (place == NONE) {
+    for (uint32_t i = 0; i < rows->block->count; i++) {
+        union acc_cell *cell = NULL;
+        ERR_TRY(row_cell(rows, i, &cell, err));
+        if (cell == NULL || places[i] == NONE) {
             continue;
         }
-        struct num n = raw_number(vec, place);
-        struct acc_values *values = rows->cells[k]->values;
+        struct num n = raw_number(vec, places[i]);
+        struct acc_values *values = cell->values;
         if (values != NULL && values->items == NULL && values->scale == n.scale &&
             values->count < values->cap) {
             values->whole[values->count++] = n.m;
+            __builtin_prefetch(values->whole + values->count + VALUES_AHEAD, 1);
         } else {
-            ERR_TRY(acc_add_decimal(&work->slot->pool, rows->cells[k], n.m, n.scale, err));
+            ERR_TRY(acc_add_decimal(&rows->work->slot->pool, cell, n.m, n.scale, err));
         }
     }
     return ERR_OK;
 }
 
-static enum err_code lane_add_rows(struct trend_work *work, uint32_t lane_idx, struct scan *scan,
-                                   const struct scan_block *block, const struct lane_rows *rows,
-                                   struct err *err)
+static enum err_code lane_add_rows(const struct lane_rows *rows, struct scan *scan, struct err *err)
 {
-    const struct trend_lane *lane = &work->plan->lanes[lane_idx];
+    const struct trend_lane *lane = &rows->work->plan->lanes[rows->lane];
     struct vec vec = {0};
     const uint32_t *places = NULL;
     ERR_TRY(scan_field(scan, &lane->field, &vec, &places, err));
@@ -350,14 +457,26 @@ static enum err_code lane_add_rows(struct trend_work *work, uint32_t lane_idx, s
         return ERR_OK;
     }
     switch (lane->kind) {
-    case ACC_UNIQUE: return add_unique(work, lane_idx, rows, &vec, places, err);
-    case ACC_SUM: return is_number ? add_sums(work, rows, &vec, places, err) : ERR_OK;
-    case ACC_VALUES: return is_number ? add_numbers(work, rows, &vec, places, err) : ERR_OK;
+    case ACC_UNIQUE: return add_unique(rows, &vec, places, err);
+    case ACC_SUM: return is_number ? add_sums(rows, &vec, places, err) : ERR_OK;
+    case ACC_VALUES: return is_number ? add_numbers(rows, &vec, places, err) : ERR_OK;
     default:
-        return vec.kind == VEC_LIST
-                   ? ERR_OK
-                   : add_values(work, lane->kind, scan, block, rows, &vec, places, err);
+        return vec.kind == VEC_LIST ? ERR_OK
+                                    : add_values(rows, lane->kind, scan, &vec, places, err);
     }
+}
+
+CPU_CLONES static void times_bounds(const int64_t *restrict times, uint32_t count, int64_t *min,
+                                    int64_t *max)
+{
+    int64_t least = *min;
+    int64_t most = *max;
+    for (uint32_t i = 0; i < count; i++) {
+        least = MIN_OF(least, times[i]);
+        most = MAX_OF(most, times[i]);
+    }
+    *min = least;
+    *max = most;
 }
 
 /* Where an open range begins and ends is in its buckets, and in what is kept of a segment for questions that have some. */
@@ -367,10 +486,7 @@ static void note_times(struct trend_work *work, const struct scan_block *block)
     struct trend_slot *slot = work->slot;
     if ((plan->is_from_open || plan->is_to_open) &&
         (plan->query->has_each || plan->partials != NULL)) {
-        for (uint32_t i = 0; i < block->count; i++) {
-            slot->row_min_ms = MIN_OF(slot->row_min_ms, block->times[i]);
-            slot->row_max_ms = MAX_OF(slot->row_max_ms, block->times[i]);
-        }
+        times_bounds(block->times, block->count, &slot->row_min_ms, &slot->row_max_ms);
     }
 }
 
@@ -441,13 +557,18 @@ static enum err_code task_add_block(struct trend_work *work, struct scan *scan,
             }
             if (lane->kind == ACC_COUNT || lane->kind == ACC_USERS) {
                 ERR_TRY(lane->kind == ACC_COUNT
-                            ? count_rows(work, l, block, groups, atoms, err)
-                            : add_user_rows(work, l, block, groups, atoms, err));
+                            ? count_lane_rows(work, l, block, groups, atoms, scratch, err)
+                            : add_user_rows(work, l, block, groups, atoms, scratch, err));
                 continue;
             }
-            struct lane_rows rows = {0};
-            ERR_TRY(lane_pick(work, l, block, groups, atoms, scratch, &rows, err));
-            ERR_TRY(lane_add_rows(work, l, scan, block, &rows, err));
+            const struct lane_rows rows = {.work = work,
+                                           .lane = l,
+                                           .bit = UINT64_C(1) << lane->selector,
+                                           .block = block,
+                                           .groups = groups,
+                                           .atoms = atoms,
+                                           .by_group = work->slot->cells[l]};
+            ERR_TRY(lane_add_rows(&rows, scan, err));
         }
     }
     return ERR_OK;
@@ -645,7 +766,7 @@ enum err_code trend_scan_users(struct trend_work *work, uint32_t lane, const str
                                 err));
         uint32_t *atoms = memory;
         grid_atoms(grid, block.times, block.count, atoms);
-        ERR_TRY(add_user_rows(work, lane, &block, groups, atoms, err));
+        ERR_TRY(add_user_rows(work, lane, &block, groups, atoms, scan_read_ctx(scan)->arena, err));
     }
 }
 
@@ -725,43 +846,21 @@ static enum err_code task_read(struct trend_work *work, struct err *err)
     return code;
 }
 
-static uint64_t count_group(const struct trend_work *work, uint32_t lane, uint32_t group)
+/* What the task counts and sums of all groups, while its cells are at hand. */
+static enum err_code task_totals(struct trend_work *work, struct err *err)
 {
-    const struct trend_grid *grid = &work->plan->grids[work->plan->lanes[lane].grid];
-    const union acc_cell *cells = work->slot->cells[lane][group];
-    uint64_t rows = 0;
-    for (uint32_t a = grid->total.atom_begin; cells != NULL && a < grid->total.atom_end; a++) {
-        rows += cells[a].count;
-    }
-    return rows;
-}
-
-static uint32_t part_of(uint64_t hash)
-{
-    return (uint32_t)(hash >> 32) % TREND_PARTS;
-}
-
-/* The task's groups by part: a pass for the hashes, and one that puts each in its place. */
-static enum err_code task_entries(struct trend_work *work, struct err *err)
-{
+    const struct trend_plan *plan = work->plan;
     struct trend_slot *slot = work->slot;
-    uint32_t count = groups_count(slot->groups);
-    uint32_t next[TREND_PARTS];
-    uint64_t *hashes = NULL;
-    ERR_TRY(trend_grow_groups(work, count, err));
-    ERR_TRY(ARENA_NEW(work->arena, count, &hashes, err));
-    ERR_TRY(ARENA_NEW(work->arena, count, &slot->entries, err));
-    for (uint32_t g = 0; g < count; g++) {
-        hashes[g] = groups_hash(slot->groups, g);
-        slot->part_begins[part_of(hashes[g]) + 1]++;
-    }
-    for (uint32_t p = 0; p < TREND_PARTS; p++) {
-        slot->part_begins[p + 1] += slot->part_begins[p];
-        next[p] = slot->part_begins[p];
-    }
-    for (uint32_t g = 0; g < count; g++) {
-        slot->entries[next[part_of(hashes[g])]++] = (struct trend_entry){
-            .hash = hashes[g], .rows = count_group(work, work->plan->count_lane, g), .local = g};
+    ERR_TRY(ARENA_NEW(work->arena, plan->lane_count, &slot->totals, err));
+    for (uint32_t l = 0; l < plan->lane_count; l++) {
+        enum acc_kind kind = plan->lanes[l].kind;
+        struct trend_bucket total = plan->grids[plan->lanes[l].grid].total;
+        for (uint32_t g = 0; (kind == ACC_COUNT || kind == ACC_SUM) && g < slot->group_cap; g++) {
+            const union acc_cell *cells = slot->cells[l][g];
+            for (uint32_t a = total.atom_begin; cells != NULL && a < total.atom_end; a++) {
+                ERR_TRY(acc_merge(&slot->pool, kind, &slot->totals[l], &cells[a], err));
+            }
+        }
     }
     return ERR_OK;
 }
@@ -779,5 +878,9 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
     ERR_TRY(
         trend_work_begin(&work, task->subject_begin, MIN_OF(task->subject_end, subject_end), err));
     ERR_TRY(task_read(&work, err));
-    return plan->is_ranked ? task_entries(&work, err) : ERR_OK;
+    ERR_TRY(trend_grow_groups(&work, groups_count(work.slot->groups), err));
+    if (plan->has_task_totals) {
+        ERR_TRY(task_totals(&work, err));
+    }
+    return plan->is_ranked ? trend_top_entries(run, plan, slot, arena, err) : ERR_OK;
 }

@@ -8,6 +8,7 @@
  * to the query's range, the later ones may lie beyond its end by the window.
  */
 #include "query/funnel_attempt.h"
+#include "query/funnel_prune.h"
 #include "query/funnel_table.h"
 #include "query/funnel_task.h"
 #include "query/journey.h"
@@ -17,6 +18,7 @@
 struct funnel_plan {
     struct scan_want wants[QUERY_STEPS_MAX];
     struct funnel_spec spec;
+    bool is_pruned; /* by stored sets: funnel_prune.h */
 };
 
 /* ---- plan ---- */
@@ -141,14 +143,20 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
     struct attempt_scratch scratch = {0};
     struct groups *groups = NULL;
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
+    struct funnel_prune prune = {0};
     struct journey journey;
     bool has_more = false;
 
     ERR_TRY(groups_create(run->query, arena, &groups, err));
     ERR_TRY(funnel_part_init(part, run->query, groups, false, false, arena, err));
     ERR_TRY(funnel_part_watch(part, run, task->shard, NULL, err));
+    if (plan->is_pruned) {
+        ERR_TRY(funnel_prune(run, task, arena, io, &prune, err));
+        ERR_TRY(funnel_part_enter(part, run->query, arena, prune.entered, prune.mature, err));
+    }
     struct journeys_spec spec = {
         .query = run->query,
+        .keep = prune.keep,
         .wants = plan->wants,
         .want_count = plan->spec.step_count,
         .groups = run->query->key_count > 0 ? part->groups : NULL,
@@ -174,6 +182,7 @@ static enum err_code plain_funnel(struct query_run_ctx *run, struct result *resu
 
     ERR_TRY(plan_make(run->query, run->arena, &plan, err));
     ERR_TRY(answer_buckets(run, &buckets, err));
+    plan->is_pruned = funnel_prune_serves(run);
     run->verb_plan = plan;
     ERR_TRY(run_all_tasks(run, funnel_task, sizeof(struct funnel_part), &tasks, err));
     if (run->query->cell != NULL) {

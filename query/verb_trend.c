@@ -1,15 +1,15 @@
 /* query/verb_trend.c - trend and distinct: measures over time and breakdowns.
  *
  * Tasks leave cells (trend_int.h); here their groups are matched by value, the `top` ones chosen by
- * the first measure over the whole range, and each row of the answer is the union of its cells.
- * Uniques of a row, of `other` and of the totals are unions of their own, never sums: except over
- * shards, whose subjects are different by construction.
+ * the first measure over the whole range, and each row of the answer is the union of its cells
+ * (trend_value.h).
  *
  * With `each`, every group has a row in every bucket: over the range, or, where the query gives
  * none, from the first bucket with a row to the last. */
 #include "query/cell_taker.h"
-#include "query/trend_int.h"
+#include "query/trend_large.h"
 #include "query/trend_top.h"
+#include "query/trend_value.h"
 
 #include "query/grow.h"
 #include "query/heap.h"
@@ -18,25 +18,9 @@
 #include <stdlib.h>
 
 #define NONE            UINT32_MAX
+#define ROWS_MANY       8u /* from here on, rows of many values are made in parts */
 #define RANKS_PER_CHECK 4096u
 #define GROUPS_MANY     8192u /* of all tasks: from here on, they are ranked in parts */
-
-/* One row's worth of groups. */
-enum group_reach {
-    GROUP_ONE,
-    GROUP_OTHERS, /* all that have no row of their own */
-    GROUP_ALL,    /* the totals */
-};
-struct trend_group {
-    enum group_reach reach;
-    uint32_t group; /* of GROUP_ONE */
-    struct cell *keys;
-};
-
-/* A group as one task numbered it. */
-struct group_part {
-    uint32_t task, local;
-};
 
 struct trend_answer {
     struct query_run_ctx *run;
@@ -46,19 +30,14 @@ struct trend_answer {
     struct arena *arena;   /* lives as long as the answer is made */
     struct groups *groups; /* of all tasks */
     uint32_t **global;     /* [task][number in the task]: the group */
-    uint32_t
-        *part_begins; /* parts of group g: parts[part_begins[g] .. part_begins[g + 1]), by task */
-    struct group_part *parts;
-    uint8_t *is_shown; /* of each group: has a row of its own */
-    uint32_t *order;   /* the groups with rows, in canonical order */
+    uint8_t *is_shown;     /* of each group: has a row of its own */
+    uint32_t *order;       /* the groups with rows, in canonical order */
     uint32_t group_count;
     uint32_t all_group_count; /* with those that were never put together */
     struct trend_group *rows;
     uint32_t row_group_count;
     uint32_t bucket_begin, bucket_end; /* that are shown */
-    struct arena *scratch;
-    union acc_cell **sets; /* scratch of a union */
-    size_t set_cap;
+    struct trend_values values;        /* of the calling thread */
 };
 
 /* ---- matching the groups of tasks ---- */
@@ -78,10 +57,11 @@ struct group_entry {
 static enum err_code answer_parts(struct trend_answer *answer, const struct group_entry *entries,
                                   uint32_t count, struct err *err)
 {
-    uint32_t *ends = NULL;
-    ERR_TRY(ARENA_NEW(answer->arena, (size_t)answer->group_count + 1, &answer->part_begins, err));
-    ERR_TRY(ARENA_NEW(answer->arena, count, &answer->parts, err));
-    ends = answer->part_begins + 1; /* counts, then ends */
+    uint32_t *begins = NULL;
+    struct group_part *parts = NULL;
+    ERR_TRY(ARENA_NEW(answer->arena, (size_t)answer->group_count + 1, &begins, err));
+    ERR_TRY(ARENA_NEW(answer->arena, count, &parts, err));
+    uint32_t *ends = begins + 1; /* counts, then ends */
     for (uint32_t i = 0; i < count; i++) {
         ends[entries[i].group]++;
     }
@@ -92,8 +72,10 @@ static enum err_code answer_parts(struct trend_answer *answer, const struct grou
         begin += of_group;
     }
     for (uint32_t i = 0; i < count; i++) {
-        answer->parts[ends[entries[i].group]++] = entries[i].part;
+        parts[ends[entries[i].group]++] = entries[i].part;
     }
+    answer->values.part_begins = begins;
+    answer->values.parts = parts;
     return ERR_OK;
 }
 
@@ -140,291 +122,6 @@ static int compare_groups(const void *a, const void *b, void *groups)
     return groups_cmp(groups, *(const uint32_t *)a, *(const uint32_t *)b);
 }
 
-/* ---- the value of a lane ---- */
-
-/* The cells of a group as the task numbered it; NULL where it has none. */
-static union acc_cell *slot_cells(const struct trend_slot *slot, uint32_t lane, uint32_t local)
-{
-    return local < slot->group_cap ? slot->cells[lane][local] : NULL;
-}
-
-/* Walks over the cells of a row's groups, task by task. */
-struct cells_walk {
-    const struct trend_answer *answer;
-    const struct trend_group *group;
-    uint32_t lane;
-    uint32_t next; /* a place among the parts, or the number of a group in the task */
-    uint32_t task;
-};
-
-static struct cells_walk cells_of(const struct trend_answer *answer, uint32_t lane,
-                                  const struct trend_group *group)
-{
-    return (struct cells_walk){
-        .answer = answer,
-        .group = group,
-        .lane = lane,
-        .next = group->reach == GROUP_ONE ? answer->part_begins[group->group] : 0,
-    };
-}
-
-/* The next cells of the one group; NULL at the end. */
-static union acc_cell *cells_next_part(struct cells_walk *walk)
-{
-    const struct trend_answer *answer = walk->answer;
-    uint32_t end = answer->part_begins[walk->group->group + 1];
-    while (walk->next < end) {
-        struct group_part part = answer->parts[walk->next++];
-        union acc_cell *cells = slot_cells(answer_slot(answer, part.task), walk->lane, part.local);
-        if (cells != NULL) {
-            walk->task = part.task;
-            return cells;
-        }
-    }
-    return NULL;
-}
-
-/* The next cells, NULL at the end; walk->task is their task. */
-static union acc_cell *cells_next(struct cells_walk *walk)
-{
-    const struct trend_answer *answer = walk->answer;
-    bool is_all = walk->group->reach == GROUP_ALL;
-    if (walk->group->reach == GROUP_ONE) {
-        return cells_next_part(walk);
-    }
-    for (; walk->task < answer->tasks->count; walk->task++, walk->next = 0) {
-        const struct trend_slot *slot = answer_slot(answer, walk->task);
-        uint32_t count = groups_count(slot->groups);
-        while (walk->next < count) {
-            uint32_t local = walk->next++;
-            union acc_cell *cells = slot_cells(slot, walk->lane, local);
-            if (cells != NULL && (is_all || !answer->is_shown[answer->global[walk->task][local]])) {
-                return cells;
-            }
-        }
-    }
-    return NULL;
-}
-
-static enum err_code answer_grow_sets(struct trend_answer *answer, struct err *err)
-{
-    size_t cap = answer->set_cap == 0 ? 64 : answer->set_cap * 2;
-    union acc_cell **more = NULL;
-    ERR_TRY(ARENA_NEW(answer->arena, cap, &more, err));
-    if (answer->set_cap > 0) {
-        memcpy(more, answer->sets, answer->set_cap * sizeof(union acc_cell *));
-    }
-    answer->sets = more;
-    answer->set_cap = cap;
-    return ERR_OK;
-}
-
-/* The atoms of bucket b, or of the whole range where b is NONE. */
-static struct trend_bucket lane_atoms(const struct trend_plan *plan, uint32_t lane, uint32_t b)
-{
-    const struct trend_grid *grid = &plan->grids[plan->lanes[lane].grid];
-    return b == NONE ? grid->total : grid->buckets[b];
-}
-
-/* The people of a lane that tasks have counted: there are no groups. */
-static uint64_t answer_counted(const struct trend_answer *answer, uint32_t lane, uint32_t b)
-{
-    uint64_t total = 0;
-    for (uint32_t t = 0; t < answer->tasks->count; t++) {
-        const struct trend_slot *slot = answer_slot(answer, t);
-        const struct trend_people *people = slot->people == NULL ? NULL : slot->people[lane];
-        total += people == NULL ? 0 : b == NONE ? people->total : people->buckets[b];
-    }
-    return total;
-}
-
-/* Different subjects of the members in a bucket: a union within each task, and a sum over
- * tasks, whose subjects differ. */
-static enum err_code answer_users(struct trend_answer *answer, uint32_t lane,
-                                  const struct trend_group *group, uint32_t b, uint64_t *ret,
-                                  struct err *err)
-{
-    struct trend_bucket atoms = lane_atoms(answer->plan, lane, b);
-    uint64_t total = answer->plan->lanes[lane].is_counted && group->reach != GROUP_OTHERS
-                         ? answer_counted(answer, lane, b)
-                         : 0;
-    size_t count = 0;
-    uint32_t task = 0;
-    struct cells_walk walk = cells_of(answer, lane, group);
-    while (true) {
-        union acc_cell *cells = cells_next(&walk);
-        if (count > 0 && (cells == NULL || walk.task != task)) {
-            uint64_t users = 0;
-            ERR_TRY(acc_count_users(&answer_slot(answer, task)->pool, answer->sets, count,
-                                    answer->scratch, &users, err));
-            total += users;
-            count = 0;
-        }
-        if (cells == NULL) {
-            break;
-        }
-        task = walk.task;
-        for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
-            if (cells[a].users == NULL) {
-                continue;
-            }
-            if (count == answer->set_cap) {
-                ERR_TRY(answer_grow_sets(answer, err));
-            }
-            answer->sets[count++] = &cells[a];
-        }
-    }
-    *ret = total;
-    return ERR_OK;
-}
-
-/* How many rows the cells count together. */
-static uint64_t answer_count(const struct trend_answer *answer, uint32_t lane,
-                             const struct trend_group *group, struct trend_bucket atoms)
-{
-    uint64_t total = 0;
-    struct cells_walk walk = cells_of(answer, lane, group);
-    for (const union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
-        for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
-            total += cells[a].count;
-        }
-    }
-    return total;
-}
-
-/* The union of the other kinds. A single cell is taken as it is: sets are not copied for nothing.
- */
-static enum err_code answer_union(struct trend_answer *answer, uint32_t lane,
-                                  const struct trend_group *group, struct trend_bucket atoms,
-                                  union acc_cell *ret, struct err *err)
-{
-    enum acc_kind kind = answer->plan->lanes[lane].kind;
-    struct acc_pool pool = {.arena = answer->scratch};
-    const union acc_cell *only = NULL;
-    union acc_cell sum = {0};
-    bool is_copied = false;
-    struct cells_walk walk = cells_of(answer, lane, group);
-    for (const union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
-        for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
-            if (cells[a].count == 0) {
-                continue;
-            }
-            if (!is_copied && only == NULL) {
-                only = &cells[a];
-                continue;
-            }
-            if (!is_copied) {
-                ERR_TRY(acc_merge(&pool, kind, &sum, only, err));
-                is_copied = true;
-            }
-            ERR_TRY(acc_merge(&pool, kind, &sum, &cells[a], err));
-        }
-    }
-    *ret = is_copied || only == NULL ? sum : *only;
-    return ERR_OK;
-}
-
-static enum err_code value_of(struct trend_answer *answer, const struct acc_value *value,
-                              struct expr_value *ret, struct err *err)
-{
-    struct cell cell = {.kind = CELL_NULL};
-    char text[CIVIL_TEXT_BYTES];
-    switch (value->type) {
-    case COL_NUMBER: *ret = expr_of_num(value->number); return ERR_OK;
-    case COL_BOOL: cell = (struct cell){.kind = CELL_BOOL, .boolean = value->i64 != 0}; break;
-    case COL_TIME:
-        cell.kind = CELL_STRING;
-        ERR_TRY(arena_str(answer->result->arena,
-                          civil_format_instant(answer->plan->query->zone, value->i64, text),
-                          &cell.string, err));
-        break;
-    default:
-        cell.kind = CELL_STRING;
-        ERR_TRY(arena_str(answer->result->arena, value->string, &cell.string, err));
-        break;
-    }
-    *ret = (struct expr_value){.kind = VALUE_OTHER, .cell = cell};
-    return ERR_OK;
-}
-
-/* Of the values where they lie: nothing is put together. */
-static enum err_code answer_quantile(struct trend_answer *answer, const struct agg *agg,
-                                     uint32_t lane, const struct trend_group *group,
-                                     struct trend_bucket atoms, struct expr_value *ret,
-                                     struct err *err)
-{
-    struct cells_walk walk = cells_of(answer, lane, group);
-    size_t count = 0;
-    struct num n = {0};
-    bool is_there = false;
-    for (union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
-        for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
-            if (cells[a].values == NULL) {
-                continue;
-            }
-            if (count == answer->set_cap) {
-                ERR_TRY(answer_grow_sets(answer, err));
-            }
-            answer->sets[count++] = &cells[a];
-        }
-    }
-    ERR_TRY(acc_quantile(answer->sets, count, agg->quantile, answer->scratch, &is_there, &n, err));
-    if (is_there) {
-        *ret = expr_of_num(n);
-    }
-    return ERR_OK;
-}
-
-static enum err_code answer_agg(struct trend_answer *answer, const struct agg *agg, uint32_t lane,
-                                const struct trend_group *group, uint32_t b, struct expr_value *ret,
-                                struct err *err)
-{
-    struct trend_bucket atoms = lane_atoms(answer->plan, lane, b);
-    *ret = (struct expr_value){.kind = VALUE_MISSING};
-    if (agg->kind == AGG_USERS) {
-        uint64_t users = 0;
-        ERR_TRY(answer_users(answer, lane, group, b, &users, err));
-        *ret = expr_exact((__int128)users, 0);
-        return ERR_OK;
-    }
-    if (answer->plan->lanes[lane].kind == ACC_COUNT) {
-        *ret = expr_exact((__int128)answer_count(answer, lane, group, atoms), 0);
-        return ERR_OK;
-    }
-    if (answer->plan->lanes[lane].kind == ACC_VALUES) {
-        return answer_quantile(answer, agg, lane, group, atoms, ret, err);
-    }
-    union acc_cell cell = {0};
-    ERR_TRY(answer_union(answer, lane, group, atoms, &cell, err));
-    switch (answer->plan->lanes[lane].kind) {
-    case ACC_UNIQUE:
-        *ret = expr_exact(cell.unique == NULL ? 0 : cell.unique->count, 0);
-        return ERR_OK;
-    case ACC_SUM: *ret = expr_of_sum(cell.sum, agg->kind == AGG_AVG); return ERR_OK;
-    default: return cell.value == NULL ? ERR_OK : value_of(answer, cell.value, ret, err);
-    }
-}
-
-/* Measure m of a group, over bucket b, or over the whole range where b is NONE. */
-static enum err_code answer_measure(struct trend_answer *answer, uint32_t m,
-                                    const struct trend_group *group, uint32_t b,
-                                    struct expr_value *ret, struct err *err)
-{
-    const struct trend_plan *plan = answer->plan;
-    const struct bound_query *query = plan->query;
-    const uint32_t *lane_of = plan->lane_of + (size_t)m * query->agg_count;
-    struct expr_value *aggs = NULL;
-    ERR_TRY(ARENA_NEW(answer->scratch, query->agg_count, &aggs, err));
-    for (uint32_t a = 0; a < query->agg_count; a++) {
-        if (lane_of[a] == NONE) {
-            continue;
-        }
-        ERR_TRY(answer_agg(answer, &query->aggs[a], lane_of[a], group, b, &aggs[a], err));
-    }
-    *ret = expr_eval(query->measures[m].expr, aggs);
-    return ERR_OK;
-}
-
 /* ---- which rows ---- */
 
 struct ranked_group {
@@ -452,21 +149,20 @@ static bool counts_less(const struct trend_answer *answer, uint32_t lane, uint32
                         const struct ranked_group *last)
 {
     const struct trend_group group = {.reach = GROUP_ONE, .group = g};
-    const struct trend_grid *grid = &answer->plan->grids[answer->plan->lanes[lane].grid];
     return last->value.kind == CELL_I64 &&
-           answer_count(answer, lane, &group, grid->total) < (uint64_t)last->value.i64;
+           trend_rows(&answer->values, lane, &group) < (uint64_t)last->value.i64;
 }
 
 /* The first measure of a group over the whole range. */
 static enum err_code group_rank(struct trend_answer *answer, uint32_t g, struct ranked_group *ret,
                                 struct err *err)
 {
-    struct arena_mark mark = arena_mark(answer->scratch);
+    struct arena_mark mark = arena_mark(answer->values.scratch);
     const struct trend_group group = {.reach = GROUP_ONE, .group = g};
     struct expr_value value = {0};
-    ERR_TRY(answer_measure(answer, 0, &group, NONE, &value, err));
+    ERR_TRY(trend_measure(&answer->values, 0, &group, TREND_WHOLE_RANGE, &value, err));
     *ret = (struct ranked_group){.group = g, .value = expr_cell(&value)};
-    arena_rewind(answer->scratch, mark);
+    arena_rewind(answer->values.scratch, mark);
     return ERR_OK;
 }
 
@@ -505,53 +201,88 @@ static enum err_code answer_rank(struct trend_answer *answer, uint32_t top, stru
     return ERR_OK;
 }
 
-/* ---- many groups, of which those that count most are shown ---- */
+/* ---- many groups, of which the first are shown ---- */
 
-/* The first groups of a part, as some of the answer's. */
-static enum err_code take_top(struct trend_answer *answer, const struct trend_top *top,
-                              struct group_entry *entries, uint32_t *entry_count, struct err *err)
+/* A group of a part. */
+struct top_head {
+    const struct trend_top *top;
+    uint32_t head;
+};
+
+static int compare_heads(const void *a, const void *b)
 {
-    for (uint32_t i = 0; i < top->top_count; i++) {
-        uint32_t head = top->tops[i];
+    const struct top_head *x = a;
+    const struct top_head *y = b;
+    return trend_top_cmp(x->top, x->head, y->top, y->head);
+}
+
+/* The first groups of all parts, in order. */
+static enum err_code first_heads(struct trend_answer *answer, const struct run_tasks *tops,
+                                 struct top_head **ret, uint32_t *ret_count, struct err *err)
+{
+    struct top_head *heads = NULL;
+    size_t count = 0;
+    for (uint32_t p = 0; p < TREND_PARTS; p++) {
+        count += ((const struct trend_top *)run_slot(tops, p))->top_count;
+    }
+    ERR_TRY(ARENA_NEW(answer->arena, count, &heads, err));
+    count = 0;
+    for (uint32_t p = 0; p < TREND_PARTS; p++) {
+        const struct trend_top *top = run_slot(tops, p);
+        for (uint32_t i = 0; i < top->top_count; i++) {
+            heads[count++] = (struct top_head){top, top->tops[i]};
+        }
+        answer->all_group_count += top->head_count;
+    }
+    qsort(heads, count, sizeof(*heads), compare_heads);
+    *ret = heads;
+    *ret_count = (uint32_t)MIN_OF(count, (size_t)answer->plan->query->top);
+    return ERR_OK;
+}
+
+/* As answer_match_groups, but of groups that are not shown none is put together. */
+static enum err_code answer_match_tops(struct trend_answer *answer, struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks tops = {0};
+    struct top_head *heads = NULL;
+    struct group_entry *entries = NULL;
+    uint32_t head_count = 0;
+    uint32_t entry_count = 0;
+    ERR_TRY(trend_tops(answer->run, answer->plan, answer->tasks, &tops, err));
+    ERR_TRY(first_heads(answer, &tops, &heads, &head_count, err));
+    ERR_TRY(groups_create(answer->plan->query, answer->arena, &answer->groups, err));
+    ERR_TRY(ARENA_NEW(answer->arena, (size_t)head_count * answer->tasks->count, &entries, err));
+    for (uint32_t h = 0; h < head_count; h++) {
+        const struct trend_top *top = heads[h].top;
+        uint32_t head = heads[h].head;
         uint32_t group = 0;
         ERR_TRY(groups_import(answer->groups, trend_top_groups(top, head), top->entries[head].local,
                               &group, err));
         for (uint32_t k = head; k != TREND_TOP_NONE; k = top->next[k]) {
             const struct trend_entry *entry = &top->entries[k];
-            entries[(*entry_count)++] = (struct group_entry){{entry->task, entry->local}, group};
+            entries[entry_count++] = (struct group_entry){{entry->task, entry->local}, group};
         }
-    }
-    answer->all_group_count += top->head_count;
-    return ERR_OK;
-}
-
-/* As answer_match_groups, but of groups that cannot be shown none is put together. */
-static enum err_code answer_match_tops(struct trend_answer *answer, struct err *err)
-{
-    CLEANUP(run_tasks_free) struct run_tasks tops = {0};
-    uint64_t entries_max = 0;
-    uint32_t entry_count = 0;
-    struct group_entry *entries = NULL;
-    ERR_TRY(trend_tops(answer->run, answer->plan, answer->tasks, &tops, err));
-    for (uint32_t p = 0; p < TREND_PARTS; p++) {
-        const struct trend_top *top = run_slot(&tops, p);
-        entries_max += (uint64_t)top->top_count * answer->tasks->count;
-    }
-    ERR_TRY(groups_create(answer->plan->query, answer->arena, &answer->groups, err));
-    ERR_TRY(ARENA_NEW(answer->arena, (size_t)entries_max, &entries, err));
-    for (uint32_t p = 0; p < TREND_PARTS; p++) {
-        ERR_TRY(take_top(answer, run_slot(&tops, p), entries, &entry_count, err));
     }
     answer->group_count = groups_count(answer->groups);
     return answer_parts(answer, entries, entry_count, err);
+}
+
+/* Whether the first groups are found in parts: there are many, or each takes a look at many values. */
+static bool are_in_parts(const struct trend_answer *answer, uint32_t entry_count)
+{
+    const struct trend_plan *plan = answer->plan;
+    return plan->is_ranked &&
+           (entry_count >= GROUPS_MANY ||
+            (plan->count_lane == NONE && !plan->is_rank_cheap && entry_count >= ROWS_MANY &&
+             trend_weight(plan, answer->tasks) >= TREND_LARGE));
 }
 
 static enum err_code answer_match(struct trend_answer *answer, struct err *err)
 {
     uint32_t entry_count = 0;
     ERR_TRY(count_entries(answer, &entry_count, err));
-    return answer->plan->is_ranked && entry_count >= GROUPS_MANY ? answer_match_tops(answer, err)
-                                                                 : answer_match_groups(answer, err);
+    return are_in_parts(answer, entry_count) ? answer_match_tops(answer, err)
+                                             : answer_match_groups(answer, err);
 }
 
 static enum err_code group_keys(struct trend_answer *answer, struct trend_group *group,
@@ -584,6 +315,8 @@ static enum err_code answer_choose(struct trend_answer *answer, struct err *err)
     shown = is_cut ? query->top : shown;
     ERR_TRY(ARENA_NEW(arena, shown, &answer->order, err));
     ERR_TRY(ARENA_NEW(arena, answer->group_count, &answer->is_shown, err));
+    answer->values.global = answer->global;
+    answer->values.is_shown = answer->is_shown;
     if (is_cut) {
         ERR_TRY(answer_rank(answer, shown, err));
     } else {
@@ -734,16 +467,58 @@ static enum err_code answer_time(struct trend_answer *answer, uint32_t b, struct
     return arena_str(answer->result->arena, time, &ret->string, err);
 }
 
-/* The measures of one row, into cells[0 .. measure_count). */
-static enum err_code answer_row(struct trend_answer *answer, const struct trend_group *group,
-                                uint32_t b, struct cell *cells, struct err *err)
+/* Times and keys of all rows. */
+static enum err_code answer_labels(struct trend_answer *answer, struct cell *cells, struct err *err)
 {
-    for (uint32_t m = 0; m < answer->plan->query->measure_count; m++) {
-        struct arena_mark mark = arena_mark(answer->scratch);
-        struct expr_value value = {0};
-        ERR_TRY(answer_measure(answer, m, group, b, &value, err));
-        cells[m] = expr_cell(&value);
-        arena_rewind(answer->scratch, mark);
+    const struct bound_query *query = answer->plan->query;
+    for (uint32_t b = answer->bucket_begin; b < answer->bucket_end; b++) {
+        struct cell time = {.kind = CELL_NULL};
+        if (query->has_each) {
+            ERR_TRY(answer_time(answer, b, &time, err));
+        }
+        for (uint32_t g = 0; g < answer->row_group_count; g++) {
+            if (query->has_each) {
+                *cells++ = time;
+            }
+            for (uint32_t k = 0; k < query->key_count; k++) {
+                *cells++ = answer->rows[g].keys[k];
+            }
+            cells += query->measure_count;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Many values in many rows: each row on some thread. Few rows are made here one by one, of as many values as they
+ * may be (trend_large.h). */
+static bool are_rows_large(const struct trend_answer *answer, uint64_t row_count)
+{
+    return row_count >= ROWS_MANY && !run_is_reference(answer->run) &&
+           trend_weight(answer->plan, answer->tasks) >= TREND_LARGE;
+}
+
+static enum err_code answer_measures(struct trend_answer *answer, struct cell *cells,
+                                     struct err *err)
+{
+    const struct bound_query *query = answer->plan->query;
+    const struct trend_row_range rows = {
+        .groups = answer->rows,
+        .group_count = answer->row_group_count,
+        .bucket_begin = answer->bucket_begin,
+        .bucket_end = answer->bucket_end,
+        .cells = cells + (query->has_each ? 1 : 0) + query->key_count,
+        .stride = answer->result->col_count,
+    };
+    uint64_t buckets = rows.bucket_end - rows.bucket_begin;
+    if (are_rows_large(answer, buckets * rows.group_count)) {
+        return trend_large_rows(answer->run, &answer->values, &rows, err);
+    }
+    struct cell *out = rows.cells;
+    for (uint32_t b = rows.bucket_begin; b < rows.bucket_end; b++) {
+        ERR_TRY(run_check(answer->run, err));
+        for (uint32_t g = 0; g < rows.group_count; g++, out += rows.stride) {
+            ERR_TRY(trend_measures(&answer->values, &answer->rows[g], b, out, err));
+        }
     }
     return ERR_OK;
 }
@@ -755,23 +530,8 @@ static enum err_code answer_rows(struct trend_answer *answer, struct err *err)
     uint64_t buckets = answer->bucket_end - answer->bucket_begin;
     struct cell *cells = NULL;
     ERR_TRY(run_result_rows(answer->run, result, buckets * answer->row_group_count, &cells, err));
-    for (uint32_t b = answer->bucket_begin; b < answer->bucket_end; b++) {
-        struct cell time = {.kind = CELL_NULL};
-        ERR_TRY(run_check(answer->run, err));
-        if (query->has_each) {
-            ERR_TRY(answer_time(answer, b, &time, err));
-        }
-        for (uint32_t g = 0; g < answer->row_group_count; g++) {
-            if (query->has_each) {
-                *cells++ = time;
-            }
-            for (uint32_t k = 0; k < query->key_count; k++) {
-                *cells++ = answer->rows[g].keys[k];
-            }
-            ERR_TRY(answer_row(answer, &answer->rows[g], b, cells, err));
-            cells += query->measure_count;
-        }
-    }
+    ERR_TRY(answer_labels(answer, cells, err));
+    ERR_TRY(answer_measures(answer, cells, err));
     uint64_t shown = answer->row_group_count;
     uint64_t left_out =
         query->has_other || shown >= answer->all_group_count ? 0 : answer->all_group_count - shown;
@@ -786,7 +546,8 @@ static enum err_code answer_totals(struct trend_answer *answer, struct err *err)
     const struct trend_group everything = {.reach = GROUP_ALL};
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
     uint32_t first = result->col_count - answer->plan->query->measure_count;
-    return answer_row(answer, &everything, NONE, result->totals + first, err);
+    return trend_measures(&answer->values, &everything, TREND_WHOLE_RANGE, result->totals + first,
+                          err);
 }
 
 /* ---- who is in a cell ---- */
@@ -824,8 +585,8 @@ static enum err_code trend_people(struct trend_answer *answer, struct err *err)
             continue;
         }
         const struct trend_group group = {.reach = GROUP_ONE, .group = g};
-        struct cells_walk walk = cells_of(answer, lane, &group);
-        for (union acc_cell *cells = NULL; (cells = cells_next(&walk)) != NULL;) {
+        struct trend_walk walk = trend_walk_begin(&answer->values, lane, &group);
+        for (union acc_cell *cells = NULL; (cells = trend_walk_next(&walk)) != NULL;) {
             uint32_t t = walk.task;
             uint32_t shard = answer->tasks->tasks[t].shard;
             for (uint32_t a = atoms.atom_begin; a < atoms.atom_end; a++) {
@@ -878,6 +639,11 @@ enum err_code verb_trend(struct query_run_ctx *run, struct result *result, struc
                                   .result = result,
                                   .tasks = &tasks,
                                   .arena = run->arena,
-                                  .scratch = scratch};
+                                  .values = {.run = run_is_reference(run) ? NULL : run,
+                                             .plan = &plan,
+                                             .tasks = &tasks,
+                                             .strings = result->arena,
+                                             .arena = run->arena,
+                                             .scratch = scratch}};
     return trend_answer(&answer, err);
 }

@@ -1,8 +1,8 @@
 /* query/walk.h - every journey that a question is about, in parallel tasks: of users, or of another key.
  *
  *     by user     tasks of (shard, subjects); journey.h merges the sources           -> journeys
- *     per KEY     tasks gather the rows of their shard, dealt out by a hash of KEY;
- *                 then a task per partition sorts its rows by (KEY, time, event_id)  -> journeys
+ *     per KEY     tasks gather the rows of their shard, dealt out by a hash of KEY; then a task per
+ *                 partition puts its rows in order of (KEY, time, event_id)          -> journeys
  *
  * The verb's function is called once per task, with a walk to take journeys from, and writes to its own slot;
  * it cannot tell the two apart. Lanes carry numbered values along with the events (journey.h); the groups that
@@ -12,7 +12,7 @@
  * A subject's events lie in one task, so numbers of subjects add up over tasks. Journeys of one task have
  * different `subject` numbers, in ascending order. Rows without a KEY (missing, or a sentinel id) are of no subject.
  *
- * Memory, per KEY: about 60 bytes for each matching row, out of the query's budget.
+ * Memory, per KEY: about 25 bytes for each matching row and 60 for each run of rows of one KEY, out of the query's budget.
  *
  * Thread: a walk is its task's.
  */

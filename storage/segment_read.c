@@ -345,6 +345,7 @@ static const struct source_ops segment_ops = {
     .subject_set = op_subject_set,
     .event_rows = segment_event_rows,
     .subject_values = segment_subject_values,
+    .subject_days = segment_subject_days,
     .repeats = segment_repeats,
     .union_find = segment_union_find,
     .union_keep = segment_union_keep,

@@ -124,6 +124,16 @@ enum err_code source_subject_values(const struct source *source, struct read_ctx
                : source->ops->subject_values(source, ctx, col, ret, ret_found, err);
 }
 
+enum err_code source_subject_days(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                  const struct subject_values *values, struct subject_days *ret,
+                                  bool *ret_found, struct err *err)
+{
+    *ret_found = false;
+    return source->ops->subject_days == NULL || ctx->held == NULL
+               ? ERR_OK
+               : source->ops->subject_days(source, ctx, col, values, ret, ret_found, err);
+}
+
 enum err_code source_repeats(const struct source *source, struct read_ctx *ctx,
                              const int64_t *edges, uint32_t span_count,
                              const struct repeats_taker *taker, bool *ret_found, struct err *err)

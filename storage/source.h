@@ -133,6 +133,23 @@ struct subject_values {
     const struct dict *dict;
 };
 
+#define SOURCE_DAY_MS INT64_C(86400000)
+/* The day of UTC, since 1970. */
+static inline int64_t source_day(int64_t time_ms)
+{
+    int64_t day = time_ms / SOURCE_DAY_MS;
+    return day * SOURCE_DAY_MS > time_ms ? day - 1 : day;
+}
+
+/* The same by day of UTC (source_day) for subjects that have several values: each day on which one has rows, in order. */
+struct subject_days {
+    uint32_t count;
+    const uint32_t *subjects; /* ascending; those with several bits in subject_values */
+    const uint32_t *ends;     /* subject i has days[ends[i - 1]] .. days[ends[i] - 1], the first from 0 */
+    const int32_t *days;
+    const uint64_t *masks;
+};
+
 /* What is told of the spans of time that a source has rows in: ascending subjects with two rows or more in the span, valid
  * until `take` returns. */
 struct repeats_taker {
@@ -206,6 +223,10 @@ struct source_ops {
     /* NULL: none are kept. */
     enum err_code (*subject_values)(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                     struct subject_values *ret, bool *ret_found, struct err *err);
+    /* NULL: none are kept. */
+    enum err_code (*subject_days)(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                  const struct subject_values *values, struct subject_days *ret,
+                                  bool *ret_found, struct err *err);
     /* NULL: none are kept. */
     enum err_code (*repeats)(const struct source *source, struct read_ctx *ctx,
                              const int64_t *edges, uint32_t span_count,
@@ -300,6 +321,10 @@ enum err_code source_event_rows(const struct source *source, struct read_ctx *ct
 enum err_code source_subject_values(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                     struct subject_values *ret, bool *ret_found,
                                     struct err *err) ERR_MUST_CHECK;
+/* Of a column whose `values` are those at hand. *ret_found false where they are not kept: look at rows. */
+enum err_code source_subject_days(const struct source *source, struct read_ctx *ctx, uint32_t col,
+                                  const struct subject_values *values, struct subject_days *ret,
+                                  bool *ret_found, struct err *err) ERR_MUST_CHECK;
 /* Who has two rows or more, of whatever event, in span s = [edges[s], edges[s + 1]); edges ascend. Made by one pass over all
  * rows when these edges are first asked for, kept in the block cache. *ret_found false where the source keeps none
  * (memtables): then look at rows. */

@@ -11,6 +11,7 @@
 #include "query/funnel_attempt.h"
 #include "storage/base/rng.h"
 #include "tests/support/ref_funnel.h"
+#include "tests/support/snap_query.h"
 #include "tests/support/verb_run.h"
 
 #include <inttypes.h>
@@ -347,6 +348,92 @@ static void answers_do_not_depend_on_layout_or_indexes(void **state)
     }
 }
 
+/* ---- subjects that sets tell enough of ---- */
+
+#define MANY_USERS  60u
+#define MANY_EVENTS 240u
+#define SPAN_HOURS  144u /* before now: some of it mature, some not, and days that are cut */
+#define HOUR_MS     INT64_C(3600000)
+
+struct crowd {
+    struct snap_event events[MANY_EVENTS];
+    char ids[MANY_EVENTS][8];
+    char users[MANY_USERS][8];
+};
+
+/* Later steps are rarer: most users do the first and no more. */
+static void crowd_make(struct crowd *crowd, struct rng *rng)
+{
+    static const char *const names[] = {"a", "a", "a", "a", "b", "b", "c", "x"};
+    for (uint32_t u = 0; u < MANY_USERS; u++) {
+        (void)snprintf(crowd->users[u], sizeof(crowd->users[u]), "u%u", u % 1000);
+    }
+    for (uint32_t i = 0; i < MANY_EVENTS; i++) {
+        (void)snprintf(crowd->ids[i], sizeof(crowd->ids[i]), "%u", i % 100000);
+        crowd->events[i] = (struct snap_event){
+            .event_id = crowd->ids[i],
+            .name = names[rng_below(rng, COUNT_OF(names))],
+            .user = crowd->users[rng_below(rng, MANY_USERS)],
+            .time_ms = SNAP_NOW_MS - (int64_t)rng_below(rng, SPAN_HOURS * 60) * (HOUR_MS / 60),
+        };
+    }
+}
+
+static void crowd_ask(struct rng *rng, char *out, size_t size)
+{
+    static const char *const steps[] = {
+        "a -> b",       "a -> b -> c",      "a -> b -> a",  "a -> a",
+        "(a | x) -> b", "b -> c -> a -> b", "a -> nothing", "a"};
+    static const char *const ranges[] = {"", " from 2025-05-11 to 2025-05-14",
+                                         " from 2025-05-10T07:00 to 2025-05-13T19:30", " last 48h",
+                                         " from 2025-05-14T20:00 to 2025-05-16"};
+    char window[32] = "";
+    if (rng_below(rng, 5) > 0) {
+        (void)snprintf(window, sizeof(window), " within %uh", 1 + (unsigned)rng_below(rng, 96));
+    }
+    (void)snprintf(out, size, "funnel %s%s%s", steps[rng_below(rng, COUNT_OF(steps))], window,
+                   ranges[rng_below(rng, COUNT_OF(ranges))]);
+}
+
+static void leaving_out_rows_of_whom_sets_say_enough_changes_nothing(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 4000000;
+    uint64_t with_mature = 0;
+
+    for (uint64_t i = 0; i < 400; i++) {
+        struct rng rng = rng_init(seed + i);
+        struct crowd crowd;
+        char text[160];
+        struct result_meta metas[2];
+        char *answers[2] = {NULL};
+        struct snap_opts opts = {.source_count = 1 + (uint32_t)rng_below(&rng, 5),
+                                 .shard_count = (uint32_t)rng_below(&rng, 4),
+                                 .seed = seed + i};
+        opts.memory_count = (uint32_t)rng_below(&rng, opts.source_count + 1);
+        crowd_make(&crowd, &rng);
+        CLEANUP(snap_freep) struct snap *snap = snap_build(crowd.events, MANY_EVENTS, &opts);
+        crowd_ask(&rng, text, sizeof(text));
+        for (int path = 0; path < 2; path++) {
+            const struct snap_query_opts how = {.is_reference_path = path == 1};
+            CLEANUP(result_freep) struct result *result = NULL;
+            struct err err = {0};
+            assert_int_equal(snap_query(snap, text, &how, &result, &err), ERR_OK);
+            metas[path] = result->meta;
+            answers[path] = snap_query_json(snap, text, &how);
+        }
+        if (strcmp(answers[0], answers[1]) != 0 || metas[0].entered != metas[1].entered ||
+            metas[0].mature != metas[1].mature) {
+            fail_msg("seed %" PRIu64 ", %s: %s, %" PRIu64 " mature; by rows %s, %" PRIu64, seed + i,
+                     text, answers[0], metas[0].mature, answers[1], metas[1].mature);
+        }
+        with_mature += metas[0].mature > 0 && metas[0].mature < metas[0].entered;
+        free(answers[0]);
+        free(answers[1]);
+    }
+    assert_true(with_mature > 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +441,7 @@ int main(void)
         cmocka_unit_test(order_inside_one_instant_does_not_matter),
         cmocka_unit_test(users_never_grow_from_step_to_step),
         cmocka_unit_test(answers_do_not_depend_on_layout_or_indexes),
+        cmocka_unit_test(leaving_out_rows_of_whom_sets_say_enough_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,7 +126,7 @@ static const struct {
     {"intervals a -> b per mixed", "invalid 1:22: property \"mixed\" is seen as string, number and "
                                    "bool; \"per\" needs one type"},
     {"trend count(a) per channel",
-     "unsupported 1:16: the word \"per\" of the language is not in this version"},
+     "invalid 1:20: \"per\" says whose number \"users(...)\" is, and nothing here counts users"},
     {"segment", "invalid 1:8: expected a condition (did(...), count(...) >= 2, reached(...), in "
                 "cohort \"...\", not ...), found the end of the query"},
     {"segment dod(register)",
@@ -322,7 +322,7 @@ static const struct {
     {"funnel (a | b -> c", "invalid 1:15: expected \"|\" or \")\", found \"->\""},
     {"funnel \"\"", "invalid 1:8: the name of an event is not empty"},
     {"trend count(any) per device_id",
-     "unsupported 1:18: the word \"per\" of the language is not in this version"},
+     "invalid 1:22: \"per\" says whose number \"users(...)\" is, and nothing here counts users"},
     {"trend count(any) compare previous period",
      "invalid 1:26: \"compare previous\" needs a range with a begin and an end"},
     {"trend count(any) as of 1.5",

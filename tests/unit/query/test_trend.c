@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "storage/base/rng.h"
 #include "tests/support/snap_query.h"
 
 #include <stdio.h>
@@ -367,6 +368,118 @@ static void the_first_of_many_groups_are_found(void **state)
     free(many);
 }
 
+/* ---- many groups and many values: every way to the same bytes ---- */
+
+#define MANY_ROWS 45000u
+
+struct many {
+    struct snap_event events[MANY_ROWS];
+    struct snap_prop props[MANY_ROWS][4];
+    char texts[MANY_ROWS][2][12]; /* event_id, value */
+    char users[MANY_ROWS][8];
+};
+
+/* Values of many groups and few channels; money, whole numbers that lie close together, and here and there a double. */
+static void make_many(struct many *many, struct rng *rng, uint32_t values)
+{
+    static const char *const channels[] = {"ad",  "seo", "push", "mail", "sms",
+                                           "web", "app", "tv",   "fax"};
+    for (uint32_t i = 0; i < MANY_ROWS; i++) {
+        struct snap_prop *props = many->props[i];
+        uint32_t count = 0;
+        uint64_t value = rng_below(rng, 3) == 0 ? rng_below(rng, 40) : rng_below(rng, values);
+        snprintf(many->texts[i][0], sizeof(many->texts[i][0]), "e%06u", i);
+        snprintf(many->texts[i][1], sizeof(many->texts[i][1]), "v%06u", (uint32_t)value);
+        snprintf(many->users[i], sizeof(many->users[i]), "u%03u", (uint32_t)rng_below(rng, 200));
+        if (rng_below(rng, 50) != 0) {
+            props[count++] =
+                (struct snap_prop){.name = "value", .type = COL_STRING, .text = many->texts[i][1]};
+        }
+        props[count++] = (struct snap_prop){.name = "channel",
+                                            .type = COL_STRING,
+                                            .text = channels[rng_below(rng, COUNT_OF(channels))]};
+        props[count++] =
+            (struct snap_prop){.name = "ms",
+                               .type = COL_NUMBER,
+                               .number = num_decimal((int64_t)rng_below(rng, 4000) - 20, 0)};
+        struct num amount =
+            num_decimal((int64_t)rng_below(rng, 100000) - 20000, (uint8_t)rng_below(rng, 3));
+        if (rng_below(rng, 5000) == 0) {
+            assert_true(num_double(1.0 / (double)(3 + rng_below(rng, 9)), &amount));
+        }
+        props[count++] = (struct snap_prop){.name = "amount", .type = COL_NUMBER, .number = amount};
+        many->events[i] = (struct snap_event){many->texts[i][0],
+                                              rng_below(rng, 9) == 0 ? "pay" : "view",
+                                              many->users[i],
+                                              MAY_1 + (int64_t)rng_below(rng, 3 * DAY_MS),
+                                              props,
+                                              count};
+    }
+}
+
+static void check_many(struct snap *snap, struct pool *pool, uint64_t seed)
+{
+    static const char *const questions[] = {
+        "trend sum(amount of any) by value top 20",
+        "trend avg(amount of any), count(any) by value top 7",
+        "trend sum(amount of any) / count(any) by value top 20",
+        "trend max(amount of pay), first(ms of any) by value top 11",
+        "trend last(amount of any) by value top 5",
+        "trend users(any) by value top 9",
+        "trend median(ms of any) by value top 13",
+        "trend unique(channel of any), sum(amount of pay) by value, channel top 8",
+        "trend sum(amount of any) by value top 20 with other",
+        "trend p90(ms of any), count(any) by channel",
+        "trend p90(ms of any), median(amount of any) by channel top 3",
+        "trend p99.9(ms of view), unique(value of any) by channel top 3 with other",
+        "trend p50(ms of any), unique(value of any), first(amount of any) each hour",
+        "trend unique(value of any), median(ms of any)",
+        "distinct value of any each day",
+        "distinct value of any each day by channel",
+    };
+    for (size_t q = 0; q < COUNT_OF(questions); q++) {
+        char *answers[3];
+        const struct snap_query_opts reference = {.is_reference_path = true};
+        const struct snap_query_opts threads = {.pool = pool};
+        answers[0] = snap_query_json(snap, questions[q], &reference);
+        answers[1] = snap_query_json(snap, questions[q], NULL);
+        answers[2] = snap_query_json(snap, questions[q], &threads);
+        if (strstr(answers[0], "\"rows\":[[") == NULL) {
+            fail_msg("%s: %.300s", questions[q], answers[0]);
+        }
+        if (strcmp(answers[0], answers[1]) != 0 || strcmp(answers[0], answers[2]) != 0) {
+            fail_msg("seed %llu: %s\nslow:    %.600s\nalone:   %.600s\nthreads: %.600s",
+                     (unsigned long long)seed, questions[q], answers[0], answers[1], answers[2]);
+        }
+        for (int i = 0; i < 3; i++) {
+            free(answers[i]);
+        }
+    }
+}
+
+static void many_groups_and_values_have_one_answer_on_every_path(void **state)
+{
+    (void)state;
+    struct many *many = malloc(sizeof(*many));
+    struct pool *pool = NULL;
+    struct err err = {0};
+    assert_non_null(many);
+    assert_int_equal(pool_create(3, IO_POSIX, "test", &pool, &err), ERR_OK);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct rng rng = rng_init(seed);
+        const struct snap_opts opts = {.source_count = (uint32_t)seed,
+                                       .memory_count = seed == 3 ? 1 : 0,
+                                       .shard_count = seed == 2 ? 1 : 0,
+                                       .seed = seed};
+        make_many(many, &rng, seed == 2 ? 30000 : 12000);
+        struct snap *snap = snap_build(many->events, MANY_ROWS, &opts);
+        check_many(snap, pool, seed);
+        snap_free(snap);
+    }
+    pool_free(pool);
+    free(many);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +505,7 @@ int main(void)
         cmocka_unit_test(the_answer_does_not_depend_on_workers),
         cmocka_unit_test(a_spent_budget_is_a_limit_error),
         cmocka_unit_test(the_first_of_many_groups_are_found),
+        cmocka_unit_test(many_groups_and_values_have_one_answer_on_every_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

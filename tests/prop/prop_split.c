@@ -1,0 +1,147 @@
+/* tests/prop/prop_split.c - people by conditions and a key that hardly change, told of without their rows.
+ *
+ * Goal: what values of subjects and of their days say (query/trend_split.c) is what rows say. Method: users who mostly keep to
+ * one platform, one channel and one plan, over a few days, in random layouts; random questions about users, each by its
+ * indexes and by the reference path, which reads all rows.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "storage/base/rng.h"
+#include "tests/support/snap_query.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define USERS       50u
+#define EVENTS      400u
+#define COLUMNS     3u
+#define VALUES      3u
+#define SPAN_MINUTE (6 * 24 * 60)
+#define ROUNDS      300u
+
+struct crowd {
+    struct snap_event events[EVENTS];
+    struct snap_prop props[EVENTS][COLUMNS];
+    char ids[EVENTS][8];
+    char users[USERS][8];
+    uint32_t homes[USERS][COLUMNS]; /* the value that a user keeps to; VALUES: none */
+};
+
+static uint64_t seed_of_run(void)
+{
+    const char *text = getenv("TEST_SEED");
+    return text == NULL ? 1 : strtoull(text, NULL, 10);
+}
+
+static void event_make(struct crowd *crowd, uint32_t i, struct rng *rng)
+{
+    static const char *const columns[COLUMNS] = {"platform", "channel", "plan"};
+    static const char *const values[COLUMNS][VALUES] = {
+        {"ios", "android", "web"}, {"ads", "mail", "seo"}, {"free", "pro", "team"}};
+    uint32_t user = (uint32_t)rng_below(rng, USERS);
+    uint32_t count = 0;
+    for (uint32_t c = 0; c < COLUMNS; c++) {
+        uint64_t value =
+            rng_below(rng, 5) == 0 ? rng_below(rng, VALUES + 1) : crowd->homes[user][c];
+        if (value < VALUES) {
+            crowd->props[i][count++] = (struct snap_prop){
+                .name = columns[c], .type = COL_STRING, .text = values[c][value]};
+        }
+    }
+    (void)snprintf(crowd->ids[i], sizeof(crowd->ids[i]), "%u", i % 100000);
+    crowd->events[i] = (struct snap_event){
+        .event_id = crowd->ids[i],
+        .name = rng_below(rng, 3) == 0 ? "pay" : "view",
+        .user = crowd->users[user],
+        .time_ms = SNAP_NOW_MS - (int64_t)rng_below(rng, SPAN_MINUTE) * 60000,
+        .props = crowd->props[i],
+        .prop_count = count,
+    };
+}
+
+static void crowd_make(struct crowd *crowd, struct rng *rng)
+{
+    for (uint32_t u = 0; u < USERS; u++) {
+        (void)snprintf(crowd->users[u], sizeof(crowd->users[u]), "u%u", u % 1000);
+        for (uint32_t c = 0; c < COLUMNS; c++) {
+            crowd->homes[u][c] = (uint32_t)rng_below(rng, VALUES + 1);
+        }
+    }
+    for (uint32_t i = 0; i < EVENTS; i++) {
+        event_make(crowd, i, rng);
+    }
+}
+
+static const char *one_of(struct rng *rng, const char *const *items, size_t count)
+{
+    return items[rng_below(rng, count)];
+}
+#define ONE_OF(rng, items) one_of(rng, items, sizeof(items) / sizeof((items)[0]))
+
+static void question_make(struct rng *rng, char *out, size_t size)
+{
+    static const char *const people[] = {
+        "users(any)",           "users(any)", "users(any)", "users(view)", "rolling 3d users(any)",
+        "rolling 2d users(any)"};
+    static const char *const buckets[] = {"", "", " each day", " each week", " each hour"};
+    static const char *const wheres[] = {
+        "",
+        " where platform = \"ios\"",
+        " where platform = \"ios\" and channel = \"ads\"",
+        " where platform != \"web\" and channel in (\"ads\", \"seo\") and plan = \"pro\"",
+        " where plan is not set and channel = \"mail\"",
+        " where (platform = \"ios\" or platform = \"web\") and plan is set"};
+    static const char *const keys[] = {"", "", " by platform", " by channel",
+                                       " by plan top 2 with other"};
+    static const char *const ranges[] = {"", " from 2025-05-11 to 2025-05-14", " last 3d",
+                                         " from 2025-05-10T07:00 to 2025-05-13T19:30",
+                                         " from 2025-05-14 to 2025-05-14T12:00"};
+    static const char *const zones[] = {"", "", " tz \"Asia/Shanghai\""};
+    const char *what = ONE_OF(rng, people);
+    bool is_rolling = strncmp(what, "rolling", 7) == 0;
+    (void)snprintf(out, size, "trend %s%s%s%s%s%s", what,
+                   is_rolling ? " each day" : ONE_OF(rng, buckets), ONE_OF(rng, keys),
+                   ONE_OF(rng, wheres), ONE_OF(rng, ranges), ONE_OF(rng, zones));
+}
+
+static void values_and_days_say_what_rows_say(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run();
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        struct rng rng = rng_init(seed + i);
+        static struct crowd crowd;
+        struct snap_opts opts = {.source_count = 1 + (uint32_t)rng_below(&rng, 4),
+                                 .shard_count = 1 + (uint32_t)rng_below(&rng, 3),
+                                 .seed = seed + i};
+        opts.memory_count = rng_below(&rng, 3) == 0 ? 1 : 0;
+        crowd_make(&crowd, &rng);
+        CLEANUP(snap_freep) struct snap *snap = snap_build(crowd.events, EVENTS, &opts);
+        for (uint32_t k = 0; k < 6; k++) {
+            const struct snap_query_opts by_rows = {.is_reference_path = true};
+            const struct snap_query_opts by_sets = {0};
+            char text[300];
+            question_make(&rng, text, sizeof(text));
+            char *want = snap_query_json(snap, text, &by_rows);
+            char *got = snap_query_json(snap, text, &by_sets);
+            if (strcmp(got, want) != 0) {
+                fail_msg("seed %" PRIu64 ", %s: %s, by rows %s", seed + i, text, got, want);
+            }
+            free(got);
+            free(want);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(values_and_days_say_what_rows_say)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
