@@ -19,7 +19,10 @@
 #define NO_SUBJECT UINT32_MAX
 
 struct cursor {
-    struct scan *scan; /* NULL: at its end, or first events, all of them in `block` */
+    struct scan *scan; /* NULL: at its end, or of first events, which come in portions like blocks: */
+    struct first_events firsts;
+    uint32_t firsts_next;
+    const uint32_t *first_lanes[JOURNEY_LANES_MAX]; /* of all of them */
     struct scan_block block;
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* in the scan's scratch, as the block's arrays */
     uint16_t *lasts;                          /* of the block: the last row of each subject, */
@@ -79,6 +82,28 @@ static enum err_code cursor_runs(struct cursor *cursor, struct arena *arena, str
     return ERR_OK;
 }
 
+/* The next first events. */
+static enum err_code firsts_load(struct journeys *j, uint32_t idx, struct err *err)
+{
+    struct cursor *cursor = &j->cursors[idx];
+    uint32_t begin = cursor->firsts_next;
+    uint32_t count = MIN_OF(cursor->firsts.count - begin, BLOCK_ROWS);
+    if (count == 0) {
+        return ERR_OK;
+    }
+    cursor->block = (struct scan_block){.count = count,
+                                        .subjects = cursor->firsts.subjects + begin,
+                                        .times = cursor->firsts.times + begin,
+                                        .masks = cursor->firsts.masks + begin};
+    cursor->firsts_next = begin + count;
+    cursor->pos = 0;
+    for (uint32_t k = 0; k < j->lane_count; k++) {
+        cursor->lanes[k] = cursor->first_lanes[k] + begin;
+    }
+    j->heads[idx] = cursor->block.subjects[0];
+    return cursor_runs(cursor, j->arena, err);
+}
+
 static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *err)
 {
     struct cursor *cursor = &j->cursors[idx];
@@ -86,7 +111,7 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
 
     j->heads[idx] = NO_SUBJECT;
     if (cursor->scan == NULL) {
-        return ERR_OK; /* there was but one block */
+        return firsts_load(j, idx, err);
     }
     ERR_TRY(scan_next(cursor->scan, &cursor->block, &has_more, err));
     if (!has_more) {
@@ -151,31 +176,26 @@ static enum err_code open_firsts(struct journeys *j, struct query_run_ctx *run,
                                  const struct run_task *task, const struct first_ask *ask,
                                  struct arena *arena, struct io *io, struct err *err)
 {
-    struct first_events events = {0};
     struct cursor *cursor = &j->cursors[j->cursor_count];
     if (ask == NULL) {
         return ERR_OK;
     }
-    ERR_TRY(first_ever_gather(run, task, ask, arena, io, &events, err));
-    if (events.count == 0) {
+    ERR_TRY(first_ever_gather(run, task, ask, arena, io, &cursor->firsts, err));
+    uint32_t count = cursor->firsts.count;
+    if (count == 0) {
         return ERR_OK;
     }
-    cursor->block = (struct scan_block){.count = events.count,
-                                        .subjects = events.subjects,
-                                        .times = events.times,
-                                        .masks = events.masks};
     for (uint32_t k = 0; k < j->lane_count; k++) {
         uint32_t *lane = NULL;
         uint32_t none = 0;
         ERR_TRY(groups_null(j->lanes[k], &none, err));
-        ERR_TRY(ARENA_NEW(arena, events.count, &lane, err));
-        for (uint32_t i = 0; i < events.count; i++) {
+        ERR_TRY(ARENA_NEW(arena, count, &lane, err));
+        for (uint32_t i = 0; i < count; i++) {
             lane[i] = none;
         }
-        cursor->lanes[k] = lane;
+        cursor->first_lanes[k] = lane;
     }
-    j->heads[j->cursor_count++] = events.subjects[0];
-    return ERR_OK;
+    return cursor_load(j, j->cursor_count++, err);
 }
 
 enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *task,
