@@ -8,6 +8,8 @@
 #include "storage/expiry.h"
 #include "tests/support/folder_bench.h"
 
+#include <stdlib.h>
+
 #define DAY_MS INT64_C(86400000)
 #define K      600u
 
@@ -242,10 +244,12 @@ static void a_backup_has_them_and_a_restored_folder_too(void **state)
     snprintf(to, sizeof(to), "%s/backup", b->root);
     snprintf(restored, sizeof(restored), "%s/restored", b->root);
     assert_ok(store_backup(b->store, to, NULL, b->io, &report, &err));
+    free(report.datasets);
     assert_int_equal(first_files(to), files);
     bench_close(b);
     assert_int_equal(bench_verify(b, to, NULL), 0);
     assert_ok(care_restore(to, restored, true, b->io, bench_note_finding, b, &report, &err));
+    free(report.datasets);
     assert_int_equal(first_files(restored), files);
     bench_open_dir(b, restored);
     assert_int_equal(sum_of_firsts(b), sum);
