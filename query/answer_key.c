@@ -105,25 +105,29 @@ static enum err_code key_now_floor(const struct bound_query *query, enum civil_u
     return ERR_OK;
 }
 
-/* A funnel says how many attempts' windows are over: all of them, once the last that can begin is. */
-static bool is_maturing(const struct bound_query *query)
+/* A funnel says how many attempts' windows are over: all of them, once the last that can begin is. None begins behind the
+ * last event, of which the key knows what the sources are. */
+static bool is_maturing(const struct query_run_ctx *run)
 {
+    const struct bound_query *query = run->query;
     uint64_t window_ms = query->funnel.window_ms;
     if (query->verb != VERB_FUNNEL || window_ms == UINT64_MAX) {
         return false;
     }
-    return query->to_ms > query->now_ms ||
-           (uint64_t)query->now_ms - (uint64_t)query->to_ms < window_ms;
+    int64_t last_ms = run->snapshot->time_max_ms;
+    int64_t end_ms = last_ms < query->to_ms ? last_ms + 1 : query->to_ms;
+    return end_ms > query->now_ms || (uint64_t)query->now_ms - (uint64_t)end_ms < window_ms;
 }
 
 /* Verbs ask whether a civil unit has begun or ended by now: that is known from the unit that now lies in. Others measure
  * from now itself. */
-static enum err_code key_now(const struct bound_query *query, struct buf *out, struct err *err)
+static enum err_code key_now(const struct query_run_ctx *run, struct buf *out, struct err *err)
 {
+    const struct bound_query *query = run->query;
     const struct retention *retention = &query->retention;
     bool has_cohorts = query->verb == VERB_RETENTION || query->verb == VERB_LTV;
     bool is_rolling = has_cohorts && retention->rolling_ms > 0;
-    if (query->is_now_read || is_rolling || is_maturing(query) || query->verb == VERB_ABSENCE ||
+    if (query->is_now_read || is_rolling || is_maturing(run) || query->verb == VERB_ABSENCE ||
         query->verb == VERB_INTERVALS) {
         buf_i64(out, query->now_ms);
         return ERR_OK;
@@ -137,15 +141,16 @@ static enum err_code key_now(const struct bound_query *query, struct buf *out, s
                : key_now_floor(query, retention->unit, retention->unit_count, out, err);
 }
 
-static enum err_code key_times(const struct bound_query *query, struct buf *out, struct err *err)
+static enum err_code key_times(const struct query_run_ctx *run, struct buf *out, struct err *err)
 {
+    const struct bound_query *query = run->query;
     buf_blob(out, zone_name(query->zone));
     buf_blob(out, str_of(zone_db_version()));
     buf_u8(out, query->has_range ? 1 : 0);
     buf_u8(out, query->has_partial ? 1 : 0);
     buf_i64(out, query->from_ms);
     buf_i64(out, query->to_ms);
-    return key_now(query, out, err);
+    return key_now(run, out, err);
 }
 
 /* ---- the data ---- */
@@ -228,7 +233,7 @@ static enum err_code key_snapshot(const struct query_run_ctx *run, struct buf *o
 enum err_code answer_key(const struct query_run_ctx *run, struct buf *out, struct err *err)
 {
     ERR_TRY(key_snapshot(run, out, err));
-    ERR_TRY(key_times(run->query, out, err));
+    ERR_TRY(key_times(run, out, err));
     ERR_TRY(key_text(run, out, err));
     return buf_check(out, err);
 }

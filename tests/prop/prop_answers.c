@@ -42,6 +42,7 @@ static const char *const questions[] = {
     "trend count(nothing), users(any) each month where nowhere = 1",
     "distinct amount of any each week by channel",
     "funnel view -> pay within 1d last 20d",
+    "funnel view -> pay within 1d",
     "retention view -> any each week for 3 last 5w",
     "sessions count, users, avg_duration_ms each day idle 5h from %s to %s",
     "sequence \"(?1)(?2)\" over view, pay",
