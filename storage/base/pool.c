@@ -8,7 +8,8 @@
  * Taken to the millisecond it would have all big ones share, and all end last; so it goes by classes
  * (0 to 15 ms, to 75, to 315, ...) and those of one class run one after the other. Where small ones
  * never end a big one would wait for ever, so the oldest account that waits has a credit: it grows by a
- * quarter of the time that others have, and from a slice on it buys the next task.
+ * quarter of the time that others have, and from a slice on it buys the next task. A task that gave way gets its next slice
+ * once others have had the time of four.
  *
  * A task that yields stays where it is on its thread's stack, with the other tasks above it:
  *
@@ -282,9 +283,13 @@ void pool_yield(void)
     turn_charge(turn, now_us);
     uint64_t away_before_us = away_us;
     struct pool_group *group = NULL;
-    while ((group = turn_passed_by(turn)) != NULL) {
+    uint64_t passed_us = 0; /* what others have had since it gave way: as much as a slice earns, and a task more */
+    while (passed_us < (uint64_t)POOL_OLDEST_SHARE * POOL_SLICE_US &&
+           (group = turn_passed_by(turn)) != NULL) {
         group_run_task(pool, group, false, turn->worker, turn->io);
-        turn->mark_us = clock_mono_us();
+        uint64_t then_us = clock_mono_us();
+        passed_us += then_us - turn->mark_us;
+        turn->mark_us = then_us;
     }
     pthread_mutex_unlock(&pool->lock);
     /* What those above were suspended lies within. */

@@ -449,6 +449,34 @@ static void a_long_task_lets_others_pass(void **state)
     assert_string_equal(service.order, "AAbbcccAAbb");
 }
 
+/* Small ones without end pass it: after four slices of theirs it has one. */
+static void a_long_task_is_not_passed_for_ever(void **state)
+{
+    enum { SMALL = 16 };
+    struct service service = {0};
+    struct asker askers[SMALL + 1] = {{.service = &service,
+                                       .letter = 'A',
+                                       .tasks = 1,
+                                       .rounds = 1,
+                                       .cost_us = 6000,
+                                       .slices = 6}};
+    service_start(&service);
+    asker_start(&askers[0]);
+    for (uint32_t i = 1; i <= SMALL; i++) {
+        askers[i] = (struct asker){
+            .service = &service, .letter = 's', .tasks = 15, .rounds = 1, .cost_us = 400};
+        asker_start(&askers[i]);
+    }
+    service_end(&service, askers, COUNT_OF(askers));
+    /* With 18 ms A is of another class than the rest, and then fifty times 400 us are four slices. */
+    char expected[SMALL * 15 + 6 + 1];
+    memset(expected, 's', sizeof(expected) - 1);
+    expected[0] = expected[1] = expected[2] = 'A';
+    expected[3 + 50] = expected[4 + 100] = expected[5 + 150] = 'A';
+    expected[sizeof(expected) - 1] = '\0';
+    assert_string_equal(service.order, expected);
+}
+
 static void what_was_had_counts_in_the_next_round(void **state)
 {
     struct service service = {0};
@@ -609,6 +637,7 @@ int main(void)
         cmocka_unit_test(who_has_had_less_is_next),
         cmocka_unit_test(the_oldest_does_not_wait_for_ever),
         cmocka_unit_test(a_long_task_lets_others_pass),
+        cmocka_unit_test(a_long_task_is_not_passed_for_ever),
         cmocka_unit_test(what_was_had_counts_in_the_next_round),
         cmocka_unit_test(callers_help_only_where_a_place_is_free),
         cmocka_unit_test(a_job_gets_its_turn_between_tasks),
