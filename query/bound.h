@@ -93,6 +93,16 @@ struct selector {
     uint32_t alt_count;
     struct str text; /* as the query wrote it, for labels */
 };
+/* Whether some alternative takes events of every name. */
+static inline bool selector_has_any(const struct selector *selector)
+{
+    for (uint32_t i = 0; i < selector->alt_count; i++) {
+        if (selector->alts[i].kind == ALT_ANY) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* ---- measures ---- */
 enum agg_kind {

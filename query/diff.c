@@ -71,25 +71,12 @@ struct joining {
     uint64_t line_count;
 };
 
-static int keys_cmp(const void *a, const void *b, void *arg)
-{
-    const struct line *x = a;
-    const struct line *y = b;
-    const struct joining *joining = arg;
-    for (uint32_t k = 0; k < joining->key_count; k++) {
-        int order = cell_cmp(&x->cells[k], &y->cells[k]);
-        if (order != 0) {
-            return order;
-        }
-    }
-    return 0;
-}
-
 static int line_cmp(const void *a, const void *b, void *arg)
 {
     const struct line *x = a;
     const struct line *y = b;
-    int order = keys_cmp(a, b, arg);
+    const struct joining *joining = arg;
+    int order = past_keys_cmp(x->cells, y->cells, joining->key_count);
     return order != 0 ? order : (x->state > y->state) - (x->state < y->state);
 }
 
@@ -116,7 +103,8 @@ static uint64_t group_at(struct joining *joining, uint64_t first)
 {
     uint64_t end = first + 1;
     while (end < joining->line_count &&
-           keys_cmp(&joining->lines[first], &joining->lines[end], joining) == 0) {
+           past_keys_cmp(joining->lines[first].cells, joining->lines[end].cells,
+                         joining->key_count) == 0) {
         end++;
     }
     return end - first;

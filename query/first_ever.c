@@ -242,10 +242,7 @@ static uint32_t subjects_end(const struct query_run_ctx *run, const struct run_t
 {
     const struct snapshot *snapshot = run->snapshot;
     uint32_t shard = task->shard;
-    uint64_t end = snapshot->subject_count[shard];
-    for (uint32_t i = 0; i < task->source_count; i++) {
-        end = MAX_OF(end, (uint64_t)task->sources[i]->subject_last + 1);
-    }
+    uint64_t end = run_shard_subjects(snapshot, shard);
     for (uint32_t i = snapshot->history_begin[shard]; i < snapshot->history_begin[shard + 1]; i++) {
         end = MAX_OF(end, (uint64_t)snapshot->history[i]->subject_last + 1);
     }

@@ -4,7 +4,6 @@
 #include "query/funnel_task.h"
 #include "query/index_sets.h"
 #include "query/subject_bits.h"
-#include "storage/base/size.h"
 
 #define DAY_MS     INT64_C(86400000)
 #define GAIN_PARTS 8u /* worth it where an eighth of those that entered can be left out */
@@ -28,14 +27,8 @@ bool funnel_prune_serves(const struct query_run_ctx *run)
         return false;
     }
     for (uint32_t i = 0; i < funnel->step_count; i++) {
-        const struct selector *selector = &query->selectors[i];
-        if (!index_serves(run, selector)) {
+        if (!index_serves(run, &query->selectors[i]) || selector_has_any(&query->selectors[i])) {
             return false;
-        }
-        for (uint32_t a = 0; a < selector->alt_count; a++) {
-            if (selector->alts[a].kind != ALT_NAMED) {
-                return false;
-            }
         }
     }
     return true;
@@ -43,13 +36,8 @@ bool funnel_prune_serves(const struct query_run_ctx *run)
 
 static void find_subjects(struct pruning *p)
 {
-    const struct snapshot *snapshot = p->run->snapshot;
-    uint64_t end = snapshot->subject_count[p->task->shard];
-    for (uint32_t i = 0; i < p->task->source_count; i++) {
-        end = MAX_OF(end, (uint64_t)p->task->sources[i]->subject_last + 1);
-    }
     p->base = p->task->subject_begin;
-    p->end = (uint32_t)MIN_OF(end, (uint64_t)p->task->subject_end);
+    p->end = run_task_end(p->run, p->task);
     p->words = p->end <= p->base ? 0 : ((size_t)p->end - p->base + 63) / 64;
 }
 

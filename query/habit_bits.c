@@ -47,11 +47,7 @@ enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *
     const struct index_ask ask = {
         .query = run->query, .selector = selector, .edges = edges, .atom_count = atom_count};
     const struct index_taker taker = {.arg = ret, .take = take};
-    uint32_t end = run->snapshot->subject_count[task->shard];
-    for (uint32_t s = 0; s < task->source_count; s++) {
-        end = MAX_OF(end, task->sources[s]->subject_last + 1);
-    }
-    end = MIN_OF(end, task->subject_end);
+    uint32_t end = run_task_end(run, task);
     *ret = (struct habit_bits){.base = task->subject_begin};
     ret->end = MAX_OF(end, ret->base);
     ret->word_count = end <= ret->base ? 1 : (end - ret->base + 63) / 64;

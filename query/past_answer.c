@@ -74,6 +74,17 @@ uint32_t past_key_columns(const struct bound_query *query)
     }
 }
 
+int past_keys_cmp(const struct cell *a, const struct cell *b, uint32_t key_count)
+{
+    for (uint32_t k = 0; k < key_count; k++) {
+        int order = cell_cmp(&a[k], &b[k]);
+        if (order != 0) {
+            return order;
+        }
+    }
+    return 0;
+}
+
 bool past_is_number(const struct result_col *col)
 {
     return col->type == RESULT_INT64 || col->type == RESULT_NUMBER;

@@ -18,6 +18,8 @@ enum err_code past_answer_here(struct query_run_ctx *run, struct result *result,
 
 /* How many of the answer's first columns are keys: a line's place, and no number that may move. */
 uint32_t past_key_columns(const struct bound_query *query);
+/* The keys of two lines, in order of columns. */
+int past_keys_cmp(const struct cell *a, const struct cell *b, uint32_t key_count);
 bool past_is_number(const struct result_col *col);
 /* Later less earlier; what is null or not there (NULL) counts as 0. Exact between decimals, as far as 38 digits go. */
 struct cell past_minus(const struct cell *later, const struct cell *earlier);

@@ -217,22 +217,11 @@ struct line {
     bool is_after;
 };
 
-static int keys_cmp(const struct line *x, const struct line *y, uint32_t key_count)
-{
-    for (uint32_t k = 0; k < key_count; k++) {
-        int order = cell_cmp(&x->cells[k], &y->cells[k]);
-        if (order != 0) {
-            return order;
-        }
-    }
-    return 0;
-}
-
 static int line_cmp(const void *a, const void *b, void *arg)
 {
     const struct line *x = a;
     const struct line *y = b;
-    int order = keys_cmp(x, y, *(const uint32_t *)arg);
+    int order = past_keys_cmp(x->cells, y->cells, *(const uint32_t *)arg);
     return order != 0 ? order : (int)x->is_after - (int)y->is_after;
 }
 
@@ -276,7 +265,7 @@ static enum err_code compare(struct ledger *ledger, const struct state *before,
     qsort_r(lines, count, sizeof(*lines), line_cmp, &ledger->key_count);
     for (uint64_t i = 0; i < count;) {
         bool is_pair = i + 1 < count && !lines[i].is_after && lines[i + 1].is_after &&
-                       keys_cmp(&lines[i], &lines[i + 1], ledger->key_count) == 0;
+                       past_keys_cmp(lines[i].cells, lines[i + 1].cells, ledger->key_count) == 0;
         ERR_TRY(add_changes(ledger, y, lines[i].is_after ? NULL : &lines[i],
                             is_pair             ? &lines[i + 1]
                             : lines[i].is_after ? &lines[i]

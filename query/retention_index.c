@@ -36,8 +36,9 @@ struct index_work {
     struct arena *arena;
     struct io *io;
     bool is_any_return;
-    struct slot_bits starts;  /* cohort_count */
-    struct slot_bits olds;    /* cohort_count: whose first start is expired, and lies in it; NULL words: nobody's */
+    struct slot_bits starts; /* cohort_count */
+    struct slot_bits
+        olds; /* cohort_count: whose first start is expired, and lies in it; NULL words: nobody's */
     struct slot_bits before;  /* one set: who had a start before the first cohort's starts */
     struct slot_bits returns; /* slot_count */
     struct slot_bits twice;   /* cohort_count: who is in the returns of two sources */
@@ -63,20 +64,10 @@ static bool is_ever(enum retention_start start)
 
 /* ---- whether ---- */
 
-static bool has_any(const struct selector *selector)
-{
-    for (uint32_t i = 0; i < selector->alt_count; i++) {
-        if (selector->alts[i].kind == ALT_ANY) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* No event can be a start and a return. */
 static bool are_apart(const struct selector *a, const struct selector *b)
 {
-    if (has_any(a) || has_any(b)) {
+    if (selector_has_any(a) || selector_has_any(b)) {
         return false;
     }
     for (uint32_t i = 0; i < a->alt_count; i++) {
@@ -91,12 +82,7 @@ static bool are_apart(const struct selector *a, const struct selector *b)
 
 static uint32_t words_of(const struct query_run_ctx *run, uint32_t shard)
 {
-    const struct snapshot *snapshot = run->snapshot;
-    uint64_t subjects = snapshot->subject_count[shard];
-    for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
-        subjects = MAX_OF(subjects, (uint64_t)snapshot->sources[i]->subject_last + 1);
-    }
-    return (uint32_t)((subjects + 63) / 64);
+    return (uint32_t)((run_shard_subjects(run->snapshot, shard) + 63) / 64);
 }
 
 bool retention_index_serves(const struct query_run_ctx *run, const struct retention_plan *plan)
@@ -110,7 +96,7 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
                     query->per == NULL &&
                     (spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED);
     if (!is_plain || spec->at_least != 1 || query->key_count > 0 || !index_serves(run, start) ||
-        !index_serves(run, back) || (!has_any(back) && !are_apart(start, back)) ||
+        !index_serves(run, back) || (!selector_has_any(back) && !are_apart(start, back)) ||
         spec->from_ms >= spec->to_ms || run->snapshot->cut_count > 0) {
         return false; /* of a cut source, the row beside another may be one that it does not show */
     }
@@ -220,8 +206,8 @@ static enum err_code add_firsts(struct index_work *work, struct err *err)
         .query = query, .wants = &want, .want_count = 1, .firsts = UINT64_C(1) << want.selector};
     struct first_events firsts = {0};
     if (is_ever(spec->start)) {
-        ERR_TRY(first_ever_gather(work->run, work->task, &ask, work->arena, work->io, &firsts,
-                                  err));
+        ERR_TRY(
+            first_ever_gather(work->run, work->task, &ask, work->arena, work->io, &firsts, err));
     }
     if (firsts.count == 0) {
         return ERR_OK;
@@ -616,7 +602,8 @@ enum err_code retention_index_task(struct query_run_ctx *run, const struct run_t
         .plan = plan,
         .arena = arena,
         .io = io,
-        .is_any_return = has_any(&run->query->selectors[run->query->retention.return_selector]),
+        .is_any_return =
+            selector_has_any(&run->query->selectors[run->query->retention.return_selector]),
     };
     ERR_TRY(groups_create(run->query, arena, &part->groups, err));
     ERR_TRY(bits_make(&work, plan->spec.cohort_count, &work.starts, err));

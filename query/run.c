@@ -162,15 +162,29 @@ static bool has_history(const struct snapshot *snapshot, uint32_t shard)
            snapshot->history_begin[shard] < snapshot->history_begin[shard + 1];
 }
 
+uint64_t run_shard_subjects(const struct snapshot *snapshot, uint32_t shard)
+{
+    uint64_t subjects = snapshot->subject_count[shard];
+    for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
+        subjects = MAX_OF(subjects, (uint64_t)snapshot->sources[i]->subject_last + 1);
+    }
+    return subjects;
+}
+
+uint32_t run_task_end(const struct query_run_ctx *run, const struct run_task *task)
+{
+    return (uint32_t)MIN_OF(run_shard_subjects(run->snapshot, task->shard),
+                            (uint64_t)task->subject_end);
+}
+
 /* How many subject ranges a shard is cut into, and the subjects of each. */
 static uint32_t run_shard_cuts(const struct snapshot *snapshot, uint32_t shard,
                                uint32_t *ret_subjects)
 {
     uint64_t rows = 0;
-    uint64_t subjects = snapshot->subject_count[shard];
+    uint64_t subjects = run_shard_subjects(snapshot, shard);
     for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
         rows += snapshot->sources[i]->row_count;
-        subjects = MAX_OF(subjects, (uint64_t)snapshot->sources[i]->subject_last + 1);
     }
     *ret_subjects = UINT32_MAX;
     uint64_t parts = (rows + RUN_TASK_ROWS - 1) / RUN_TASK_ROWS;

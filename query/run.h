@@ -85,6 +85,10 @@ struct run_task {
     const struct source *const *sources; /* of that shard, in snapshot order */
     uint32_t source_count;
 };
+/* Subjects of a shard are numbered below this: those that the directory knows, and those that rows are of. */
+uint64_t run_shard_subjects(const struct snapshot *snapshot, uint32_t shard);
+/* The end of a task's subjects: no later than the shard's. May lie before task->subject_begin. */
+uint32_t run_task_end(const struct query_run_ctx *run, const struct run_task *task);
 /* `fn` runs once per task, in parallel; `slot` is the task's own result slot (slot_bytes each, zeroed), merged
  * by the caller in task order afterwards. The arena belongs to the task and lives until run_tasks_free. */
 /* Run `query` beside the one at hand: same snapshot, same workers, what is left of its memory. run_inner_done frees what it

@@ -93,17 +93,12 @@ static void bits_freep(roaring_bitmap_t **bits)
 enum err_code run_others(const struct query_run_ctx *run, const struct people *people,
                          uint32_t shard, struct people *ret, struct err *err)
 {
-    const struct snapshot *snapshot = run->snapshot;
     const roaring_bitmap_t *in = people_of(people, shard);
-    uint64_t end = snapshot->subject_count[shard];
-    for (uint32_t i = snapshot->shard_begin[shard]; i < snapshot->shard_begin[shard + 1]; i++) {
-        end = MAX_OF(end, (uint64_t)snapshot->sources[i]->subject_last + 1);
-    }
     CLEANUP(bits_freep) roaring_bitmap_t *others = roaring_bitmap_create();
     if (others == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for a set of people");
     }
-    roaring_bitmap_add_range(others, 0, end);
+    roaring_bitmap_add_range(others, 0, run_shard_subjects(run->snapshot, shard));
     if (in != NULL) {
         roaring_bitmap_andnot_inplace(others, in);
     }

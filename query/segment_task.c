@@ -324,9 +324,7 @@ static enum err_code open_leaves(struct segment_work *work, struct err *err)
         const struct selector *selector = &work->run->query->selectors[cond->selector];
         leaf->cond = cond;
         leaf->bit = UINT64_C(1) << cond->selector;
-        for (uint32_t a = 0; a < selector->alt_count; a++) {
-            leaf->is_wide |= selector->alts[a].kind == ALT_ANY;
-        }
+        leaf->is_wide = selector_has_any(selector);
         if (cond->kind == COND_MEASURE) {
             ERR_TRY(ARENA_NEW(work->arena, work->subject_count, &leaf->cells, err));
             continue;
@@ -617,11 +615,7 @@ enum err_code segment_task(struct query_run_ctx *run, const struct run_task *tas
         .base = task->subject_begin,
         .deleted = run->snapshot->deleted[task->shard],
     };
-    uint32_t end = run->snapshot->subject_count[task->shard];
-    for (uint32_t s = 0; s < task->source_count; s++) {
-        end = MAX_OF(end, task->sources[s]->subject_last + 1);
-    }
-    end = MIN_OF(end, task->subject_end);
+    uint32_t end = run_task_end(run, task);
     work.subject_count = end > work.base ? end - work.base : 0;
     part->shard = task->shard;
     people_pool_init(&part->pool, arena);

@@ -262,13 +262,7 @@ static enum err_code find_ranges(struct split *split, const struct subject_value
 static bool counts_any_event(const struct split *split)
 {
     const struct trend_plan *plan = split->work->plan;
-    const struct selector *selector = &plan->query->selectors[plan->lanes[split->lane].selector];
-    for (uint32_t i = 0; i < selector->alt_count; i++) {
-        if (selector->alts[i].kind == ALT_ANY) {
-            return true;
-        }
-    }
-    return false;
+    return selector_has_any(&plan->query->selectors[plan->lanes[split->lane].selector]);
 }
 
 /* Every event counts, and all of the source's lie in one atom. */

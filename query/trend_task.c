@@ -871,12 +871,7 @@ enum err_code trend_task(struct query_run_ctx *run, const struct run_task *task,
     const struct trend_plan *plan = run->verb_plan;
     struct trend_work work = {
         .run = run, .task = task, .plan = plan, .slot = slot, .arena = arena, .io = io};
-    uint32_t subject_end = run->snapshot->subject_count[task->shard];
-    for (uint32_t s = 0; s < task->source_count; s++) {
-        subject_end = MAX_OF(subject_end, task->sources[s]->subject_last + 1);
-    }
-    ERR_TRY(
-        trend_work_begin(&work, task->subject_begin, MIN_OF(task->subject_end, subject_end), err));
+    ERR_TRY(trend_work_begin(&work, task->subject_begin, run_task_end(run, task), err));
     ERR_TRY(task_read(&work, err));
     ERR_TRY(trend_grow_groups(&work, groups_count(work.slot->groups), err));
     if (plan->has_task_totals) {
