@@ -4,6 +4,7 @@
  * users(any)` beside `users(any)` counts users once. Equality is that of the canonical text. */
 #include "query/bind_int.h"
 
+#include "query/pred_eval.h"
 #include "storage/base/buf.h"
 #include "storage/event.h"
 
@@ -93,42 +94,19 @@ enum err_code bind_plain_selector(struct binder *b, struct ast_name event, uint3
 
 /* ---- users of a trend `per KEY`: the different values of KEY ---- */
 
-/* What stands for nobody in place of a user id does so in place of any other subject (event_id_is_sentinel). */
+/* What stands for nobody in place of a user id does so in place of any other subject. */
 static enum err_code pred_of_somebody(struct binder *b, const struct field *field,
                                       const struct pred **ret)
 {
-    static const struct literal nobody[] = {
-        {.type = COL_STRING, .string = STR("")},
-        {.type = COL_STRING, .string = STR("null")},
-        {.type = COL_STRING, .string = STR("undefined")},
-        {.type = COL_STRING, .string = STR("00000000-0000-0000-0000-000000000000")},
-    };
+    struct literal *nobody = NULL;
     struct pred *pred = NULL;
-    for (size_t i = 0; i < COUNT_OF(nobody); i++) {
-        ASSERT(event_id_is_sentinel(nobody[i].string));
-    }
+    ERR_TRY(ARENA_NEW(b->arena, EVENT_SENTINELS, &nobody, b->err));
     ERR_TRY(ARENA_NEW(b->arena, 1, &pred, b->err));
+    for (uint32_t i = 0; i < EVENT_SENTINELS; i++) {
+        nobody[i] = (struct literal){.type = COL_STRING, .string = event_sentinels[i]};
+    }
     *pred = (struct pred){
-        .kind = PRED_NOT_IN, .field = *field, .values = nobody, .value_count = COUNT_OF(nobody)};
-    *ret = pred;
-    return ERR_OK;
-}
-
-/* Both must hold; `a` may be NULL. */
-static enum err_code pred_both(struct binder *b, const struct pred *a, const struct pred *both,
-                               const struct pred **ret)
-{
-    const struct pred **kids = NULL;
-    struct pred *pred = NULL;
-    *ret = both;
-    if (a == NULL) {
-        return ERR_OK;
-    }
-    ERR_TRY(ARENA_NEW(b->arena, 2, &kids, b->err));
-    ERR_TRY(ARENA_NEW(b->arena, 1, &pred, b->err));
-    kids[0] = a;
-    kids[1] = both;
-    *pred = (struct pred){.kind = PRED_AND, .kids = kids, .kid_count = 2};
+        .kind = PRED_NOT_IN, .field = *field, .values = nobody, .value_count = EVENT_SENTINELS};
     *ret = pred;
     return ERR_OK;
 }
@@ -159,7 +137,7 @@ static enum err_code bind_somebody(struct binder *b, const struct field *field, 
     ERR_TRY(ARENA_NEW(b->arena, own.alt_count, &alts, b->err));
     for (uint32_t i = 0; i < own.alt_count; i++) {
         alts[i] = own.alts[i];
-        ERR_TRY(pred_both(b, own.alts[i].pred, somebody, &alts[i].pred));
+        ERR_TRY(pred_and(b->arena, own.alts[i].pred, somebody, &alts[i].pred, b->err));
     }
     own.alts = alts;
     return add_selector(b, own, text, place, selector);

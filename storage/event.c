@@ -317,8 +317,19 @@ void event_batch_free(struct event_batch *batch)
     }
 }
 
+const struct str event_sentinels[EVENT_SENTINELS] = {
+    {"", 0},
+    {"null", 4},
+    {"undefined", 9},
+    {"00000000-0000-0000-0000-000000000000", 36},
+};
+
 bool event_id_is_sentinel(struct str id)
 {
-    return id.len == 0 || str_eq(id, STR("null")) || str_eq(id, STR("undefined")) ||
-           str_eq(id, STR("00000000-0000-0000-0000-000000000000"));
+    for (uint32_t i = 0; i < EVENT_SENTINELS; i++) {
+        if (str_eq(id, event_sentinels[i])) {
+            return true;
+        }
+    }
+    return false;
 }

@@ -107,5 +107,7 @@ enum err_code batch_list_item(struct batch_builder *builder, struct str item, ui
 void batch_check_event(struct batch_builder *builder, int64_t now_ms);
 void event_batch_free(struct event_batch *batch);
 
-/* True for "", "null", "undefined" and the all-zero UUID: an id that stands for nobody. */
+/* "", "null", "undefined" and the all-zero UUID: an id like one of these stands for nobody. */
+#define EVENT_SENTINELS 4u
+extern const struct str event_sentinels[EVENT_SENTINELS];
 bool event_id_is_sentinel(struct str id);

