@@ -50,6 +50,8 @@ struct split {
     /* By subject of the task, of the source at hand: */
     uint32_t base, subject_count;
     uint8_t *truths;
+    uint32_t *gone; /* deleted ones, as places in `truths`: no group may come of them */
+    uint32_t gone_count;
     uint64_t *keys;             /* the key's values, as bits; NULL without a key */
     bool is_whole;              /* the source lies in one atom, and every event counts */
     uint32_t groups[CODES_MAX]; /* of the key's codes; UINT32_MAX: not looked up yet */
@@ -529,6 +531,9 @@ static enum err_code split_begin(void *arg, const struct source *source, bool *r
     bool is_known = true;
     read_held_clear(&split->held);
     memset(split->truths, TRUTH_ALL, split->subject_count);
+    for (uint32_t i = 0; i < split->gone_count; i++) {
+        split->truths[split->gone[i]] = TRUTH_NO;
+    }
     split->is_whole = is_whole_source(split, source);
     ERR_TRY(meet_where(split, source, &is_known, err));
     if (is_known && query->key_count == 1) {
@@ -626,6 +631,29 @@ static enum err_code split_rows(void *arg, const struct source *source,
                                   split->ranges, split->range_count, err);
 }
 
+static bool take_gone(uint32_t subject, void *arg)
+{
+    struct split *split = arg;
+    uint32_t at = subject - split->base;
+    if (subject >= split->base && at < split->subject_count) {
+        split->gone[split->gone_count++] = at;
+    }
+    return true;
+}
+
+/* Stored sets, and what is said of values, have deleted subjects among them. */
+static enum err_code find_gone(struct split *split, struct err *err)
+{
+    const struct trend_work *work = split->work;
+    const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
+    if (deleted == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(work->arena, split->subject_count, &split->gone, err));
+    (void)roaring_iterate(deleted, take_gone, split);
+    return ERR_OK;
+}
+
 static enum err_code split_run(struct split *split, struct err *err)
 {
     struct trend_work *work = split->work;
@@ -641,6 +669,7 @@ static enum err_code split_run(struct split *split, struct err *err)
     ERR_TRY(ARENA_NEW(work->arena, split->col_count, &split->cols, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->truths, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->picked, err));
+    ERR_TRY(find_gone(split, err));
     if (work->plan->query->key_count == 1) {
         ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->keys, err));
     }

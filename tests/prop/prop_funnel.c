@@ -413,6 +413,9 @@ static void leaving_out_rows_of_whom_sets_say_enough_changes_nothing(void **stat
         opts.memory_count = (uint32_t)rng_below(&rng, opts.source_count + 1);
         crowd_make(&crowd, &rng);
         CLEANUP(snap_freep) struct snap *snap = snap_build(crowd.events, MANY_EVENTS, &opts);
+        for (uint64_t k = rng_below(&rng, 8); k > 0; k--) { /* some are erased, or left out */
+            snap_delete(snap, crowd.events[rng_below(&rng, MANY_EVENTS)].user);
+        }
         crowd_ask(&rng, text, sizeof(text));
         for (int path = 0; path < 2; path++) {
             const struct snap_query_opts how = {.is_reference_path = path == 1};

@@ -124,6 +124,9 @@ static void values_and_days_say_what_rows_say(void **state)
         opts.memory_count = rng_below(&rng, 3) == 0 ? 1 : 0;
         crowd_make(&crowd, &rng);
         CLEANUP(snap_freep) struct snap *snap = snap_build(crowd.events, EVENTS, &opts);
+        for (uint64_t k = rng_below(&rng, 8); k > 0; k--) { /* some are erased, or left out */
+            snap_delete(snap, crowd.events[rng_below(&rng, EVENTS)].user);
+        }
         for (uint32_t k = 0; k < 6; k++) {
             const struct snap_query_opts by_rows = {.is_reference_path = true};
             const struct snap_query_opts by_sets = {0};
