@@ -535,7 +535,9 @@ struct ast_drop {
 struct ast_coordinate {
     struct ast_name name;
     bool is_null;           /* NAME is not set */
-    struct ast_value value; /* else NAME = value */
+    struct ast_value value; /* else NAME = value, */
+    const struct ast_value *values; /* or NAME = (value, value): a list; its first is `value`; NULL: it is none */
+    uint32_t value_count;
 };
 
 /* `restatements [from EPOCH to EPOCH | last 7d] [with events] [of QUESTION]`. */

@@ -123,12 +123,12 @@ static void print_value(const struct ast_value *value, struct buf *out)
 
 static void print_pred(const struct ast_pred *pred, uint32_t context, struct buf *out);
 
-static void print_values(const struct ast_pred *pred, struct buf *out)
+static void print_values(const struct ast_value *values, uint32_t count, struct buf *out)
 {
     buf_u8(out, '(');
-    for (uint32_t i = 0; i < pred->value_count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         buf_z(out, i == 0 ? "" : ", ");
-        print_value(&pred->values[i], out);
+        print_value(&values[i], out);
     }
     buf_u8(out, ')');
 }
@@ -161,7 +161,7 @@ void ast_print_test(const struct ast_pred *pred, struct buf *out)
     buf_printf(out, " %s", words[pred->kind]);
     if (pred->kind == AST_IN || pred->kind == AST_NOT_IN) {
         buf_u8(out, ' ');
-        print_values(pred, out);
+        print_values(pred->values, pred->value_count, out);
         return;
     }
     for (uint32_t i = 0; i < pred->value_count; i++) {
@@ -513,7 +513,11 @@ static void print_users_of(const struct ast_query *query, struct buf *out)
             continue;
         }
         buf_z(out, " = ");
-        print_value(&coordinate->value, out);
+        if (coordinate->values != NULL) {
+            print_values(coordinate->values, coordinate->value_count, out);
+        } else {
+            print_value(&coordinate->value, out);
+        }
     }
     buf_z(out, ") in ");
 }

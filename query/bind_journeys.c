@@ -62,6 +62,16 @@ static enum err_code bind_measures(struct binder *b, const struct ast_name *name
     return ERR_OK;
 }
 
+/* A list is of subjects, whatever their groups. */
+static enum err_code refuse_shaped_list(struct binder *b)
+{
+    const struct ast_clauses *clauses = &b->ast->clauses;
+    bool is_shaped = clauses->key_count > 0 || clauses->each.place.line != 0;
+    return clauses->is_list && is_shaped
+               ? bind_fail(b, b->ast->place, "\"list users\" has neither \"by\" nor \"each\"")
+               : ERR_OK;
+}
+
 /* ---- sequence ---- */
 
 /* Gaps between two elements hold together. */
@@ -117,6 +127,7 @@ enum err_code bind_sequence(struct binder *b)
     sequence->mode = modes[ast->mode];
     sequence->anchor = anchors[ast->anchor];
     sequence->is_backward = ast->is_backward;
+    ERR_TRY(refuse_shaped_list(b));
     if (ast->mode == AST_SEQUENCE_NEXT) {
         /* what follows need not meet a condition: every event is seen */
         ERR_TRY(bind_any_bit(b, &any));
@@ -125,8 +136,9 @@ enum err_code bind_sequence(struct binder *b)
     if (ast->anchor_place.line != 0) {
         return bind_fail(b, ast->anchor_place, "\"anchor\" goes with \"next KEY\"");
     }
-    if (b->ast->clauses.top.place.line != 0) {
-        return bind_fail(b, b->ast->clauses.top.place, "\"top\" goes with \"next KEY\"");
+    if (b->ast->clauses.top.place.line != 0 && b->ast->clauses.key_count == 0) {
+        return bind_fail(b, b->ast->clauses.top.place,
+                         "\"top\" goes with \"next KEY\" or \"by KEY\"");
     }
     return ERR_OK;
 }
@@ -283,10 +295,7 @@ enum err_code bind_absence(struct binder *b)
     if (b->ast->clauses.has_other) {
         return bind_fail(b, b->ast->clauses.top.place, "absence has no \"with other\"");
     }
-    if (b->ast->clauses.is_list &&
-        (b->ast->clauses.key_count > 0 || b->ast->clauses.each.place.line != 0)) {
-        return bind_fail(b, b->ast->place, "\"list users\" has neither \"by\" nor \"each\"");
-    }
+    ERR_TRY(refuse_shaped_list(b));
     ERR_TRY(bind_bit(b, &ast->first, &bit));
     return ast->has_second ? bind_bit(b, &ast->second, &bit) : ERR_OK;
 }
@@ -300,6 +309,9 @@ enum err_code bind_intervals(struct binder *b)
     uint64_t bit = 0;
 
     intervals->longest_ms = ms_or(&ast->longest, LONGEST_MS);
+    if (b->ast->clauses.has_other) {
+        return bind_fail(b, b->ast->clauses.top.place, "intervals have no \"with other\"");
+    }
     ERR_TRY(bind_bit(b, &ast->start, &bit));
     ERR_TRY(bind_bit(b, &ast->end, &bit));
     if (ast->measure_count == 0) {

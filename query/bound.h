@@ -297,6 +297,7 @@ struct paths {
 enum attribution_model {
     MODEL_FIRST, MODEL_LAST, MODEL_LAST_NON_DIRECT, MODEL_LINEAR, MODEL_TIME_DECAY, MODEL_POSITION,
 };
+#define ATTRIBUTION_NONE STR("(none)") /* the line of conversions without a touch */
 struct attribution {
     uint64_t conversion_bit, touch_bit, value_bit, any_bit; /* value_bit 0: all conversions have one */
     enum attribution_model model;
@@ -331,6 +332,13 @@ struct bound_cell {
     bool is_dropped;  /* or who did the step before, and not this one */
     bool has_period;  /* of retention: who was back in it; else the members */
     uint32_t period;
+    const struct cell *next; /* of a sequence: the value behind the match; NULL: any */
+    bool has_position, has_from, has_to; /* of paths: the edge, */
+    uint32_t position;
+    struct str from, to;
+    const struct str *path; /* or the nodes of a whole path; NULL: any */
+    uint32_t path_count;
+    bool is_of_subjects; /* of silences: who was seen, not who had one */
 };
 
 enum cond_kind {

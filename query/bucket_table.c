@@ -67,8 +67,9 @@ struct bucket_merge {
     const struct answer_buckets *buckets;
     struct groups *groups;
     struct bucket_table table;
-    uint32_t *order; /* groups that are shown */
+    uint32_t *order; /* groups: those that are shown, and behind them the rest */
     uint32_t shown, group_count;
+    bool has_other; /* the rest is one more line */
     uint32_t bucket_begin, bucket_end;
 };
 
@@ -138,9 +139,10 @@ static enum err_code choose_groups(struct bucket_merge *m, struct err *err)
     if (m->shown < count) {
         qsort_r(ranked, count, sizeof(*ranked), by_value, m->groups);
     }
-    for (uint32_t g = 0; g < m->shown; g++) {
+    for (uint32_t g = 0; g < count; g++) {
         m->order[g] = ranked[g].group;
     }
+    m->has_other = query->has_other && m->shown < count;
     if (query->key_count > 0) {
         qsort_r(m->order, m->shown, sizeof(*m->order), by_group, m->groups);
     }
@@ -173,9 +175,11 @@ static void choose_buckets(struct bucket_merge *m)
     }
 }
 
-static enum err_code make_columns(const struct bound_query *query, const struct bucket_ops *ops,
-                                  struct result *result, struct err *err)
+static enum err_code make_columns(const struct bucket_merge *m, struct result *result,
+                                  struct err *err)
 {
+    const struct bound_query *query = m->run->query;
+    const struct bucket_ops *ops = m->ops;
     struct result_col *cols = NULL;
     uint32_t count = 0;
 
@@ -184,7 +188,7 @@ static enum err_code make_columns(const struct bound_query *query, const struct 
         cols[count++] = answer_bucket_col(query);
     }
     for (uint32_t k = 0; k < query->key_count; k++) {
-        ERR_TRY(answer_key_col(query, k, false, result->arena, &cols[count++], err));
+        ERR_TRY(answer_key_col(query, k, m->has_other, result->arena, &cols[count++], err));
     }
     memcpy(cols + count, ops->cols, ops->col_count * sizeof(*cols));
     result->cols = cols;
@@ -205,19 +209,45 @@ static enum err_code fill_row(struct bucket_merge *m, uint32_t bucket, uint32_t 
     return ERR_OK;
 }
 
+/* The groups that are not shown, in this bucket, as one. */
+static enum err_code fill_other(struct bucket_merge *m, uint32_t bucket, struct arena *arena,
+                                struct cell *out, struct err *err)
+{
+    const struct bound_query *query = m->run->query;
+    void *item = NULL;
+    ERR_TRY(arena_alloc_array(m->run->arena, 1, m->ops->item_bytes, &item, err));
+    for (uint32_t g = m->shown; g < m->group_count; g++) {
+        const void *from = find(&m->table, query->has_each ? bucket : BUCKET_ALL, m->order[g]);
+        if (from != NULL) {
+            ERR_TRY(m->ops->merge(item, from, m->run->arena, err));
+        }
+    }
+    if (query->has_each) {
+        ERR_TRY(answer_bucket_cell(query, m->buckets->begins[bucket], arena, out++, err));
+    }
+    ERR_TRY(answer_key_cells(m->groups, query->key_count, 0, true, arena, out, err));
+    m->ops->cells(query, item, out + query->key_count);
+    return ERR_OK;
+}
+
 static enum err_code fill_rows(struct bucket_merge *m, struct result *result, struct err *err)
 {
     uint64_t buckets = m->bucket_end - m->bucket_begin;
     struct cell *cells = NULL;
 
-    ERR_TRY(run_result_rows(m->run, result, buckets * m->shown, &cells, err));
+    ERR_TRY(run_result_rows(m->run, result, buckets * (m->shown + (m->has_other ? 1 : 0)), &cells,
+                            err));
     for (uint32_t b = m->bucket_begin; b < m->bucket_end; b++) {
         ERR_TRY(run_check(m->run, err));
         for (uint32_t g = 0; g < m->shown; g++, cells += result->col_count) {
             ERR_TRY(fill_row(m, b, m->order[g], result->arena, cells, err));
         }
+        if (m->has_other) {
+            ERR_TRY(fill_other(m, b, result->arena, cells, err));
+            cells += result->col_count;
+        }
     }
-    answer_left_out(result, buckets * (m->group_count - m->shown));
+    answer_left_out(result, m->has_other ? 0 : buckets * (m->group_count - m->shown));
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
     m->ops->cells(m->run->query, find(&m->table, BUCKET_ALL, BUCKET_ALL),
                   result->totals + result->col_count - m->ops->col_count);
@@ -232,6 +262,6 @@ enum err_code bucket_answer(struct query_run_ctx *run, const struct run_tasks *t
     ERR_TRY(merge_parts(&m, tasks, err));
     ERR_TRY(choose_groups(&m, err));
     choose_buckets(&m);
-    ERR_TRY(make_columns(run->query, ops, result, err));
+    ERR_TRY(make_columns(&m, result, err));
     return fill_rows(&m, result, err);
 }

@@ -7,8 +7,8 @@
  *
  * An item is the verb's own struct of counts, all zero at first. A task puts what happened under all three keys; items of
  * tasks are merged by value, for a subject is in one task. Groups are shown in canonical order, or with `top N`
- * those with the most of the first column; buckets are filled with zeroes over a range that was asked for, else
- * from the first to the last that has something.
+ * those with the most of the first column, and with `with other` the rest as one: for verbs whose items of different groups add
+ * up. Buckets are filled with zeroes over a range that was asked for, else from the first to the last that has something.
  *
  * Thread: a table is one task's; bucket_answer is the calling thread's.
  */

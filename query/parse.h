@@ -16,6 +16,7 @@
 #define PARSE_ALTS_MAX      1000u
 #define PARSE_COLUMNS_MAX   1000u
 #define PARSE_COORDINATES_MAX 32u /* of a cell of an answer */
+#define PARSE_PATH_MAX        10000u /* nodes of one that names a path */
 #define PARSE_EDGES_MAX     100u
 #define PARSE_TOP_MAX       10000u
 #define PARSE_LIMIT_MAX     1000000u

@@ -283,6 +283,25 @@ enum err_code verb_segment_parse(struct parser *p)
 
 /* ---- users of ---- */
 
+/* The items of a list, as in path = ("home", "cart"). */
+static enum err_code parse_coordinate_list(struct parser *p, struct ast_coordinate *ret)
+{
+    struct ast_value *values = NULL;
+    uint32_t count = 0;
+    uint32_t cap = 0;
+    do {
+        if (count == PARSE_PATH_MAX) {
+            return parse_limit(p, p->cur.place, "a list of more than %u items", PARSE_PATH_MAX);
+        }
+        ERR_TRY(GROW(p->arena, &values, count, &cap, p->err));
+        ERR_TRY(parse_value(p, &values[count++]));
+    } while (parse_accept(p, TOK_COMMA));
+    ret->value = values[0];
+    ret->values = values;
+    ret->value_count = count;
+    return parse_need(p, TOK_RPAREN, "\",\" or \")\"");
+}
+
 static enum err_code parse_coordinate(struct parser *p, struct ast_coordinate *ret)
 {
     ERR_TRY(parse_name(p, "a column of the answer", &ret->name));
@@ -292,7 +311,8 @@ static enum err_code parse_coordinate(struct parser *p, struct ast_coordinate *r
         return parse_need_word(p, "set");
     }
     ERR_TRY(parse_need(p, TOK_EQ, "\"=\" or \"is not set\""));
-    return parse_value(p, &ret->value);
+    return parse_accept(p, TOK_LPAREN) ? parse_coordinate_list(p, ret)
+                                       : parse_value(p, &ret->value);
 }
 
 enum err_code parse_users_of(struct parser *p)

@@ -54,6 +54,7 @@ enum err_code past_answer(struct query_run_ctx *run, const struct ast_query *ast
 uint32_t past_key_columns(const struct bound_query *query)
 {
     uint32_t keys = query->key_count;
+    uint32_t head = keys + (query->has_each ? 1 : 0);
     if (run_asks_people(query)) {
         return 0; /* how many there are */
     }
@@ -66,11 +67,11 @@ uint32_t past_key_columns(const struct bound_query *query)
     case VERB_FUNNEL:
         return query->funnel.table == FUNNEL_CORRELATION ? 1 : keys + 2 + (query->has_each ? 1 : 0);
     case VERB_CONDITIONS: return 2;
-    case VERB_PATHS: return query->paths.shape == PATHS_EDGES ? 3 : 1;
-    case VERB_SEQUENCE: return query->sequence.mode == SEQUENCE_NEXT ? 1 : 0;
+    case VERB_PATHS: return head + (query->paths.shape == PATHS_EDGES ? 3 : 1);
+    case VERB_SEQUENCE: return head + (query->sequence.mode == SEQUENCE_NEXT ? 1 : 0);
     case VERB_SEGMENT:
     case VERB_CHURN: return 0;
-    default: return keys + (query->has_each ? 1 : 0);
+    default: return head;
     }
 }
 

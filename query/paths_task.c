@@ -65,11 +65,19 @@ enum err_code path_counts_of(struct path_counts *counts, const uint32_t *words, 
 
 /* ---- the log ---- */
 
-static enum err_code log_path(struct paths_part *part, bool has_times, const uint32_t *nodes,
-                              const int64_t *times, uint32_t count, bool is_new_subject,
-                              struct arena *arena, struct err *err)
+/* A unit's path, and whose. */
+struct unit_path {
+    uint32_t head;
+    uint32_t subject;
+    bool is_new_subject; /* to the log */
+    const uint32_t *nodes;
+    const int64_t *times;
+    uint32_t count;
+};
+
+static enum err_code log_room(struct paths_part *part, uint32_t words, struct arena *arena,
+                              uint32_t **ret, struct err *err)
 {
-    uint32_t words = 1 + count + (has_times ? 2 * (count - 1) : 0);
     struct path_chunk *chunk = part->log_last;
 
     ASSERT(words <= PATH_LOG_WORDS);
@@ -86,16 +94,32 @@ static enum err_code log_path(struct paths_part *part, bool has_times, const uin
         }
         part->log_last = chunk;
     }
-    uint32_t *out = chunk->words + chunk->used;
-    *out++ = count | (is_new_subject ? PATH_NEW_SUBJECT : 0);
-    memcpy(out, nodes, count * sizeof(*nodes));
+    *ret = chunk->words + chunk->used;
+    chunk->used += words;
+    return ERR_OK;
+}
+
+static enum err_code log_path(struct paths_part *part, bool has_times, const struct unit_path *path,
+                              struct arena *arena, struct err *err)
+{
+    uint32_t count = path->count;
+    uint32_t words =
+        2 + (path->is_new_subject ? 1u : 0) + count + (has_times ? 2 * (count - 1) : 0);
+    uint32_t *out = NULL;
+
+    ERR_TRY(log_room(part, words, arena, &out, err));
+    *out++ = count | (path->is_new_subject ? PATH_NEW_SUBJECT : 0);
+    *out++ = path->head;
+    if (path->is_new_subject) {
+        *out++ = path->subject;
+    }
+    memcpy(out, path->nodes, count * sizeof(*out));
     out += count;
     for (uint32_t i = 1; has_times && i < count; i++) {
-        uint64_t ms = (uint64_t)times[i] - (uint64_t)times[i - 1];
+        uint64_t ms = (uint64_t)path->times[i] - (uint64_t)path->times[i - 1];
         *out++ = (uint32_t)(ms >> 32);
         *out++ = (uint32_t)ms;
     }
-    chunk->used += words;
     return ERR_OK;
 }
 
@@ -172,22 +196,48 @@ static enum err_code mark_loops(struct paths_part *part, size_t count, struct ar
     return ERR_OK;
 }
 
-static enum err_code count_path(struct paths_part *part, const uint32_t *nodes, size_t count,
-                                uint32_t subject, struct err *err)
+/* A unit at hand. */
+struct paths_unit {
+    const struct bound_query *query;
+    struct paths_part *part;
+    uint32_t head, group;
+    uint32_t subject;
+    bool is_watched; /* it may be of the cell that is asked for */
+    struct arena *arena;
+};
+
+static bool is_path_wanted(const struct bound_cell *cell, const struct paths_part *part,
+                           const uint32_t *nodes, size_t count)
 {
-    struct path_count *item = NULL;
-    if (count > UINT32_MAX / sizeof(uint32_t)) {
-        return err_set(err, ERR_LIMIT, "a path of %zu nodes is too long", count);
+    bool is_wanted = cell->path == NULL || cell->path_count == count;
+    for (size_t i = 0; is_wanted && cell->path != NULL && i < count; i++) {
+        is_wanted = str_eq(part->nodes.labels.items[nodes[i]], cell->path[i]);
     }
-    ERR_TRY(path_counts_of(&part->counts, nodes, (uint32_t)count, &item, err));
-    path_count_add(item, subject);
-    path_count_add(&part->all, subject);
-    return ERR_OK;
+    return is_wanted;
 }
 
-static enum err_code count_windows(const struct paths *paths, struct paths_part *part, size_t count,
-                                   uint32_t subject, struct err *err)
+/* Count `count` nodes of the part's path from `begin` on. What stands in front of them is overwritten. */
+static enum err_code count_path(struct paths_unit *unit, size_t begin, size_t count,
+                                struct err *err)
 {
+    struct paths_part *part = unit->part;
+    uint32_t *words = part->path + begin - 1;
+    struct path_count *item = NULL;
+    if (count >= UINT32_MAX / sizeof(uint32_t)) {
+        return err_set(err, ERR_LIMIT, "a path of %zu nodes is too long", count);
+    }
+    words[0] = unit->head;
+    ERR_TRY(path_counts_of(&part->counts, words, (uint32_t)count + 1, &item, err));
+    path_count_add(item, unit->subject);
+    path_count_add(&part->all, unit->subject);
+    return unit->is_watched && is_path_wanted(unit->query->cell, part, words + 1, count)
+               ? cell_watch_take(&part->watch, unit->group, unit->subject, err)
+               : ERR_OK;
+}
+
+static enum err_code count_windows(struct paths_unit *unit, size_t count, struct err *err)
+{
+    const struct paths *paths = &unit->query->paths;
     size_t depth = paths->depth;
     size_t first = 0;
     size_t last = 0;
@@ -198,50 +248,73 @@ static enum err_code count_windows(const struct paths *paths, struct paths_part 
         last = count - depth;
         first = paths->from == PATHS_ENDING ? last : 0;
     }
-    for (size_t i = first; i <= last; i++) {
-        ERR_TRY(count_path(part, part->path + i, depth, subject, err));
+    for (size_t i = first; i <= last; i++) { /* forward: the node in front is done with */
+        ERR_TRY(count_path(unit, i, depth, err));
     }
     return ERR_OK;
 }
 
 /* Edges: the first `depth` nodes, or the last, where the path ends at its anchor. */
-static enum err_code log_edges(const struct paths *paths, struct paths_part *part, size_t count,
-                               uint32_t subject, struct arena *arena, struct err *err)
+static enum err_code log_edges(struct paths_unit *unit, size_t count, struct err *err)
 {
+    const struct paths *paths = &unit->query->paths;
+    struct paths_part *part = unit->part;
     size_t shown = MIN_OF(count, (size_t)paths->depth);
     size_t first = paths->from == PATHS_ENDING ? count - shown : 0;
     if (shown < 2) {
         return ERR_OK;
     }
-    ERR_TRY(mark_loops(part, count, arena, err));
-    bool is_new = part->all.last_subject != (uint64_t)subject + 1;
-    path_count_add(&part->all, subject);
+    ERR_TRY(mark_loops(part, count, unit->arena, err));
+    struct unit_path path = {
+        .head = unit->head,
+        .subject = unit->subject,
+        .is_new_subject = part->all.last_subject != (uint64_t)unit->subject + 1,
+        .nodes = part->path + first,
+        .times = part->path_times + first,
+        .count = (uint32_t)shown,
+    };
+    path_count_add(&part->all, unit->subject);
     part->all.count += shown - 2; /* as many edges as nodes, less one */
-    return log_path(part, paths->has_times, part->path + first, part->path_times + first,
-                    (uint32_t)shown, is_new, arena, err);
+    return log_path(part, paths->has_times, &path, unit->arena, err);
 }
 
-static enum err_code count_unit(const struct paths *paths, struct paths_part *part, size_t begin,
-                                size_t end, uint32_t subject, struct arena *arena, struct err *err)
+/* The unit's own bucket and group: those of its first event, wherever its path begins. */
+static enum err_code unit_head(struct paths_unit *unit, const struct paths_plan *plan, size_t begin,
+                               struct err *err)
 {
-    if (!trim_unit(paths, part, &begin, &end)) {
+    struct paths_part *part = unit->part;
+    int64_t begin_ms = part->times[begin];
+    unit->group = unit->query->key_count == 0 ? 0 : part->groups[begin];
+    unit->is_watched = cell_watch_has(&part->watch, begin_ms);
+    return row_heads_of(&part->heads, answer_bucket_of(&plan->buckets, begin_ms), unit->group,
+                        &unit->head, err);
+}
+
+static enum err_code count_unit(struct paths_unit *unit, const struct paths_plan *plan,
+                                size_t begin, size_t end, struct err *err)
+{
+    const struct paths *paths = &unit->query->paths;
+    size_t first = begin;
+    if (!trim_unit(paths, unit->part, &begin, &end)) {
         return ERR_OK;
     }
-    size_t count = collapse(paths, part, begin, end);
+    ERR_TRY(unit_head(unit, plan, first, err));
+    size_t count = collapse(paths, unit->part, begin, end);
     switch (paths->shape) {
-    case PATHS_EDGES: return log_edges(paths, part, count, subject, arena, err);
-    case PATHS_EXACTLY: return count_windows(paths, part, count, subject, err);
+    case PATHS_EDGES: return log_edges(unit, count, err);
+    case PATHS_EXACTLY: return count_windows(unit, count, err);
     case PATHS_VARIANTS:
-    case PATHS_SHORTEST: return count_path(part, part->path, count, subject, err);
+    case PATHS_SHORTEST: return count_path(unit, 0, count, err);
     }
     return ERR_OK;
 }
 
 /* ---- journeys ---- */
 
-static enum err_code part_fit(struct paths_part *part, size_t count, struct arena *arena,
-                              struct err *err)
+static enum err_code part_fit(struct paths_part *part, size_t count, bool has_keys,
+                              struct arena *arena, struct err *err)
 {
+    uint32_t *words = NULL;
     if (part->cap >= count) {
         return ERR_OK;
     }
@@ -249,16 +322,20 @@ static enum err_code part_fit(struct paths_part *part, size_t count, struct aren
     ERR_TRY(ARENA_NEW(arena, cap, &part->times, err));
     ERR_TRY(ARENA_NEW(arena, cap, &part->masks, err));
     ERR_TRY(ARENA_NEW(arena, cap, &part->at_nodes, err));
-    ERR_TRY(ARENA_NEW(arena, cap, &part->path, err));
+    ERR_TRY(ARENA_NEW(arena, has_keys ? cap : 0, &part->groups, err));
+    ERR_TRY(ARENA_NEW(arena, cap + 1, &words, err));
     ERR_TRY(ARENA_NEW(arena, cap, &part->path_times, err));
+    part->path = words + 1;
     part->cap = cap;
     return ERR_OK;
 }
 
 /* Events that are ignored, or have no node, are as if they were not there. */
-static enum err_code take_events(const struct paths *paths, struct paths_part *part,
+static enum err_code take_events(const struct bound_query *query, struct paths_part *part,
                                  const struct journey *journey, size_t *ret_count, struct err *err)
 {
+    const struct paths *paths = &query->paths;
+    bool has_keys = query->key_count > 0;
     size_t count = 0;
     for (size_t i = 0; i < journey->count; i++) {
         uint32_t node = PATH_NO_NODE;
@@ -271,6 +348,9 @@ static enum err_code take_events(const struct paths *paths, struct paths_part *p
         }
         part->times[count] = journey->times[i];
         part->masks[count] = journey->masks[i];
+        if (has_keys) {
+            part->groups[count] = journey->lanes[PATHS_LANE_KEYS][i];
+        }
         part->at_nodes[count++] = node;
     }
     *ret_count = count;
@@ -278,22 +358,37 @@ static enum err_code take_events(const struct paths *paths, struct paths_part *p
 }
 
 /* Sessions are of the range that they begin in; a subject's unit has the events of the range. */
-static enum err_code count_journey(const struct bound_query *query, const struct paths_plan *plan,
-                                   struct paths_part *part, size_t count, uint32_t subject,
-                                   struct arena *arena, struct err *err)
+static enum err_code count_journey(struct paths_unit *unit, const struct paths_plan *plan,
+                                   size_t count, struct err *err)
 {
-    const struct paths *paths = &query->paths;
-    if (!paths->is_cut) {
-        return count_unit(paths, part, 0, count, subject, arena, err);
+    const struct bound_query *query = unit->query;
+    const struct paths_part *part = unit->part;
+    if (!query->paths.is_cut) {
+        return count_unit(unit, plan, 0, count, err);
     }
     size_t end = 0;
     for (size_t begin = 0; begin < count; begin = end) {
         end = session_end(&plan->rule, part->times, count, begin);
         if (part->times[begin] >= query->from_ms && part->times[begin] < query->to_ms) {
-            ERR_TRY(count_unit(paths, part, begin, end, subject, arena, err));
+            ERR_TRY(count_unit(unit, plan, begin, end, err));
         }
     }
     return ERR_OK;
+}
+
+static enum err_code part_open(struct query_run_ctx *run, const struct paths_plan *plan,
+                               struct walk *walk, struct paths_part *part, struct arena *arena,
+                               struct err *err)
+{
+    const struct bound_query *query = run->query;
+    const struct groups *groups = query->key_count == 0 ? NULL : walk_groups(walk, PATHS_LANE_KEYS);
+    part->shard = walk_shard(walk);
+    ERR_TRY(path_nodes_init(&part->nodes, &query->paths, walk_groups(walk, 0), arena, err));
+    ERR_TRY(path_counts_init(&part->counts, arena, err));
+    ERR_TRY(row_heads_init(&part->heads, groups, arena, err));
+    return query->paths.shape == PATHS_EDGES
+               ? ERR_OK
+               : cell_watch_open(run, part->shard, &plan->buckets, groups, &part->watch, err);
 }
 
 enum err_code paths_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
@@ -302,21 +397,22 @@ enum err_code paths_task(struct query_run_ctx *run, struct walk *walk, struct ar
     const struct paths_plan *plan = run->verb_plan;
     const struct bound_query *query = run->query;
     struct paths_part *part = slot;
+    struct paths_unit unit = {.query = query, .part = part, .arena = arena};
     struct journey journey;
     bool has_more = false;
 
-    ERR_TRY(path_nodes_init(&part->nodes, &query->paths, walk_groups(walk, 0), arena, err));
-    ERR_TRY(path_counts_init(&part->counts, arena, err));
+    ERR_TRY(part_open(run, plan, walk, part, arena, err));
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
         size_t count = 0;
-        ERR_TRY(part_fit(part, journey.count, arena, err));
-        ERR_TRY(take_events(&query->paths, part, &journey, &count, err));
+        ERR_TRY(part_fit(part, journey.count, query->key_count > 0, arena, err));
+        ERR_TRY(take_events(query, part, &journey, &count, err));
         if (query->paths.is_session &&
             !session_journey(&plan->walk, part->times, count, &part->slot)) {
             return ERR_OK;
         }
-        ERR_TRY(count_journey(query, plan, part, count, journey.subject, arena, err));
+        unit.subject = journey.subject;
+        ERR_TRY(count_journey(&unit, plan, count, err));
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
     return ERR_OK;

@@ -1,6 +1,7 @@
 /* query/session_walk.c */
 #include "query/session_walk.h"
 
+#include "query/cell_taker.h"
 #include "query/saturating.h"
 #include "storage/base/size.h"
 
@@ -49,6 +50,7 @@ enum err_code session_walk_all(struct query_run_ctx *run, struct walk_spec *spec
         }
         ASSERT(walk->seen_ms != INT64_MIN);
         run_tasks_free(ret);
+        cell_takers_free(run);
         back_ms = back_ms > UINT64_MAX / 16 ? UINT64_MAX : back_ms * 16;
     }
 }

@@ -8,6 +8,7 @@
  * A and B of one instant may be in either order. One B may follow several A.
  */
 #include "query/bucket_table.h"
+#include "query/cell_watch.h"
 
 #include "query/grow.h"
 #include "query/saturating.h"
@@ -45,6 +46,7 @@ struct absence_part {
     struct groups *subject_groups;
     struct absence_line *lines;
     uint32_t line_count, line_cap;
+    struct cell_watch watch;
 };
 
 /* ---- a task ---- */
@@ -89,14 +91,18 @@ static enum err_code count_one(const struct absence_task *task, const struct jou
     for (uint32_t i = 0; i < count; i++) {
         count_add(bucket_table_item(table, places[i]), one, journey->subject);
     }
-    return ERR_OK;
+    bool is_user = one->absent + one->gaps > 0;
+    return is_user || (task->run->query->cell != NULL && task->run->query->cell->is_of_subjects)
+               ? cell_watch_see(&task->part->watch, journey->times[at], group, journey->subject,
+                                err)
+               : ERR_OK;
 }
 
 static enum err_code list_one(const struct absence_task *task, const struct journey *journey,
                               size_t at, int64_t end_ms, bool is_open, struct err *err)
 {
     struct absence_part *part = task->part;
-    if (!task->run->query->is_list) {
+    if (task->plan->lane_subject == UINT32_MAX) {
         return ERR_OK;
     }
     ERR_TRY(GROW(task->arena, &part->lines, part->line_count, &part->line_cap, err));
@@ -187,6 +193,8 @@ static enum err_code absence_task(struct query_run_ctx *run, struct walk *walk, 
     if (plan->lane_subject != UINT32_MAX) {
         part->subject_groups = walk_groups(walk, plan->lane_subject);
     }
+    ERR_TRY(cell_watch_open(run, walk_shard(walk), &plan->buckets, part->counts.groups,
+                            &part->watch, err));
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
         ERR_TRY(run->query->absence.has_second ? count_follow_ups(&task, &journey, err)
@@ -342,12 +350,15 @@ enum err_code verb_absence(struct query_run_ctx *run, struct result *result, str
         spec.lanes[spec.lane_count++] =
             (struct walk_lane){.keys = query->keys, .key_count = query->key_count};
     }
-    if (query->is_list) {
+    if (query->is_list && query->cell == NULL) {
         plan.lane_subject = spec.lane_count;
         spec.lanes[spec.lane_count++] = answer_subject_lane(query, subject_keys);
     }
     run->verb_plan = &plan;
     ERR_TRY(walk_all(run, &spec, absence_task, sizeof(struct absence_part), &tasks, err));
+    if (query->cell != NULL) {
+        return ERR_OK; /* the takers have who is asked for */
+    }
     if (query->is_list) {
         return answer_list(run, &tasks, result, err);
     }

@@ -11,9 +11,14 @@
  * `utilisation` divides by the time that the bucket, the range and now have in common, and by the subjects that
  * have a start or end in what is read: from `longest` before the range to its end. `peak` is found by
  * sweeping over the borders of all subjects' online times.
+ *
+ * With `by` an interval is of the group of its start. A group is a line of its own: the union of a subject's intervals of
+ * that group is online, and the subjects are those with such a start in what is read. Intervals that begin add up over
+ * groups; time online and people do where no subject is online in two of them.
  */
-#include "query/answer_journeys.h"
+#include "query/cell_watch.h"
 #include "query/journey_measures.h"
+#include "query/row_heads.h"
 
 #include "query/grow.h"
 #include "query/saturating.h"
@@ -39,16 +44,46 @@ struct intervals_plan {
     int64_t from_ms, to_ms; /* online time is clipped to these */
 };
 
-struct intervals_part {
-    struct intervals_count *buckets; /* of each bucket */
+/* What is counted of a group, or of all. */
+struct intervals_line {
+    struct intervals_count *buckets; /* of each bucket; NULL: nothing yet */
     struct intervals_count all;
-    uint64_t subjects;
-    struct span *spans; /* online, of all subjects, clipped */
+    uint64_t subjects, last_subject; /* + 1 */
+    struct span *spans;              /* online, of all subjects, clipped */
     uint32_t span_count, span_cap;
+    struct span online; /* of the subject at hand, from its intervals so far */
+    bool is_online;     /* there is one */
+};
 
-    struct span *scratch; /* intervals of the subject at hand */
-    int64_t *open;        /* its starts that are not closed: [open_begin, open_end) */
+/* An interval, and the group of its start. */
+struct interval {
+    struct span span;
+    uint32_t group;
+};
+struct open_start {
+    int64_t time_ms;
+    uint32_t group;
+};
+
+struct intervals_part {
+    struct intervals_line all;
+    struct groups *groups;        /* NULL: no keys */
+    struct intervals_line *lines; /* by group */
+    uint32_t line_cap;
+    struct cell_watch watch;
+
+    struct interval *scratch; /* intervals of the subject at hand */
+    struct open_start *open;  /* its starts that are not closed: [open_begin, open_end) */
     size_t cap;
+};
+
+/* A task, and the subject at hand. */
+struct intervals_work {
+    struct query_run_ctx *run;
+    const struct intervals_plan *plan;
+    struct intervals_part *part;
+    struct arena *arena;
+    uint32_t subject;
 };
 
 /* ---- a subject ---- */
@@ -73,11 +108,11 @@ static bool is_within(int64_t begin_ms, int64_t end_ms, uint64_t longest_ms)
 
 /* A start that nothing closes: it still runs, or it was lost. */
 static void add_unclosed(const struct bound_query *query, struct intervals_part *part,
-                         int64_t begin_ms, size_t *count)
+                         struct open_start start, size_t *count)
 {
-    if (begin_ms < query->now_ms &&
-        is_within(begin_ms, query->now_ms, query->intervals.longest_ms)) {
-        part->scratch[(*count)++] = (struct span){begin_ms, query->now_ms};
+    if (start.time_ms < query->now_ms &&
+        is_within(start.time_ms, query->now_ms, query->intervals.longest_ms)) {
+        part->scratch[(*count)++] = (struct interval){{start.time_ms, query->now_ms}, start.group};
     }
 }
 
@@ -95,16 +130,18 @@ static size_t pair_up(const struct bound_query *query, const struct journey *jou
         size_t end = i;
         for (; end < journey->count && journey->times[end] == now_ms; end++) {
             if ((journey->masks[end] & START_BIT) != 0) {
-                part->open[open_end++] = now_ms;
+                part->open[open_end++] =
+                    (struct open_start){now_ms, part->groups == NULL ? 0 : journey->lanes[0][end]};
             }
         }
         for (; i < end; i++) {
             while (open_begin < open_end &&
-                   !is_within(part->open[open_begin], now_ms, longest_ms)) {
+                   !is_within(part->open[open_begin].time_ms, now_ms, longest_ms)) {
                 add_unclosed(query, part, part->open[open_begin++], &count);
             }
             if ((journey->masks[i] & END_BIT) != 0 && open_begin < open_end) {
-                part->scratch[count++] = (struct span){part->open[open_begin++], now_ms};
+                struct open_start start = part->open[open_begin++];
+                part->scratch[count++] = (struct interval){{start.time_ms, now_ms}, start.group};
             }
         }
     }
@@ -114,17 +151,19 @@ static size_t pair_up(const struct bound_query *query, const struct journey *jou
     return count;
 }
 
-static void count_online(const struct intervals_plan *plan, struct intervals_part *part,
+/* ---- a line ---- */
+
+static void count_online(const struct intervals_plan *plan, struct intervals_line *line,
                          struct span span, uint64_t subject)
 {
     const struct answer_buckets *buckets = &plan->buckets;
     uint32_t b = answer_bucket_of(buckets, span.begin_ms);
 
-    part->all.online_ms += (uint64_t)span.end_ms - (uint64_t)span.begin_ms;
-    part->all.users += part->all.last_subject != subject + 1;
-    part->all.last_subject = subject + 1;
+    line->all.online_ms += (uint64_t)span.end_ms - (uint64_t)span.begin_ms;
+    line->all.users += line->all.last_subject != subject + 1;
+    line->all.last_subject = subject + 1;
     for (; b < buckets->count && buckets->begins[b] < span.end_ms; b++) {
-        struct intervals_count *count = &part->buckets[b];
+        struct intervals_count *count = &line->buckets[b];
         int64_t begin_ms = MAX_OF(span.begin_ms, buckets->begins[b]);
         int64_t end_ms = MIN_OF(span.end_ms, buckets->begins[b + 1]);
         count->online_ms += (uint64_t)end_ms - (uint64_t)begin_ms;
@@ -133,49 +172,132 @@ static void count_online(const struct intervals_plan *plan, struct intervals_par
     }
 }
 
-/* A span of online time, not yet clipped. */
-static enum err_code add_span(const struct intervals_plan *plan, struct intervals_part *part,
-                              struct span span, uint64_t subject, struct arena *arena,
-                              struct err *err)
+/* Whether people are shown to the taker where they are counted in this line. */
+static bool is_watched(const struct intervals_part *part, const struct intervals_line *line)
 {
+    return part->watch.taker != NULL && (part->groups == NULL) == (line == &part->all);
+}
+
+/* The subject was online in `span`, which is not yet clipped. */
+static enum err_code add_span(struct intervals_work *work, struct intervals_line *line,
+                              uint32_t group, struct span span, struct err *err)
+{
+    const struct intervals_plan *plan = work->plan;
+    struct intervals_part *part = work->part;
     span.begin_ms = MAX_OF(span.begin_ms, plan->from_ms);
     span.end_ms = MIN_OF(span.end_ms, plan->to_ms);
     if (span.begin_ms >= span.end_ms) {
         return ERR_OK;
     }
-    count_online(plan, part, span, subject);
-    ERR_TRY(GROW(arena, &part->spans, part->span_count, &part->span_cap, err));
-    part->spans[part->span_count++] = span;
+    count_online(plan, line, span, work->subject);
+    ERR_TRY(GROW(work->arena, &line->spans, line->span_count, &line->span_cap, err));
+    line->spans[line->span_count++] = span;
+    return is_watched(part, line) && cell_watch_meets(&part->watch, span.begin_ms, span.end_ms)
+               ? cell_watch_take(&part->watch, group, work->subject, err)
+               : ERR_OK;
+}
+
+/* The subject's next interval of the line; they come in the order of their begins. */
+static enum err_code line_add(struct intervals_work *work, struct intervals_line *line,
+                              const struct interval *interval, struct err *err)
+{
+    const struct intervals_plan *plan = work->plan;
+    struct span span = interval->span;
+    if (span.begin_ms >= plan->from_ms && span.begin_ms < plan->to_ms) {
+        line->all.intervals++;
+        line->buckets[answer_bucket_of(&plan->buckets, span.begin_ms)].intervals++;
+    }
+    if (line->is_online && span.begin_ms <= line->online.end_ms) {
+        line->online.end_ms = MAX_OF(line->online.end_ms, span.end_ms);
+        return ERR_OK;
+    }
+    if (line->is_online) {
+        ERR_TRY(add_span(work, line, interval->group, line->online, err));
+    }
+    line->online = span;
+    line->is_online = true;
     return ERR_OK;
 }
 
-static enum err_code count_subject(struct query_run_ctx *run, struct intervals_part *part,
-                                   const struct journey *journey, struct arena *arena,
-                                   struct err *err)
+static enum err_code line_end(struct intervals_work *work, struct intervals_line *line,
+                              uint32_t group, struct err *err)
 {
-    const struct intervals_plan *plan = run->verb_plan;
-    uint64_t subject = journey->subject;
-    struct span online = {0};
+    bool is_online = line->is_online;
+    line->is_online = false;
+    return is_online ? add_span(work, line, group, line->online, err) : ERR_OK;
+}
 
-    ERR_TRY(scratch_fit(part, journey->count, arena, err));
-    size_t count = pair_up(run->query, journey, part);
-    part->subjects += journey->times[0] < plan->to_ms;
-    for (size_t i = 0; i < count; i++) {
-        struct span span = part->scratch[i];
-        if (span.begin_ms >= plan->from_ms && span.begin_ms < plan->to_ms) {
-            part->all.intervals++;
-            part->buckets[answer_bucket_of(&plan->buckets, span.begin_ms)].intervals++;
+static enum err_code line_init(const struct intervals_plan *plan, struct intervals_line *line,
+                               struct arena *arena, struct err *err)
+{
+    return line->buckets != NULL ? ERR_OK
+                                 : ARENA_NEW(arena, plan->buckets.count, &line->buckets, err);
+}
+
+static enum err_code line_of(struct intervals_work *work, uint32_t group,
+                             struct intervals_line **ret, struct err *err)
+{
+    struct intervals_part *part = work->part;
+    if (group >= part->line_cap) {
+        uint32_t cap = MAX_OF(2 * part->line_cap, group + 16);
+        struct intervals_line *lines = NULL;
+        ERR_TRY(ARENA_NEW(work->arena, cap, &lines, err));
+        if (part->line_cap > 0) {
+            memcpy(lines, part->lines, part->line_cap * sizeof(*lines));
         }
-        if (i > 0 && span.begin_ms <= online.end_ms) {
-            online.end_ms = MAX_OF(online.end_ms, span.end_ms);
+        part->lines = lines;
+        part->line_cap = cap;
+    }
+    *ret = &part->lines[group];
+    return line_init(work->plan, *ret, work->arena, err);
+}
+
+/* The groups that the subject has a start of. */
+static enum err_code count_groups(struct intervals_work *work, const struct journey *journey,
+                                  struct err *err)
+{
+    uint64_t subject = journey->subject;
+    for (size_t i = 0; i < journey->count; i++) {
+        struct intervals_line *line = NULL;
+        if ((journey->masks[i] & START_BIT) == 0 || journey->times[i] >= work->plan->to_ms) {
             continue;
         }
-        if (i > 0) {
-            ERR_TRY(add_span(plan, part, online, subject, arena, err));
-        }
-        online = span;
+        ERR_TRY(line_of(work, journey->lanes[0][i], &line, err));
+        line->subjects += line->last_subject != subject + 1;
+        line->last_subject = subject + 1;
     }
-    return count > 0 ? add_span(plan, part, online, subject, arena, err) : ERR_OK;
+    return ERR_OK;
+}
+
+static enum err_code count_subject(struct intervals_work *work, const struct journey *journey,
+                                   struct err *err)
+{
+    struct intervals_part *part = work->part;
+    struct intervals_line *line = NULL;
+
+    work->subject = journey->subject;
+    ERR_TRY(scratch_fit(part, journey->count, work->arena, err));
+    size_t count = pair_up(work->run->query, journey, part);
+    part->all.subjects += journey->times[0] < work->plan->to_ms;
+    for (size_t i = 0; i < count; i++) {
+        ERR_TRY(line_add(work, &part->all, &part->scratch[i], err));
+    }
+    ERR_TRY(line_end(work, &part->all, 0, err));
+    if (part->groups == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(count_groups(work, journey, err));
+    while (count > 0 && part->scratch[count - 1].span.begin_ms >= work->plan->to_ms) {
+        count--; /* of no bucket, and perhaps of a group that has none */
+    }
+    for (size_t i = 0; i < count; i++) {
+        ERR_TRY(line_of(work, part->scratch[i].group, &line, err));
+        ERR_TRY(line_add(work, line, &part->scratch[i], err));
+    }
+    for (size_t i = 0; i < count; i++) {
+        ERR_TRY(line_end(work, &part->lines[part->scratch[i].group], part->scratch[i].group, err));
+    }
+    return ERR_OK;
 }
 
 static enum err_code intervals_task(struct query_run_ctx *run, struct walk *walk,
@@ -183,13 +305,17 @@ static enum err_code intervals_task(struct query_run_ctx *run, struct walk *walk
 {
     const struct intervals_plan *plan = run->verb_plan;
     struct intervals_part *part = slot;
+    struct intervals_work work = {.run = run, .plan = plan, .part = part, .arena = arena};
     struct journey journey;
     bool has_more = false;
 
-    ERR_TRY(ARENA_NEW(arena, plan->buckets.count, &part->buckets, err));
+    part->groups = run->query->key_count == 0 ? NULL : walk_groups(walk, 0);
+    ERR_TRY(line_init(plan, &part->all, arena, err));
+    ERR_TRY(
+        cell_watch_open(run, walk_shard(walk), &plan->buckets, part->groups, &part->watch, err));
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
-        ERR_TRY(count_subject(run, part, &journey, arena, err));
+        ERR_TRY(count_subject(&work, &journey, err));
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
     return ERR_OK;
@@ -202,16 +328,26 @@ struct border {
     int32_t change; /* +1 or -1 */
 };
 
+/* A line of all tasks. */
+struct merged_line {
+    struct intervals_count *buckets;
+    struct intervals_count all;
+    uint64_t *peaks; /* of each bucket */
+    uint64_t peak;
+    uint64_t subjects;
+    struct border *borders; /* by time; of one instant, ends come first */
+    uint64_t border_count, border_cap;
+};
+
 struct intervals_merge {
     const struct intervals_plan *plan;
     int64_t now_ms;
-    struct intervals_count *buckets;
-    uint64_t *peaks;
-    struct intervals_count all;
-    uint64_t peak_all;
-    uint64_t subjects;
-    struct border *borders; /* by time; of one instant, ends come first */
-    uint64_t border_count;
+    struct merged_line all;
+    struct groups *groups;
+    struct merged_line *lines; /* by group; without keys none */
+    uint32_t line_count, line_cap;
+    uint32_t *shown; /* groups, in the order of the rows */
+    uint32_t shown_count;
 };
 
 static int by_time(const void *a, const void *b)
@@ -231,86 +367,138 @@ static void count_merge(struct intervals_count *into, const struct intervals_cou
     into->intervals += from->intervals;
 }
 
+static enum err_code merged_init(const struct intervals_merge *m, struct merged_line *line,
+                                 struct arena *arena, struct err *err)
+{
+    if (line->buckets == NULL) {
+        ERR_TRY(ARENA_NEW(arena, m->plan->buckets.count, &line->buckets, err));
+        ERR_TRY(ARENA_NEW(arena, m->plan->buckets.count, &line->peaks, err));
+    }
+    return ERR_OK;
+}
+
+/* Add what a task counted; its spans only once there is room for them. */
+static void line_merge(const struct intervals_merge *m, struct merged_line *into,
+                       const struct intervals_line *from)
+{
+    for (uint32_t b = 0; b < m->plan->buckets.count; b++) {
+        count_merge(&into->buckets[b], &from->buckets[b]);
+    }
+    count_merge(&into->all, &from->all);
+    into->subjects += from->subjects;
+    into->border_cap += 2 * (uint64_t)from->span_count;
+}
+
+static void borders_merge(struct merged_line *into, const struct intervals_line *from)
+{
+    for (uint32_t i = 0; i < from->span_count; i++) {
+        into->borders[into->border_count++] = (struct border){from->spans[i].begin_ms, 1};
+        into->borders[into->border_count++] = (struct border){from->spans[i].end_ms, -1};
+    }
+}
+
+/* The line of a task's group. */
+static enum err_code merged_of(struct query_run_ctx *run, struct intervals_merge *m,
+                               const struct intervals_part *part, uint32_t group,
+                               struct merged_line **ret, struct err *err)
+{
+    uint32_t number = 0;
+    ERR_TRY(groups_import(m->groups, part->groups, group, &number, err));
+    ERR_TRY(GROW(run->arena, &m->lines, number, &m->line_cap, err));
+    *ret = &m->lines[number];
+    return merged_init(m, *ret, run->arena, err);
+}
+
 static enum err_code merge_parts(struct query_run_ctx *run, const struct run_tasks *tasks,
                                  struct intervals_merge *m, struct err *err)
 {
     const struct intervals_part *parts = tasks->slots;
-    uint32_t bucket_count = m->plan->buckets.count;
-    uint64_t spans = 0;
+    struct merged_line *line = NULL;
 
-    ERR_TRY(ARENA_NEW(run->arena, bucket_count, &m->buckets, err));
-    ERR_TRY(ARENA_NEW(run->arena, bucket_count, &m->peaks, err));
+    ERR_TRY(groups_create(run->query, run->arena, &m->groups, err));
+    ERR_TRY(merged_init(m, &m->all, run->arena, err));
     for (uint32_t t = 0; t < tasks->count; t++) {
-        for (uint32_t b = 0; b < bucket_count; b++) {
-            count_merge(&m->buckets[b], &parts[t].buckets[b]);
+        ERR_TRY(run_check(run, err));
+        line_merge(m, &m->all, &parts[t].all);
+        for (uint32_t g = 0; g < parts[t].line_cap; g++) {
+            if (parts[t].lines[g].buckets != NULL) {
+                ERR_TRY(merged_of(run, m, &parts[t], g, &line, err));
+                line_merge(m, line, &parts[t].lines[g]);
+            }
         }
-        count_merge(&m->all, &parts[t].all);
-        m->subjects += parts[t].subjects;
-        spans += parts[t].span_count;
     }
-    ERR_TRY(ARENA_NEW(run->arena, 2 * spans, &m->borders, err));
+    m->line_count = run->query->key_count == 0 ? 0 : groups_count(m->groups);
+    ERR_TRY(ARENA_NEW(run->arena, m->all.border_cap, &m->all.borders, err));
+    for (uint32_t g = 0; g < m->line_count; g++) {
+        ERR_TRY(ARENA_NEW(run->arena, m->lines[g].border_cap, &m->lines[g].borders, err));
+    }
     for (uint32_t t = 0; t < tasks->count; t++) {
-        for (uint32_t i = 0; i < parts[t].span_count; i++) {
-            m->borders[m->border_count++] = (struct border){parts[t].spans[i].begin_ms, 1};
-            m->borders[m->border_count++] = (struct border){parts[t].spans[i].end_ms, -1};
+        borders_merge(&m->all, &parts[t].all);
+        for (uint32_t g = 0; g < parts[t].line_cap; g++) {
+            if (parts[t].lines[g].buckets != NULL) {
+                ERR_TRY(merged_of(run, m, &parts[t], g, &line, err));
+                borders_merge(line, &parts[t].lines[g]);
+            }
         }
     }
     return ERR_OK;
 }
 
 /* How many were online at most, in each bucket: what it begins with, and after each start inside of it. */
-static void sweep(struct intervals_merge *m)
+static void sweep(const struct answer_buckets *buckets, struct merged_line *line)
 {
-    const struct answer_buckets *buckets = &m->plan->buckets;
     uint64_t online = 0;
     uint64_t at = 0;
 
-    qsort(m->borders, m->border_count, sizeof(*m->borders), by_time);
+    qsort(line->borders, line->border_count, sizeof(*line->borders), by_time);
     for (uint32_t b = 0; b < buckets->count; b++) {
-        while (at < m->border_count && m->borders[at].change < 0 &&
-               m->borders[at].time_ms <= buckets->begins[b]) {
+        while (at < line->border_count && line->borders[at].change < 0 &&
+               line->borders[at].time_ms <= buckets->begins[b]) {
             online--; /* who leaves as the bucket begins is not in it */
             at++;
         }
-        m->peaks[b] = online;
-        for (; at < m->border_count && m->borders[at].time_ms < buckets->begins[b + 1]; at++) {
-            online = m->borders[at].change > 0 ? online + 1 : online - 1;
-            m->peaks[b] = MAX_OF(m->peaks[b], online);
+        line->peaks[b] = online;
+        for (; at < line->border_count && line->borders[at].time_ms < buckets->begins[b + 1];
+             at++) {
+            online = line->borders[at].change > 0 ? online + 1 : online - 1;
+            line->peaks[b] = MAX_OF(line->peaks[b], online);
         }
-        m->peak_all = MAX_OF(m->peak_all, m->peaks[b]);
+        line->peak = MAX_OF(line->peak, line->peaks[b]);
     }
 }
 
-/* Time that [begin, end), the range and the past have in common. Open ends are those of what was online. */
+/* Time that [begin, end), the range and the past have in common. Open ends are those of what was online in any group. */
 static uint64_t length_ms(const struct intervals_merge *m, int64_t begin_ms, int64_t end_ms)
 {
     const struct answer_buckets *buckets = &m->plan->buckets;
-    bool has_any = m->border_count > 0;
-    int64_t from_ms = buckets->has_from || !has_any ? m->plan->from_ms : m->borders[0].time_ms;
+    const struct merged_line *all = &m->all;
+    bool has_any = all->border_count > 0;
+    int64_t from_ms = buckets->has_from || !has_any ? m->plan->from_ms : all->borders[0].time_ms;
     int64_t to_ms =
-        buckets->has_to || !has_any ? m->plan->to_ms : m->borders[m->border_count - 1].time_ms;
+        buckets->has_to || !has_any ? m->plan->to_ms : all->borders[all->border_count - 1].time_ms;
     begin_ms = MAX_OF(begin_ms, from_ms);
     end_ms = MIN_OF(MIN_OF(end_ms, to_ms), m->now_ms);
     return begin_ms < end_ms ? (uint64_t)end_ms - (uint64_t)begin_ms : 0;
 }
 
-static struct cell utilisation_cell(const struct intervals_merge *m, unsigned __int128 online_ms,
-                                    uint64_t length)
+static struct cell utilisation_cell(unsigned __int128 online_ms, uint64_t length, uint64_t subjects)
 {
-    if (length == 0 || m->subjects == 0) {
+    if (length == 0 || subjects == 0) {
         return (struct cell){.kind = CELL_NULL};
     }
-    double share = (double)online_ms / ((double)length * (double)m->subjects);
+    double share = (double)online_ms / ((double)length * (double)subjects);
     return (struct cell){.kind = CELL_F64, .f64 = share};
 }
 
-static void measure_cells(const struct bound_query *query, const struct intervals_merge *m,
-                          const struct intervals_count *count, uint64_t peak, uint64_t length,
-                          struct cell *out)
+/* The measures of a line in a bucket, which is `length` long, or in all of the range. */
+static void measure_cells(const struct bound_query *query, const struct intervals_count *count,
+                          uint64_t peak, uint64_t length, uint64_t subjects, struct cell *out)
 {
     for (uint32_t i = 0; i < query->intervals.measure_count; i++) {
         switch ((enum interval_measure)query->intervals.measures[i]) {
-        case INTERVAL_UTILISATION: out[i] = utilisation_cell(m, count->online_ms, length); break;
+        case INTERVAL_UTILISATION:
+            out[i] = utilisation_cell(count->online_ms, length, subjects);
+            break;
         case INTERVAL_PEAK: out[i] = answer_count_cell(peak); break;
         case INTERVAL_ONLINE_MS: out[i] = answer_sum_cell(count->online_ms); break;
         case INTERVAL_USERS: out[i] = answer_count_cell(count->users); break;
@@ -320,24 +508,69 @@ static void measure_cells(const struct bound_query *query, const struct interval
     }
 }
 
+static void all_cells(const struct bound_query *query, const struct intervals_merge *m,
+                      const struct merged_line *line, struct cell *out)
+{
+    measure_cells(query, &line->all, line->peak, length_ms(m, INT64_MIN, INT64_MAX), line->subjects,
+                  out);
+}
+
+/* ---- what is shown ---- */
+
+struct ranked_line {
+    uint32_t group;
+    struct cell value;
+};
+
+static int by_value(const void *a, const void *b, void *groups)
+{
+    const struct ranked_line *x = a;
+    const struct ranked_line *y = b;
+    int order = cell_cmp(&y->value, &x->value);
+    return order != 0 ? order : groups_cmp(groups, x->group, y->group);
+}
+
+static int by_group(const void *a, const void *b, void *groups)
+{
+    return groups_cmp(groups, *(const uint32_t *)a, *(const uint32_t *)b);
+}
+
+/* All groups, or with `top N` those with the most of the first measure over the range. */
+static enum err_code choose_lines(struct query_run_ctx *run, struct intervals_merge *m,
+                                  struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct ranked_line *ranked = NULL;
+    struct cell cells[INTERVAL_MEASURES];
+
+    m->shown_count = query->has_top ? MIN_OF(query->top, m->line_count) : m->line_count;
+    ERR_TRY(ARENA_NEW(run->arena, m->line_count, &ranked, err));
+    ERR_TRY(ARENA_NEW(run->arena, m->line_count, &m->shown, err));
+    for (uint32_t g = 0; g < m->line_count; g++) {
+        all_cells(query, m, &m->lines[g], cells);
+        ranked[g] = (struct ranked_line){g, cells[0]};
+    }
+    if (m->shown_count < m->line_count) {
+        qsort_r(ranked, m->line_count, sizeof(*ranked), by_value, m->groups);
+    }
+    for (uint32_t i = 0; i < m->shown_count; i++) {
+        m->shown[i] = ranked[i].group;
+    }
+    qsort_r(m->shown, m->shown_count, sizeof(*m->shown), by_group, m->groups);
+    return ERR_OK;
+}
+
 static enum err_code make_columns(const struct bound_query *query, struct result *result,
                                   struct err *err)
 {
-    struct result_col *cols = NULL;
-    uint32_t count = 0;
-    ERR_TRY(ARENA_NEW(result->arena, 1 + query->intervals.measure_count, &cols, err));
-    if (query->has_each) {
-        cols[count++] = answer_bucket_col(query);
-    }
+    struct result_col cols[INTERVAL_MEASURES];
     for (uint32_t i = 0; i < query->intervals.measure_count; i++) {
         enum interval_measure measure = (enum interval_measure)query->intervals.measures[i];
         bool is_whole = measure != INTERVAL_UTILISATION && measure != INTERVAL_ONLINE_MS;
-        cols[count++] = (struct result_col){str_of(interval_measure_words[measure]),
-                                            is_whole ? RESULT_INT64 : RESULT_NUMBER};
+        cols[i] = (struct result_col){str_of(interval_measure_words[measure]),
+                                      is_whole ? RESULT_INT64 : RESULT_NUMBER};
     }
-    result->cols = cols;
-    result->col_count = count;
-    return ERR_OK;
+    return row_head_cols(query, cols, query->intervals.measure_count, result, err);
 }
 
 /* An open end of the range shows buckets from the first to the last in which something was online or began. */
@@ -347,7 +580,7 @@ static void trim(const struct intervals_merge *m, uint32_t *ret_begin, uint32_t 
     uint32_t first = buckets->count;
     uint32_t end = 0;
     for (uint32_t b = 0; b < buckets->count; b++) {
-        if (m->buckets[b].users > 0 || m->buckets[b].intervals > 0) {
+        if (m->all.buckets[b].users > 0 || m->all.buckets[b].intervals > 0) {
             first = MIN_OF(first, b);
             end = b + 1;
         }
@@ -356,35 +589,63 @@ static void trim(const struct intervals_merge *m, uint32_t *ret_begin, uint32_t 
     *ret_begin = buckets->has_from ? 0 : MIN_OF(first, *ret_end);
 }
 
+static enum err_code put_row(const struct bound_query *query, const struct intervals_merge *m,
+                             uint32_t bucket, const struct merged_line *line, uint32_t group,
+                             struct arena *arena, struct cell *out, struct err *err)
+{
+    const struct answer_buckets *buckets = &m->plan->buckets;
+    if (query->has_each) {
+        ERR_TRY(answer_bucket_cell(query, buckets->begins[bucket], arena, out++, err));
+    }
+    ERR_TRY(answer_key_cells(m->groups, query->key_count, group, false, arena, out, err));
+    measure_cells(query, &line->buckets[bucket], line->peaks[bucket],
+                  length_ms(m, buckets->begins[bucket], buckets->begins[bucket + 1]),
+                  line->subjects, out + query->key_count);
+    return ERR_OK;
+}
+
+static enum err_code put_rows(struct query_run_ctx *run, const struct intervals_merge *m,
+                              struct result *result, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct cell *cells = NULL;
+    uint32_t begin = 0;
+    uint32_t end = m->plan->buckets.count;
+    uint32_t lines = query->key_count == 0 ? 1 : m->shown_count;
+
+    if (query->has_each) {
+        trim(m, &begin, &end);
+    }
+    ERR_TRY(run_result_rows(run, result, (uint64_t)(end - begin) * lines, &cells, err));
+    for (uint32_t b = begin; b < end; b++) {
+        ERR_TRY(run_check(run, err));
+        for (uint32_t i = 0; i < lines; i++, cells += result->col_count) {
+            uint32_t group = query->key_count == 0 ? 0 : m->shown[i];
+            const struct merged_line *line = query->key_count == 0 ? &m->all : &m->lines[group];
+            ERR_TRY(put_row(query, m, b, line, group, result->arena, cells, err));
+        }
+    }
+    answer_left_out(result, (uint64_t)(end - begin) * (m->line_count - m->shown_count));
+    return ERR_OK;
+}
+
 static enum err_code make_answer(struct query_run_ctx *run, const struct run_tasks *tasks,
                                  const struct intervals_plan *plan, struct result *result,
                                  struct err *err)
 {
     const struct bound_query *query = run->query;
-    const struct answer_buckets *buckets = &plan->buckets;
     struct intervals_merge m = {.plan = plan, .now_ms = query->now_ms};
-    struct cell *cells = NULL;
-    uint32_t begin = 0;
-    uint32_t end = buckets->count;
 
     ERR_TRY(merge_parts(run, tasks, &m, err));
-    sweep(&m);
-    if (query->has_each) {
-        trim(&m, &begin, &end);
+    sweep(&plan->buckets, &m.all);
+    for (uint32_t g = 0; g < m.line_count; g++) {
+        sweep(&plan->buckets, &m.lines[g]);
     }
+    ERR_TRY(choose_lines(run, &m, err));
     ERR_TRY(make_columns(query, result, err));
-    ERR_TRY(run_result_rows(run, result, end - begin, &cells, err));
-    for (uint32_t b = begin; b < end; b++, cells += result->col_count) {
-        if (query->has_each) {
-            ERR_TRY(answer_bucket_cell(query, buckets->begins[b], result->arena, cells, err));
-        }
-        measure_cells(query, &m, &m.buckets[b], m.peaks[b],
-                      length_ms(&m, buckets->begins[b], buckets->begins[b + 1]),
-                      cells + (query->has_each ? 1 : 0));
-    }
+    ERR_TRY(put_rows(run, &m, result, err));
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
-    measure_cells(query, &m, &m.all, m.peak_all, length_ms(&m, INT64_MIN, INT64_MAX),
-                  result->totals + (query->has_each ? 1 : 0));
+    all_cells(query, &m, &m.all, result->totals + row_head_width(query));
     return ERR_OK;
 }
 
@@ -397,8 +658,11 @@ enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, s
     int64_t seen_to_ms = ms_add_saturating(query->to_ms, longest_ms);
     /* The first selector is the start, the second the end. */
     struct scan_want wants[2] = {{0, seen_from_ms, seen_to_ms}, {1, seen_from_ms, seen_to_ms}};
-    struct walk_spec spec = {
-        .query = query, .wants = wants, .want_count = 2, .subject = query->per};
+    struct walk_spec spec = {.query = query,
+                             .wants = wants,
+                             .want_count = 2,
+                             .subject = query->per,
+                             .is_ordered = query->key_count > 0}; /* which start an end closes */
     struct intervals_plan plan = {.from_ms = query->from_ms, .to_ms = query->to_ms};
 
     ERR_TRY(answer_buckets(run, &plan.buckets, err));
@@ -407,7 +671,14 @@ enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, s
         plan.from_ms = MAX_OF(plan.from_ms, plan.buckets.begins[0]);
         plan.to_ms = MIN_OF(plan.to_ms, plan.buckets.begins[plan.buckets.count]);
     }
+    if (query->key_count > 0) {
+        spec.lanes[spec.lane_count++] =
+            (struct walk_lane){.keys = query->keys, .key_count = query->key_count};
+    }
     run->verb_plan = &plan;
     ERR_TRY(walk_all(run, &spec, intervals_task, sizeof(struct intervals_part), &tasks, err));
+    if (query->cell != NULL) {
+        return ERR_OK; /* the takers have who is asked for */
+    }
     return make_answer(run, &tasks, &plan, result, err);
 }

@@ -17,9 +17,9 @@ struct path_ranks {
     uint32_t **rank_of; /* [task][its node] */
 };
 
-/* Which nodes of a column are shown; with `top` only. */
+/* Which nodes of a column, of one head, are shown; with `top` only. */
 struct path_shown {
-    struct interns nodes; /* (column, rank) */
+    struct interns nodes; /* (rank of the head, column, rank) */
     uint64_t *visits;
     uint8_t *is_shown;
 };
@@ -29,7 +29,9 @@ struct edges_plan {
     const struct bound_query *query;
     const struct paths_part *parts;
     const struct path_ranks *ranks;
+    const struct row_ranks *heads;
     const struct path_shown *shown; /* NULL = all */
+    const bool *is_head_wanted;     /* by rank; NULL: a table is asked for */
 };
 
 /* ---- ranks ---- */
@@ -87,7 +89,7 @@ static int words_cmp(const uint32_t *a, uint32_t a_count, const uint32_t *b, uin
     return (a_count > b_count) - (a_count < b_count);
 }
 
-/* Numbers of `counts`, by count and then by sequence, or by sequence alone. */
+/* Numbers of `counts`, by head and sequence, */
 static int by_words(const void *a, const void *b, void *ctx)
 {
     const struct path_counts *counts = ctx;
@@ -98,22 +100,34 @@ static int by_words(const void *a, const void *b, void *ctx)
     return words_cmp(x, a_count, y, b_count);
 }
 
+/* or of one head by count first, */
 static int by_count(const void *a, const void *b, void *ctx)
 {
     const struct path_counts *counts = ctx;
-    uint64_t x = counts->items[*(const uint32_t *)a].count;
-    uint64_t y = counts->items[*(const uint32_t *)b].count;
+    uint32_t i = *(const uint32_t *)a;
+    uint32_t j = *(const uint32_t *)b;
+    uint32_t words = 0;
+    uint32_t x_head = interns_words(&counts->keys, i, &words)[0];
+    uint32_t y_head = interns_words(&counts->keys, j, &words)[0];
+    uint64_t x = counts->items[i].count;
+    uint64_t y = counts->items[j].count;
+    if (x_head != y_head) {
+        return x_head < y_head ? -1 : 1;
+    }
     return x != y ? (x > y ? -1 : 1) : by_words(a, b, ctx);
 }
 
-/* Fewest nodes first, of those the most frequent. */
+/* or with the fewest nodes first, and of those the most frequent. */
 static int by_length(const void *a, const void *b, void *ctx)
 {
     const struct path_counts *counts = ctx;
     uint32_t x = 0;
     uint32_t y = 0;
-    (void)interns_words(&counts->keys, *(const uint32_t *)a, &x);
-    (void)interns_words(&counts->keys, *(const uint32_t *)b, &y);
+    uint32_t x_head = interns_words(&counts->keys, *(const uint32_t *)a, &x)[0];
+    uint32_t y_head = interns_words(&counts->keys, *(const uint32_t *)b, &y)[0];
+    if (x_head != y_head) {
+        return x_head < y_head ? -1 : 1;
+    }
     return x != y ? (x < y ? -1 : 1) : by_count(a, b, ctx);
 }
 
@@ -139,10 +153,10 @@ static struct path_count all_of(const struct run_tasks *tasks)
 
 /* ---- windows and variants ---- */
 
-/* The tasks' sequences as sequences of ranks, added up. */
+/* The tasks' sequences as sequences of ranks, the head's first, added up. */
 static enum err_code merge_counts(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                  const struct path_ranks *ranks, struct path_counts *ret,
-                                  struct err *err)
+                                  const struct path_ranks *ranks, const struct row_ranks *heads,
+                                  struct path_counts *ret, struct err *err)
 {
     const struct paths_part *parts = tasks->slots;
     uint32_t *words = NULL;
@@ -160,7 +174,8 @@ static enum err_code merge_counts(struct query_run_ctx *run, const struct run_ta
                 cap = count;
                 ERR_TRY(ARENA_NEW(run->arena, cap, &words, err));
             }
-            for (uint32_t k = 0; k < count; k++) {
+            words[0] = heads->rank_of[t][nodes[0]];
+            for (uint32_t k = 1; k < count; k++) {
                 words[k] = ranks->rank_of[t][nodes[k]];
             }
             ERR_TRY(path_counts_of(ret, words, count, &into, err));
@@ -188,47 +203,69 @@ static enum err_code path_cell(const struct path_ranks *ranks, const uint32_t *w
     return ERR_OK;
 }
 
+/* Put what is shown of each head into the order of the rows; returns how much that is. */
+static uint32_t choose_paths(const struct bound_query *query, struct path_counts *counts,
+                             uint32_t *order)
+{
+    bool is_shortest = query->paths.shape == PATHS_SHORTEST;
+    uint32_t wanted = query->has_top ? query->top : is_shortest ? 1 : UINT32_MAX;
+    uint32_t count = counts->keys.count;
+    uint32_t shown = 0;
+    uint32_t head = UINT32_MAX;
+    uint32_t of_head = 0;
+
+    if (wanted < count || is_shortest) {
+        qsort_r(order, count, sizeof(*order), is_shortest ? by_length : by_count, counts);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t words = 0;
+        uint32_t own = interns_words(&counts->keys, order[i], &words)[0];
+        of_head = own == head ? of_head + 1 : 0;
+        head = own;
+        if (wanted >= count || of_head < wanted) {
+            order[shown++] = order[i];
+        }
+    }
+    if (!is_shortest) { /* the shortest comes first */
+        qsort_r(order, shown, sizeof(*order), by_words, counts);
+    }
+    return shown;
+}
+
 static enum err_code answer_paths(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                  const struct path_ranks *ranks, struct result *result,
-                                  struct err *err)
+                                  const struct path_ranks *ranks, const struct row_ranks *heads,
+                                  struct result *result, struct err *err)
 {
     static const struct result_col cols[] = {
         {STR("path"), RESULT_LIST}, {STR("count"), RESULT_INT64}, {STR("users"), RESULT_INT64}};
     const struct bound_query *query = run->query;
+    const struct paths_plan *plan = run->verb_plan;
+    uint32_t width = row_head_width(query);
     struct path_counts counts;
     struct str *shared = NULL;
     uint32_t *order = NULL;
     struct cell *cells = NULL;
 
-    ERR_TRY(merge_counts(run, tasks, ranks, &counts, err));
-    bool is_shortest = query->paths.shape == PATHS_SHORTEST;
-    uint32_t wanted = query->has_top ? query->top : is_shortest ? 1 : UINT32_MAX;
-    uint32_t shown = MIN_OF(wanted, counts.keys.count);
+    ERR_TRY(merge_counts(run, tasks, ranks, heads, &counts, err));
     ERR_TRY(numbers(run->arena, counts.keys.count, &order, err));
-    if (is_shortest) { /* the shortest comes first */
-        qsort_r(order, counts.keys.count, sizeof(*order), by_length, &counts);
-    } else {
-        if (shown < counts.keys.count) {
-            qsort_r(order, counts.keys.count, sizeof(*order), by_count, &counts);
-        }
-        qsort_r(order, shown, sizeof(*order), by_words, &counts);
-    }
-    result->cols = cols;
-    result->col_count = COUNT_OF(cols);
+    uint32_t shown = choose_paths(query, &counts, order);
+    ERR_TRY(row_head_cols(query, cols, COUNT_OF(cols), result, err));
     ERR_TRY(ARENA_NEW(run->arena, ranks->count, &shared, err));
     ERR_TRY(run_result_rows(run, result, shown, &cells, err));
-    for (uint32_t i = 0; i < shown; i++, cells += COUNT_OF(cols)) {
+    for (uint32_t i = 0; i < shown; i++, cells += result->col_count) {
         uint32_t count = 0;
         const uint32_t *words = interns_words(&counts.keys, order[i], &count);
-        ERR_TRY(path_cell(ranks, words, count, shared, result->arena, &cells[0], err));
-        cells[1] = answer_count_cell(counts.items[order[i]].count);
-        cells[2] = answer_count_cell(counts.items[order[i]].users);
+        struct cell *own = cells + width;
+        ERR_TRY(row_head_cells(query, heads, &plan->buckets, words[0], result->arena, cells, err));
+        ERR_TRY(path_cell(ranks, words + 1, count - 1, shared, result->arena, &own[0], err));
+        own[1] = answer_count_cell(counts.items[order[i]].count);
+        own[2] = answer_count_cell(counts.items[order[i]].users);
     }
     answer_left_out(result, counts.keys.count - shown);
     struct path_count all = all_of(tasks);
-    ERR_TRY(ARENA_NEW(result->arena, COUNT_OF(cols), &result->totals, err));
-    result->totals[1] = answer_count_cell(all.count);
-    result->totals[2] = answer_count_cell(all.users);
+    ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
+    result->totals[width + 1] = answer_count_cell(all.count);
+    result->totals[width + 2] = answer_count_cell(all.users);
     return ERR_OK;
 }
 
@@ -242,6 +279,8 @@ struct log_reader {
 struct logged_path {
     uint32_t count;
     bool is_new_subject;
+    uint32_t head;
+    uint32_t subject; /* where it is a new one */
     const uint32_t *nodes;
     const uint32_t *times; /* pairs of words, high first */
 };
@@ -258,9 +297,12 @@ static bool log_next(struct log_reader *reader, bool has_times, struct logged_pa
     const uint32_t *words = reader->chunk->words + reader->at;
     ret->count = words[0] & ~PATH_NEW_SUBJECT;
     ret->is_new_subject = (words[0] & PATH_NEW_SUBJECT) != 0;
-    ret->nodes = words + 1;
+    uint32_t first = ret->is_new_subject ? 3 : 2;
+    ret->head = words[1];
+    ret->subject = ret->is_new_subject ? words[2] : 0;
+    ret->nodes = words + first;
     ret->times = ret->nodes + ret->count;
-    reader->at += 1 + ret->count + (has_times ? 2 * (ret->count - 1) : 0);
+    reader->at += first + ret->count + (has_times ? 2 * (ret->count - 1) : 0);
     return true;
 }
 
@@ -271,9 +313,10 @@ static uint32_t first_column(const struct paths *paths, uint32_t count)
 }
 
 static enum err_code count_visits(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                  const struct path_ranks *ranks, struct path_shown *shown,
+                                  const struct edges_plan *plan, struct path_shown *shown,
                                   struct err *err)
 {
+    const struct path_ranks *ranks = plan->ranks;
     const struct paths *paths = &run->query->paths;
     const struct paths_part *parts = tasks->slots;
     uint32_t cap = 0;
@@ -285,10 +328,11 @@ static enum err_code count_visits(struct query_run_ctx *run, const struct run_ta
         ERR_TRY(run_check(run, err));
         while (log_next(&reader, paths->has_times, &path)) {
             for (uint32_t i = 0; i < path.count; i++) {
-                uint32_t key[2] = {first_column(paths, path.count) + i,
+                uint32_t key[3] = {plan->heads->rank_of[t][path.head],
+                                   first_column(paths, path.count) + i,
                                    ranks->rank_of[t][path.nodes[i] & ~PATH_BACK]};
                 uint32_t number = 0;
-                ERR_TRY(interns_put_words(&shown->nodes, key, 2, &number, err));
+                ERR_TRY(interns_put_words(&shown->nodes, key, 3, &number, err));
                 ERR_TRY(GROW(run->arena, &shown->visits, number, &cap, err));
                 shown->visits[number]++;
             }
@@ -305,21 +349,22 @@ static int by_visits(const void *a, const void *b, void *ctx)
     uint32_t words = 0;
     const uint32_t *x = interns_words(&shown->nodes, i, &words);
     const uint32_t *y = interns_words(&shown->nodes, j, &words);
-    if (x[0] != y[0]) {
-        return x[0] < y[0] ? -1 : 1;
+    int order = words_cmp(x, 2, y, 2);
+    if (order != 0) {
+        return order;
     }
     if (shown->visits[i] != shown->visits[j]) {
         return shown->visits[i] > shown->visits[j] ? -1 : 1;
     }
-    return (x[1] > y[1]) - (x[1] < y[1]);
+    return (x[2] > y[2]) - (x[2] < y[2]);
 }
 
-/* The `top` nodes of each column by visits; ties go by label. */
+/* The `top` nodes of each column of a head by visits; ties go by label. */
 static enum err_code choose_shown(struct query_run_ctx *run, struct path_shown *shown,
                                   struct err *err)
 {
     uint32_t *order = NULL;
-    uint32_t column = UINT32_MAX;
+    uint32_t column[2] = {UINT32_MAX, UINT32_MAX};
     uint32_t in_column = 0;
 
     ERR_TRY(numbers(run->arena, shown->nodes.count, &order, err));
@@ -327,9 +372,9 @@ static enum err_code choose_shown(struct query_run_ctx *run, struct path_shown *
     qsort_r(order, shown->nodes.count, sizeof(*order), by_visits, shown);
     for (uint32_t i = 0; i < shown->nodes.count; i++) {
         uint32_t words = 0;
-        uint32_t own = interns_words(&shown->nodes, order[i], &words)[0];
-        in_column = own == column ? in_column + 1 : 0;
-        column = own;
+        const uint32_t *own = interns_words(&shown->nodes, order[i], &words);
+        in_column = words_cmp(own, 2, column, 2) == 0 ? in_column + 1 : 0;
+        memcpy(column, own, sizeof(column));
         shown->is_shown[order[i]] = in_column < run->query->top;
     }
     return ERR_OK;
@@ -337,49 +382,90 @@ static enum err_code choose_shown(struct query_run_ctx *run, struct path_shown *
 
 /* ---- edges: the second round ---- */
 
-static uint32_t shown_rank(const struct edges_plan *plan, uint32_t column, uint32_t rank)
+static uint32_t shown_rank(const struct edges_plan *plan, uint32_t head, uint32_t column,
+                           uint32_t rank)
 {
-    uint32_t key[2] = {column, rank};
+    uint32_t key[3] = {head, column, rank};
     uint32_t number = 0;
     if (plan->shown == NULL) {
         return rank;
     }
-    bool is_known = interns_find_words(&plan->shown->nodes, key, 2, &number);
+    bool is_known = interns_find_words(&plan->shown->nodes, key, 3, &number);
     return is_known && plan->shown->is_shown[number] ? rank : OTHER;
+}
+
+static struct str label_of(const struct path_ranks *ranks, uint32_t rank)
+{
+    return rank == OTHER ? STR(OTHER_LABEL) : ranks->labels[rank];
+}
+
+/* Whether the edge is of the cell that is asked for. */
+static bool is_edge_wanted(const struct edges_plan *plan, const uint32_t key[4])
+{
+    const struct bound_cell *cell = plan->query->cell;
+    return plan->is_head_wanted[key[0]] && (!cell->has_position || cell->position == key[1]) &&
+           (!cell->has_from || str_eq(cell->from, label_of(plan->ranks, key[2]))) &&
+           (!cell->has_to || str_eq(cell->to, label_of(plan->ranks, key[3])));
+}
+
+/* What the second round has of a task. */
+struct edges_work {
+    const struct edges_plan *plan;
+    uint32_t part;
+    struct path_counts *counts;
+    struct cell_taker *taker;
+    uint64_t subjects; /* met so far */
+    uint32_t subject;  /* the last of them */
+};
+
+static enum err_code count_edges(struct edges_work *work, const struct logged_path *path,
+                                 struct err *err)
+{
+    const struct edges_plan *plan = work->plan;
+    const struct paths *paths = &plan->query->paths;
+    const uint32_t *rank_of = plan->ranks->rank_of[work->part];
+    uint32_t head = plan->heads->rank_of[work->part][path->head];
+    uint32_t column = first_column(paths, path->count);
+
+    for (uint32_t i = 0; i + 1 < path->count; i++) {
+        uint32_t from = rank_of[path->nodes[i] & ~PATH_BACK];
+        uint32_t to = rank_of[path->nodes[i + 1] & ~PATH_BACK];
+        uint32_t key[4] = {head, column + i + 1, shown_rank(plan, head, column + i, from),
+                           shown_rank(plan, head, column + i + 1, to)};
+        struct path_count *edge = NULL;
+        ERR_TRY(path_counts_of(work->counts, key, 4, &edge, err));
+        path_count_add(edge, work->subjects);
+        edge->back += (path->nodes[i + 1] & PATH_BACK) != 0;
+        if (paths->has_times) {
+            edge->ms += (uint64_t)path->times[2 * i] << 32 | path->times[2 * i + 1];
+        }
+        if (work->taker != NULL && is_edge_wanted(plan, key)) {
+            ERR_TRY(cell_take(work->taker, work->subject, err));
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err_code edges_part(struct query_run_ctx *run, uint32_t part, const void *arg,
                                 struct arena *arena, struct io *io, void *slot, struct err *err)
 {
     const struct edges_plan *plan = arg;
-    const struct paths *paths = &plan->query->paths;
-    const uint32_t *rank_of = plan->ranks->rank_of[part];
     struct log_reader reader = {.chunk = plan->parts[part].log_first};
-    struct path_counts *counts = slot;
+    struct edges_work work = {.plan = plan, .part = part, .counts = slot};
     struct logged_path path;
-    uint64_t subject = 0;
     (void)io;
 
-    ERR_TRY(path_counts_init(counts, arena, err));
-    while (log_next(&reader, paths->has_times, &path)) {
-        uint32_t column = first_column(paths, path.count);
-        subject += path.is_new_subject;
-        if (path.is_new_subject && subject % 65536 == 0) {
-            ERR_TRY(run_check(run, err));
-        }
-        for (uint32_t i = 0; i + 1 < path.count; i++) {
-            uint32_t from = rank_of[path.nodes[i] & ~PATH_BACK];
-            uint32_t to = rank_of[path.nodes[i + 1] & ~PATH_BACK];
-            uint32_t key[3] = {column + i + 1, shown_rank(plan, column + i, from),
-                               shown_rank(plan, column + i + 1, to)};
-            struct path_count *edge = NULL;
-            ERR_TRY(path_counts_of(counts, key, 3, &edge, err));
-            path_count_add(edge, subject);
-            edge->back += (path.nodes[i + 1] & PATH_BACK) != 0;
-            if (paths->has_times) {
-                edge->ms += (uint64_t)path.times[2 * i] << 32 | path.times[2 * i + 1];
+    ERR_TRY(path_counts_init(work.counts, arena, err));
+    ERR_TRY(cell_taker_open(run, plan->parts[part].shard, &work.taker, err));
+    while (log_next(&reader, plan->query->paths.has_times, &path)) {
+        if (path.is_new_subject) {
+            work.subject = path.subject;
+            work.subjects++;
+            if (work.subjects % 65536 == 0) {
+                ERR_TRY(run_check(run, err));
             }
         }
+        ERR_TRY(count_edges(&work, &path, err));
     }
     return ERR_OK;
 }
@@ -408,15 +494,18 @@ static enum err_code node_cell(const struct path_ranks *ranks, uint32_t rank, st
                                struct cell *ret, struct err *err)
 {
     ret->kind = CELL_STRING;
-    return arena_str(arena, rank == OTHER ? STR(OTHER_LABEL) : ranks->labels[rank], &ret->string,
-                     err);
+    return arena_str(arena, label_of(ranks, rank), &ret->string, err);
 }
 
 static enum err_code edge_rows(struct query_run_ctx *run, const struct path_counts *edges,
-                               const struct path_ranks *ranks, struct result *result,
+                               const struct edges_plan *plan, struct result *result,
                                struct err *err)
 {
-    const struct paths *paths = &run->query->paths;
+    const struct bound_query *query = run->query;
+    const struct paths_plan *walked = run->verb_plan;
+    const struct path_ranks *ranks = plan->ranks;
+    const struct paths *paths = &query->paths;
+    uint32_t width = row_head_width(query);
     struct result_col cols[7] = {{STR("position"), RESULT_INT64},
                                  {STR("from"), RESULT_STRING},
                                  {STR("to"), RESULT_STRING},
@@ -438,49 +527,79 @@ static enum err_code edge_rows(struct query_run_ctx *run, const struct path_coun
     if (paths->has_loops) {
         cols[col_count++] = (struct result_col){STR("back"), RESULT_INT64};
     }
-    ERR_TRY(answer_cols(result, cols, col_count, err));
+    ERR_TRY(row_head_cols(query, cols, col_count, result, err));
     ERR_TRY(run_result_rows(run, result, edges->keys.count, &cells, err));
     for (uint32_t i = 0; i < edges->keys.count; i++, cells += result->col_count) {
         const struct path_count *edge = &edges->items[order[i]];
         uint32_t count = 0;
         const uint32_t *key = interns_words(&edges->keys, order[i], &count);
-        cells[0] = answer_count_cell(key[0]);
-        ERR_TRY(node_cell(ranks, key[1], result->arena, &cells[1], err));
-        ERR_TRY(node_cell(ranks, key[2], result->arena, &cells[2], err));
-        cells[3] = answer_count_cell(edge->count);
-        cells[4] = answer_count_cell(edge->users);
+        struct cell *own = cells + width;
+        ERR_TRY(row_head_cells(query, plan->heads, &walked->buckets, key[0], result->arena, cells,
+                               err));
+        own[0] = answer_count_cell(key[1]);
+        ERR_TRY(node_cell(ranks, key[2], result->arena, &own[1], err));
+        ERR_TRY(node_cell(ranks, key[3], result->arena, &own[2], err));
+        own[3] = answer_count_cell(edge->count);
+        own[4] = answer_count_cell(edge->users);
         if (paths->has_times) {
-            cells[5] = answer_mean_cell(edge->ms, edge->count);
+            own[5] = answer_mean_cell(edge->ms, edge->count);
         }
         if (paths->has_loops) {
-            cells[col_count - 1] = answer_count_cell(edge->back);
+            own[col_count - 1] = answer_count_cell(edge->back);
         }
     }
     return ERR_OK;
 }
 
+/* Which heads the cell that is asked for may have. */
+static enum err_code choose_heads(struct query_run_ctx *run, const struct row_ranks *heads,
+                                  const bool **ret, struct err *err)
+{
+    const struct paths_plan *walked = run->verb_plan;
+    const struct bound_cell *cell = run->query->cell;
+    bool *is_wanted = NULL;
+    *ret = NULL;
+    if (cell == NULL) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(run->arena, heads->count, &is_wanted, err));
+    for (uint32_t r = 0; r < heads->count; r++) {
+        const struct row_head *head = &heads->heads[r];
+        is_wanted[r] = (!cell->has_time || walked->buckets.begins[head->bucket] == cell->time_ms) &&
+                       cell_has_group(run->query, heads->groups, head->group);
+    }
+    *ret = is_wanted;
+    return ERR_OK;
+}
+
 static enum err_code answer_edges(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                  const struct path_ranks *ranks, struct result *result,
-                                  struct err *err)
+                                  const struct path_ranks *ranks, const struct row_ranks *heads,
+                                  struct result *result, struct err *err)
 {
     CLEANUP(run_tasks_free) struct run_tasks edge_tasks = {0};
     struct path_shown shown = {0};
-    struct edges_plan plan = {.query = run->query, .parts = tasks->slots, .ranks = ranks};
+    struct edges_plan plan = {
+        .query = run->query, .parts = tasks->slots, .ranks = ranks, .heads = heads};
     struct path_counts edges;
 
     if (run->query->has_top) {
-        ERR_TRY(count_visits(run, tasks, ranks, &shown, err));
+        ERR_TRY(count_visits(run, tasks, &plan, &shown, err));
         ERR_TRY(choose_shown(run, &shown, err));
         plan.shown = &shown;
     }
+    ERR_TRY(choose_heads(run, heads, &plan.is_head_wanted, err));
     ERR_TRY(run_all_parts(run, tasks->count, edges_part, &plan, sizeof(struct path_counts),
                           &edge_tasks, err));
+    if (run->query->cell != NULL) {
+        return ERR_OK; /* the takers have who is asked for */
+    }
     ERR_TRY(merge_edges(run, &edge_tasks, &edges, err));
-    ERR_TRY(edge_rows(run, &edges, ranks, result, err));
+    ERR_TRY(edge_rows(run, &edges, &plan, result, err));
     struct path_count all = all_of(tasks);
+    uint32_t width = row_head_width(run->query);
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err));
-    result->totals[3] = answer_count_cell(all.count);
-    result->totals[4] = answer_count_cell(all.users);
+    result->totals[width + 3] = answer_count_cell(all.count);
+    result->totals[width + 4] = answer_count_cell(all.users);
     return ERR_OK;
 }
 
@@ -500,6 +619,11 @@ static enum err_code walk_paths(struct query_run_ctx *run, struct paths_plan *pl
     };
     struct scan_want *wants = NULL;
 
+    if (query->key_count > 0) {
+        spec.lanes[PATHS_LANE_KEYS] =
+            (struct walk_lane){.keys = query->keys, .key_count = query->key_count};
+        spec.lane_count = PATHS_LANE_KEYS + 1;
+    }
     if (paths->is_session) {
         return session_walk_all(run, &spec, &plan->rule, &plan->walk, paths_task,
                                 sizeof(struct paths_part), tasks, err);
@@ -518,12 +642,19 @@ enum err_code verb_paths(struct query_run_ctx *run, struct result *result, struc
     CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
     struct paths_plan plan = {0};
     struct path_ranks ranks = {0};
+    struct row_ranks heads = {0};
     struct civil_grid day;
+    bool is_edges = run->query->paths.shape == PATHS_EDGES;
 
     ERR_TRY(session_rule_of(run->query, &run->query->paths.cut, &day, &plan.rule, err));
+    ERR_TRY(answer_buckets(run, &plan.buckets, err));
     run->verb_plan = &plan;
     ERR_TRY(walk_paths(run, &plan, &tasks, err));
+    if (run->query->cell != NULL && !is_edges) {
+        return ERR_OK; /* the takers have who is asked for */
+    }
     ERR_TRY(rank_nodes(run, &tasks, &ranks, err));
-    return run->query->paths.shape == PATHS_EDGES ? answer_edges(run, &tasks, &ranks, result, err)
-                                                  : answer_paths(run, &tasks, &ranks, result, err);
+    ERR_TRY(row_heads_rank(run, &tasks, offsetof(struct paths_part, heads), &heads, err));
+    return is_edges ? answer_edges(run, &tasks, &ranks, &heads, result, err)
+                    : answer_paths(run, &tasks, &ranks, &heads, result, err);
 }

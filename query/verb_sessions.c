@@ -5,6 +5,7 @@
  * A session is of the bucket that it begins in and of the group of its first event.
  */
 #include "query/bucket_table.h"
+#include "query/cell_watch.h"
 #include "query/durations.h"
 #include "query/journey_measures.h"
 #include "query/session_walk.h"
@@ -28,6 +29,7 @@ struct sessions_plan {
 struct sessions_part {
     struct session_slot slot;
     struct bucket_part counts;
+    struct cell_watch watch;
 };
 
 /* ---- tallies ---- */
@@ -105,7 +107,7 @@ static enum err_code count_session(const struct bound_query *query,
         ERR_TRY(tally_add(bucket_table_item(table, places[i]), &session, journey->subject,
                           plan->has_percentiles, table->keys.arena, err));
     }
-    return ERR_OK;
+    return cell_watch_see(&part->watch, journey->times[begin], group, journey->subject, err);
 }
 
 static enum err_code sessions_task(struct query_run_ctx *run, struct walk *walk,
@@ -119,6 +121,8 @@ static enum err_code sessions_task(struct query_run_ctx *run, struct walk *walk,
 
     ERR_TRY(bucket_table_init(&part->counts.table, sizeof(struct tally), arena, err));
     part->counts.groups = query->key_count == 0 ? NULL : walk_groups(walk, 0);
+    ERR_TRY(cell_watch_open(run, walk_shard(walk), &plan->buckets, part->counts.groups,
+                            &part->watch, err));
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
         if (!session_journey(&plan->walk, journey.times, journey.count, &part->slot)) {
@@ -227,6 +231,9 @@ enum err_code verb_sessions(struct query_run_ctx *run, struct result *result, st
     run->verb_plan = &plan;
     ERR_TRY(session_walk_all(run, &spec, &plan.rule, &plan.walk, sessions_task,
                              sizeof(struct sessions_part), &tasks, err));
+    if (query->cell != NULL) {
+        return ERR_OK; /* the takers have who is asked for */
+    }
     ERR_TRY(session_cols(&query->sessions, run->arena, &cols, err));
     struct bucket_ops ops = {
         .item_bytes = sizeof(struct tally),

@@ -1,5 +1,5 @@
 /* tests/prop/prop_absence.c - Goal: absence and intervals equal their definitions. Method: random journeys in minutes;
- * ref_absence looks at all pairs of events, and at every minute of the range. */
+ * ref_absence looks at all pairs of events, and at every minute of the range. Of a random cell it is told who is behind it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@
 #define HOUR_MS (60 * MINUTE_MS)
 
 struct trial {
-    bool is_device, has_each, has_channel;
+    bool is_device, has_each, has_channel, is_intervals;
     int64_t span_ms, from_ms, to_ms; /* within, gap, or longest */
 };
 
@@ -62,17 +62,19 @@ static bool is_in(const struct trial *trial, int64_t ts_ms)
     return ts_ms >= trial->from_ms && ts_ms < trial->to_ms;
 }
 
-/* Calls `row` for each bucket and channel that have a row, and for the totals. */
-typedef void (*row_fn)(const struct walkers *walkers, const struct trial *trial, int64_t begin_ms,
-                       int64_t end_ms, int channel, struct buf *want);
+/* Calls `row` for each bucket and channel that have a row, and for the totals. Returns who is counted as a user there, a bit
+ * each. */
+typedef uint32_t (*row_fn)(const struct walkers *walkers, const struct trial *trial,
+                           int64_t begin_ms, int64_t end_ms, int channel, struct buf *want);
 
-static bool has_channel(const struct walkers *walkers, const struct trial *trial, int channel,
-                        int name)
+/* Some a of the channel is of the range; intervals know a start from before it as well. */
+static bool has_channel(const struct walkers *walkers, const struct trial *trial, int channel)
 {
+    int64_t from_ms = trial->from_ms - (trial->is_intervals ? trial->span_ms : 0);
     for (int i = 0; i < walkers->count; i++) {
         const struct walker_event *event = &walkers->events[i];
-        if (event->name == name && event->channel == channel && is_in(trial, event->time_ms) &&
-            (!trial->is_device || event->device >= 0)) {
+        if (event->name == 0 && event->channel == channel && event->time_ms >= from_ms &&
+            event->time_ms < trial->to_ms && (!trial->is_device || event->device >= 0)) {
             return true;
         }
     }
@@ -84,13 +86,13 @@ static void print_rows(const struct walkers *walkers, const struct trial *trial,
 {
     if (!trial->has_channel) {
         buf_z(want, time);
-        row(walkers, trial, begin_ms, end_ms, -2, want);
+        (void)row(walkers, trial, begin_ms, end_ms, -2, want);
         return;
     }
     for (int channel = -1; channel < WALKER_CHANNELS; channel++) {
-        if (has_channel(walkers, trial, channel, 0)) {
+        if (has_channel(walkers, trial, channel)) {
             buf_printf(want, "%s%s|", time, channel < 0 ? "-" : walker_channels[channel]);
-            row(walkers, trial, begin_ms, end_ms, channel, want);
+            (void)row(walkers, trial, begin_ms, end_ms, channel, want);
         }
     }
 }
@@ -110,7 +112,44 @@ static void print_table(const struct walkers *walkers, const struct trial *trial
         print_rows(walkers, trial, begin_ms, begin_ms + HOUR_MS, time, row, want);
     }
     buf_printf(want, "= %s%s", trial->has_each ? "-|" : "", trial->has_channel ? "-|" : "");
-    row(walkers, trial, INT64_MIN, INT64_MAX, -2, want);
+    (void)row(walkers, trial, INT64_MIN, INT64_MAX, -2, want);
+}
+
+/* Who is behind an hour and a channel, or either, or all: the users that the row says. */
+static void check_cell(const struct walkers *walkers, const struct trial *trial, const char *query,
+                       row_fn row, struct rng *rng, uint64_t seed)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    CLEANUP(buf_freep) struct buf line = {0};
+    int64_t begin_ms = INT64_MIN;
+    int64_t end_ms = INT64_MAX;
+    int channel = -2;
+    const char *comma = "";
+    if (trial->is_device) {
+        return;
+    }
+    buf_z(&text, "users of (");
+    if (trial->has_each && rng_below(rng, 3) != 0) {
+        char time[CIVIL_TEXT_BYTES];
+        uint64_t hours = (uint64_t)(trial->to_ms - trial->from_ms) / HOUR_MS + 1;
+        begin_ms = (trial->from_ms / HOUR_MS + (int64_t)rng_below(rng, hours)) * HOUR_MS;
+        end_ms = begin_ms + HOUR_MS;
+        (void)civil_format_instant(zone_utc(), begin_ms, time);
+        buf_printf(&text, "time = %s", time);
+        comma = ", ";
+    }
+    if (trial->has_channel && rng_below(rng, 3) != 0) {
+        channel = (int)rng_below(rng, WALKER_CHANNELS + 1) - 1;
+        if (channel < 0) {
+            buf_printf(&text, "%schannel is not set", comma);
+        } else {
+            buf_printf(&text, "%schannel = \"%s\"", comma, walker_channels[channel]);
+        }
+    }
+    buf_printf(&text, ") in %s", query);
+    buf_u8(&text, 0);
+    walkers_check_users(walkers, (const char *)text.ptr, rng, seed,
+                        row(walkers, trial, begin_ms, end_ms, channel, &line));
 }
 
 /* ---- A -> B ---- */
@@ -129,11 +168,12 @@ static int load_follow(const struct walkers *walkers, const struct trial *trial,
     return count;
 }
 
-static void follow_row(const struct walkers *walkers, const struct trial *trial, int64_t begin_ms,
-                       int64_t end_ms, int channel, struct buf *want)
+static uint32_t follow_row(const struct walkers *walkers, const struct trial *trial,
+                           int64_t begin_ms, int64_t end_ms, int channel, struct buf *want)
 {
     uint64_t counts[3] = {0};
     uint64_t users = 0;
+    uint32_t whose = 0;
     for (int s = 0; s < walkers_subjects(trial->is_device); s++) {
         struct walker_event events[WALKER_EVENTS_MAX];
         struct ref_follow_event follow[WALKER_EVENTS_MAX];
@@ -146,6 +186,7 @@ static void follow_row(const struct walkers *walkers, const struct trial *trial,
             }
         }
         users += counts[REF_ABSENT] > before;
+        whose |= counts[REF_ABSENT] > before ? 1u << s : 0;
     }
     uint64_t decided = counts[REF_FOLLOWED] + counts[REF_ABSENT];
     buf_printf(want, "%" PRIu64 "|%" PRIu64 "|%" PRIu64 "|%" PRIu64 "|%" PRIu64 "|",
@@ -156,6 +197,7 @@ static void follow_row(const struct walkers *walkers, const struct trial *trial,
     } else {
         buf_printf(want, "%.9g\n", (double)counts[REF_ABSENT] / (double)decided);
     }
+    return whose;
 }
 
 static void absence_equals_its_definition(void **state)
@@ -171,15 +213,17 @@ static void absence_equals_its_definition(void **state)
         buf_printf(&query, "absence a -> any[page = \"/q\"] within %" PRId64 "ms", trial.span_ms);
         print_range(&trial, &query);
         print_table(&walkers, &trial, follow_row, &want);
+        check_cell(&walkers, &trial, (const char *)query.ptr, follow_row, &rng, seed);
         walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
     }
 }
 
 /* ---- silences ---- */
 
-static void silence_row(const struct walkers *walkers, const struct trial *trial, int64_t begin_ms,
-                        int64_t end_ms, int channel, struct buf *want)
+static uint32_t silence_row(const struct walkers *walkers, const struct trial *trial,
+                            int64_t begin_ms, int64_t end_ms, int channel, struct buf *want)
 {
+    uint32_t whose = 0;
     uint64_t subjects = 0;
     uint64_t users = 0;
     uint64_t gaps = 0;
@@ -216,9 +260,11 @@ static void silence_row(const struct walkers *walkers, const struct trial *trial
         }
         subjects += is_seen;
         users += gaps > before;
+        whose |= gaps > before ? 1u << s : 0;
     }
     buf_printf(want, "%" PRIu64 "|%" PRIu64 "|%" PRIu64 "|%" PRIu64 "|%" PRId64 "|%" PRId64 "\n",
                subjects, users, gaps, silent, longest_ms, total_ms);
+    return whose;
 }
 
 static void silences_equal_their_definition(void **state)
@@ -234,34 +280,50 @@ static void silences_equal_their_definition(void **state)
         buf_printf(&query, "absence a gap %" PRId64 "ms", trial.span_ms);
         print_range(&trial, &query);
         print_table(&walkers, &trial, silence_row, &want);
+        check_cell(&walkers, &trial, (const char *)query.ptr, silence_row, &rng, seed);
         walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
     }
 }
 
 /* ---- intervals ---- */
 
+/* The subject's intervals, and of each the channel of its start. *ret_seen: it has a start or end, or, of one channel (-2:
+ * any), such a start, in what is read before the range's end. */
 static int load_intervals(const struct walkers *walkers, const struct trial *trial, int subject,
-                          struct ref_interval *out, bool *ret_is_subject)
+                          int channel, struct ref_interval *out, bool *ret_seen)
 {
     struct walker_event all[WALKER_EVENTS_MAX];
     struct ref_follow_event events[WALKER_EVENTS_MAX];
+    struct ref_interval any[REF_INTERVALS_MAX];
+    int starts[REF_INTERVALS_MAX];
+    int channels[WALKER_EVENTS_MAX];
     int all_count = walkers_of(walkers, trial->is_device, subject, all);
     int count = 0;
-    *ret_is_subject = false;
+    int kept = 0;
+    *ret_seen = false;
     for (int i = 0; i < all_count; i++) {
         int64_t ms = all[i].time_ms;
         bool is_read = ms >= trial->from_ms - trial->span_ms && ms < trial->to_ms + trial->span_ms;
         if (is_read && (all[i].name == 0 || all[i].page == 3)) {
+            bool is_start = all[i].name == 0;
+            channels[count] = all[i].channel;
             events[count++] = (struct ref_follow_event){
-                .time_ms = ms, .is_first = all[i].name == 0, .is_second = all[i].page == 3};
-            *ret_is_subject = *ret_is_subject || ms < trial->to_ms;
+                .time_ms = ms, .is_first = is_start, .is_second = all[i].page == 3};
+            bool is_of_line = channel == -2 || (is_start && all[i].channel == channel);
+            *ret_seen = *ret_seen || (is_of_line && ms < trial->to_ms);
         }
     }
-    return ref_intervals(events, count, trial->span_ms, SNAP_NOW_MS, out);
+    int found = ref_intervals(events, count, trial->span_ms, SNAP_NOW_MS, any, starts);
+    for (int i = 0; i < found; i++) {
+        if (channel == -2 || channels[starts[i]] == channel) {
+            out[kept++] = any[i];
+        }
+    }
+    return kept;
 }
 
-static void interval_row(const struct walkers *walkers, const struct trial *trial, int64_t begin_ms,
-                         int64_t end_ms, int channel, struct buf *want)
+static uint32_t interval_row(const struct walkers *walkers, const struct trial *trial,
+                             int64_t begin_ms, int64_t end_ms, int channel, struct buf *want)
 {
     struct ref_interval intervals[WALKER_USERS][REF_INTERVALS_MAX];
     int counts[WALKER_USERS];
@@ -272,14 +334,12 @@ static void interval_row(const struct walkers *walkers, const struct trial *tria
     uint64_t begun = 0;
     int64_t online_ms = 0;
     uint64_t peak = 0;
-    bool is_user[WALKER_USERS] = {false};
-    uint64_t users = 0;
-    (void)channel;
+    uint32_t whose = 0;
 
     for (int s = 0; s < walkers_subjects(trial->is_device); s++) {
-        bool is_subject = false;
-        counts[s] = load_intervals(walkers, trial, s, intervals[s], &is_subject);
-        subjects += is_subject;
+        bool is_seen = false;
+        counts[s] = load_intervals(walkers, trial, s, channel, intervals[s], &is_seen);
+        subjects += is_seen;
         for (int i = 0; i < counts[s]; i++) {
             begun += intervals[s][i].begin_ms >= first_ms && intervals[s][i].begin_ms < last_ms;
         }
@@ -289,22 +349,20 @@ static void interval_row(const struct walkers *walkers, const struct trial *tria
         for (int s = 0; s < walkers_subjects(trial->is_device); s++) {
             if (ref_is_online(intervals[s], counts[s], tick)) {
                 online++;
-                is_user[s] = true;
+                whose |= 1u << s;
             }
         }
         peak = MAX_OF(peak, online);
         online_ms += (int64_t)online * MINUTE_MS;
-    }
-    for (int s = 0; s < WALKER_USERS; s++) {
-        users += is_user[s];
     }
     if (length_ms == 0 || subjects == 0) {
         buf_z(want, "-");
     } else {
         buf_printf(want, "%.9g", (double)online_ms / ((double)length_ms * (double)subjects));
     }
-    buf_printf(want, "|%" PRIu64 "|%" PRId64 "|%" PRIu64 "|%" PRIu64 "\n", peak, online_ms, users,
-               begun);
+    buf_printf(want, "|%" PRIu64 "|%" PRId64 "|%d|%" PRIu64 "\n", peak, online_ms,
+               __builtin_popcount(whose), begun);
+    return whose;
 }
 
 static void intervals_equal_their_definition(void **state)
@@ -317,13 +375,14 @@ static void intervals_equal_their_definition(void **state)
         struct rng rng = rng_init(seed);
         struct walkers walkers = walkers_in_minutes(&rng);
         struct trial trial = trial_random(&rng);
-        trial.has_channel = false;
+        trial.is_intervals = true;
         buf_printf(&query,
                    "intervals a -> any[page = \"/q\"] measure utilisation, peak, online_ms, users, "
                    "intervals longest %" PRId64 "ms",
                    trial.span_ms);
         print_range(&trial, &query);
         print_table(&walkers, &trial, interval_row, &want);
+        check_cell(&walkers, &trial, (const char *)query.ptr, interval_row, &rng, seed);
         walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
     }
 }

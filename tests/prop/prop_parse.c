@@ -100,6 +100,9 @@ static const char *const seeds_of_mutation[] = {
     "10m "
     "keep repeats times",
     "paths exactly 3 per user order by users desc",
+    "users of (path = (\"a\", \"b\"), channel is not set) in paths exactly 2 by channel each day",
+    "sequence \"(?1)(?2)\" over register, any next channel by platform each day top 2 with other",
+    "intervals register -> pay_success by channel, platform each hour top 3",
     "attribution of pay_success by channel model time_decay half_life 3d touches any lookback 2w "
     "consume keep repeats value sum(amount of pay_success) top 2 with other",
     "absence register -> pay_success within 5m per task_id by channel each hour last 1d",

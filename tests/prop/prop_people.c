@@ -414,7 +414,7 @@ static void segments_are_those_people(void **state)
 /* Questions whose every row names a cell: the columns before `number` that are coordinates, and the number of it. */
 static const struct {
     const char *text;
-    const char *coordinates[4];
+    const char *coordinates[5];
     const char *number;
     const char *more; /* said of every cell of the question */
 } cells[] = {
@@ -461,6 +461,45 @@ static const struct {
      "users",
      ""},
     {"retention view -> any rolling each day for 3", {"cohort", "period"}, "users", ""},
+    {"sequence \"(?1)(?t<=2d)(?2)\" over view, (add | order)", {NULL}, "users", ""},
+    {"sequence \"(?1)(?2)\" over view, any by channel, vip each 2d",
+     {"time", "channel", "vip"},
+     "users",
+     ""},
+    {"sequence \"(?1)\" over view match by bucket(amount, 0, 300.5, 700) each day last 9d",
+     {"time", "bucket(amount, 0, 300.5, 700)"},
+     "users",
+     ""},
+    {"sequence \"(?1).\" over view next channel by vip each 3d",
+     {"time", "vip", "next"},
+     "users",
+     ""},
+    {"sequence \"(?1)\" over (view | pay) next amount backward anchor last_match by channel top 2",
+     {"channel", "next"},
+     "users",
+     ""},
+    {"sessions users, count by channel each day idle 6h last 9d", {"time", "channel"}, "users", ""},
+    {"sessions idle 2d cap 4d by vip, channel", {"vip", "channel"}, "users", ""},
+    {"paths depth 3 gap 8h by channel each 3d",
+     {"time", "channel", "position", "from", "to"},
+     "users",
+     ""},
+    {"paths per user top 2 by vip", {"vip", "position", "from", "to"}, "users", ""},
+    {"paths ending at pay per user depth 4 loops top 1", {"position", "from", "to"}, "users", ""},
+    {"paths exactly 2 per user by channel each 2d", {"time", "channel", "path"}, "users", ""},
+    {"paths variants gap 6h over event_name, channel", {"path"}, "users", ""},
+    {"paths between view and pay shortest per user top 3 by vip", {"vip", "path"}, "users", ""},
+    {"absence view -> pay within 1d by channel each day last 9d", {"time", "channel"}, "users", ""},
+    {"absence view gap 1d by channel each 2d", {"time", "channel"}, "users", ""},
+    {"absence any gap 1d by vip each 2d", {"time", "vip"}, "subjects", "measure = \"subjects\", "},
+    {"intervals view -> pay longest 3d measure users, peak by channel each day last 9d",
+     {"time", "channel"},
+     "users",
+     ""},
+    {"intervals (view | add) -> order longest 2d measure peak, users, online_ms each 2d",
+     {"time"},
+     "users",
+     ""},
 };
 
 static const char reached_funnel[] = "funnel view -> (add | order) (1d) -> pay within 4d";
@@ -485,6 +524,17 @@ static void put_coordinate(struct ask *ask, const struct cell *cell, struct str 
     case CELL_BOOL: put(ask, " = %s", cell->boolean ? "true" : "false"); return;
     case CELL_STRING: put(ask, " = \"%.*s\"", (int)cell->string.len, cell->string.ptr); return;
     case CELL_I64: put(ask, " = %" PRId64, cell->i64); return;
+    case CELL_DECIMAL:
+        num_total_format(cell->decimal, &number);
+        put(ask, " = %.*s", (int)number.len, (const char *)number.ptr);
+        return;
+    case CELL_LIST:
+        for (uint32_t i = 0; i < cell->list.count; i++) {
+            const struct str *item = &cell->list.items[i];
+            put(ask, "%s\"%.*s\"", i == 0 ? " = (" : ", ", (int)item->len, item->ptr);
+        }
+        put(ask, ")");
+        return;
     default: fail_msg("a coordinate of another kind");
     }
 }
@@ -516,7 +566,7 @@ static uint64_t check_cells(struct snapshot *snapshot, size_t q, struct io *io, 
         }
         ask.text[0] = '\0';
         put(&ask, "users of (%s", cells[q].more);
-        for (uint32_t i = 0; i < 4 && cells[q].coordinates[i] != NULL; i++) {
+        for (uint32_t i = 0; i < 5 && cells[q].coordinates[i] != NULL; i++) {
             uint32_t c = column_of(table, cells[q].coordinates[i]);
             put(&ask, "%s", i == 0 ? "" : ", ");
             put_coordinate(&ask, &row[c], table->cols[c].name);

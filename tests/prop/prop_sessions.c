@@ -21,6 +21,7 @@
 
 struct sums {
     uint64_t count, users, events, bounces, total_ms, max_ms;
+    uint32_t whose; /* a bit for each of the users */
     uint64_t durations[REF_SESSIONS_MAX * WALKER_USERS];
 };
 
@@ -110,6 +111,7 @@ static void count_all(const struct walkers *walkers, const struct trial *trial, 
             }
         }
         sums->users += sums->count > before;
+        sums->whose |= sums->count > before ? 1u << s : 0;
     }
 }
 
@@ -132,6 +134,36 @@ static void print_rows(const struct walkers *walkers, const struct trial *trial,
         buf_printf(want, "%s%s|", time, channel < 0 ? "-" : walker_channels[channel]);
         print_sums(&sums, want);
     }
+}
+
+/* Who had a session in an hour and a channel, or in either, or at all. */
+static void check_cell(const struct walkers *walkers, const struct trial *trial, const char *query,
+                       struct rng *rng, uint64_t seed)
+{
+    CLEANUP(buf_freep) struct buf text = {0};
+    struct sums sums;
+    int64_t begin_ms = INT64_MIN;
+    int64_t end_ms = INT64_MAX;
+    int channel = -2;
+    buf_z(&text, "users of (");
+    if (trial->has_each && rng_below(rng, 3) != 0) {
+        char time[CIVIL_TEXT_BYTES];
+        uint64_t hours = (uint64_t)(trial->to_ms - trial->from_ms) / HOUR_MS + 1;
+        begin_ms = (trial->from_ms / HOUR_MS + (int64_t)rng_below(rng, hours)) * HOUR_MS;
+        end_ms = begin_ms + HOUR_MS;
+        (void)civil_format_instant(zone_utc(), begin_ms, time);
+        buf_printf(&text, "time = \"%s\"", time);
+    }
+    if (trial->has_channel && rng_below(rng, 3) != 0) {
+        channel = (int)rng_below(rng, WALKER_CHANNELS + 1) - 1;
+        buf_printf(&text, "%schannel %s%s%s", begin_ms > INT64_MIN ? ", " : "",
+                   channel < 0 ? "is not set" : "= \"", channel < 0 ? "" : walker_channels[channel],
+                   channel < 0 ? "" : "\"");
+    }
+    buf_printf(&text, ") in %s", query);
+    buf_u8(&text, 0);
+    count_all(walkers, trial, begin_ms, end_ms, channel, &sums);
+    walkers_check_users(walkers, (const char *)text.ptr, rng, seed, sums.whose);
 }
 
 static void check(const struct walkers *walkers, struct trial *trial, struct rng *rng,
@@ -160,6 +192,9 @@ static void check(const struct walkers *walkers, struct trial *trial, struct rng
     (void)civil_format_instant(zone_utc(), trial->to_ms, to);
     buf_printf(&query, " from %s to %s", from, to);
     buf_u8(&query, 0);
+    if (!trial->is_device) {
+        check_cell(walkers, trial, (const char *)query.ptr, rng, seed);
+    }
 
     if (!trial->has_each) {
         print_rows(walkers, trial, INT64_MIN, INT64_MAX, "", &want);

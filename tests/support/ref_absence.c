@@ -21,7 +21,7 @@ static int64_t order_of(const struct ref_follow_event *event, bool is_end)
 }
 
 int ref_intervals(const struct ref_follow_event *events, int count, int64_t longest_ms,
-                  int64_t now_ms, struct ref_interval *out)
+                  int64_t now_ms, struct ref_interval *out, int *out_starts)
 {
     bool is_closed[REF_INTERVALS_MAX] = {false}; /* of each event that is a start */
     int found = 0;
@@ -34,6 +34,7 @@ int ref_intervals(const struct ref_follow_event *events, int count, int64_t long
             bool is_open = events[s].is_first && !is_closed[s] &&
                            order_of(&events[s], false) < order_of(&events[e], true);
             if (is_open && events[e].time_ms - events[s].time_ms <= longest_ms) {
+                out_starts[found] = s;
                 out[found++] = (struct ref_interval){events[s].time_ms, events[e].time_ms};
                 is_closed[s] = true;
                 break;
@@ -43,6 +44,7 @@ int ref_intervals(const struct ref_follow_event *events, int count, int64_t long
     for (int s = 0; s < count; s++) {
         if (events[s].is_first && !is_closed[s] && events[s].time_ms < now_ms &&
             now_ms - events[s].time_ms <= longest_ms) {
+            out_starts[found] = s;
             out[found++] = (struct ref_interval){events[s].time_ms, now_ms};
         }
     }

@@ -22,7 +22,8 @@ struct ref_interval {
     int64_t begin_ms, end_ms;
 };
 /* Each end closes the oldest start that is open and not older than longest_ms; starts still open at now run until
- * then. Events ascend in time; is_first: a start, is_second: an end. Returns how many there are. */
+ * then. Events ascend in time; is_first: a start, is_second: an end. Returns how many there are, and of each which event
+ * is its start. */
 int ref_intervals(const struct ref_follow_event *events, int count, int64_t longest_ms,
-                  int64_t now_ms, struct ref_interval *out);
+                  int64_t now_ms, struct ref_interval *out, int *out_starts);
 bool ref_is_online(const struct ref_interval *intervals, int count, int64_t tick_ms);

@@ -62,7 +62,7 @@ bool ref_sequence_at(const struct ref_sequence *sequence, const int64_t *times,
 }
 
 int ref_sequence_matches(const struct ref_sequence *sequence, const int64_t *times,
-                         const uint64_t *masks, int count, int *out_events)
+                         const uint64_t *masks, int count, int *out_events, int *out_starts)
 {
     int matches = 0;
     for (int start = 0; start < count;) {
@@ -74,7 +74,7 @@ int ref_sequence_matches(const struct ref_sequence *sequence, const int64_t *tim
         if (matches == 0) {
             memcpy(out_events, events, sizeof(events));
         }
-        matches++;
+        out_starts[matches++] = start;
         start = events[sequence->count - 1] + 1;
     }
     return matches;

@@ -24,6 +24,7 @@ struct ref_sequence {
 /* Whether there is a match that starts at event `start`; if so, the best one's events. */
 bool ref_sequence_at(const struct ref_sequence *sequence, const int64_t *times,
                      const uint64_t *masks, int count, int start, int *out_events);
-/* How many matches; the events of the first into out_events, where there is one. */
+/* How many matches; the events of the first into out_events, where there is one, and into out_starts, which has room for
+ * `count`, the first event of each. */
 int ref_sequence_matches(const struct ref_sequence *sequence, const int64_t *times,
-                         const uint64_t *masks, int count, int *out_events);
+                         const uint64_t *masks, int count, int *out_events, int *out_starts);

@@ -210,6 +210,20 @@ void walkers_check(const struct walkers *walkers, const char *text, struct rng *
     buf_clear(want);
 }
 
+void walkers_check_users(const struct walkers *walkers, const char *text, struct rng *rng,
+                         uint64_t seed, uint32_t users)
+{
+    CLEANUP(buf_freep) struct buf want = {0};
+    CLEANUP(buf_freep) struct buf one = {0};
+    uint32_t user = (uint32_t)rng_below(rng, WALKER_USERS);
+    buf_printf(&want, "%d\n", __builtin_popcount(users));
+    walkers_check(walkers, text, rng, seed, &want);
+    buf_printf(&one, "%s where user_id = \"u%u\"", text, user);
+    buf_u8(&one, 0);
+    buf_printf(&want, "%u\n", users >> user & 1);
+    walkers_check(walkers, (const char *)one.ptr, rng, seed, &want);
+}
+
 static int line_cmp(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);

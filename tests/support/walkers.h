@@ -55,6 +55,11 @@ void walkers_ask(const struct walkers *walkers, const char *text, struct rng *rn
 void walkers_check(const struct walkers *walkers, const char *text, struct rng *rng, uint64_t seed,
                    struct buf *want);
 
+/* Ask how many `users` a cell has, a bit each: `text` is `users of (...) in ...` without `where`. Whether one of them, taken at
+ * random, is among them is asked as well. */
+void walkers_check_users(const struct walkers *walkers, const char *text, struct rng *rng,
+                         uint64_t seed, uint32_t users);
+
 /* Put lines in order, for references that find their rows in another one. */
 void walkers_sort_lines(struct buf *lines);
 /* The tests' seed: TEST_SEED, or the given one. */
