@@ -183,10 +183,21 @@ static enum err_code make_columns(struct ledger *ledger, const struct result *an
 static enum err_code keep_cell(struct ledger *ledger, const struct cell *from, struct cell *to,
                                struct err *err)
 {
+    struct arena *arena = ledger->result->arena;
+    struct str *items = NULL;
     *to = *from;
-    return from->kind == CELL_STRING
-               ? arena_str(ledger->result->arena, from->string, &to->string, err)
-               : ERR_OK;
+    if (from->kind == CELL_STRING) {
+        return arena_str(arena, from->string, &to->string, err);
+    }
+    if (from->kind != CELL_LIST) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(arena, from->list.count, &items, err));
+    for (uint32_t i = 0; i < from->list.count; i++) {
+        ERR_TRY(arena_str(arena, from->list.items[i], &items[i], err));
+    }
+    to->list.items = items;
+    return ERR_OK;
 }
 
 static enum err_code add_row(struct ledger *ledger, const struct cell *keys, struct str number,
