@@ -73,6 +73,13 @@ static const char *const questions[] = {
     "events any columns (event_id, event_name, amount, user_id) " RANGE,
     "churn 2d of any " RANGE,
     "intervals view -> pay measure peak, users each day " RANGE,
+    "intervals view -> pay by channel measure peak, users each day " RANGE,
+    "sequence \"(?1)(?2)\" over view, pay by channel each day " RANGE,
+    "sequence \"(?1)\" over view next event_name by channel each day " RANGE,
+    "paths depth 3 by channel each 2d " RANGE,
+    "paths exactly 2 by channel " RANGE,
+    "attribution of pay by channel model linear each day " RANGE,
+    "users of (channel is not set) in paths depth 3 by channel " RANGE,
 };
 /* Without a range, of all data: what is erased leaves the disk some day, and then the first of all days may be another. */
 static const char *const of_all_data[] = {

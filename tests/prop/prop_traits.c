@@ -92,6 +92,9 @@ static const struct question {
     {"attribution of pay by THEN.plan model linear lookback 2d", NULL},
     {"absence view -> pay within 12h by NOW.plan", NULL},
     {"intervals view[NOW.plan = \"pro\"] -> pay measure utilisation, users", NULL},
+    {"intervals view -> pay by THEN.plan measure utilisation, users, intervals", NULL},
+    {"sequence \"(?1).*(?2)\" over view, pay by NOW.plan, THEN.plan each 2d", NULL},
+    {"paths depth 3 by THEN.plan", NULL},
     {"events any where THEN.plan = \"pro\" and NOW.plan matches \"^(pro|free)$\" columns "
      "(event_id)",
      NULL},

@@ -337,6 +337,12 @@ static void every_form_of_answer_can_be_compared(void **state)
         "absence view -> pay within 1h",
         "absence view gap 10s",
         "intervals view -> pay measure utilisation, peak each day from 2025-05-12 to 2025-05-14",
+        "intervals view -> pay by event_name measure peak each day from 2025-05-12 to 2025-05-14",
+        "sequence \"(?1)(?2)\" over view, pay by event_name each day",
+        "sequence \"(?1)\" over view next event_name by event_name each day",
+        "paths depth 3 by event_name each day",
+        "paths exactly 2 by event_name each day",
+        "attribution of pay by event_name model linear each day",
         "segment did(view)",
     };
     struct bench *b = *state;

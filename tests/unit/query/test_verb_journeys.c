@@ -318,6 +318,104 @@ static void overlapping_plays_and_a_play_across_midnight(void **state)
           "\"rows\":[[\"2025-05-14\",9900000],[\"2025-05-15\",900000]],\"totals\":[null,10800000]");
 }
 
+/* ---- by, each, and who is behind a cell ---- */
+
+static const struct at teams[] = {
+    {"u1", "view", 0, "ios", 0},
+    {"u1", "pay", MINUTE, "web", 5},
+    {"u2", "view", 0, "web", 0},
+    {"u2", "note", MINUTE, "ios", 0},
+    {"u3", "view", 2 * MINUTE, NULL, 0},
+    {"u3", "pay", 3 * MINUTE, "ios", 7},
+    {"u3", "view", DAY, "ios", 0},
+    {"u3", "pay", DAY + MINUTE, "ios", 8},
+};
+
+static void a_subject_is_in_the_group_of_its_first_event_in_sight(void **state)
+{
+    (void)state;
+    CHECK(teams, "sequence \"(?1)(?2)\" over view, pay by key",
+          "\"rows\":[[null,1,2,1],[\"ios\",1,1,1],[\"web\",0,0,0]],"
+          "\"totals\":[null,2,3,0.6666666666666666]");
+    CHECK(teams, "sequence \"(?1)(?2)\" over view, pay by key top 1 with other",
+          "\"rows\":[[null,1,2,1],[\"other\",1,1,0.5]],"
+          "\"totals\":[null,2,3,0.6666666666666666]");
+    /* u2's view is out of sight: its first event is the note */
+    CHECK(teams, "sequence \"(?1)\" over (note | pay) match by key",
+          "\"rows\":[[\"ios\",2,1],[\"web\",1,1]],\"totals\":[null,3,1]");
+    CHECK(teams, "sequence \"(?1)(?2)\" over view, pay by key each day from 2025-05-14 to 2025-05-16",
+          "\"rows\":[[\"2025-05-14\",null,1,1,1],[\"2025-05-14\",\"ios\",1,1,1],"
+          "[\"2025-05-14\",\"web\",0,0,0],[\"2025-05-15\",null,1,1,1],"
+          "[\"2025-05-15\",\"ios\",0,0,null],[\"2025-05-15\",\"web\",0,0,null]],"
+          "\"totals\":[null,null,2,3,0.6666666666666666]");
+    CHECK(teams, "sequence \"(?1)\" over view next event_name by key top 1",
+          "\"rows\":[[null,\"pay\",1],[\"ios\",\"pay\",1],[\"web\",\"note\",1]],"
+          "\"totals\":[null,null,3]");
+    CHECK(teams, "users of (key is not set) in sequence \"(?1)(?2)\" over view, pay by key",
+          "\"rows\":[[1]],\"totals\":null");
+    CHECK(teams, "users of (next = \"pay\") in sequence \"(?1)\" over view next event_name by key",
+          "\"rows\":[[2]],\"totals\":null");
+}
+
+static void a_path_is_in_the_group_of_its_units_first_event(void **state)
+{
+    (void)state;
+    CHECK(teams, "paths by key",
+          "\"rows\":[[null,1,\"view\",\"pay\",1,1],[\"ios\",1,\"view\",\"pay\",2,2],"
+          "[\"web\",1,\"view\",\"note\",1,1]],\"totals\":[null,null,null,null,4,3]");
+    /* the path begins at the pay, its unit before */
+    CHECK(teams, "paths starting at pay per user by key",
+          "\"rows\":[[null,1,\"pay\",\"view\",1,1],[null,2,\"view\",\"pay\",1,1]],"
+          "\"totals\":[null,null,null,null,2,1]");
+    CHECK(teams, "paths exactly 2 per user by key top 1",
+          "\"rows\":[[null,[\"view\",\"pay\"],2,1],[\"ios\",[\"view\",\"pay\"],1,1],"
+          "[\"web\",[\"view\",\"note\"],1,1]],\"totals\":[null,null,5,3]");
+    CHECK(teams, "paths each day",
+          "\"rows\":[[\"2025-05-14\",1,\"view\",\"note\",1,1],"
+          "[\"2025-05-14\",1,\"view\",\"pay\",2,2],[\"2025-05-15\",1,\"view\",\"pay\",1,1]],"
+          "\"totals\":[null,null,null,null,4,3]");
+    CHECK(teams, "users of (position = 1, from = \"view\", to = \"pay\") in paths",
+          "\"rows\":[[2]],\"totals\":null");
+    CHECK(teams, "users of (to = \"(other)\") in paths top 1", "\"rows\":[[1]],\"totals\":null");
+    CHECK(teams, "users of (path = (\"view\", \"pay\"), key = \"ios\") in paths variants by key",
+          "\"rows\":[[1]],\"totals\":null");
+}
+
+static void an_interval_is_in_the_group_of_its_start(void **state)
+{
+    (void)state;
+    static const struct at events[] = {
+        {"t1", "start", 0, "chess", 0},        {"t1", "end", HOUR, "go", 0},
+        {"t1", "start", 30 * MINUTE, "go", 0}, {"t1", "end", 2 * HOUR, NULL, 0},
+        {"t2", "start", HOUR, "chess", 0},     {"t2", "end", 90 * MINUTE, NULL, 0},
+    };
+    CHECK(events,
+          "intervals start -> end by key measure peak, online_ms, users, intervals, utilisation each "
+          "hour from 2025-05-14 to 2025-05-14T02:00",
+          "\"rows\":[[\"2025-05-14T00:00:00Z\",\"chess\",1,3600000,1,1,0.5],"
+          "[\"2025-05-14T00:00:00Z\",\"go\",1,1800000,1,1,0.5],"
+          "[\"2025-05-14T01:00:00Z\",\"chess\",1,1800000,1,1,0.25],"
+          "[\"2025-05-14T01:00:00Z\",\"go\",1,3600000,1,0,1]],"
+          "\"totals\":[null,null,2,9000000,2,3,0.625]");
+    CHECK(events, "intervals start -> end by key measure intervals top 1",
+          "\"rows\":[[\"chess\",2]],\"totals\":[null,3]");
+    CHECK(events, "users of (key = \"go\") in intervals start -> end by key",
+          "\"rows\":[[1]],\"totals\":null");
+}
+
+static void a_conversion_is_in_its_own_bucket(void **state)
+{
+    (void)state;
+    CHECK(teams, "attribution of pay by key each day value sum(amount)",
+          "\"rows\":[[\"2025-05-14\",\"ios\",1,0.5,1,5],[\"2025-05-14\",\"(none)\",1,0.5,0,7],"
+          "[\"2025-05-15\",\"ios\",1,1,1,8],[\"2025-05-15\",\"(none)\",0,0,0,0]],"
+          "\"totals\":[null,null,3,1,2,20]");
+    CHECK(teams, "users of (key = \"(none)\") in attribution of pay by key each day",
+          "\"rows\":[[1]],\"totals\":null");
+    CHECK(teams, "users of (key = \"ios\", time = 2025-05-15) in attribution of pay by key each day",
+          "\"rows\":[[1]],\"totals\":null");
+}
+
 /* ---- what holds of all of them ---- */
 
 static const char *const questions[] = {
@@ -334,6 +432,17 @@ static const char *const questions[] = {
     "paths per key",
     "sessions per key",
     "sequence \"(?1)(?1)\" over view per key list users",
+    "sequence \"(?1)(?2)\" over view, pay by key each hour top 1 with other",
+    "sequence \"(?1)\" over view next event_name by key each hour top 1 with other",
+    "paths over event_name, key by key each hour times loops top 2",
+    "paths exactly 2 per key by event_name each 5m top 2",
+    "attribution of pay by key model linear each 1m value sum(amount) top 1 with other",
+    "intervals view -> pay by key measure utilisation, peak, online_ms, users, intervals each hour top 2",
+    "users of (position = 1) in paths by key",
+    "users of () in paths variants",
+    "users of () in attribution of pay by key",
+    "users of () in intervals view -> pay by key each hour",
+    "users of () in sequence \"(?1)\" over view next key",
 };
 
 static void neither_workers_nor_emptiness_show(void **state)
@@ -347,7 +456,7 @@ static void neither_workers_nor_emptiness_show(void **state)
     const struct snap_query_opts opts = {.pool = pool};
     for (size_t q = 0; q < COUNT_OF(questions); q++) {
         char *alone = snap_query_json(snap, questions[q], NULL);
-        char explain[128];
+        char explain[160];
         assert_non_null(strstr(alone, "\"rows\""));
         for (int i = 0; i < 10; i++) {
             char *together = snap_query_json(snap, questions[q], &opts);
@@ -402,6 +511,10 @@ int main(void)
         cmocka_unit_test(a_confirmation_is_in_time_or_it_is_absent),
         cmocka_unit_test(silences_are_pauses_and_what_has_not_come),
         cmocka_unit_test(overlapping_plays_and_a_play_across_midnight),
+        cmocka_unit_test(a_subject_is_in_the_group_of_its_first_event_in_sight),
+        cmocka_unit_test(a_path_is_in_the_group_of_its_units_first_event),
+        cmocka_unit_test(an_interval_is_in_the_group_of_its_start),
+        cmocka_unit_test(a_conversion_is_in_its_own_bucket),
         cmocka_unit_test(neither_workers_nor_emptiness_show),
         cmocka_unit_test(a_spent_budget_is_a_limit_error),
     };
