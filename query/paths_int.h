@@ -40,11 +40,11 @@ static inline void path_count_add(struct path_count *count, uint64_t subject)
 }
 
 /* A short path that was counted a while ago: most of those that come are among a few hundred. */
-#define PATH_RECENT_NODES 5u /* the head among them */
+#define PATH_RECENT_NODES 4u
 #define PATH_RECENTS      1024u
 struct path_recent {
+    uint32_t begin; /* the head, and behind it in three bits how many nodes; 0: free */
     uint32_t nodes[PATH_RECENT_NODES];
-    uint32_t count; /* of nodes; 0: free */
     uint32_t number;
 };
 
@@ -57,8 +57,10 @@ struct path_counts {
 };
 enum err_code path_counts_init(struct path_counts *counts, struct arena *arena,
                                struct err *err) ERR_MUST_CHECK;
-enum err_code path_counts_of(struct path_counts *counts, const uint32_t *words, uint32_t count,
-                             struct path_count **ret, struct err *err) ERR_MUST_CHECK;
+/* The counts of a head and the nodes behind words[0], which is room for the head: `count` words in all. */
+enum err_code path_counts_of(struct path_counts *counts, uint32_t head, uint32_t *words,
+                             uint32_t count, struct path_count **ret,
+                             struct err *err) ERR_MUST_CHECK;
 
 #define PATHS_LANE_KEYS 1u /* where there are any; lane 0: nodes */
 struct paths_plan {

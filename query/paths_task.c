@@ -25,39 +25,45 @@ static enum err_code counts_put(struct path_counts *counts, const uint32_t *word
     return ERR_OK;
 }
 
-static struct path_recent *recent_of(const struct path_counts *counts, const uint32_t *words,
-                                     uint32_t count)
+static struct path_recent *recent_of(const struct path_counts *counts, uint32_t begin,
+                                     const uint32_t *nodes, uint32_t count)
 {
-    uint64_t hash = count;
+    uint64_t hash = begin;
     for (uint32_t i = 0; i < count; i++) {
-        hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        hash = (hash ^ nodes[i]) * UINT64_C(0x9e3779b97f4a7c15);
     }
     return &counts->recents[hash >> 32 & (PATH_RECENTS - 1)];
 }
 
-static bool recent_is(const struct path_recent *recent, const uint32_t *words, uint32_t count)
+static bool recent_is(const struct path_recent *recent, uint32_t begin, const uint32_t *nodes,
+                      uint32_t count)
 {
-    bool is_same = recent->count == count;
+    bool is_same = recent->begin == begin;
     for (uint32_t i = 0; is_same && i < count; i++) {
-        is_same = recent->nodes[i] == words[i];
+        is_same = recent->nodes[i] == nodes[i];
     }
     return is_same;
 }
 
-enum err_code path_counts_of(struct path_counts *counts, const uint32_t *words, uint32_t count,
-                             struct path_count **ret, struct err *err)
+enum err_code path_counts_of(struct path_counts *counts, uint32_t head, uint32_t *words,
+                             uint32_t count, struct path_count **ret, struct err *err)
 {
+    const uint32_t *nodes = words + 1;
+    uint32_t node_count = count - 1;
     uint32_t number = 0;
-    if (count == 0 || count > PATH_RECENT_NODES) {
+    if (node_count == 0 || node_count > PATH_RECENT_NODES || head > UINT32_MAX >> 3) {
+        words[0] = head;
         ERR_TRY(counts_put(counts, words, count, &number, err));
         *ret = &counts->items[number];
         return ERR_OK;
     }
-    struct path_recent *recent = recent_of(counts, words, count);
-    if (!recent_is(recent, words, count)) {
+    uint32_t begin = head << 3 | node_count;
+    struct path_recent *recent = recent_of(counts, begin, nodes, node_count);
+    if (!recent_is(recent, begin, nodes, node_count)) {
+        words[0] = head;
         ERR_TRY(counts_put(counts, words, count, &number, err));
-        *recent = (struct path_recent){.count = count, .number = number};
-        memcpy(recent->nodes, words, count * sizeof(*words));
+        *recent = (struct path_recent){.begin = begin, .number = number};
+        memcpy(recent->nodes, nodes, node_count * sizeof(*nodes));
     }
     *ret = &counts->items[recent->number];
     return ERR_OK;
@@ -216,9 +222,9 @@ static bool is_path_wanted(const struct bound_cell *cell, const struct paths_par
     return is_wanted;
 }
 
-/* Count `count` nodes of the part's path from `begin` on. What stands in front of them is overwritten. */
-static enum err_code count_path(struct paths_unit *unit, size_t begin, size_t count,
-                                struct err *err)
+/* Count `count` nodes of the part's path from `begin` on. What stands in front of them may be overwritten. */
+static inline enum err_code count_path(struct paths_unit *unit, size_t begin, size_t count,
+                                       struct err *err)
 {
     struct paths_part *part = unit->part;
     uint32_t *words = part->path + begin - 1;
@@ -226,8 +232,7 @@ static enum err_code count_path(struct paths_unit *unit, size_t begin, size_t co
     if (count >= UINT32_MAX / sizeof(uint32_t)) {
         return err_set(err, ERR_LIMIT, "a path of %zu nodes is too long", count);
     }
-    words[0] = unit->head;
-    ERR_TRY(path_counts_of(&part->counts, words, (uint32_t)count + 1, &item, err));
+    ERR_TRY(path_counts_of(&part->counts, unit->head, words, (uint32_t)count + 1, &item, err));
     path_count_add(item, unit->subject);
     path_count_add(&part->all, unit->subject);
     return unit->is_watched && is_path_wanted(unit->query->cell, part, words + 1, count)

@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#define COLUMNS     (PATHS_DEPTH_MAX + 1) /* positions are below it */
+#define EDGE_WORDS  3u /* that an edge is counted by: column_of_head of the position, from, to */
 #define OTHER       UINT32_MAX /* in the place of a rank: the nodes of a column that are not shown */
 #define OTHER_LABEL "(other)"
 
@@ -19,7 +21,7 @@ struct path_ranks {
 
 /* Which nodes of a column, of one head, are shown; with `top` only. */
 struct path_shown {
-    struct interns nodes; /* (rank of the head, column, rank) */
+    struct interns nodes; /* (column_of_head, rank) */
     uint64_t *visits;
     uint8_t *is_shown;
 };
@@ -174,11 +176,11 @@ static enum err_code merge_counts(struct query_run_ctx *run, const struct run_ta
                 cap = count;
                 ERR_TRY(ARENA_NEW(run->arena, cap, &words, err));
             }
-            words[0] = heads->rank_of[t][nodes[0]];
+            uint32_t head = heads->rank_of[t][nodes[0]];
             for (uint32_t k = 1; k < count; k++) {
                 words[k] = ranks->rank_of[t][nodes[k]];
             }
-            ERR_TRY(path_counts_of(ret, words, count, &into, err));
+            ERR_TRY(path_counts_of(ret, head, words, count, &into, err));
             into->count += from->items[i].count;
             into->users += from->items[i].users;
         }
@@ -312,6 +314,12 @@ static uint32_t first_column(const struct paths *paths, uint32_t count)
     return paths->from == PATHS_ENDING ? paths->depth - count : 0;
 }
 
+/* A head and a column of its table, in the order of the rows. */
+static uint32_t column_of_head(uint32_t head, uint32_t column)
+{
+    return head * COLUMNS + column;
+}
+
 static enum err_code count_visits(struct query_run_ctx *run, const struct run_tasks *tasks,
                                   const struct edges_plan *plan, struct path_shown *shown,
                                   struct err *err)
@@ -328,11 +336,11 @@ static enum err_code count_visits(struct query_run_ctx *run, const struct run_ta
         ERR_TRY(run_check(run, err));
         while (log_next(&reader, paths->has_times, &path)) {
             for (uint32_t i = 0; i < path.count; i++) {
-                uint32_t key[3] = {plan->heads->rank_of[t][path.head],
-                                   first_column(paths, path.count) + i,
+                uint32_t key[2] = {column_of_head(plan->heads->rank_of[t][path.head],
+                                                  first_column(paths, path.count) + i),
                                    ranks->rank_of[t][path.nodes[i] & ~PATH_BACK]};
                 uint32_t number = 0;
-                ERR_TRY(interns_put_words(&shown->nodes, key, 3, &number, err));
+                ERR_TRY(interns_put_words(&shown->nodes, key, 2, &number, err));
                 ERR_TRY(GROW(run->arena, &shown->visits, number, &cap, err));
                 shown->visits[number]++;
             }
@@ -349,14 +357,13 @@ static int by_visits(const void *a, const void *b, void *ctx)
     uint32_t words = 0;
     const uint32_t *x = interns_words(&shown->nodes, i, &words);
     const uint32_t *y = interns_words(&shown->nodes, j, &words);
-    int order = words_cmp(x, 2, y, 2);
-    if (order != 0) {
-        return order;
+    if (x[0] != y[0]) {
+        return x[0] < y[0] ? -1 : 1;
     }
     if (shown->visits[i] != shown->visits[j]) {
         return shown->visits[i] > shown->visits[j] ? -1 : 1;
     }
-    return (x[2] > y[2]) - (x[2] < y[2]);
+    return (x[1] > y[1]) - (x[1] < y[1]);
 }
 
 /* The `top` nodes of each column of a head by visits; ties go by label. */
@@ -364,7 +371,7 @@ static enum err_code choose_shown(struct query_run_ctx *run, struct path_shown *
                                   struct err *err)
 {
     uint32_t *order = NULL;
-    uint32_t column[2] = {UINT32_MAX, UINT32_MAX};
+    uint32_t column = UINT32_MAX;
     uint32_t in_column = 0;
 
     ERR_TRY(numbers(run->arena, shown->nodes.count, &order, err));
@@ -372,9 +379,9 @@ static enum err_code choose_shown(struct query_run_ctx *run, struct path_shown *
     qsort_r(order, shown->nodes.count, sizeof(*order), by_visits, shown);
     for (uint32_t i = 0; i < shown->nodes.count; i++) {
         uint32_t words = 0;
-        const uint32_t *own = interns_words(&shown->nodes, order[i], &words);
-        in_column = words_cmp(own, 2, column, 2) == 0 ? in_column + 1 : 0;
-        memcpy(column, own, sizeof(column));
+        uint32_t own = interns_words(&shown->nodes, order[i], &words)[0];
+        in_column = own == column ? in_column + 1 : 0;
+        column = own;
         shown->is_shown[order[i]] = in_column < run->query->top;
     }
     return ERR_OK;
@@ -385,12 +392,12 @@ static enum err_code choose_shown(struct query_run_ctx *run, struct path_shown *
 static uint32_t shown_rank(const struct edges_plan *plan, uint32_t head, uint32_t column,
                            uint32_t rank)
 {
-    uint32_t key[3] = {head, column, rank};
+    uint32_t key[2] = {column_of_head(head, column), rank};
     uint32_t number = 0;
     if (plan->shown == NULL) {
         return rank;
     }
-    bool is_known = interns_find_words(&plan->shown->nodes, key, 3, &number);
+    bool is_known = interns_find_words(&plan->shown->nodes, key, 2, &number);
     return is_known && plan->shown->is_shown[number] ? rank : OTHER;
 }
 
@@ -400,12 +407,13 @@ static struct str label_of(const struct path_ranks *ranks, uint32_t rank)
 }
 
 /* Whether the edge is of the cell that is asked for. */
-static bool is_edge_wanted(const struct edges_plan *plan, const uint32_t key[4])
+static bool is_edge_wanted(const struct edges_plan *plan, const uint32_t key[EDGE_WORDS])
 {
     const struct bound_cell *cell = plan->query->cell;
-    return plan->is_head_wanted[key[0]] && (!cell->has_position || cell->position == key[1]) &&
-           (!cell->has_from || str_eq(cell->from, label_of(plan->ranks, key[2]))) &&
-           (!cell->has_to || str_eq(cell->to, label_of(plan->ranks, key[3])));
+    return plan->is_head_wanted[key[0] / COLUMNS] &&
+           (!cell->has_position || cell->position == key[0] % COLUMNS) &&
+           (!cell->has_from || str_eq(cell->from, label_of(plan->ranks, key[1]))) &&
+           (!cell->has_to || str_eq(cell->to, label_of(plan->ranks, key[2])));
 }
 
 /* What the second round has of a task. */
@@ -430,10 +438,11 @@ static enum err_code count_edges(struct edges_work *work, const struct logged_pa
     for (uint32_t i = 0; i + 1 < path->count; i++) {
         uint32_t from = rank_of[path->nodes[i] & ~PATH_BACK];
         uint32_t to = rank_of[path->nodes[i + 1] & ~PATH_BACK];
-        uint32_t key[4] = {head, column + i + 1, shown_rank(plan, head, column + i, from),
-                           shown_rank(plan, head, column + i + 1, to)};
+        uint32_t key[EDGE_WORDS] = {column_of_head(head, column + i + 1),
+                                    shown_rank(plan, head, column + i, from),
+                                    shown_rank(plan, head, column + i + 1, to)};
         struct path_count *edge = NULL;
-        ERR_TRY(path_counts_of(work->counts, key, 4, &edge, err));
+        ERR_TRY(path_counts_of(work->counts, key[0], key, EDGE_WORDS, &edge, err));
         path_count_add(edge, work->subjects);
         edge->back += (path->nodes[i + 1] & PATH_BACK) != 0;
         if (paths->has_times) {
@@ -478,9 +487,10 @@ static enum err_code merge_edges(struct query_run_ctx *run, const struct run_tas
     for (uint32_t t = 0; t < tasks->count; t++) {
         for (uint32_t i = 0; i < parts[t].keys.count; i++) {
             uint32_t count = 0;
-            const uint32_t *words = interns_words(&parts[t].keys, i, &count);
+            uint32_t key[EDGE_WORDS];
+            memcpy(key, interns_words(&parts[t].keys, i, &count), sizeof(key));
             struct path_count *into = NULL;
-            ERR_TRY(path_counts_of(ret, words, count, &into, err));
+            ERR_TRY(path_counts_of(ret, key[0], key, EDGE_WORDS, &into, err));
             into->count += parts[t].items[i].count;
             into->users += parts[t].items[i].users;
             into->ms += parts[t].items[i].ms;
@@ -534,11 +544,11 @@ static enum err_code edge_rows(struct query_run_ctx *run, const struct path_coun
         uint32_t count = 0;
         const uint32_t *key = interns_words(&edges->keys, order[i], &count);
         struct cell *own = cells + width;
-        ERR_TRY(row_head_cells(query, plan->heads, &walked->buckets, key[0], result->arena, cells,
-                               err));
-        own[0] = answer_count_cell(key[1]);
-        ERR_TRY(node_cell(ranks, key[2], result->arena, &own[1], err));
-        ERR_TRY(node_cell(ranks, key[3], result->arena, &own[2], err));
+        ERR_TRY(row_head_cells(query, plan->heads, &walked->buckets, key[0] / COLUMNS,
+                               result->arena, cells, err));
+        own[0] = answer_count_cell(key[0] % COLUMNS);
+        ERR_TRY(node_cell(ranks, key[1], result->arena, &own[1], err));
+        ERR_TRY(node_cell(ranks, key[2], result->arena, &own[2], err));
         own[3] = answer_count_cell(edge->count);
         own[4] = answer_count_cell(edge->users);
         if (paths->has_times) {
@@ -582,6 +592,10 @@ static enum err_code answer_edges(struct query_run_ctx *run, const struct run_ta
         .query = run->query, .parts = tasks->slots, .ranks = ranks, .heads = heads};
     struct path_counts edges;
 
+    if (heads->count > UINT32_MAX / COLUMNS) {
+        return err_set(err, ERR_LIMIT, "%u groups and buckets are too many for paths",
+                       heads->count);
+    }
     if (run->query->has_top) {
         ERR_TRY(count_visits(run, tasks, &plan, &shown, err));
         ERR_TRY(choose_shown(run, &shown, err));
