@@ -537,7 +537,9 @@ static enum err_code answer_next(struct query_run_ctx *run, const struct run_tas
     lane_query.keys = &query->sequence.next;
     lane_query.key_count = 1;
     ERR_TRY(merge_next(run, tasks, &lane_query, &m, err));
-    qsort(m.rows, m.pairs.count, sizeof(*m.rows), by_head);
+    if (m.pairs.count > 1) {
+        qsort(m.rows, m.pairs.count, sizeof(*m.rows), by_head);
+    }
     ERR_TRY(ARENA_NEW(run->arena, m.pairs.count, &picked, err));
     ERR_TRY(ARENA_NEW(run->arena, m.heads.count, &heads, err));
     uint32_t at = 0;
