@@ -20,6 +20,7 @@
 
 struct cursor {
     struct scan *scan; /* NULL: at its end, or of first events, which come in portions like blocks: */
+    struct scan_spec scan_spec;
     struct first_events firsts;
     uint32_t firsts_next;
     const uint32_t *first_lanes[JOURNEY_LANES_MAX]; /* of all of them */
@@ -198,6 +199,27 @@ static enum err_code open_firsts(struct journeys *j, struct query_run_ctx *run,
     return cursor_load(j, j->cursor_count++, err);
 }
 
+/* Of a source without wanted rows nothing is opened. */
+static enum err_code open_cursor(struct journeys *j, struct query_run_ctx *run,
+                                 const struct run_task *task, uint32_t idx,
+                                 const struct journey_rows *rows, struct io *io, struct err *err)
+{
+    struct cursor *cursor = &j->cursors[idx];
+    cursor->has_ids = j->is_ordered && overlaps_another(task, idx);
+    cursor->scan_spec = j->scan_spec;
+    if (rows != NULL && !rows[idx].is_all) {
+        cursor->scan_spec.ranges = rows[idx].ranges;
+        cursor->scan_spec.range_count = rows[idx].count;
+        if (rows[idx].count == 0) {
+            j->heads[idx] = NO_SUBJECT;
+            return ERR_OK;
+        }
+    }
+    ERR_TRY(scan_open(task->sources[idx], &cursor->scan_spec, run, j->arena, io, &cursor->scan,
+                      err));
+    return cursor_load(j, idx, err);
+}
+
 enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *task,
                             const struct journeys_spec *spec, struct arena *arena, struct io *io,
                             struct journeys **ret, struct err *err)
@@ -227,10 +249,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
     ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->run_ends, err));
     j->cursor_count = task->source_count;
     for (uint32_t i = 0; i < j->cursor_count; i++) {
-        j->cursors[i].has_ids = j->is_ordered && overlaps_another(task, i);
-        ERR_TRY(
-            scan_open(task->sources[i], &j->scan_spec, run, arena, io, &j->cursors[i].scan, err));
-        ERR_TRY(cursor_load(j, i, err));
+        ERR_TRY(open_cursor(j, run, task, i, spec->rows, io, err));
     }
     ERR_TRY(open_firsts(j, run, task, spec->firsts, arena, io, err));
     *ret = TAKE(j);

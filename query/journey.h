@@ -30,6 +30,13 @@ struct journey {
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* numbers of each event, lane by lane */
 };
 
+/* Of a source, the rows that are wanted. */
+struct journey_rows {
+    bool is_all;
+    const struct scan_range *ranges; /* else these, ascending */
+    uint32_t count;
+};
+
 struct journeys_spec {
     const struct bound_query *query; /* whose selectors the wants number */
     const struct scan_want *wants;
@@ -39,6 +46,7 @@ struct journeys_spec {
     uint32_t lane_count;
     bool is_ordered; /* events of one instant by event_id */
     const struct scan_keep *keep; /* of whom which rows are wanted; NULL = all. Must live as long as the journeys */
+    const struct journey_rows *rows; /* by source of the task; NULL: all rows. Must live as long as the journeys */
     const struct first_ask *firsts; /* first events ever that are expired are there as well, of no value in every lane;
                                        NULL: none are asked for */
 };

@@ -8,6 +8,7 @@
  * to the query's range, the later ones may lie beyond its end by the window.
  */
 #include "query/funnel_attempt.h"
+#include "query/funnel_outcome.h"
 #include "query/funnel_prune.h"
 #include "query/funnel_table.h"
 #include "query/funnel_task.h"
@@ -19,6 +20,7 @@ struct funnel_plan {
     struct scan_want wants[QUERY_STEPS_MAX];
     struct funnel_spec spec;
     bool is_pruned; /* by stored sets: funnel_prune.h */
+    struct outcomes_plan *outcomes;
 };
 
 /* ---- plan ---- */
@@ -135,6 +137,18 @@ static enum err_code count_subject(const struct bound_query *query, const struct
                              &counted, err);
 }
 
+/* Who is counted without a row of its own. */
+static void keep_counted(const struct funnel_prune *prune, size_t words, uint32_t base,
+                         struct outcomes *outcomes)
+{
+    for (size_t w = 0; prune->counted != NULL && w < words; w++) {
+        for (uint64_t bits = prune->counted[w]; bits != 0; bits &= bits - 1) {
+            uint32_t bit = (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
+            funnel_outcome_put_entered(outcomes, base + bit);
+        }
+    }
+}
+
 static enum err_code funnel_task(struct query_run_ctx *run, const struct run_task *task,
                                  struct arena *arena, struct io *io, void *slot, struct err *err)
 {
@@ -142,6 +156,7 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
     struct funnel_part *part = slot;
     struct attempt_scratch scratch = {0};
     struct groups *groups = NULL;
+    CLEANUP(outcomes_closep) struct outcomes *outcomes = NULL;
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
     struct funnel_prune prune = {0};
     struct journey journey;
@@ -150,13 +165,19 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
     ERR_TRY(groups_create(run->query, arena, &groups, err));
     ERR_TRY(funnel_part_init(part, run->query, groups, false, false, arena, err));
     ERR_TRY(funnel_part_watch(part, run, task->shard, NULL, err));
-    if (plan->is_pruned) {
+    ERR_TRY(outcomes_open(run, plan->outcomes, task, arena, io, &outcomes, err));
+    ERR_TRY(funnel_outcomes_count(outcomes, part, run->query, NULL, arena, err));
+    part->outcomes = outcomes;
+    if (plan->is_pruned && !outcomes_are_kept(outcomes)) {
         ERR_TRY(funnel_prune(run, task, arena, io, &prune, err));
         ERR_TRY(funnel_part_enter(part, run->query, arena, prune.entered, prune.mature, err));
+        keep_counted(&prune, prune.keep == NULL ? 0 : prune.keep->word_count, task->subject_begin,
+                     outcomes);
     }
     struct journeys_spec spec = {
         .query = run->query,
         .keep = prune.keep,
+        .rows = outcomes_rows(outcomes),
         .wants = plan->wants,
         .want_count = plan->spec.step_count,
         .groups = run->query->key_count > 0 ? part->groups : NULL,
@@ -168,6 +189,8 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
         ERR_TRY(count_subject(run->query, &plan->spec, &journey, part, &scratch, arena, err));
         ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     }
+    part->outcomes = NULL;
+    funnel_outcomes_keep(outcomes, part, run->query);
     return ERR_OK;
 }
 
@@ -183,6 +206,7 @@ static enum err_code plain_funnel(struct query_run_ctx *run, struct result *resu
     ERR_TRY(plan_make(run->query, run->arena, &plan, err));
     ERR_TRY(answer_buckets(run, &buckets, err));
     plan->is_pruned = funnel_prune_serves(run);
+    ERR_TRY(funnel_outcomes_plan(run, run->query->from_ms, false, &plan->outcomes, err));
     run->verb_plan = plan;
     ERR_TRY(run_all_tasks(run, funnel_task, sizeof(struct funnel_part), &tasks, err));
     if (run->query->cell != NULL) {
