@@ -175,7 +175,7 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
 
     if (part->outcomes != NULL && !outcomes_are_kept(part->outcomes)) {
         uint32_t group = (counts & FUNNEL_COUNTS_LINE) != 0 ? group_of_cell(part, cell) : 0;
-        funnel_outcome_put(part->outcomes, part->subject, group, counts, attempt);
+        funnel_outcome_put(part->outcomes, query, part->subject, group, counts, attempt);
     }
     if ((counts & FUNNEL_COUNTS_LINE) != 0) {
         if (cell >= part->cell_cap) {

@@ -1,7 +1,9 @@
 /* query/funnel_outcome.c - see funnel_outcome.h.
  *
- *     outcome    u8 what, varint level, varint filled (where some step below the level is not), varint group (where there are
- *                any; 0: FUNNEL_GROUP_NULL, else + 1), zigzag time of the first step, varint of each further one done since then
+ *     outcome    | what | level | group, with keys | filled, with gaps | time of the first step | since then, of each further one done |
+ *
+ * in widths that do for nearly all, since they are read for every subject each time: time in 6 bytes, since then in 4; of what
+ * does not fit there, WIDE, both in 8.
  */
 #include "query/funnel_outcome.h"
 
@@ -10,7 +12,8 @@
 #include "storage/base/size.h"
 
 #define WHAT_ENTERED 4u /* alone: no more is said */
-#define WHAT_GAPS    8u /* beside the bits of funnel_counts */
+#define WHAT_GAPS    8u /* beside the bits of funnel_counts: not all steps below the level were done */
+#define WHAT_WIDE    16u
 
 enum err_code funnel_outcomes_plan(struct query_run_ctx *run, int64_t rows_from_ms, bool has_firsts,
                                    struct outcomes_plan **ret, struct err *err)
@@ -35,36 +38,54 @@ static uint64_t low_bits(uint32_t count)
     return count >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << count) - 1;
 }
 
-/* A longest outcome: what, level, filled, group, times. */
-#define OUTCOME_BYTES_MAX (1u + 5u + 10u + 5u + 10u * QUERY_STEPS_MAX)
+/* A longest outcome. */
+#define BYTES_MAX (1u + 1u + 4u + 8u + 8u + 8u * QUERY_STEPS_MAX)
+_Static_assert(BYTES_MAX <= OUTCOME_BYTES_MAX && QUERY_STEPS_MAX <= UINT8_MAX, "it fits");
 
-static uint8_t *put_varint(uint8_t *at, uint64_t v)
+static char *put(char *at, uint64_t v, size_t width)
 {
-    for (; v >= 0x80; v >>= 7) {
-        *at++ = (uint8_t)(v | 0x80);
-    }
-    *at++ = (uint8_t)v;
-    return at;
+    memcpy(at, &v, width); /* little-endian, as all that we run on; it never leaves the process */
+    return at + width;
 }
 
-void funnel_outcome_put(struct outcomes *outcomes, uint32_t subject, uint32_t group,
-                        uint32_t counts, const struct funnel_counted *attempt)
+static uint64_t get(const char **at, size_t width)
 {
-    uint8_t bytes[OUTCOME_BYTES_MAX];
-    uint8_t *at = bytes;
+    uint64_t v = 0;
+    memcpy(&v, *at, width);
+    *at += width;
+    return v;
+}
+
+static bool is_wide(const struct funnel_counted *attempt, uint64_t filled)
+{
+    int64_t first = attempt->times[0];
+    bool is = first < -(INT64_C(1) << 47) || first >= INT64_C(1) << 47;
+    for (uint64_t bits = filled & ~UINT64_C(1); bits != 0; bits &= bits - 1) {
+        is = is || (uint64_t)attempt->times[__builtin_ctzll(bits)] - (uint64_t)first > UINT32_MAX;
+    }
+    return is;
+}
+
+void funnel_outcome_put(struct outcomes *outcomes, const struct bound_query *query,
+                        uint32_t subject, uint32_t group, uint32_t counts,
+                        const struct funnel_counted *attempt)
+{
+    char bytes[BYTES_MAX];
+    char *at = bytes;
     uint64_t filled = attempt->filled & low_bits(attempt->level);
     bool has_gaps = filled != low_bits(attempt->level);
+    bool wide = is_wide(attempt, filled);
     uint64_t first = (uint64_t)attempt->times[0];
 
-    *at++ = (uint8_t)(counts | (has_gaps ? WHAT_GAPS : 0));
-    at = put_varint(at, attempt->level);
-    at = has_gaps ? put_varint(at, filled) : at;
-    at = put_varint(at, group == FUNNEL_GROUP_NULL ? 0 : (uint64_t)group + 1);
-    at = put_varint(at, first << 1 ^ (uint64_t)(attempt->times[0] >> 63));
+    at = put(at, counts | (has_gaps ? WHAT_GAPS : 0) | (wide ? WHAT_WIDE : 0), 1);
+    at = put(at, attempt->level, 1);
+    at = query->key_count > 0 ? put(at, group, 4) : at;
+    at = has_gaps ? put(at, filled, 8) : at;
+    at = put(at, first, wide ? 8 : 6);
     for (uint64_t bits = filled & ~UINT64_C(1); bits != 0; bits &= bits - 1) {
-        at = put_varint(at, (uint64_t)attempt->times[__builtin_ctzll(bits)] - first);
+        at = put(at, (uint64_t)attempt->times[__builtin_ctzll(bits)] - first, wide ? 8 : 4);
     }
-    outcomes_put(outcomes, subject, (struct str){(const char *)bytes, (size_t)(at - bytes)});
+    outcomes_put(outcomes, subject, (struct str){bytes, (size_t)(at - bytes)});
 }
 
 void funnel_outcome_put_entered(struct outcomes *outcomes, uint32_t subject)
@@ -100,32 +121,30 @@ static enum err_code read_groups(struct counting *c, struct str tail, struct err
     return ERR_OK;
 }
 
-static uint32_t group_of(const struct counting *c, uint64_t kept)
-{
-    if (kept == 0) {
-        return FUNNEL_GROUP_NULL;
-    }
-    return c->groups == NULL ? 0 : c->groups[kept - 1];
-}
-
 static enum err_code count_one(struct counting *c, struct str bytes, struct err *err)
 {
-    int64_t times[QUERY_STEPS_MAX] = {0};
-    struct rd rd = rd_init(bytes);
-    uint8_t what = rd_u8(&rd);
+    int64_t times[QUERY_STEPS_MAX];
+    const char *at = bytes.ptr;
+    uint32_t what = (uint32_t)get(&at, 1);
     if (what == WHAT_ENTERED) {
         c->entered++;
         return ERR_OK;
     }
-    uint32_t level = (uint32_t)rd_varint(&rd);
-    uint64_t filled = (what & WHAT_GAPS) != 0 ? rd_varint(&rd) : low_bits(level);
-    uint32_t cell = group_of(c, rd_varint(&rd));
-    uint32_t counts = what & (FUNNEL_COUNTS_LINE | FUNNEL_COUNTS_ALL);
-    times[0] = rd_zigzag(&rd);
+    uint32_t level = (uint32_t)get(&at, 1);
+    uint32_t cell = c->query->key_count > 0 ? (uint32_t)get(&at, 4) : 0;
+    uint64_t filled = (what & WHAT_GAPS) != 0 ? get(&at, 8) : low_bits(level);
+    bool wide = (what & WHAT_WIDE) != 0;
+    uint64_t first = wide ? get(&at, 8) : get(&at, 6);
+    times[0] = wide ? (int64_t)first : (int64_t)(first << 16) >> 16;
     for (uint64_t bits = filled & ~UINT64_C(1); bits != 0; bits &= bits - 1) {
-        times[__builtin_ctzll(bits)] = (int64_t)((uint64_t)times[0] + rd_varint(&rd));
+        uint64_t since = wide ? get(&at, 8) : get(&at, 4);
+        times[__builtin_ctzll(bits)] = (int64_t)((uint64_t)times[0] + since);
     }
-    ASSERT(rd_at_end(&rd)); /* the bytes are our own */
+    ASSERT_DEBUG(at == bytes.ptr + bytes.len); /* the bytes are our own */
+    if (c->groups != NULL && cell != FUNNEL_GROUP_NULL) {
+        cell = c->groups[cell];
+    }
+    uint32_t counts = what & (FUNNEL_COUNTS_LINE | FUNNEL_COUNTS_ALL);
     if (c->part->places != NULL && (counts & FUNNEL_COUNTS_LINE) != 0) {
         uint32_t bucket = c->query->has_each ? answer_bucket_of(c->buckets, times[0]) : 0;
         ERR_TRY(funnel_part_cell(c->part, bucket, cell, &cell, err));

@@ -14,8 +14,9 @@
 enum err_code funnel_outcomes_plan(struct query_run_ctx *run, int64_t rows_from_ms, bool has_firsts,
                                    struct outcomes_plan **ret, struct err *err) ERR_MUST_CHECK;
 /* `group`: of the attempt's line, where `counts` has one. */
-void funnel_outcome_put(struct outcomes *outcomes, uint32_t subject, uint32_t group,
-                        uint32_t counts, const struct funnel_counted *attempt);
+void funnel_outcome_put(struct outcomes *outcomes, const struct bound_query *query,
+                        uint32_t subject, uint32_t group, uint32_t counts,
+                        const struct funnel_counted *attempt);
 /* Of who entered, is mature for as long as the question has this name, and went no further (funnel_prune.h). */
 void funnel_outcome_put_entered(struct outcomes *outcomes, uint32_t subject);
 /* Count all that are kept. `buckets`: of `each`, where cells of the part have places. */

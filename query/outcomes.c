@@ -3,7 +3,10 @@
  * The bytes of a task:
  *
  *     | ids of the segments | masked subjects | left out | tail | outcome | outcome | ...
- *     outcome    zigzag (subject - the one before), blob
+ *     outcome    struct outcome_head, its bytes
+ *
+ * What is looked at once and whole is packed; outcomes are many, and read one by one each time the question comes: their
+ * heads are as wide as they are.
  */
 #include "query/outcomes.h"
 
@@ -15,6 +18,11 @@
 #include "storage/read_held.h"
 
 #define LIVE_PARTS 4u /* where more than a quarter of the subjects are live, all is read */
+
+struct outcome_head {
+    uint32_t subject;
+    uint16_t len;
+} __attribute__((packed));
 
 struct outcomes_plan {
     struct answer_cache *answers;
@@ -33,12 +41,12 @@ struct outcomes {
     uint64_t *live;
 
     struct answer_hit hit; /* bytes.ptr NULL: not found */
-    struct rd rd;          /* at the next outcome */
+    struct rd rd;          /* in what stands before the outcomes */
     struct str tail;
+    const char *at, *end_of_all; /* the next outcome */
     struct journey_rows *rows;
 
     struct buf bytes;  /* not found: what is put */
-    uint32_t subject;  /* of the last outcome, of either */
     bool is_recording; /* they are worth keeping, and not too long for it */
 };
 
@@ -278,6 +286,8 @@ static enum err_code read_kept(struct outcomes *o, bool *ret_serves, struct err 
     }
     ERR_TRY(read_people(o, err));
     o->tail = rd_blob(&o->rd);
+    o->at = o->hit.bytes.ptr + o->rd.off;
+    o->end_of_all = o->hit.bytes.ptr + o->hit.bytes.len;
     *ret_serves = !are_many_live(o);
     for (uint32_t s = 0; *ret_serves && s < o->task->source_count; s++) {
         ERR_TRY(o->rows[s].is_all ? ERR_OK : find_rows(o, o->task->sources[s], &o->rows[s], err));
@@ -370,15 +380,18 @@ bool outcomes_are_kept(const struct outcomes *o)
 
 bool outcomes_next(struct outcomes *o, uint32_t *ret_subject, struct str *ret_bytes)
 {
-    while (rd_left(&o->rd) > 0) {
-        o->subject += (uint32_t)rd_zigzag(&o->rd);
-        *ret_subject = o->subject;
-        *ret_bytes = rd_blob(&o->rd);
-        if (!is_live(o, o->subject)) {
+    while (o->at < o->end_of_all) {
+        struct outcome_head head;
+        memcpy(&head, o->at, sizeof(head));
+        const char *bytes = o->at + sizeof(head);
+        o->at = bytes + head.len;
+        if (!is_live(o, head.subject)) {
+            *ret_subject = head.subject;
+            *ret_bytes = (struct str){bytes, head.len};
             return true;
         }
     }
-    ASSERT(rd_at_end(&o->rd)); /* the bytes are our own */
+    ASSERT(o->at == o->end_of_all); /* the bytes are our own */
     return false;
 }
 
@@ -402,10 +415,11 @@ void outcomes_put(struct outcomes *o, uint32_t subject, struct str bytes)
     if (o == NULL || !o->is_recording || is_live(o, subject)) {
         return;
     }
-    buf_zigzag(&o->bytes, (int64_t)subject - o->subject);
-    buf_blob(&o->bytes, bytes);
-    o->subject = subject;
-    o->is_recording = !o->bytes.is_bad && o->bytes.len <= answer_cache_item_max(o->plan->answers);
+    const struct outcome_head head = {subject, (uint16_t)bytes.len};
+    buf_append(&o->bytes, &head, sizeof(head));
+    buf_str(&o->bytes, bytes);
+    o->is_recording = bytes.len <= OUTCOME_BYTES_MAX && !o->bytes.is_bad &&
+                      o->bytes.len <= answer_cache_item_max(o->plan->answers);
 }
 
 void outcomes_stop(struct outcomes *o)

@@ -13,7 +13,7 @@
  * erasures and logins (who is masked now and was not, or was and is not, is live). A merge that takes in a segment of
  * then leaves nothing of it: all is read, and kept anew. So it is where many are live.
  *
- * Outcomes are the verb's own bytes. They are named by the question, its range (an end behind all sealed rows is no end:
+ * Outcomes are the verb's own bytes, at most OUTCOME_BYTES_MAX of each. They are named by the question, its range (an end behind all sealed rows is no end:
  * it may move on), the data set as it was opened, and the task's subjects; of one name only the newest are found.
  *
  * Thread: a plan is immutable while tasks run; outcomes belong to their task.
@@ -21,6 +21,8 @@
 #pragma once
 
 #include "query/journey.h"
+
+#define OUTCOME_BYTES_MAX UINT16_MAX
 
 struct outcomes_ask {
     int64_t rows_from_ms; /* no older row is looked at */
@@ -58,7 +60,7 @@ struct str outcomes_tail(const struct outcomes *outcomes);
 const struct journey_rows *outcomes_rows(const struct outcomes *outcomes);
 
 /* Where they were not found: one of the subject's outcomes (it may have several), and at the end keep them all. Both do
- * nothing where there is nothing to be done. */
+ * nothing where there is nothing to be done; nothing is kept where one is too long. */
 void outcomes_put(struct outcomes *outcomes, uint32_t subject, struct str bytes);
 void outcomes_keep(struct outcomes *outcomes, struct str tail);
 /* One could not be said: nothing will be kept. */
