@@ -20,11 +20,15 @@
 #include "storage/read_held.h"
 
 #define PREFETCH_ROWS  16u
+#define PAIR_WORDS     16u /* that are intersected and counted in the time of a look at a member */
 #define BITS_BYTES_MAX (64u << 20) /* of a task's sets; beyond it journeys are read */
 
-/* A set of subjects for each slot. */
+/* A set of subjects for each slot. It is emptied when somebody first comes in, while the processor has it at hand, and
+ * those that nobody came into at the end (bits_settle). */
 struct slot_bits {
     uint64_t *words;
+    bool *is_touched; /* by slot; NULL: all are settled */
+    uint32_t count;
     size_t word_count; /* of one set */
     uint32_t base;     /* the subject of bit 0 */
 };
@@ -41,8 +45,8 @@ struct index_work {
         olds; /* cohort_count: whose first start is expired, and lies in it; NULL words: nobody's */
     struct slot_bits before;  /* one set: who had a start before the first cohort's starts */
     struct slot_bits returns; /* slot_count */
-    struct slot_bits twice;   /* cohort_count: who is in the returns of two sources */
-    struct slot_bits actives; /* cohort_count: members that are back in period 0 */
+    struct slot_bits
+        actives; /* cohort_count: members that are back in period 0; before that, who has two returns in it */
 };
 
 static uint64_t *bits_of(const struct slot_bits *bits, uint32_t slot)
@@ -50,10 +54,30 @@ static uint64_t *bits_of(const struct slot_bits *bits, uint32_t slot)
     return bits->words + slot * bits->word_count;
 }
 
+/* Of a slot that somebody comes into. */
+static uint64_t *bits_touch(const struct slot_bits *bits, uint32_t slot)
+{
+    uint64_t *words = bits_of(bits, slot);
+    if (bits->is_touched != NULL && !bits->is_touched[slot]) {
+        memset(words, 0, bits->word_count * sizeof(*words));
+        bits->is_touched[slot] = true;
+    }
+    return words;
+}
+
+static void bits_settle(struct slot_bits *bits)
+{
+    for (uint32_t slot = 0; bits->is_touched != NULL && slot < bits->count; slot++) {
+        bits_touch(bits, slot);
+    }
+    bits->is_touched = NULL;
+}
+
 static bool bit_at(const struct slot_bits *bits, uint32_t slot, uint32_t subject)
 {
     uint32_t bit = subject - bits->base;
     return subject >= bits->base && bit / 64 < bits->word_count &&
+           (bits->is_touched == NULL || bits->is_touched[slot]) &&
            (bits_of(bits, slot)[bit / 64] >> (bit % 64) & 1) != 0;
 }
 
@@ -124,8 +148,22 @@ static enum err_code bits_make(struct index_work *work, uint32_t count, struct s
     uint32_t end = MIN_OF(work->task->subject_end, words * 64);
     ret->base = work->task->subject_begin;
     ret->word_count = end <= ret->base ? 1 : (end - ret->base + 63) / 64;
+    ret->count = count;
     return arena_alloc_array(work->arena, (size_t)count * ret->word_count, sizeof(uint64_t),
                              (void **)&ret->words, err);
+}
+
+/* The same, to be touched. */
+static enum err_code bits_make_later(struct index_work *work, uint32_t count, struct slot_bits *ret,
+                                     struct err *err)
+{
+    void *memory = NULL;
+    ERR_TRY(bits_make(work, 0, ret, err));
+    ERR_TRY(arena_alloc_raw(work->arena, (size_t)count * ret->word_count * sizeof(*ret->words),
+                            &memory, err));
+    ret->words = memory;
+    ret->count = count;
+    return ARENA_NEW(work->arena, count, &ret->is_touched, err);
 }
 
 /* Behind the last subject that the bits are of. */
@@ -144,7 +182,7 @@ static enum err_code take_starts(void *arg, const struct source *source, uint32_
     bool has_before = work->before.words != NULL;
     const struct slot_bits *bits = has_before && atom == 0 ? &work->before : &work->starts;
     uint32_t slot = has_before ? (atom == 0 ? 0 : atom - 1) : atom;
-    bits_add_members(bits_of(bits, slot), bits->base, bits_end(work, bits), members);
+    bits_add_members(bits_touch(bits, slot), bits->base, bits_end(work, bits), members);
     return ERR_OK;
 }
 
@@ -157,10 +195,10 @@ static enum err_code take_returns(void *arg, const struct source *source, uint32
     const struct slot_bits *bits = &work->returns;
     uint32_t end = bits_end(work, bits);
     if (work->is_any_return && slot < work->plan->spec.cohort_count) {
-        bits_add_members_twice(bits_of(bits, slot), bits_of(&work->twice, slot), bits->base, end,
-                               members);
+        bits_add_members_twice(bits_touch(bits, slot), bits_touch(&work->actives, slot), bits->base,
+                               end, members);
     } else {
-        bits_add_members(bits_of(bits, slot), bits->base, end, members);
+        bits_add_members(bits_touch(bits, slot), bits->base, end, members);
     }
     return ERR_OK;
 }
@@ -187,7 +225,9 @@ static enum err_code gather_starts(struct index_work *work, struct err *err)
                                   .edges = edges,
                                   .atom_count = count - 1};
     const struct index_taker taker = {.arg = work, .take = take_starts};
-    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
+    ERR_TRY(index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err));
+    bits_settle(&work->starts);
+    return ERR_OK;
 }
 
 static void set_bit(const struct slot_bits *bits, uint32_t slot, uint32_t subject)
@@ -237,7 +277,9 @@ static enum err_code gather_returns(struct index_work *work, struct err *err)
                                   .edges = spec->begins,
                                   .atom_count = spec->slot_count};
     const struct index_taker taker = {.arg = work, .take = take_returns};
-    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
+    ERR_TRY(index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err));
+    bits_settle(&work->returns);
+    return ERR_OK;
 }
 
 static enum err_code drop_deleted(struct index_work *work, struct err *err)
@@ -331,10 +373,10 @@ static enum err_code is_neighbour_beyond(const struct index_work *work, struct r
 static enum err_code mark_row(struct index_work *work, const struct row_block *rows, uint32_t row,
                               uint32_t subject, uint32_t slot, struct err *err)
 {
-    bool is_active = bit_at(&work->twice, slot, subject);
-    if (!is_active && row > 0) {
+    bool is_active = false;
+    if (row > 0) {
         is_active = is_neighbour(work, rows, row - 1, subject, slot);
-    } else if (!is_active) {
+    } else {
         ERR_TRY(is_neighbour_beyond(work, *rows, true, subject, slot, &is_active, err));
     }
     if (!is_active && row + 1 < rows->rows) {
@@ -344,7 +386,7 @@ static enum err_code mark_row(struct index_work *work, const struct row_block *r
     }
     if (is_active) {
         uint32_t bit = subject - work->actives.base;
-        bits_of(&work->actives, slot)[bit / 64] |= UINT64_C(1) << (bit % 64);
+        bits_touch(&work->actives, slot)[bit / 64] |= UINT64_C(1) << (bit % 64);
     }
     return ERR_OK;
 }
@@ -411,7 +453,7 @@ static void take_repeats(void *arg, uint32_t slot, const uint32_t *subjects, uin
 {
     struct index_work *work = arg;
     const struct subject_members members = members_of_list(subjects, count);
-    bits_add_members(bits_of(&work->actives, slot), work->actives.base,
+    bits_add_members(bits_touch(&work->actives, slot), work->actives.base,
                      bits_end(work, &work->actives), &members);
 }
 
@@ -438,9 +480,9 @@ static enum err_code find_repeats(struct index_work *work, struct err *err)
             ERR_TRY(mark_source(work, work->task->sources[s], err));
         }
     }
+    bits_settle(&work->actives);
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
         size_t words = work->actives.word_count;
-        bits_or(bits_of(&work->actives, c), bits_of(&work->twice, c), words);
         bits_and(bits_of(&work->actives, c), bits_of(&work->starts, c), words);
     }
     return ERR_OK;
@@ -461,7 +503,6 @@ static void add_old_actives(struct index_work *work)
 static enum err_code find_actives(struct index_work *work, struct err *err)
 {
     uint32_t cohorts = work->plan->spec.cohort_count;
-    ERR_TRY(bits_make(work, cohorts, &work->actives, err));
     if (work->is_any_return) {
         ERR_TRY(find_repeats(work, err));
         add_old_actives(work);
@@ -469,7 +510,7 @@ static enum err_code find_actives(struct index_work *work, struct err *err)
     }
     for (uint32_t c = 0; c < cohorts; c++) {
         size_t words = work->actives.word_count;
-        bits_or(bits_of(&work->actives, c), bits_of(&work->starts, c), words);
+        bits_or(bits_touch(&work->actives, c), bits_of(&work->starts, c), words);
         bits_and(bits_of(&work->actives, c), bits_of(&work->returns, c), words);
     }
     return ERR_OK;
@@ -494,42 +535,63 @@ static enum err_code count_exact(struct index_work *work, uint64_t **rows, struc
 }
 
 /* Who is in the cohort of its first start belongs to no other: then one pass over the returns, with the row of a subject's
- * cohort in a small table of (cohort, slot), takes the place of an intersection for each pair. Subjects of no cohort count
- * in a row that nobody reads, which costs less than telling them apart. */
+ * cohort in a small table of (cohort, slot), takes the place of an intersection for each pair. Returns of a slot are looked at
+ * as far as they are of the cohorts that have a period there, which are a window over the cohorts that moves with the slot. */
 static enum err_code count_firsts(struct index_work *work, uint64_t **rows, struct err *err)
 {
     const struct retention_spec *spec = &work->plan->spec;
     size_t words = work->starts.word_count;
     uint32_t *row_of = NULL; /* by subject: where its cohort's row begins in the table */
     uint32_t *table = NULL;
-    ERR_TRY(ARENA_NEW(work->arena, words * 64, &row_of, err));
-    ERR_TRY(
-        ARENA_NEW(work->arena, ((size_t)spec->cohort_count + 1) * spec->slot_count, &table, err));
+    uint64_t *window = NULL;
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_raw(work->arena, words * 64 * sizeof(*row_of), &memory, err));
+    row_of = memory; /* read of members alone */
+    ERR_TRY(ARENA_NEW(work->arena, words, &window, err));
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)spec->cohort_count * spec->slot_count, &table, err));
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
         const uint64_t *members = bits_of(&work->starts, c);
         for (size_t w = 0; w < words; w++) {
             for (uint64_t bits = members[w]; bits != 0; bits &= bits - 1) {
-                row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] = (c + 1) * spec->slot_count;
+                row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] = c * spec->slot_count;
             }
         }
     }
     for (uint32_t t = 1; t < spec->slot_count; t++) {
         const uint64_t *returns = bits_of(&work->returns, t);
         ERR_TRY(run_check(work->run, err));
+        if (t - 1 < spec->cohort_count) {
+            bits_or(window, bits_of(&work->starts, t - 1), words);
+        }
+        if (t >= spec->period_count && t - spec->period_count < spec->cohort_count) {
+            bits_andnot(window, bits_of(&work->starts, t - spec->period_count), words);
+        }
         for (size_t w = 0; w < words; w++) {
-            for (uint64_t bits = returns[w]; bits != 0; bits &= bits - 1) {
+            for (uint64_t bits = returns[w] & window[w]; bits != 0; bits &= bits - 1) {
                 table[row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] + t]++;
             }
         }
     }
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
-        const uint32_t *counts = table + ((size_t)c + 1) * spec->slot_count + c;
+        const uint32_t *counts = table + (size_t)c * spec->slot_count + c;
         uint32_t end = MIN_OF(spec->slot_count - c, spec->period_count);
         for (uint32_t n = 1; rows[c] != NULL && n < end; n++) {
             rows[c][1 + n] += counts[n];
         }
     }
     return ERR_OK;
+}
+
+/* Whether an intersection for each cohort and period costs less than a look at each member. */
+static bool are_few_pairs(const struct index_work *work, uint64_t *const *rows)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    uint64_t pairs = (uint64_t)spec->cohort_count * MIN_OF(spec->slot_count, spec->period_count);
+    uint64_t members = 0;
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        members += rows[c] == NULL ? 0 : rows[c][0];
+    }
+    return pairs * work->starts.word_count <= members * PAIR_WORDS;
 }
 
 /* Period n or later: up to the last slot that has a return. */
@@ -587,8 +649,9 @@ static enum err_code count_all(struct index_work *work, struct retention_part *p
             rows[c][1] += bits_count(bits_of(&work->actives, c), words);
         }
     }
-    return spec->start == RETENTION_RECURRING ? count_exact(work, rows, err)
-                                              : count_firsts(work, rows, err);
+    return spec->start == RETENTION_RECURRING || are_few_pairs(work, rows)
+               ? count_exact(work, rows, err)
+               : count_firsts(work, rows, err);
 }
 
 enum err_code retention_index_task(struct query_run_ctx *run, const struct run_task *task,
@@ -606,9 +669,9 @@ enum err_code retention_index_task(struct query_run_ctx *run, const struct run_t
             selector_has_any(&run->query->selectors[run->query->retention.return_selector]),
     };
     ERR_TRY(groups_create(run->query, arena, &part->groups, err));
-    ERR_TRY(bits_make(&work, plan->spec.cohort_count, &work.starts, err));
-    ERR_TRY(bits_make(&work, plan->spec.slot_count, &work.returns, err));
-    ERR_TRY(bits_make(&work, plan->spec.cohort_count, &work.twice, err));
+    ERR_TRY(bits_make_later(&work, plan->spec.cohort_count, &work.starts, err));
+    ERR_TRY(bits_make_later(&work, plan->spec.slot_count, &work.returns, err));
+    ERR_TRY(bits_make_later(&work, plan->spec.cohort_count, &work.actives, err));
     ERR_TRY(gather_starts(&work, err));
     ERR_TRY(add_firsts(&work, err));
     ERR_TRY(keep_members(&work, err));
