@@ -171,14 +171,22 @@ enum err_code scan_plan_rows(struct scan *scan, struct err *err)
 
 /* ---- candidates ---- */
 
-/* Every row of the block within the subject range. */
-static enum err_code take_all_rows(struct scan *scan, struct candidates *cand, struct err *err)
+/* The rows of the block within the subject range. */
+static void block_range(const struct scan *scan, uint32_t *ret_begin, uint32_t *ret_end)
 {
     uint32_t block_begin = scan->block_now * BLOCK_ROWS;
     uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
-    uint32_t begin = scan->row_begin > block_begin ? scan->row_begin - block_begin : 0;
-    uint32_t end = MIN_OF(block_rows, scan->row_end - block_begin);
+    *ret_begin = scan->row_begin > block_begin ? scan->row_begin - block_begin : 0;
+    *ret_end = MIN_OF(block_rows, scan->row_end - block_begin);
+}
+
+/* Every row of the block within the subject range. */
+static enum err_code take_all_rows(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    uint32_t begin = 0;
+    uint32_t end = 0;
     void *memory = NULL;
+    block_range(scan, &begin, &end);
     ERR_TRY(scan_raw(scan, end - begin, sizeof(uint16_t), &memory, err));
     uint16_t *rows = memory;
     cand->rows = rows;
@@ -301,22 +309,29 @@ static enum err_code take_wanted(struct scan *scan, const bool *is_wanted, struc
                                  struct err *err)
 {
     struct vec names = {0};
-    struct candidates all = {0};
     void *memory = NULL;
+    uint32_t begin = 0;
+    uint32_t end = 0;
     uint32_t count = 0;
-    ERR_TRY(take_all_rows(scan, &all, err));
+    block_range(scan, &begin, &end);
     ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
     ASSERT(names.kind == VEC_CODE && names.present == NULL);
     ERR_TRY(slot_codes(scan, names.dict, err));
-    ERR_TRY(scan_raw(scan, all.count, sizeof(uint16_t), &memory, err));
+    ERR_TRY(scan_raw(scan, names.dict->count, sizeof(uint16_t), &memory, err));
+    uint16_t *slot_of_code = memory; /* 0, SLOT_OTHER, of those that are not wanted */
+    for (uint32_t c = 0; c < names.dict->count; c++) {
+        uint16_t slot = scan->slot_of_code[c];
+        slot_of_code[c] = is_wanted[slot] ? slot : SLOT_OTHER;
+    }
+    ERR_TRY(scan_raw(scan, end - begin, sizeof(uint16_t), &memory, err));
     uint16_t *rows = memory;
-    ERR_TRY(scan_raw(scan, all.count, sizeof(uint16_t), &memory, err));
+    ERR_TRY(scan_raw(scan, end - begin, sizeof(uint16_t), &memory, err));
     uint16_t *slots = memory;
-    for (uint32_t i = 0; i < all.count; i++) {
-        uint16_t slot = scan->slot_of_code[names.u32[all.rows[i]]];
-        rows[count] = all.rows[i];
+    for (uint32_t row = begin; row < end; row++) {
+        uint16_t slot = slot_of_code[names.u32[row]];
+        rows[count] = (uint16_t)row;
         slots[count] = slot;
-        count += is_wanted[slot];
+        count += slot != SLOT_OTHER;
     }
     *cand = (struct candidates){.count = count, .rows = rows, .slots = slots};
     return ERR_OK;

@@ -66,16 +66,13 @@ static enum err_code plan_make(const struct bound_query *query, struct arena *ar
 /* The group of the attempt's entry. Where several events of the first instant could be the entry,
  * the one with the smallest key: the answer must not hang on ids or on who came first. */
 static uint32_t entry_group(const struct groups *groups, const struct journey *journey,
-                            const struct funnel_journey *steps, int64_t start_ms,
+                            const struct funnel_journey *steps, struct funnel_instant start,
                             uint32_t first_steps)
 {
-    size_t begin = 0;
-    size_t end = 0;
     size_t best = SIZE_MAX;
     bool is_one_group = true;
 
-    funnel_attempt_start(steps, start_ms, &begin, &end);
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = start.begin; i < start.end; i++) {
         if ((steps->masks[i] & 1) != 0) {
             best = best == SIZE_MAX ? i : best;
             is_one_group = is_one_group && journey->groups[i] == journey->groups[best];
@@ -86,10 +83,10 @@ static uint32_t entry_group(const struct groups *groups, const struct journey *j
         return journey->groups[best];
     }
     best = SIZE_MAX;
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = start.begin; i < start.end; i++) {
         bool is_smaller =
             best == SIZE_MAX || groups_cmp(groups, journey->groups[i], journey->groups[best]) < 0;
-        if (is_smaller && funnel_attempt_is_entry(steps, begin, end, first_steps, i)) {
+        if (is_smaller && funnel_attempt_is_entry(steps, start, first_steps, i)) {
             best = i;
         }
     }
@@ -112,12 +109,16 @@ static enum err_code count_subject(const struct bound_query *query, const struct
     int64_t times[QUERY_STEPS_MAX];
     uint32_t first_steps = 1;
     uint32_t group = 0;
+    struct funnel_instant start = {0};
     struct funnel_reach reach = kernel_funnel(spec, steps.times, steps.masks, steps.count);
 
     if (reach.level == 0) {
         return ERR_OK;
     }
     times[0] = reach.start_ms;
+    if (reach.level > 2 || journey->groups != NULL) {
+        start = funnel_attempt_start(&steps, reach.start_ms);
+    }
     if (reach.level == 2) { /* start and end say it all */
         times[1] = reach.end_ms;
         first_steps = reach.start_ms == reach.end_ms ? 2 : 1;
@@ -127,10 +128,10 @@ static enum err_code count_subject(const struct bound_query *query, const struct
             ERR_TRY(ARENA_NEW(arena, cap, &scratch->words, err));
             scratch->cap = cap;
         }
-        first_steps = funnel_attempt(spec, &steps, &reach, scratch->words, times);
+        first_steps = funnel_attempt(spec, &steps, &reach, start, scratch->words, times);
     }
     if (journey->groups != NULL) {
-        group = entry_group(part->groups, journey, &steps, reach.start_ms, first_steps);
+        group = entry_group(part->groups, journey, &steps, start, first_steps);
     }
     struct funnel_counted counted = {reach.level, ~UINT64_C(0), times};
     return funnel_part_count(part, query, arena, group, FUNNEL_COUNTS_LINE | FUNNEL_COUNTS_ALL,
