@@ -21,12 +21,16 @@
 
 #include "query/grow.h"
 #include "query/pred_eval.h"
+#include "storage/base/cpu.h"
 #include "storage/base/size.h"
 #include "storage/read_held.h"
 
 #define CODES_MAX (SUBJECT_VALUES_MAX + 1) /* and none */
 
+#define MET_NONE (UINT64_C(1) << 32)
+
 enum truth { TRUTH_ALL, TRUTH_SOME, TRUTH_NO, TRUTH_ROWS };
+#define TRUTHS 4u
 
 /* What a source says of one column: of a condition, or of the key. */
 struct split_col {
@@ -50,12 +54,19 @@ struct split {
     /* By subject of the task, of the source at hand: */
     uint32_t base, subject_count;
     uint8_t *truths;
+    uint8_t *told;  /* 1: the stored sets say enough of it, and it counts where it is in them */
     uint32_t *gone; /* deleted ones, as places in `truths`: no group may come of them */
     uint32_t gone_count;
     uint64_t *keys;             /* the key's values, as bits; NULL without a key */
     bool is_whole;              /* the source lies in one atom, and every event counts */
     uint32_t groups[CODES_MAX]; /* of the key's codes; UINT32_MAX: not looked up yet */
     const struct dict *key_dict;
+    /* By place in the source's list of subjects, of those of the task: */
+    uint32_t listed_begin, listed_end;
+    uint64_t
+        *met; /* conditions that only some rows meet, and beyond MET_NONE where no row meets one */
+    uint32_t *open; /* places of whom sets say too little */
+    uint32_t open_count;
     struct scan_range *ranges; /* of subjects whose rows are to be read */
     uint32_t range_count;
     uint32_t *picked;       /* scratch: subjects of one group */
@@ -166,22 +177,41 @@ static enum err_code codes_that_meet(const struct split *split, const struct pre
     return ERR_OK;
 }
 
-/* Narrow what is known of the subjects by one condition. */
-static void meet_condition(struct split *split, const struct subject_values *values, uint64_t codes)
+/* The first place whose subject is not before `subject`. */
+static uint32_t first_listed(const struct subject_values *values, uint32_t subject)
 {
-    for (uint32_t i = 0; i < values->count; i++) {
-        uint32_t at = values->subjects[i] - split->base;
-        if (values->subjects[i] < split->base || at >= split->subject_count) {
-            continue;
-        }
-        uint64_t mask = values->masks[i];
-        uint8_t *truth = &split->truths[at];
-        if ((mask & codes) == 0 || *truth == TRUTH_NO) {
-            *truth = TRUTH_NO;
-        } else if ((mask & ~codes) != 0) {
-            *truth = *truth == TRUTH_ALL ? TRUTH_SOME : TRUTH_ROWS;
-        }
+    uint32_t low = 0;
+    uint32_t high = values->count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        bool is_before = values->subjects[mid] < subject;
+        low = is_before ? mid + 1 : low;
+        high = is_before ? high : mid;
     }
+    return low;
+}
+
+/* Narrow what is known of subjects by one condition. */
+CPU_CLONES static void meet_condition(const uint64_t *restrict masks, uint32_t count,
+                                      uint64_t codes, uint64_t *restrict met)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t some = (masks[i] & ~codes) != 0 ? 1 : 0;
+        uint64_t none = (masks[i] & codes) == 0 ? MET_NONE : 0;
+        met[i] += some | none;
+    }
+}
+
+/* Which of the source's subjects are the task's. All columns list the same. */
+static enum err_code find_listed(struct split *split, const struct subject_values *values,
+                                 struct err *err)
+{
+    uint32_t end = split->base + split->subject_count;
+    split->listed_begin = first_listed(values, split->base);
+    split->listed_end = first_listed(values, end);
+    uint32_t count = split->listed_end - split->listed_begin;
+    ERR_TRY(ARENA_NEW(split->read.arena, count, &split->met, err));
+    return ARENA_NEW(split->read.arena, count, &split->open, err);
 }
 
 /* *ret_is_known false where the source keeps no values of a column. */
@@ -197,7 +227,9 @@ static enum err_code meet_where(struct split *split, const struct source *source
                                       ret_is_known, err));
         if (*ret_is_known) {
             ERR_TRY(codes_that_meet(split, pred, col->values.dict, &col->codes, err));
-            meet_condition(split, &col->values, col->codes);
+            ERR_TRY(i == 0 ? find_listed(split, &col->values, err) : ERR_OK);
+            meet_condition(col->values.masks + split->listed_begin,
+                           split->listed_end - split->listed_begin, col->codes, split->met);
         }
     }
     return ERR_OK;
@@ -215,24 +247,57 @@ static enum err_code find_keys(struct split *split, const struct source *source,
     }
     split->key_dict = ret->dict;
     memset(split->groups, 0xff, sizeof(split->groups));
-    for (uint32_t i = 0; i < ret->count; i++) {
-        uint32_t at = ret->subjects[i] - split->base;
-        if (ret->subjects[i] >= split->base && at < split->subject_count) {
-            split->keys[at] = ret->masks[i];
-        }
+    ERR_TRY(split->col_count == 1 ? find_listed(split, ret, err) : ERR_OK);
+    for (uint32_t i = split->listed_begin; i < split->listed_end; i++) {
+        split->keys[ret->subjects[i] - split->base] = ret->masks[i];
     }
     return ERR_OK;
 }
 
-static bool needs_rows(const struct split *split, uint32_t at)
+/* Whether sets say too little of a subject, by its truth and whether it has one value of the key. */
+static bool is_open(const struct split *split, enum truth truth, bool is_one_key)
 {
-    uint8_t truth = split->truths[at];
-    bool is_one_key = split->keys == NULL || (split->keys[at] & (split->keys[at] - 1)) == 0;
     switch (truth) {
     case TRUTH_NO: return false;
     case TRUTH_ALL: return !is_one_key && !split->is_whole;
     case TRUTH_SOME: return split->keys != NULL || !split->is_whole;
-    default: return true;
+    case TRUTH_ROWS: break;
+    }
+    return true;
+}
+
+static enum truth truth_of(uint64_t met)
+{
+    return met >= MET_NONE ? TRUTH_NO : met == 0 ? TRUTH_ALL : met == 1 ? TRUTH_SOME : TRUTH_ROWS;
+}
+
+/* Whom sets tell, and who is open. Nearly all are the former, and which of them count is as good as chance: a table
+ * and no branch says it. */
+static void sort_out(struct split *split)
+{
+    const struct subject_values *values = &split->cols[0].values;
+    uint8_t opens[TRUTHS][2];
+    for (uint32_t truth = 0; truth < TRUTHS; truth++) {
+        opens[truth][0] = is_open(split, (enum truth)truth, false);
+        opens[truth][1] = is_open(split, (enum truth)truth, true);
+    }
+    memset(split->told, 0, split->subject_count);
+    for (uint32_t i = split->listed_begin; i < split->listed_end; i++) {
+        split->truths[values->subjects[i] - split->base] =
+            (uint8_t)truth_of(split->met[i - split->listed_begin]);
+    }
+    for (uint32_t i = 0; i < split->gone_count; i++) {
+        split->truths[split->gone[i]] = TRUTH_NO;
+    }
+    split->open_count = 0;
+    for (uint32_t i = split->listed_begin; i < split->listed_end; i++) {
+        uint32_t at = values->subjects[i] - split->base;
+        uint8_t truth = split->truths[at];
+        bool is_one_key = split->keys == NULL || (split->keys[at] & (split->keys[at] - 1)) == 0;
+        uint8_t is_now_open = opens[truth][is_one_key];
+        split->told[at] = (truth <= TRUTH_SOME) & (is_now_open ^ 1);
+        split->open[split->open_count] = i;
+        split->open_count += is_now_open;
     }
 }
 
@@ -241,13 +306,12 @@ static enum err_code find_ranges(struct split *split, const struct subject_value
                                  uint32_t row_count, bool *ret_few, struct err *err)
 {
     uint32_t rows = 0;
-    ERR_TRY(ARENA_NEW(split->read.arena, values->count, &split->ranges, err));
+    ERR_TRY(ARENA_NEW(split->read.arena, split->open_count, &split->ranges, err));
     split->range_count = 0;
-    for (uint32_t i = 0; i < values->count; i++) {
-        uint32_t at = values->subjects[i] - split->base;
-        if (values->subjects[i] < split->base || at >= split->subject_count ||
-            !needs_rows(split, at)) {
-            continue;
+    for (uint32_t o = 0; o < split->open_count; o++) {
+        uint32_t i = split->open[o];
+        if (split->truths[values->subjects[i] - split->base] == TRUTH_NO) {
+            continue; /* its days have told */
         }
         struct scan_range range = {values->rows[i], values->rows[i + 1]};
         rows += range.end - range.begin;
@@ -348,6 +412,17 @@ static enum err_code find_days(struct split *split, const struct source *source,
                                     ret_found, err));
     }
     return ERR_OK;
+}
+
+/* Columns at the subject, if they have days of it. Subjects come in order. */
+static void days_of(struct split *split, uint32_t subject)
+{
+    for (uint32_t c = 0; c < split->col_count; c++) {
+        struct split_col *col = &split->cols[c];
+        while (col->at < col->days.count && col->days.subjects[col->at] < subject) {
+            col->at++;
+        }
+    }
 }
 
 /* The column's values of the i-th subject on the n-th of its days. */
@@ -504,21 +579,14 @@ static enum err_code tell_by_days(struct split *split, const struct source *sour
 {
     const struct subject_values *values =
         &split->cols[0].values; /* of all columns the same subjects */
-    bool is_found = are_days_whole(split, source);
+    bool is_found = split->open_count > 0 && are_days_whole(split, source);
     split->people_count = 0;
     if (is_found) {
         ERR_TRY(find_days(split, source, &is_found, err));
     }
-    for (uint32_t i = 0; is_found && i < values->count; i++) {
-        uint32_t at = values->subjects[i] - split->base;
-        if (values->subjects[i] >= split->base && at < split->subject_count &&
-            needs_rows(split, at)) {
-            ERR_TRY(tell_subject(split, source, i, err));
-        }
-        for (uint32_t c = 0; c < split->col_count; c++) {
-            uint64_t mask = split->cols[c].values.masks[i];
-            split->cols[c].at += (mask & (mask - 1)) != 0;
-        }
+    for (uint32_t o = 0; is_found && o < split->open_count; o++) {
+        days_of(split, values->subjects[split->open[o]]);
+        ERR_TRY(tell_subject(split, source, split->open[o], err));
     }
     return split->people_count > 0 ? add_by_days(split, err) : ERR_OK;
 }
@@ -530,16 +598,16 @@ static enum err_code split_begin(void *arg, const struct source *source, bool *r
     const struct bound_query *query = split->work->plan->query;
     bool is_known = true;
     read_held_clear(&split->held);
-    memset(split->truths, TRUTH_ALL, split->subject_count);
-    for (uint32_t i = 0; i < split->gone_count; i++) {
-        split->truths[split->gone[i]] = TRUTH_NO;
-    }
+    arena_rewind(split->read.arena, (struct arena_mark){0});
+    split->people = NULL;
+    split->people_cap = 0;
     split->is_whole = is_whole_source(split, source);
     ERR_TRY(meet_where(split, source, &is_known, err));
     if (is_known && query->key_count == 1) {
         ERR_TRY(find_keys(split, source, &is_known, err));
     }
     if (is_known) {
+        sort_out(split);
         ERR_TRY(tell_by_days(split, source, err));
         ERR_TRY(find_ranges(split, &split->cols[0].values, source->row_count, &is_known, err));
     }
@@ -557,8 +625,7 @@ static uint32_t pick_code(struct split *split, const uint32_t *subjects, uint32_
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = subjects[i] - split->base;
         split->picked[picked] = subjects[i];
-        picked += split->truths[at] == TRUTH_ALL && (split->keys[at] >> code & 1) != 0 &&
-                  !needs_rows(split, at);
+        picked += split->told[at] & (split->keys[at] >> code & 1);
     }
     return picked;
 }
@@ -596,9 +663,8 @@ static enum err_code take_listed(struct split *split, uint32_t atom, const uint3
     }
     uint32_t picked = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint8_t truth = split->truths[subjects[i] - split->base];
         split->picked[picked] = subjects[i];
-        picked += truth == TRUTH_ALL || (truth == TRUTH_SOME && split->is_whole);
+        picked += split->told[subjects[i] - split->base];
     }
     return add_picked(split, 0, atom, picked, err);
 }
@@ -668,6 +734,7 @@ static enum err_code split_run(struct split *split, struct err *err)
     split->col_count = condition_count(work->plan->query->where) + work->plan->query->key_count;
     ERR_TRY(ARENA_NEW(work->arena, split->col_count, &split->cols, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->truths, err));
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->told, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->picked, err));
     ERR_TRY(find_gone(split, err));
     if (work->plan->query->key_count == 1) {
