@@ -281,24 +281,32 @@ static void sort_out(struct split *split)
         opens[truth][0] = is_open(split, (enum truth)truth, false);
         opens[truth][1] = is_open(split, (enum truth)truth, true);
     }
-    memset(split->told, 0, split->subject_count);
-    for (uint32_t i = split->listed_begin; i < split->listed_end; i++) {
-        split->truths[values->subjects[i] - split->base] =
-            (uint8_t)truth_of(split->met[i - split->listed_begin]);
+    /* Bytes may be of anything: the compiler reads the struct again behind each that is written. */
+    uint8_t *truths = split->truths;
+    uint8_t *told = split->told;
+    uint32_t *open = split->open;
+    const uint64_t *keys = split->keys;
+    const uint32_t *subjects = values->subjects + split->listed_begin;
+    uint32_t count = split->listed_end - split->listed_begin;
+    uint32_t base = split->base;
+    uint32_t open_count = 0;
+    memset(told, 0, split->subject_count);
+    for (uint32_t i = 0; i < count; i++) {
+        truths[subjects[i] - base] = (uint8_t)truth_of(split->met[i]);
     }
     for (uint32_t i = 0; i < split->gone_count; i++) {
-        split->truths[split->gone[i]] = TRUTH_NO;
+        truths[split->gone[i]] = TRUTH_NO;
     }
-    split->open_count = 0;
-    for (uint32_t i = split->listed_begin; i < split->listed_end; i++) {
-        uint32_t at = values->subjects[i] - split->base;
-        uint8_t truth = split->truths[at];
-        bool is_one_key = split->keys == NULL || (split->keys[at] & (split->keys[at] - 1)) == 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = subjects[i] - base;
+        uint8_t truth = truths[at];
+        bool is_one_key = keys == NULL || (keys[at] & (keys[at] - 1)) == 0;
         uint8_t is_now_open = opens[truth][is_one_key];
-        split->told[at] = (truth <= TRUTH_SOME) & (is_now_open ^ 1);
-        split->open[split->open_count] = i;
-        split->open_count += is_now_open;
+        told[at] = (truth <= TRUTH_SOME) & (is_now_open ^ 1);
+        open[open_count] = split->listed_begin + i;
+        open_count += is_now_open;
     }
+    split->open_count = open_count;
 }
 
 /* The rows of subjects that are to be looked at; false where they are more than half of all. */
