@@ -13,7 +13,9 @@
 
 #include "query/pred_eval.h"
 #include "query/query.h"
+#include "query/subject_bits.h"
 #include "storage/base/size.h"
+#include "storage/read_held.h"
 
 /* The end of a range of subjects is exclusive, so no subject has this number. */
 #define NO_SUBJECT UINT32_MAX
@@ -253,6 +255,41 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
     }
     ERR_TRY(open_firsts(j, run, task, spec->firsts, arena, io, err));
     *ret = TAKE(j);
+    return ERR_OK;
+}
+
+enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *source, uint32_t base,
+                              const uint64_t *words, size_t word_count, struct arena *arena,
+                              struct io *io, struct journey_rows *ret, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(arena));
+    CLEANUP(read_held_done) struct read_held held = {0};
+    struct read_ctx read = {.arena = scratch, .io = io, .held = &held};
+    struct scan_range *ranges = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(arena, bits_count(words, word_count), &ranges, err));
+    for (size_t w = 0; w < word_count; w++) {
+        for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1) {
+            uint32_t subject = base + (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
+            struct scan_range range = {.end = source->row_count};
+            if (subject < source->subject_first || subject > source->subject_last) {
+                continue;
+            }
+            ERR_TRY(source_subject_row(source, &read, subject, &range.begin, err));
+            if (subject < source->subject_last) {
+                ERR_TRY(source_subject_row(source, &read, subject + 1, &range.end, err));
+            }
+            read_held_clear(&held);
+            arena_rewind(scratch, (struct arena_mark){0});
+            if (count > 0 && ranges[count - 1].end == range.begin) {
+                ranges[count - 1].end = range.end;
+            } else if (range.begin < range.end) {
+                ranges[count++] = range;
+            }
+        }
+    }
+    run_count(run, 0, &read);
+    *ret = (struct journey_rows){.ranges = ranges, .count = count};
     return ERR_OK;
 }
 

@@ -239,41 +239,6 @@ static enum err_code read_people(struct outcomes *o, struct err *err)
     return code;
 }
 
-/* The rows of the live subjects in a source that was there then, neighbours as one range. */
-static enum err_code find_rows(struct outcomes *o, const struct source *source,
-                               struct journey_rows *ret, struct err *err)
-{
-    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(o->arena));
-    CLEANUP(read_held_done) struct read_held held = {0};
-    struct read_ctx read = {.arena = scratch, .io = o->io, .held = &held};
-    struct scan_range *ranges = NULL;
-    uint32_t count = 0;
-    ERR_TRY(ARENA_NEW(o->arena, bits_count(o->live, o->words), &ranges, err));
-    for (size_t w = 0; w < o->words; w++) {
-        for (uint64_t bits = o->live[w]; bits != 0; bits &= bits - 1) {
-            uint32_t subject = o->base + (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
-            struct scan_range range = {.end = source->row_count};
-            if (subject < source->subject_first || subject > source->subject_last) {
-                continue;
-            }
-            ERR_TRY(source_subject_row(source, &read, subject, &range.begin, err));
-            if (subject < source->subject_last) {
-                ERR_TRY(source_subject_row(source, &read, subject + 1, &range.end, err));
-            }
-            read_held_clear(&held);
-            arena_rewind(scratch, (struct arena_mark){0});
-            if (count > 0 && ranges[count - 1].end == range.begin) {
-                ranges[count - 1].end = range.end;
-            } else if (range.begin < range.end) {
-                ranges[count++] = range;
-            }
-        }
-    }
-    run_count(o->run, 0, &read);
-    *ret = (struct journey_rows){.ranges = ranges, .count = count};
-    return ERR_OK;
-}
-
 /* Whether what was kept serves, and what is to be read beside it. */
 static enum err_code read_kept(struct outcomes *o, bool *ret_serves, struct err *err)
 {
@@ -290,7 +255,9 @@ static enum err_code read_kept(struct outcomes *o, bool *ret_serves, struct err 
     o->end_of_all = o->hit.bytes.ptr + o->hit.bytes.len;
     *ret_serves = !are_many_live(o);
     for (uint32_t s = 0; *ret_serves && s < o->task->source_count; s++) {
-        ERR_TRY(o->rows[s].is_all ? ERR_OK : find_rows(o, o->task->sources[s], &o->rows[s], err));
+        ERR_TRY(o->rows[s].is_all ? ERR_OK
+                                  : journey_rows_of(o->run, o->task->sources[s], o->base, o->live,
+                                                    o->words, o->arena, o->io, &o->rows[s], err));
     }
     return ERR_OK;
 }

@@ -87,6 +87,11 @@ enum err_code retention_outcomes_count(struct outcomes *outcomes, const struct r
 void retention_outcomes_keep(struct outcomes *outcomes, const struct retention_plan *plan,
                              const struct retention_part *part);
 
+/* Count the task's journeys, or those that some of its rows make (by source; NULL: all), of a plan without lanes. */
+enum err_code retention_read(struct query_run_ctx *run, const struct run_task *task,
+                             const struct journey_rows *rows, struct retention_part *part,
+                             struct arena *arena, struct io *io, struct err *err) ERR_MUST_CHECK;
+
 /* Whether stored sets answer the question; and the run_task_fn that has them do it. */
 bool retention_index_serves(const struct query_run_ctx *run, const struct retention_plan *plan);
 enum err_code retention_index_task(struct query_run_ctx *run, const struct run_task *task,

@@ -180,6 +180,13 @@ enum err_code truth_find_days(struct subject_truth *truth, const struct source *
     return ERR_OK;
 }
 
+void truth_days_again(struct subject_truth *truth)
+{
+    for (uint32_t c = 0; c < truth->col_count; c++) {
+        truth->cols[c].at = 0;
+    }
+}
+
 static bool has_several(uint64_t mask)
 {
     return (mask & (mask - 1)) != 0;

@@ -81,6 +81,8 @@ static inline const struct subject_values *truth_keys(const struct subject_truth
 /* Ask the source for days; *ret_is_found false where they are not kept. */
 enum err_code truth_find_days(struct subject_truth *truth, const struct source *source,
                               bool *ret_is_found, struct err *err) ERR_MUST_CHECK;
+/* Places will be asked for from the first on again. */
+void truth_days_again(struct subject_truth *truth);
 /* Days of UTC (source_day), ascending, on which the subject has rows. */
 struct truth_days {
     uint32_t count;

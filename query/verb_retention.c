@@ -12,7 +12,7 @@
 #include "query/pred_eval.h"
 #include "query/retention_value.h"
 #include "query/saturating.h"
-#include "query/walk.h"
+#include "query/walk_int.h"
 #include "query/why_notes.h"
 #include "storage/base/buf.h"
 #include "storage/base/size.h"
@@ -347,7 +347,7 @@ static enum err_code retention_walk(struct query_run_ctx *run, struct walk *walk
     acc_pool_init(&part->pool, arena);
     if (plan->lane_keys != UINT32_MAX) {
         part->groups = walk_groups(walk, plan->lane_keys);
-    } else {
+    } else if (part->groups == NULL) {
         ERR_TRY(groups_create(run->query, arena, &part->groups, err));
     }
     work->values = spec->has_value ? walk_groups(walk, plan->lane_value) : NULL;
@@ -392,6 +392,25 @@ static enum err_code retention_task(struct query_run_ctx *run, struct walk *walk
         retention_outcomes_keep(walk_outcomes(walk), work.plan, work.part);
     }
     return code;
+}
+
+enum err_code retention_read(struct query_run_ctx *run, const struct run_task *task,
+                             const struct journey_rows *rows, struct retention_part *part,
+                             struct arena *arena, struct io *io, struct err *err)
+{
+    const struct retention_plan *plan = run->verb_plan;
+    const struct journeys_spec spec = {
+        .query = &plan->scan_query,
+        .wants = plan->wants,
+        .want_count = plan->want_count,
+        .rows = rows,
+        .firsts = plan->firsts.firsts == 0 ? NULL : &plan->firsts,
+    };
+    CLEANUP(journeys_closep) struct journeys *journeys = NULL;
+    ERR_TRY(journeys_open(run, task, &spec, arena, io, &journeys, err));
+    struct walk walk = {.shard = task->shard, .journeys = journeys};
+    struct task_work work = {.plan = plan, .part = part, .arena = arena};
+    return retention_walk(run, &walk, &work, err);
 }
 
 /* Journeys with the lanes that are asked for. */
