@@ -5,6 +5,7 @@
 #include "query/subject_truth.h"
 #include "storage/base/size.h"
 
+#define ATOM_STEPS 8u /* that are gone one by one before the atom is searched for */
 #define UNSURE_PARTS                                                                               \
     4u /* where more than a quarter of the subjects are unsure, all rows are read */
 
@@ -142,6 +143,7 @@ struct atom_walk {
     const int64_t *edges;
     uint32_t atom_count;
     uint32_t place, day;
+    uint32_t atom; /* of the day before: days ascend */
     struct truth_days days;
 };
 
@@ -150,17 +152,31 @@ static struct atom_walk atoms_of(struct subject_truth *truth, uint32_t place,
                                  uint32_t atom_count)
 {
     return (struct atom_walk){
-        truth, source, edges, atom_count, place, 0, truth_days_of(truth, place)};
+        .truth = truth,
+        .source = source,
+        .edges = edges,
+        .atom_count = atom_count,
+        .place = place,
+        .days = truth_days_of(truth, place),
+    };
 }
 
 /* The atom of the n-th day; UINT32_MAX: none. */
-static uint32_t atom_of_day(const struct atom_walk *walk, uint32_t n)
+static uint32_t atom_of_day(struct atom_walk *walk, uint32_t n)
 {
     /* when some row of the source may lie on that day: a border may lie before it */
     int64_t time_ms = MAX_OF(walk->days.days[n] * SOURCE_DAY_MS, walk->source->time_min_ms);
-    return time_ms < walk->edges[0] || time_ms >= walk->edges[walk->atom_count]
-               ? UINT32_MAX
-               : civil_bucket_idx(walk->edges, walk->atom_count, time_ms);
+    if (time_ms < walk->edges[0] || time_ms >= walk->edges[walk->atom_count]) {
+        return UINT32_MAX;
+    }
+    for (uint32_t steps = 0; time_ms >= walk->edges[walk->atom + 1]; steps++) {
+        if (steps == ATOM_STEPS) {
+            walk->atom = civil_bucket_idx(walk->edges, walk->atom_count, time_ms);
+            break;
+        }
+        walk->atom++;
+    }
+    return walk->atom;
 }
 
 /* The next atom on whose days the subject has rows; false after the last. */
