@@ -258,6 +258,73 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
     return ERR_OK;
 }
 
+/* A place in a source's column of subjects, which only moves on. */
+struct subject_cursor {
+    const struct source *source;
+    struct read_ctx *read;
+    uint32_t block;
+    const uint32_t *subjects; /* of the block; NULL: none is read yet */
+    uint32_t rows, row;       /* of the block; the place */
+};
+
+static enum err_code cursor_block(struct subject_cursor *c, uint32_t block, struct err *err)
+{
+    struct vec vec = {0};
+    read_held_clear(c->read->held);
+    arena_rewind(c->read->arena, (struct arena_mark){0});
+    ERR_TRY(source_read(c->source, c->read, COL_SUBJECT, block, &vec, err));
+    ASSERT(vec.kind == VEC_U32 && vec.present == NULL && vec.rows > 0);
+    c->block = block;
+    c->subjects = vec.u32;
+    c->rows = vec.rows;
+    c->row = 0;
+    return ERR_OK;
+}
+
+/* The first row from `from` on whose subject is not before `subject`: near by, mostly. */
+static uint32_t gallop(const uint32_t *subjects, uint32_t from, uint32_t count, uint32_t subject)
+{
+    uint32_t step = 1;
+    uint32_t low = from;
+    while (low + step < count && subjects[low + step] < subject) {
+        low += step;
+        step *= 2;
+    }
+    uint32_t high = MIN_OF(low + step, count);
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        bool is_before = subjects[mid] < subject;
+        low = is_before ? mid + 1 : low;
+        high = is_before ? high : mid;
+    }
+    return low;
+}
+
+/* Move on to the first row whose subject is not before `subject`; *ret_row counts from the source's first. */
+static enum err_code cursor_seek(struct subject_cursor *c, uint32_t subject, uint32_t *ret_row,
+                                 struct err *err)
+{
+    uint32_t block = c->block;
+    int64_t min = 0;
+    int64_t max = 0;
+    bool is_here = c->subjects != NULL && c->subjects[c->rows - 1] >= subject;
+    while (!is_here && block < c->source->block_count) {
+        bool is_next = c->subjects != NULL && block == c->block; /* its last row is before */
+        bool is_past = is_next || (source_zone(c->source, COL_SUBJECT, block, &min, &max) &&
+                                   max < (int64_t)subject);
+        if (!is_past) {
+            ERR_TRY(cursor_block(c, block, err));
+            is_here = c->subjects[c->rows - 1] >= subject;
+        }
+        block += is_here ? 0 : 1;
+    }
+    if (is_here) {
+        c->row = gallop(c->subjects, c->row, c->rows, subject);
+    }
+    *ret_row = is_here ? c->block * BLOCK_ROWS + c->row : c->source->row_count;
+    return ERR_OK;
+}
+
 enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *source, uint32_t base,
                               const uint64_t *words, size_t word_count, struct arena *arena,
                               struct io *io, struct journey_rows *ret, struct err *err)
@@ -265,22 +332,22 @@ enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *so
     CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(arena));
     CLEANUP(read_held_done) struct read_held held = {0};
     struct read_ctx read = {.arena = scratch, .io = io, .held = &held};
+    struct subject_cursor cursor = {.source = source, .read = &read};
     struct scan_range *ranges = NULL;
     uint32_t count = 0;
     ERR_TRY(ARENA_NEW(arena, bits_count(words, word_count), &ranges, err));
     for (size_t w = 0; w < word_count; w++) {
+        ERR_TRY(w % 1024 == 0 ? run_check(run, err) : ERR_OK);
         for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1) {
             uint32_t subject = base + (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
             struct scan_range range = {.end = source->row_count};
             if (subject < source->subject_first || subject > source->subject_last) {
                 continue;
             }
-            ERR_TRY(source_subject_row(source, &read, subject, &range.begin, err));
+            ERR_TRY(cursor_seek(&cursor, subject, &range.begin, err));
             if (subject < source->subject_last) {
-                ERR_TRY(source_subject_row(source, &read, subject + 1, &range.end, err));
+                ERR_TRY(cursor_seek(&cursor, subject + 1, &range.end, err));
             }
-            read_held_clear(&held);
-            arena_rewind(scratch, (struct arena_mark){0});
             if (count > 0 && ranges[count - 1].end == range.begin) {
                 ranges[count - 1].end = range.end;
             } else if (range.begin < range.end) {
