@@ -11,9 +11,9 @@
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
 
-#define WHAT_ENTERED 4u /* alone: no more is said */
-#define WHAT_GAPS    8u /* beside the bits of funnel_counts: not all steps below the level were done */
-#define WHAT_WIDE    16u
+/* Beside the bits of funnel_counts: */
+#define WHAT_GAPS 4u /* not all steps below the level were done */
+#define WHAT_WIDE 8u
 
 enum err_code funnel_outcomes_plan(struct query_run_ctx *run, int64_t rows_from_ms, bool has_firsts,
                                    struct outcomes_plan **ret, struct err *err)
@@ -88,12 +88,6 @@ void funnel_outcome_put(struct outcomes *outcomes, const struct bound_query *que
     outcomes_put(outcomes, subject, (struct str){bytes, (size_t)(at - bytes)});
 }
 
-void funnel_outcome_put_entered(struct outcomes *outcomes, uint32_t subject)
-{
-    static const char what[] = {(char)WHAT_ENTERED};
-    outcomes_put(outcomes, subject, (struct str){what, sizeof(what)});
-}
-
 /* ---- again ---- */
 
 struct counting {
@@ -102,7 +96,6 @@ struct counting {
     const struct answer_buckets *buckets;
     struct arena *arena;
     uint32_t *groups; /* of the numbers that are kept; NULL: there are no keys */
-    uint64_t entered;
 };
 
 /* The groups that the outcomes name, numbered as the part does. */
@@ -126,10 +119,6 @@ static enum err_code count_one(struct counting *c, struct str bytes, struct err 
     int64_t times[QUERY_STEPS_MAX];
     const char *at = bytes.ptr;
     uint32_t what = (uint32_t)get(&at, 1);
-    if (what == WHAT_ENTERED) {
-        c->entered++;
-        return ERR_OK;
-    }
     uint32_t level = (uint32_t)get(&at, 1);
     uint32_t cell = c->query->key_count > 0 ? (uint32_t)get(&at, 4) : 0;
     uint64_t filled = (what & WHAT_GAPS) != 0 ? get(&at, 8) : low_bits(level);
@@ -167,8 +156,9 @@ enum err_code funnel_outcomes_count(struct outcomes *outcomes, struct funnel_par
     while (outcomes_next(outcomes, &part->subject, &bytes)) {
         ERR_TRY(count_one(&c, bytes, err));
     }
-    return c.entered == 0 ? ERR_OK
-                          : funnel_part_enter(part, query, arena, c.entered, c.entered, err);
+    /* Who entered, is mature for as long as the question has this name, and went no further (funnel_prune.h). */
+    uint64_t entered = outcomes_count_set(outcomes);
+    return entered == 0 ? ERR_OK : funnel_part_enter(part, query, arena, entered, entered, err);
 }
 
 void funnel_outcomes_keep(struct outcomes *outcomes, const struct funnel_part *part,

@@ -17,8 +17,6 @@ enum err_code funnel_outcomes_plan(struct query_run_ctx *run, int64_t rows_from_
 void funnel_outcome_put(struct outcomes *outcomes, const struct bound_query *query,
                         uint32_t subject, uint32_t group, uint32_t counts,
                         const struct funnel_counted *attempt);
-/* Of who entered, is mature for as long as the question has this name, and went no further (funnel_prune.h). */
-void funnel_outcome_put_entered(struct outcomes *outcomes, uint32_t subject);
 /* Count all that are kept. `buckets`: of `each`, where cells of the part have places. */
 enum err_code funnel_outcomes_count(struct outcomes *outcomes, struct funnel_part *part,
                                     const struct bound_query *query,

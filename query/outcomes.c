@@ -2,11 +2,11 @@
  *
  * The bytes of a task:
  *
- *     | ids of the segments | masked subjects | left out | tail | outcome | outcome | ...
+ *     | ids of the segments | masked subjects | left out | outcome | outcome | ... | tail | set | u32 bytes of the last two |
  *     outcome    struct outcome_head, its bytes
  *
  * What is looked at once and whole is packed; outcomes are many, and read one by one each time the question comes: their
- * heads are as wide as they are.
+ * heads are as wide as they are. They are written where they will be copied from.
  */
 #include "query/outcomes.h"
 
@@ -17,7 +17,8 @@
 #include "storage/base/size.h"
 #include "storage/read_held.h"
 
-#define LIVE_PARTS 4u /* where more than a quarter of the subjects are live, all is read */
+#define BYTES_FIRST (64u << 10)
+#define LIVE_PARTS  4u /* where more than a quarter of the subjects are live, all is read */
 
 struct outcome_head {
     uint32_t subject;
@@ -42,11 +43,12 @@ struct outcomes {
 
     struct answer_hit hit; /* bytes.ptr NULL: not found */
     struct rd rd;          /* in what stands before the outcomes */
-    struct str tail;
+    struct str tail, set;
     const char *at, *end_of_all; /* the next outcome */
     struct journey_rows *rows;
 
-    struct buf bytes;  /* not found: what is put */
+    struct buf bytes; /* not found: what will be kept */
+    const uint64_t *put_set;
     bool is_recording; /* they are worth keeping, and not too long for it */
 };
 
@@ -239,6 +241,20 @@ static enum err_code read_people(struct outcomes *o, struct err *err)
     return code;
 }
 
+/* What stands behind the outcomes. */
+static void read_trailer(struct outcomes *o)
+{
+    struct str all = o->hit.bytes;
+    struct rd last = rd_init((struct str){all.ptr + all.len - sizeof(uint32_t), sizeof(uint32_t)});
+    size_t len = rd_u32(&last);
+    o->at = all.ptr + o->rd.off;
+    o->end_of_all = all.ptr + all.len - sizeof(uint32_t) - len;
+    struct rd rd = rd_init((struct str){o->end_of_all, len});
+    o->tail = rd_blob(&rd);
+    o->set = rd_blob(&rd);
+    ASSERT(rd_at_end(&rd)); /* the bytes are our own */
+}
+
 /* Whether what was kept serves, and what is to be read beside it. */
 static enum err_code read_kept(struct outcomes *o, bool *ret_serves, struct err *err)
 {
@@ -250,9 +266,7 @@ static enum err_code read_kept(struct outcomes *o, bool *ret_serves, struct err 
         return ERR_OK;
     }
     ERR_TRY(read_people(o, err));
-    o->tail = rd_blob(&o->rd);
-    o->at = o->hit.bytes.ptr + o->rd.off;
-    o->end_of_all = o->hit.bytes.ptr + o->hit.bytes.len;
+    read_trailer(o);
     *ret_serves = !are_many_live(o);
     for (uint32_t s = 0; *ret_serves && s < o->task->source_count; s++) {
         ERR_TRY(o->rows[s].is_all ? ERR_OK
@@ -290,6 +304,32 @@ static enum err_code find_kept(struct outcomes *o, struct err *err)
     return ERR_OK;
 }
 
+static void put_sources(struct outcomes *o)
+{
+    uint32_t count = 0;
+    for (uint32_t s = 0; s < o->task->source_count; s++) {
+        count += o->task->sources[s]->is_memory ? 0 : 1;
+    }
+    buf_varint(&o->bytes, count);
+    for (uint32_t s = 0; s < o->task->source_count; s++) {
+        if (!o->task->sources[s]->is_memory) {
+            buf_varint(&o->bytes, o->task->sources[s]->id);
+        }
+    }
+}
+
+/* The live subjects of the moment as a set; NULL: no memory for it. */
+static roaring_bitmap_t *live_set(const struct outcomes *o)
+{
+    roaring_bitmap_t *set = roaring_bitmap_create();
+    for (size_t w = 0; set != NULL && w < o->words; w++) {
+        for (uint64_t bits = o->live[w]; bits != 0; bits &= bits - 1) {
+            roaring_bitmap_add(set, o->base + (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits));
+        }
+    }
+    return set;
+}
+
 /* Subjects with rows in memory are left out of what is kept: they are live as long as those rows lie elsewhere. */
 static enum err_code begin_recording(struct outcomes *o, struct err *err)
 {
@@ -300,7 +340,15 @@ static enum err_code begin_recording(struct outcomes *o, struct err *err)
         sealed += source->is_memory ? 0 : 1;
         ERR_TRY(source->is_memory ? live_add_source(o, source, err) : ERR_OK);
     }
-    o->is_recording = sealed > 0 && !are_many_live(o);
+    roaring_bitmap_t *live = sealed > 0 && !are_many_live(o) ? live_set(o) : NULL;
+    if (live != NULL) {
+        (void)buf_reserve(&o->bytes, BYTES_FIRST);
+        put_sources(o);
+        put_set(masked(o), &o->bytes);
+        put_set(live, &o->bytes);
+        roaring_bitmap_free(live);
+        o->is_recording = !o->bytes.is_bad;
+    }
     return ERR_OK;
 }
 
@@ -367,6 +415,17 @@ bool outcomes_are_due(const struct outcomes *o, uint32_t subject)
     return !outcomes_are_kept(o) || is_live(o, subject);
 }
 
+uint64_t outcomes_count_set(const struct outcomes *o)
+{
+    uint64_t count = 0;
+    for (size_t w = 0; w < o->set.len / sizeof(uint64_t); w++) {
+        uint64_t word = 0;
+        memcpy(&word, o->set.ptr + w * sizeof(word), sizeof(word));
+        count += (uint64_t)__builtin_popcountll(word & ~(w < o->words ? o->live[w] : 0));
+    }
+    return count;
+}
+
 struct str outcomes_tail(const struct outcomes *o)
 {
     return o->tail;
@@ -383,10 +442,22 @@ void outcomes_put(struct outcomes *o, uint32_t subject, struct str bytes)
         return;
     }
     const struct outcome_head head = {subject, (uint16_t)bytes.len};
-    buf_append(&o->bytes, &head, sizeof(head));
-    buf_str(&o->bytes, bytes);
-    o->is_recording = bytes.len <= OUTCOME_BYTES_MAX && !o->bytes.is_bad &&
-                      o->bytes.len <= answer_cache_item_max(o->plan->answers);
+    uint8_t *at = buf_reserve(&o->bytes, sizeof(head) + bytes.len);
+    if (at == NULL || bytes.len > OUTCOME_BYTES_MAX ||
+        o->bytes.len > answer_cache_item_max(o->plan->answers)) {
+        outcomes_stop(o);
+        return;
+    }
+    memcpy(at, &head, sizeof(head));
+    memcpy(at + sizeof(head), bytes.ptr, bytes.len);
+    o->bytes.len += sizeof(head) + bytes.len;
+}
+
+void outcomes_put_set(struct outcomes *o, const uint64_t *words)
+{
+    if (o != NULL) {
+        o->put_set = words;
+    }
 }
 
 void outcomes_stop(struct outcomes *o)
@@ -394,50 +465,18 @@ void outcomes_stop(struct outcomes *o)
     o->is_recording = false;
 }
 
-static void put_sources(const struct outcomes *o, struct buf *out)
-{
-    uint32_t count = 0;
-    for (uint32_t s = 0; s < o->task->source_count; s++) {
-        count += o->task->sources[s]->is_memory ? 0 : 1;
-    }
-    buf_varint(out, count);
-    for (uint32_t s = 0; s < o->task->source_count; s++) {
-        if (!o->task->sources[s]->is_memory) {
-            buf_varint(out, o->task->sources[s]->id);
-        }
-    }
-}
-
-/* The live subjects of the moment as a set; NULL: no memory for it. */
-static roaring_bitmap_t *live_set(const struct outcomes *o)
-{
-    roaring_bitmap_t *set = roaring_bitmap_create();
-    for (size_t w = 0; set != NULL && w < o->words; w++) {
-        for (uint64_t bits = o->live[w]; bits != 0; bits &= bits - 1) {
-            roaring_bitmap_add(set, o->base + (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits));
-        }
-    }
-    return set;
-}
-
 void outcomes_keep(struct outcomes *o, struct str tail)
 {
-    CLEANUP(buf_freep) struct buf out = {0};
     if (o == NULL || !o->is_recording) {
         return;
     }
-    roaring_bitmap_t *live = live_set(o);
-    if (live == NULL) {
-        return;
-    }
-    put_sources(o, &out);
-    put_set(masked(o), &out);
-    put_set(live, &out);
-    roaring_bitmap_free(live);
-    buf_blob(&out, tail);
-    buf_append(&out, o->bytes.ptr, o->bytes.len);
-    if (!out.is_bad) { /* an answer is not the worse for not being kept */
+    size_t begin = o->bytes.len;
+    size_t set_bytes = o->put_set == NULL ? 0 : o->words * sizeof(*o->put_set);
+    buf_blob(&o->bytes, tail);
+    buf_blob(&o->bytes, (struct str){(const char *)(const void *)o->put_set, set_bytes});
+    buf_u32(&o->bytes, (uint32_t)(o->bytes.len - begin));
+    if (!o->bytes.is_bad) { /* an answer is not the worse for not being kept */
         answer_cache_keep_newest(o->plan->answers, ANSWER_OUTCOMES, buf_as_str(&o->key),
-                                 buf_as_str(&out));
+                                 buf_as_str(&o->bytes));
     }
 }

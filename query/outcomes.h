@@ -54,6 +54,8 @@ bool outcomes_are_kept(const struct outcomes *outcomes);
 bool outcomes_next(struct outcomes *outcomes, uint32_t *ret_subject, struct str *ret_bytes);
 /* Whose rows are to be looked at: false of who has a kept outcome, or none. */
 bool outcomes_are_due(const struct outcomes *outcomes, uint32_t subject);
+/* Of those that were put as a set, how many are not live. */
+uint64_t outcomes_count_set(const struct outcomes *outcomes);
 /* What was given to outcomes_keep beside them. */
 struct str outcomes_tail(const struct outcomes *outcomes);
 /* By source of the task; NULL: all rows. */
@@ -62,6 +64,9 @@ const struct journey_rows *outcomes_rows(const struct outcomes *outcomes);
 /* Where they were not found: one of the subject's outcomes (it may have several), and at the end keep them all. Both do
  * nothing where there is nothing to be done; nothing is kept where one is too long. */
 void outcomes_put(struct outcomes *outcomes, uint32_t subject, struct str bytes);
+/* Subjects that all have the same outcome, of which nothing need be said: bits from the task's first subject on, which must
+ * stay until the end. Once at most. */
+void outcomes_put_set(struct outcomes *outcomes, const uint64_t *words);
 void outcomes_keep(struct outcomes *outcomes, struct str tail);
 /* One could not be said: nothing will be kept. */
 void outcomes_stop(struct outcomes *outcomes);

@@ -138,18 +138,6 @@ static enum err_code count_subject(const struct bound_query *query, const struct
                              &counted, err);
 }
 
-/* Who is counted without a row of its own. */
-static void keep_counted(const struct funnel_prune *prune, size_t words, uint32_t base,
-                         struct outcomes *outcomes)
-{
-    for (size_t w = 0; prune->counted != NULL && w < words; w++) {
-        for (uint64_t bits = prune->counted[w]; bits != 0; bits &= bits - 1) {
-            uint32_t bit = (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
-            funnel_outcome_put_entered(outcomes, base + bit);
-        }
-    }
-}
-
 static enum err_code funnel_task(struct query_run_ctx *run, const struct run_task *task,
                                  struct arena *arena, struct io *io, void *slot, struct err *err)
 {
@@ -172,8 +160,7 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
     if (plan->is_pruned && !outcomes_are_kept(outcomes)) {
         ERR_TRY(funnel_prune(run, task, arena, io, &prune, err));
         ERR_TRY(funnel_part_enter(part, run->query, arena, prune.entered, prune.mature, err));
-        keep_counted(&prune, prune.keep == NULL ? 0 : prune.keep->word_count, task->subject_begin,
-                     outcomes);
+        outcomes_put_set(outcomes, prune.counted); /* who is counted without a row of its own */
     }
     struct journeys_spec spec = {
         .query = run->query,
