@@ -24,18 +24,25 @@ enum err_code restatements_open(const struct query_request *request, const struc
     return ERR_OK;
 }
 
-static struct snapshot_past past_at(int64_t rows_ms, int64_t facts_ms)
+static struct snapshot_past past_at(const struct restatements *restatements, int64_t rows_ms,
+                                    int64_t facts_ms)
 {
     return (struct snapshot_past){
-        .rows_ms = rows_ms, .late_ms = rows_ms, .late_before_ms = INT64_MIN, .facts_ms = facts_ms};
+        .rows_ms = rows_ms,
+        .late_ms = rows_ms,
+        .late_before_ms = INT64_MIN,
+        .facts_ms = facts_ms,
+        .is_by_arrival = past_is_by_arrival(restatements->ast, restatements->present),
+    };
 }
 
 enum err_code restatements_end(const struct restatements *restatements, struct budget *budget,
                                struct io *io, struct snapshot **ret, struct err *err)
 {
-    const struct snapshot_past past = past_at(restatements->until_ms, restatements->until_ms);
+    const struct snapshot_past past =
+        past_at(restatements, restatements->until_ms, restatements->until_ms);
     *ret = NULL;
-    return restatements->until_ms == restatements->present->commit_ms
+    return past_is_present(restatements->present, &past)
                ? ERR_OK
                : past_snapshot(restatements->present, &past, budget, io, ret, err);
 }
@@ -122,7 +129,7 @@ static enum err_code state_ask(struct query_run_ctx *run, int64_t rows_ms, int64
                                struct state *ret, struct err *err)
 {
     const struct restatements *restatements = run->restatements;
-    const struct snapshot_past past = past_at(rows_ms, facts_ms);
+    const struct snapshot_past past = past_at(restatements, rows_ms, facts_ms);
     state_done(ret);
     ret->answer.arena = arena_create(&run->budget);
     return past_answer(run, restatements->ast, restatements->present, &past, &ret->answer, err);

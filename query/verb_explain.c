@@ -6,12 +6,13 @@
 #include "query/saturating.h"
 #include "query/way.h"
 #include "storage/base/size.h"
+#include "storage/identity.h"
 
 #include <inttypes.h>
 
 #define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
 #define COLUMNS_MAX       64u
-#define EXPLAIN_LINES_MAX (31u + SCAN_PATHS)
+#define EXPLAIN_LINES_MAX (32u + SCAN_PATHS)
 
 struct explain {
     struct query_run_ctx *run;
@@ -410,6 +411,28 @@ static enum err_code explain_past(struct explain *explain, struct explain_rows *
     return explain_number(rows, "sources filtered by arrival", snapshot->cut_count, err);
 }
 
+/* What `identity event_time` costs. */
+static enum err_code explain_identity(struct explain *explain, struct explain_rows *rows,
+                                      struct err *err)
+{
+    const struct snapshot *snapshot = explain->run->snapshot;
+    struct str text = {0};
+    if (!explain->run->query->is_event_time) {
+        return ERR_OK;
+    }
+    if (snapshot->own_identity == NULL) {
+        return explain_line(rows, "identity",
+                            STR("event_time: no id was ever bound or merged, so it is as now"),
+                            err);
+    }
+    struct identity_stats stats = identity_stats(snapshot->own_identity);
+    ERR_TRY(arena_printf(rows->result->arena, &text, err,
+                         "event_time: %" PRIu64 " events of ids that were ever bound, merged or "
+                         "nobody's, gathered anew into %" PRIu64 " bytes",
+                         stats.rows, stats.bytes));
+    return explain_line(rows, "identity", text, err);
+}
+
 static enum err_code explain_fill(struct explain *explain, struct explain_rows *rows,
                                   struct err *err)
 {
@@ -461,6 +484,7 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     ERR_TRY(explain_number(rows, "segments", explain->segments, err));
     ERR_TRY(explain_number(rows, "memtables", explain->memtables, err));
     ERR_TRY(explain_past(explain, rows, err));
+    ERR_TRY(explain_identity(explain, rows, err));
     ERR_TRY(explain_number(rows, "sources pruned by time", explain->pruned_by_time, err));
     ERR_TRY(explain_number(rows, "sources pruned by event name", explain->pruned_by_name, err));
     ERR_TRY(explain_number(rows, "sources pruned by conditions that never hold",

@@ -351,7 +351,7 @@ struct snapshot_pin {
 
 /* ---- dataset_identity.c, for snapshots of the past ---- */
 
-/* Who a subject of `identity` (NULL: nobody is moved) is. */
+/* Who a subject of `identity` (NULL: nobody is moved) is; by arrival, of no time (identity_find_own). */
 void identity_find_owner(struct identity *identity, int64_t at_ms, uint32_t *shard,
                          uint32_t *subject);
 enum err_code identity_move_sets(struct identity *identity, roaring_bitmap_t *sets[SHARD_COUNT],

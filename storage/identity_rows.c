@@ -331,7 +331,8 @@ static enum err_code login_picked(struct gathering *gathering, const struct sour
         if (is_shown && picked->places[i] != UINT32_MAX &&
             str_eq(vec_str(&vec, picked->places[i]), moved->key)) {
             uint64_t user = identity_place(source->shard, subjects.u32[subject_places[i]]);
-            ERR_TRY(identity_add_login(moved, time_ms, user, err));
+            const struct login login = {time_ms, arrivals.i64[picked->rows[i]], user};
+            ERR_TRY(identity_add_login(moved, login, err));
         }
     }
     return ERR_OK;
@@ -383,8 +384,10 @@ static enum err_code follow_login(struct identity *identity, const struct mem_ro
         identity_is_nobody(identity, identity_place(shard, facts->subject))) {
         return ERR_OK;
     }
+    const struct login login = {facts->time_ms, facts->arrival_ms,
+                                identity_place(shard, facts->subject)};
     identity_touch(identity, (uint32_t)(moved - identity->moved));
-    return identity_add_login(moved, facts->time_ms, identity_place(shard, facts->subject), err);
+    return identity_add_login(moved, login, err);
 }
 
 enum err_code identity_follow(struct identity *identity, const struct memtable *memtable,
@@ -447,30 +450,78 @@ static bool weak_of_row(const struct identity *identity, const struct memtable *
     return true;
 }
 
+/* A row of a chunk. */
+struct chunk_row {
+    const struct memtable *rows;
+    uint32_t shard, row;
+};
+
+/* Whose the row is, by now. False: nobody's. */
+static bool owner_now(struct identity *identity, const struct moved *moved, struct chunk_row at,
+                      int64_t time_ms, uint64_t *ret)
+{
+    uint64_t place = moved->place;
+    if (!moved->is_active ||
+        (moved->is_nobody && !weak_of_row(identity, at.rows, at.shard, at.row, &place))) {
+        return false;
+    }
+    *ret = identity_owner(identity, place, time_ms);
+    return true;
+}
+
+/* Whose it was when it arrived, as the number that it is shown under; nobody's, too, where its owner is deleted: stand-ins
+ * are not masked. */
+static enum err_code owner_then(struct identity *identity, const struct snapshot *base,
+                                const struct moved *moved, struct chunk_row at, int64_t time_ms,
+                                uint64_t *ret, bool *ret_is_somebodys, struct err *err)
+{
+    struct mem_row_facts facts;
+    uint64_t place = moved->place;
+    uint32_t subject = 0;
+    memtable_row(at.rows, at.shard, at.row, &facts);
+    bool was_nobody = identity_turn_at(moved, facts.arrival_ms).is_nobody;
+    *ret_is_somebodys = !was_nobody || weak_of_row(identity, at.rows, at.shard, at.row, &place);
+    if (!*ret_is_somebodys) {
+        return ERR_OK;
+    }
+    ERR_TRY(identity_owner_then(identity, place, time_ms, facts.arrival_ms, ret, err));
+    *ret_is_somebodys = !is_deleted(base, *ret);
+    if (*ret_is_somebodys && identity_knows(identity, *ret)) {
+        ERR_TRY(identity_stand_in(identity, *ret, &subject, err));
+        *ret = identity_place((uint32_t)(*ret >> 32), subject);
+    }
+    return ERR_OK;
+}
+
 /* Two passes: how many, then which. */
-static void sort_into_homes(struct identity *identity, const struct snapshot *base,
-                            const struct chunk *chunk, uint32_t shard, uint32_t row_count,
-                            bool is_counting, struct homes *homes)
+static enum err_code sort_into_homes(struct identity *identity, const struct snapshot *base,
+                                     const struct chunk *chunk, uint32_t shard, uint32_t row_count,
+                                     bool is_counting, struct homes *homes, struct err *err)
 {
     memset(homes->count, 0, sizeof(homes->count));
     for (uint32_t row = 0; row < row_count; row++) {
         struct mem_home as_it_came = memtable_row_home(chunk->rows, shard, row);
         const struct moved *moved = &identity->moved[as_it_came.subject];
-        if (!moved->is_active || is_deleted(base, moved->place)) {
+        struct chunk_row at = {chunk->rows, shard, row};
+        int64_t time_ms = as_it_came.time_ms;
+        uint64_t owner = 0;
+        bool is_somebodys = !is_deleted(base, moved->place);
+        if (is_somebodys && identity->is_by_arrival) {
+            ERR_TRY(owner_then(identity, base, moved, at, time_ms, &owner, &is_somebodys, err));
+        } else if (is_somebodys) {
+            is_somebodys = owner_now(identity, moved, at, time_ms, &owner);
+        }
+        if (!is_somebodys) {
             continue;
         }
-        uint64_t weak = moved->place;
-        if (moved->is_nobody && !weak_of_row(identity, chunk->rows, shard, row, &weak)) {
-            continue;
-        }
-        uint64_t owner = identity_owner(identity, weak, as_it_came.time_ms);
         uint32_t home = (uint32_t)(owner >> 32);
         if (!is_counting) {
             homes->items[home][homes->count[home]] =
-                (struct mem_home){as_it_came.time_ms, (uint32_t)owner, row};
+                (struct mem_home){time_ms, (uint32_t)owner, row};
         }
         homes->count[home]++;
     }
+    return ERR_OK;
 }
 
 static enum err_code add_view(struct chunk *chunk, struct memtable_view *view, struct err *err)
@@ -492,16 +543,17 @@ static enum err_code view_shard(struct identity *identity, const struct snapshot
 {
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     struct homes homes = {0};
-    sort_into_homes(identity, base, chunk, shard, row_count, true, &homes);
+    ERR_TRY(sort_into_homes(identity, base, chunk, shard, row_count, true, &homes, err));
     for (uint32_t home = 0; home < SHARD_COUNT; home++) {
         ERR_TRY(ARENA_NEW(arena, (size_t)homes.count[home] + 1, &homes.items[home], err));
     }
-    sort_into_homes(identity, base, chunk, shard, row_count, false, &homes);
+    ERR_TRY(sort_into_homes(identity, base, chunk, shard, row_count, false, &homes, err));
     for (uint32_t home = 0; home < SHARD_COUNT; home++) {
         struct memtable_view *view = NULL;
         if (homes.count[home] > 0) {
             ERR_TRY(memtable_view_rehomed(chunk->rows, shard, row_count, homes.items[home],
-                                          homes.count[home], home, identity->ids, &view, err));
+                                          homes.count[home], home, identity->ids,
+                                          &identity->stand_ins[home], &view, err));
             ERR_TRY(add_view(chunk, view, err));
         }
     }

@@ -6,7 +6,7 @@
  * still. Answers are remembered with their epochs, and asked again at any time later, with and without indexes. Where people
  * are erased, nobody can tell the old numbers any more: then the answers as of old epochs lose them, and stay as they are from
  * then on. And `diff` puts two such answers side by side: its `before` and `after` are theirs, and its parts add up to the
- * change. `restatements` are held against the question asked around every commit, with and without its facts: what differs
+ * change. A third of the questions has `identity event_time`, which keeps its answers as well. `restatements` are held against the question asked around every commit, with and without its facts: what differs
  * there is told, nothing else is, and with events the changes of a number add up from one end to the other. */
 #include "tests/support/claims.h"
 
@@ -83,6 +83,10 @@ static const char *const of_all_data[] = {
     "show events",
     "show values of channel",
 };
+
+#define BY_ARRIVAL " identity event_time"
+#define QUESTIONS  (COUNT_OF(questions) + COUNT_OF(of_all_data))
+static char by_arrival[QUESTIONS][600]; /* the same ones, with that clause */
 
 struct answer {
     int64_t epoch_ms;
@@ -229,7 +233,19 @@ static const char *pick_question(struct bench *b)
 {
     uint64_t count = COUNT_OF(questions) + (b->erases ? 0 : COUNT_OF(of_all_data));
     uint64_t idx = rng_below(&b->rng, count);
+    if (rng_below(&b->rng, 3) == 0) {
+        return by_arrival[idx];
+    }
     return idx < COUNT_OF(questions) ? questions[idx] : of_all_data[idx - COUNT_OF(questions)];
+}
+
+static void make_by_arrival(void)
+{
+    for (size_t i = 0; i < QUESTIONS; i++) {
+        const char *question =
+            i < COUNT_OF(questions) ? questions[i] : of_all_data[i - COUNT_OF(questions)];
+        snprintf(by_arrival[i], sizeof(by_arrival[i]), "%s" BY_ARRIVAL, question);
+    }
 }
 
 /* Columns, rows and totals, with and without indexes and kept answers. */
@@ -330,8 +346,10 @@ static struct result *result_of_state(struct bench *b, const char *question, int
     CLEANUP(snapshot_unpinp) struct snapshot *present = NULL;
     CLEANUP(snapshot_unpinp) struct snapshot *past = NULL;
     struct result *result = NULL;
-    const struct snapshot_past then = {rows_ms, rows_ms, INT64_MIN, facts_ms};
-    const struct query_request request = {.text = str_of(question), .now_ms = now_ms};
+    const char *clause = strstr(question, BY_ARRIVAL); /* the snapshot is made for it here */
+    const struct snapshot_past then = {rows_ms, rows_ms, INT64_MIN, facts_ms, clause != NULL};
+    struct str text = {question, clause == NULL ? strlen(question) : (size_t)(clause - question)};
+    const struct query_request request = {.text = text, .now_ms = now_ms};
     assert_ok(dataset_snapshot(b->dataset, &present, &err));
     assert_ok(snapshot_of_past(present, &then, UINT64_MAX, b->io, &past, &err));
     assert_ok(query_run(past, NULL, b->io, &request, &result, &err));
@@ -725,6 +743,7 @@ static void an_answer_as_of_an_epoch_is_the_answer_of_then(void **state)
     (void)state;
     uint64_t seed = test_seed();
     uint32_t told = 0;
+    make_by_arrival();
     for (uint64_t trial = 0; trial < TRIALS; trial++) {
         struct bench *b = calloc(1, sizeof(*b));
         b->seed = seed + trial;
