@@ -1118,6 +1118,15 @@ enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret, s
     return code;
 }
 
+enum err_code dataset_snapshot_stored(struct dataset *dataset, struct snapshot **ret,
+                                      uint64_t *ret_ids_count, struct err *err)
+{
+    uint64_t facts = 0;
+    ERR_TRY(snapshot_once(dataset, false, ret, &facts, err));
+    *ret_ids_count = ((const struct snapshot_pin *)*ret)->ids_count;
+    return ERR_OK;
+}
+
 void snapshot_unpin(struct snapshot *snapshot)
 {
     struct snapshot_pin *pin = (struct snapshot_pin *)snapshot;

@@ -131,6 +131,25 @@ enum err_code dataset_show_identity(struct dataset *dataset, struct snapshot *sn
     return identity_show(dataset->identity, snapshot, moment, opts->io_kind, ret, err);
 }
 
+enum err_code dataset_facts_by_arrival(struct dataset *dataset, struct identity **ret,
+                                       struct err *err)
+{
+    CLEANUP(snapshot_unpinp) struct snapshot *stored = NULL;
+    struct identity *identity = NULL;
+    struct identity_moment moment = {.count = 0};
+    ERR_TRY(dataset_snapshot_stored(dataset, &stored, &moment.ids_count, err));
+    ERR_TRY(identity_create_by_arrival(dataset->ids, dataset->schema, UINT64_MAX, NULL, &identity,
+                                       err));
+    enum err_code code =
+        identity_refresh(identity, stored, &moment, dataset->store->opts.io_kind, err);
+    if (code != ERR_OK) {
+        identity_free(identity);
+        return code;
+    }
+    *ret = identity;
+    return ERR_OK;
+}
+
 void identity_overlay_done(struct identity_overlay *overlay)
 {
     for (uint32_t i = 0; i < overlay->view_count; i++) {

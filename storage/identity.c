@@ -191,6 +191,7 @@ static void forget(struct identity *identity)
         .schema = identity->schema,
         .bytes_max = identity->bytes_max,
         .is_by_arrival = identity->is_by_arrival,
+        .is_facts_alone = identity->is_facts_alone,
         .commit_ms = INT64_MIN,
     };
     for (uint32_t i = 0; i < identity->moved_count; i++) {
@@ -710,13 +711,14 @@ enum err_code identity_create(const struct ids *ids, const struct schema *schema
 }
 
 enum err_code identity_create_by_arrival(const struct ids *ids, const struct schema *schema,
-                                         uint64_t bytes_max, const uint32_t first[SHARD_COUNT],
+                                         uint64_t bytes_max, const uint32_t *first,
                                          struct identity **ret, struct err *err)
 {
     struct identity *identity = NULL;
     ERR_TRY(identity_create(ids, schema, bytes_max, &identity, err));
     identity->is_by_arrival = true;
-    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+    identity->is_facts_alone = first == NULL;
+    for (uint32_t shard = 0; shard < SHARD_COUNT && first != NULL; shard++) {
         identity->stand_ins[shard].first = first[shard];
     }
     *ret = identity;

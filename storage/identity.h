@@ -82,9 +82,9 @@ enum err_code identity_create(const struct ids *ids, const struct schema *schema
  * that commit among them, logins on shared ids likewise; what comes later does not move it. A moved subject may then have
  * rows of its own beside those that are another's. As it is masked all the same, they are shown under a *stand-in*, a
  * number from first[shard] on that is nobody else's (stand_ins.h). It is refreshed once, without memtables: all rows are
- * gathered out of sources. */
+ * gathered out of sources; with `first` NULL none, but logins: then it can be asked whose a row was, and shows nothing. */
 enum err_code identity_create_by_arrival(const struct ids *ids, const struct schema *schema,
-                                         uint64_t bytes_max, const uint32_t first[SHARD_COUNT],
+                                         uint64_t bytes_max, const uint32_t *first,
                                          struct identity **ret, struct err *err) ERR_MUST_CHECK;
 bool identity_is_by_arrival(const struct identity *identity);
 const struct stand_ins *identity_stand_ins(const struct identity *identity, uint32_t shard);
@@ -93,6 +93,14 @@ bool identity_own_rows(const struct identity *identity, uint64_t place, uint64_t
 /* By arrival: whom an id means: itself where it has rows of its own, else whose its rows would be that came last. */
 enum err_code identity_find_own(struct identity *identity, uint64_t place, uint64_t *ret,
                                 struct err *err) ERR_MUST_CHECK;
+struct identity_row {
+    int64_t time_ms, arrival_ms;
+    struct str weak; /* the anonymous id that it came with; empty: none */
+};
+/* By arrival: whose a row of the subject was when it came. *ret_is_somebodys false: nobody's. */
+enum err_code identity_owner_then(struct identity *identity, uint64_t place,
+                                  const struct identity_row *row, uint64_t *ret,
+                                  bool *ret_is_somebodys, struct err *err) ERR_MUST_CHECK;
 void identity_free(struct identity *identity);
 
 /* The memtables of a snapshot and how many rows of each it has, and how much of the directory was there. */

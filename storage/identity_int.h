@@ -95,6 +95,7 @@ struct identity {
     uint64_t bytes_max;
     uint64_t next_id; /* facts before it are known */
     bool is_by_arrival;
+    bool is_facts_alone; /* by arrival: no row is copied */
     int64_t commit_ms; /* by arrival: of the facts that are being taken */
     struct stand_ins stand_ins[SHARD_COUNT];
 
@@ -140,10 +141,6 @@ enum err_code identity_take_turn(struct moved *user, struct user_turn turn,
 struct user_turn identity_turn_at(const struct moved *user, int64_t commit_ms);
 /* Whom a user is merged into, along merges, as of the commit. */
 uint64_t identity_root_then(const struct identity *identity, uint64_t user, int64_t commit_ms);
-/* Whose a row of the subject, of the time time_ms, was when it arrived; it is not a user's that was nobody then. */
-enum err_code identity_owner_then(struct identity *identity, uint64_t place, int64_t time_ms,
-                                  int64_t arrival_ms, uint64_t *ret,
-                                  struct err *err) ERR_MUST_CHECK;
 /* The number that rows of the subject, as their own owner, stand under. */
 enum err_code identity_stand_in(struct identity *identity, uint64_t place, uint32_t *ret,
                                 struct err *err) ERR_MUST_CHECK;

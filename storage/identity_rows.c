@@ -144,11 +144,16 @@ static int wanted_cmp(const void *a, const void *b)
                                     : (x->moved_idx > y->moved_idx) - (x->moved_idx < y->moved_idx);
 }
 
+static bool wants_rows(const struct identity *identity, uint32_t moved_idx)
+{
+    return identity->moved[moved_idx].is_new && !identity->is_facts_alone;
+}
+
 static enum err_code list_wanted(struct gathering *gathering, struct err *err)
 {
     struct identity *identity = gathering->identity;
     for (uint32_t i = 0; i < identity->moved_count; i++) {
-        gathering->row_count[identity->moved[i].place >> 32] += identity->moved[i].is_new;
+        gathering->row_count[identity->moved[i].place >> 32] += wants_rows(identity, i);
     }
     for (uint32_t i = 0; i < identity->search_count; i++) {
         gathering->login_count[identity->searches[i].user >> 32]++;
@@ -163,7 +168,7 @@ static enum err_code list_wanted(struct gathering *gathering, struct err *err)
     for (uint32_t i = 0; i < identity->moved_count; i++) {
         const struct moved *moved = &identity->moved[i];
         uint32_t shard = (uint32_t)(moved->place >> 32);
-        if (moved->is_new) {
+        if (wants_rows(identity, i)) {
             gathering->rows[shard][gathering->row_count[shard]++] =
                 (struct wanted){(uint32_t)moved->place, i};
         }
@@ -472,20 +477,15 @@ static bool owner_now(struct identity *identity, const struct moved *moved, stru
 /* Whose it was when it arrived, as the number that it is shown under; nobody's, too, where its owner is deleted: stand-ins
  * are not masked. */
 static enum err_code owner_then(struct identity *identity, const struct snapshot *base,
-                                const struct moved *moved, struct chunk_row at, int64_t time_ms,
-                                uint64_t *ret, bool *ret_is_somebodys, struct err *err)
+                                const struct moved *moved, struct chunk_row at, uint64_t *ret,
+                                bool *ret_is_somebodys, struct err *err)
 {
     struct mem_row_facts facts;
-    uint64_t place = moved->place;
     uint32_t subject = 0;
     memtable_row(at.rows, at.shard, at.row, &facts);
-    bool was_nobody = identity_turn_at(moved, facts.arrival_ms).is_nobody;
-    *ret_is_somebodys = !was_nobody || weak_of_row(identity, at.rows, at.shard, at.row, &place);
-    if (!*ret_is_somebodys) {
-        return ERR_OK;
-    }
-    ERR_TRY(identity_owner_then(identity, place, time_ms, facts.arrival_ms, ret, err));
-    *ret_is_somebodys = !is_deleted(base, *ret);
+    const struct identity_row row = {facts.time_ms, facts.arrival_ms, facts.anonymous_id};
+    ERR_TRY(identity_owner_then(identity, moved->place, &row, ret, ret_is_somebodys, err));
+    *ret_is_somebodys = *ret_is_somebodys && !is_deleted(base, *ret);
     if (*ret_is_somebodys && identity_knows(identity, *ret)) {
         ERR_TRY(identity_stand_in(identity, *ret, &subject, err));
         *ret = identity_place((uint32_t)(*ret >> 32), subject);
@@ -507,7 +507,7 @@ static enum err_code sort_into_homes(struct identity *identity, const struct sna
         uint64_t owner = 0;
         bool is_somebodys = !is_deleted(base, moved->place);
         if (is_somebodys && identity->is_by_arrival) {
-            ERR_TRY(owner_then(identity, base, moved, at, time_ms, &owner, &is_somebodys, err));
+            ERR_TRY(owner_then(identity, base, moved, at, &owner, &is_somebodys, err));
         } else if (is_somebodys) {
             is_somebodys = owner_now(identity, moved, at, time_ms, &owner);
         }

@@ -262,8 +262,8 @@ static uint64_t smallest_user(const struct identity *identity, const struct move
     return smallest;
 }
 
-enum err_code identity_owner_then(struct identity *identity, uint64_t place, int64_t time_ms,
-                                  int64_t arrival_ms, uint64_t *ret, struct err *err)
+static enum err_code owner_of(struct identity *identity, uint64_t place, int64_t time_ms,
+                              int64_t arrival_ms, uint64_t *ret, struct err *err)
 {
     struct moved *moved = identity_find(identity, place);
     uint64_t user = place;
@@ -277,6 +277,22 @@ enum err_code identity_owner_then(struct identity *identity, uint64_t place, int
     }
     *ret = identity_root_then(identity, user, arrival_ms);
     return ERR_OK;
+}
+
+enum err_code identity_owner_then(struct identity *identity, uint64_t place,
+                                  const struct identity_row *row, uint64_t *ret,
+                                  bool *ret_is_somebodys, struct err *err)
+{
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    bool is_nobodys = was_nobody(identity, place, row->arrival_ms);
+    *ret_is_somebodys = !is_nobodys || (row->weak.len > 0 && ids_find(identity->ids, ID_ANONYMOUS,
+                                                                      row->weak, &shard, &subject));
+    if (!*ret_is_somebodys) {
+        return ERR_OK;
+    }
+    return owner_of(identity, is_nobodys ? identity_place(shard, subject) : place, row->time_ms,
+                    row->arrival_ms, ret, err);
 }
 
 /* ---- stand-ins ---- */
@@ -310,7 +326,7 @@ enum err_code identity_find_own(struct identity *identity, uint64_t place, uint6
     if (identity_own_rows(identity, place, ret)) {
         return ERR_OK;
     }
-    ERR_TRY(identity_owner_then(identity, place, INT64_MAX, INT64_MAX - 1, &owner, err));
+    ERR_TRY(owner_of(identity, place, INT64_MAX, INT64_MAX - 1, &owner, err));
     if (!identity_own_rows(identity, owner, ret)) {
         *ret = owner;
     }
