@@ -188,6 +188,11 @@ typedef enum err_code (*snapshot_act_fn)(void *arg, const struct snapshot_act *a
                                          struct err *err);
 enum err_code snapshot_acts(const struct snapshot *snapshot, int64_t after_ms, int64_t until_ms,
                             snapshot_act_fn fn, void *arg, struct err *err) ERR_MUST_CHECK;
+/* The same for the commits in that span that erased ids, and how many: not which, and none of who is left. */
+typedef enum err_code (*snapshot_erasure_fn)(void *arg, int64_t commit_ms, uint64_t ids,
+                                             struct err *err);
+enum err_code snapshot_erasures(const struct snapshot *snapshot, int64_t after_ms, int64_t until_ms,
+                                snapshot_erasure_fn fn, void *arg, struct err *err) ERR_MUST_CHECK;
 /* dataset_find_subject and dataset_cohort below, by who was who in the snapshot where it is one of the past, and of who had
  * come by then. */
 struct saved_cohort;

@@ -112,6 +112,9 @@ struct bench {
     uint32_t epoch_count;
     uint32_t told_count; /* lines of restatements that were acts */
     bool erases;         /* some people */
+    int64_t erased_ms[USERS]; /* when, of each once */
+    uint32_t erased_count;
+    bool is_erased[USERS];
 };
 
 static int64_t clock_ms;
@@ -532,7 +535,8 @@ static bool has_act(const struct ledger *ledger, int64_t epoch_ms)
 {
     for (uint64_t r = 0; r < ledger->rows->row_count; r++) {
         const struct cell *row = ledger_row(ledger, r);
-        if (row[0].i64 == epoch_ms && !str_eq(row[2].string, STR("events"))) {
+        if (row[0].i64 == epoch_ms && !str_eq(row[2].string, STR("events")) &&
+            !str_eq(row[2].string, STR("erased"))) {
             return true;
         }
     }
@@ -625,14 +629,22 @@ static void check_restatements(struct bench *b)
     assert_int_equal(rows->meta.epoch, to_ms);
     check_ledger(&ledger, from_ms);
     uint64_t acts = 0;
+    uint64_t erasures = 0;
     for (uint64_t r = 0; r < rows->row_count; r++) {
-        acts += !str_eq(ledger_row(&ledger, r)[2].string, STR("events")) ? 1 : 0;
+        struct str act = ledger_row(&ledger, r)[2].string;
+        acts += !str_eq(act, STR("events")) && !str_eq(act, STR("erased")) ? 1 : 0;
+        erasures += str_eq(act, STR("erased")) ? 1 : 0;
     }
     assert_int_equal(ledger.told, acts); /* and no more are told */
     snprintf(text, sizeof(text), "restatements from %" PRId64 " to %" PRId64 " of %s", from_ms,
              to_ms, question);
     CLEANUP(result_freep) struct result *alone = result_of(b, text);
-    assert_int_equal(alone->row_count, acts);
+    assert_int_equal(alone->row_count, acts + erasures);
+    uint64_t erased = 0;
+    for (uint32_t i = 0; i < b->erased_count; i++) {
+        erased += b->erased_ms[i] > from_ms && b->erased_ms[i] <= to_ms;
+    }
+    assert_int_equal(erasures, erased);
 }
 
 static void note_epoch(struct bench *b)
@@ -653,7 +665,8 @@ static void erase(struct bench *b)
 {
     struct err err = {0};
     CLEANUP(buf_freep) struct buf out = {0};
-    const char *user = users[1 + rng_below(&b->rng, USERS - 1)]; /* a device is "a" as well */
+    uint64_t idx = 1 + rng_below(&b->rng, USERS - 1); /* a device is "a" as well */
+    const char *user = users[idx];
     uint32_t shard = 0;
     uint32_t subject = 0;
     char quoted[16];
@@ -661,6 +674,10 @@ static void erase(struct bench *b)
         return;
     }
     assert_ok(dataset_delete_subject(b->dataset, shard, subject, &err));
+    if (!b->is_erased[idx]) { /* once more says nothing */
+        b->is_erased[idx] = true;
+        b->erased_ms[b->erased_count++] = dataset_stats(b->dataset).commit_ms;
+    }
     snprintf(quoted, sizeof(quoted), "\"%s\"]", user);
     for (uint32_t i = 0; i < b->answer_count; i++) {
         struct answer *answer = &b->answers[i];
