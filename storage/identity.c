@@ -274,6 +274,9 @@ bool identity_is_nobody(const struct identity *identity, uint64_t place)
 
 static bool is_merged(const struct moved *moved)
 {
+    if (moved != NULL && moved->turn_count > 0) { /* by arrival */
+        return moved->turns[moved->turn_count - 1].is_merged;
+    }
     return moved != NULL && moved->kind == ID_USER && moved->is_active && !moved->is_nobody;
 }
 
@@ -333,6 +336,7 @@ static enum err_code take_act(struct identity *identity, const struct id_entry *
         return ERR_OK;
     }
     set_active(identity, user, true);
+    user->into = act.into;
     return identity_take_turn(user,
                               (struct user_turn){.commit_ms = identity->commit_ms,
                                                  .is_merged = is_merge,

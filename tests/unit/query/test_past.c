@@ -5,6 +5,7 @@
 #include "query/query.h"
 #include "storage/base/size.h"
 #include "storage/dataset_int.h"
+#include "storage/expiry.h"
 #include "tests/support/live_events.h"
 
 #include <inttypes.h>
@@ -372,6 +373,50 @@ static void explain_says_what_is_left_out(void **state)
     assert_null(strstr(ask(b, "explain trend count(any)", 0, 0), "arrival"));
 }
 
+static void explain_and_profile_say_what_is_read_of_first_times(void **state)
+{
+    static const char *const asking[] = {
+        "retention view -> any each day for 1 from 2025-06-10 to 2025-06-25",
+        "lifecycle of view each day from 2025-06-10 to 2025-06-25",
+        "funnel first view -> pay within 1d from 2025-06-10 to 2025-06-25",
+        "segment first(view) from 2025-06-10 to 2025-06-25",
+    };
+    static const char *const others[] = {
+        "retention view -> any first each day for 1 from 2025-06-10 to 2025-06-25",
+        "retention view -> any each day for 1 from 2025-06-10 to 2025-06-25 where event_id is set",
+        "funnel view -> pay within 1d from 2025-06-10 to 2025-06-25",
+        "lifecycle of view[event_id is set] each day from 2025-06-10 to 2025-06-25",
+        "segment did(view) from 2025-06-10 to 2025-06-25",
+    };
+    struct bench *b = *state;
+    struct err err = {0};
+    bool did = false;
+    char text[200];
+    const struct settings_change change = {.has_expire_after = true,
+                                           .to = {.expire_after_ms = 30 * SETTINGS_DAY_MS}};
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "v", "");
+    put(b, 40 * 86400, 40 * 86400, "view", "u", "");
+    snprintf(text, sizeof(text), "explain %s", asking[0]);
+    assert_null(strstr(ask(b, text, 0, 0), "first times"));
+    assert_ok(dataset_configure(b->live.dataset, &change, &err));
+    assert_ok(dataset_flush(b->live.dataset, &err));
+    assert_ok(expiry_step(b->live.dataset, true, b->live.io, &did, &err));
+    assert_int_equal(dataset_stats(b->live.dataset).first_times, 2);
+    for (size_t i = 0; i < COUNT_OF(asking); i++) {
+        snprintf(text, sizeof(text), "explain %s", asking[i]);
+        assert_non_null(strstr(ask(b, text, 0, 0), "first times|of 2 in "));
+        snprintf(text, sizeof(text), "profile %s", asking[i]);
+        assert_non_null(strstr(ask(b, text, 0, 0), "\nfirst times|"));
+    }
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        snprintf(text, sizeof(text), "explain %s", others[i]);
+        assert_null(strstr(ask(b, text, 0, 0), "first times"));
+        snprintf(text, sizeof(text), "profile %s", others[i]);
+        assert_null(strstr(ask(b, text, 0, 0), "first times"));
+    }
+}
+
 static void an_id_that_came_later_is_nobodys(void **state)
 {
     struct bench *b = *state;
@@ -530,6 +575,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(restatements_have_their_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(every_form_of_answer_can_be_compared, setup, teardown),
         cmocka_unit_test_setup_teardown(explain_says_what_is_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(explain_and_profile_say_what_is_read_of_first_times, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_id_that_came_later_is_nobodys, setup, teardown),
         cmocka_unit_test_setup_teardown(a_static_cohort_is_who_was_saved, setup, teardown),
         cmocka_unit_test_setup_teardown(an_event_is_whose_it_was_when_it_came, setup, teardown),
