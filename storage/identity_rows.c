@@ -210,24 +210,91 @@ static enum err_code give_picked(struct gathering *gathering, const struct sourc
     return code;
 }
 
+/* Where subjects' rows begin in a source, for ascending subjects: a block is decoded once, however many are asked for. */
+struct row_finder {
+    const struct source *source;
+    struct read_ctx ctx; /* with an arena of its own, for the block at hand */
+    struct arena_mark empty;
+    uint32_t block;      /* no subject asked for begins before it */
+    struct vec subjects; /* of it, where is_read */
+    bool is_read;
+};
+
+/* The subject of the block's last row is below this one. */
+static enum err_code ends_before(struct row_finder *finder, uint32_t subject, bool *ret,
+                                 struct err *err)
+{
+    int64_t min = 0;
+    int64_t max = 0;
+    if (!finder->is_read && source_zone(finder->source, COL_SUBJECT, finder->block, &min, &max) &&
+        max < (int64_t)subject) {
+        *ret = true;
+        return ERR_OK;
+    }
+    if (!finder->is_read) {
+        arena_rewind(finder->ctx.arena, finder->empty);
+        ERR_TRY(source_read(finder->source, &finder->ctx, COL_SUBJECT, finder->block,
+                            &finder->subjects, err));
+        finder->is_read = true;
+    }
+    *ret = finder->subjects.u32[finder->subjects.rows - 1] < subject;
+    return ERR_OK;
+}
+
+/* As source_subject_row. */
+static enum err_code find_row(struct row_finder *finder, uint32_t subject, uint32_t *ret,
+                              struct err *err)
+{
+    const struct source *source = finder->source;
+    bool is_before = true;
+    if (source->is_memory) {
+        return source_subject_row(source, &finder->ctx, subject, ret, err);
+    }
+    while (finder->block < source->block_count) {
+        ERR_TRY(ends_before(finder, subject, &is_before, err));
+        if (!is_before) {
+            break;
+        }
+        finder->block++;
+        finder->is_read = false;
+    }
+    uint32_t low = 0;
+    uint32_t high = finder->block < source->block_count ? finder->subjects.rows : 0;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (finder->subjects.u32[mid] < subject) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    *ret =
+        finder->block < source->block_count ? finder->block * BLOCK_ROWS + low : source->row_count;
+    return ERR_OK;
+}
+
 /* The rows of the wanted subjects in one source, block by block. A row may be wanted for several: it comes again. */
 static enum err_code pick(struct gathering *gathering, const struct source *source,
                           const struct wanted *wanted, uint32_t count, struct picked *picked,
                           picked_fn fn, struct err *err)
 {
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct row_finder finder = {.source = source, .ctx = gathering->ctx};
+    uint32_t begin = 0;
+    uint32_t end = 0;
+    finder.ctx.arena = arena;
+    finder.empty = arena_mark(arena);
     picked->count = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t begin = 0;
-        uint32_t end = 0;
         uint32_t subject = wanted[i].subject;
         if (subject < source->subject_first || subject > source->subject_last) {
             continue;
         }
-        struct arena_mark mark = arena_mark(gathering->arena);
-        ERR_TRY(source_subject_row(source, &gathering->ctx, subject, &begin, err));
-        ERR_TRY(source_subject_row(source, &gathering->ctx, subject + 1, &end, err));
-        arena_rewind(gathering->arena, mark);
         bool is_again = i > 0 && wanted[i - 1].subject == subject;
+        if (!is_again) {
+            ERR_TRY(find_row(&finder, subject, &begin, err));
+            ERR_TRY(find_row(&finder, subject + 1, &end, err));
+        }
         for (uint32_t row = begin; row < end; row++) {
             if (row / BLOCK_ROWS != picked->block || (is_again && row == begin)) {
                 ERR_TRY(give_picked(gathering, source, picked, fn, err));
