@@ -508,6 +508,49 @@ static void answers_are_as_if_ids_had_been_known_from_the_start(void **state)
     }
 }
 
+/* ---- where nothing was ever said of who is who ---- */
+
+#define PLAIN_EVENTS 300u
+
+static void without_facts_answers_by_arrival_are_those_of_now(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf now = {0};
+    CLEANUP(buf_freep) struct buf then = {0};
+    struct bench *b = calloc(1, sizeof(*b));
+    struct shop_event *events = calloc(PLAIN_EVENTS, sizeof(*events));
+    struct snapshot *snapshot = NULL;
+    struct rng rng = rng_init(test_seed());
+    live_dir_make(b->dir);
+    store_opts_default(&b->opts);
+    b->opts.io_kind = IO_POSIX;
+    b->opts.block_cache_bytes = 16u << 20;
+    b->opts.compact_in_background = false;
+    assert_ok(io_create(IO_POSIX, &b->io, &err));
+    open_store(b);
+    shop_random(&rng, 0, PLAIN_EVENTS, BEGIN_MS, NOW_MS, events);
+    assert_ok(shop_put(b->dataset, events, PLAIN_EVENTS / 2, NOW_MS, b->io, &err));
+    assert_ok(dataset_flush(b->dataset, &err));
+    assert_ok(
+        shop_put(b->dataset, events + PLAIN_EVENTS / 2, PLAIN_EVENTS / 2, NOW_MS, b->io, &err));
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    for (uint32_t i = 0; i < shop_question_count(); i++) {
+        char question[512];
+        char text[600];
+        snprintf(text, sizeof(text), "%s identity event_time",
+                 shop_question(i, "2025-05-12", "2025-05-18", question));
+        assert_string_equal(shop_ask(snapshot, text, NOW_MS, false, NULL, b->io, &then),
+                            shop_ask(snapshot, question, NOW_MS, false, NULL, b->io, &now));
+    }
+    snapshot_unpin(snapshot);
+    store_abandon(b->store);
+    io_free(b->io);
+    live_dir_remove(b->dir);
+    free(events);
+    free(b);
+}
+
 /* ---- while ids are being bound ---- */
 
 #define LOGINS 240u
@@ -613,6 +656,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_as_if_ids_had_been_known_from_the_start),
+        cmocka_unit_test(without_facts_answers_by_arrival_are_those_of_now),
         cmocka_unit_test(questions_see_each_commit_whole_while_ids_are_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
