@@ -173,8 +173,7 @@ static const struct {
     {"segment profile.channel",
      "invalid 1:24: expected a comparison (=, !=, <, <=, >, >=, in, between, contains, is set, "
      "...), found the end of the query"},
-    {"segment reached(funnel register -> place_order, 3)",
-     "invalid 1:49: the funnel has 2 steps"},
+    {"segment reached(funnel register -> place_order, 3)", "invalid 1:49: the funnel has 2 steps"},
     {"segment reached(register, 1)",
      "invalid 1:17: expected \"funnel\" and its steps, found \"register\""},
     {"segment reached(funnel register limit 5, 1)",
@@ -254,15 +253,15 @@ static const struct {
     {"why \"u\" in funnel register order by item",
      "invalid 1:5: \"why\" asks about one user; \"order by\" has no place in it"},
     {"profile funnel register -> pay_success within 1h", ""},
-    {"explain profile funnel a", "invalid 1:9: expected a verb (trend, distinct, funnel, retention, "
-                                 "paths, events, show, ...), found \"profile\""},
+    {"explain profile funnel a",
+     "invalid 1:9: expected a verb (trend, distinct, funnel, retention, "
+     "paths, events, show, ...), found \"profile\""},
     {"profile segment did(register) save cohort \"x\"",
      "invalid 1:43: profile runs the query for its figures; one that saves a cohort is not run for "
      "them"},
     {"profile drop cohort \"x\"",
      "invalid 1:21: profile runs the query for its figures; \"drop\" is not run for them"},
-    {"users of (step = 2) in funnel a",
-     "invalid 1:18: \"step\" takes a whole number from 1 to 1"},
+    {"users of (step = 2) in funnel a", "invalid 1:18: \"step\" takes a whole number from 1 to 1"},
     {"diff 1 in trend count(any)", "invalid 1:8: expected \",\" and the later epoch, found \"in\""},
     {"diff 1, 2 trend count(any)", "invalid 1:11: expected \"in\", found \"trend\""},
     {"explain diff 1, 2 in trend count(any)",
@@ -375,19 +374,36 @@ static const struct {
      "invalid 1:22: \"per\" says whose number \"users(...)\" is, and nothing here counts users"},
     {"trend count(any) compare previous period",
      "invalid 1:26: \"compare previous\" needs a range with a begin and an end"},
-    {"trend count(any) as of 1.5",
-     "invalid 1:24: expected an epoch (the number in an answer's meta.epoch) or an instant; an epoch is a whole number"},
-    {"trend count(any) as of \"x\"",
-     "invalid 1:24: expected an epoch (the number in an answer's meta.epoch) or an instant, found \"x\""},
+    {"trend count(any) as of 1.5", "invalid 1:24: expected an epoch (the number in an answer's "
+                                   "meta.epoch) or an instant; an epoch is a whole number"},
+    {"trend count(any) as of \"x\"", "invalid 1:24: expected an epoch (the number in an answer's "
+                                     "meta.epoch) or an instant, found \"x\""},
     {"trend count(any) as of 12 as of 13", "invalid 1:27: clause \"as\" is given twice"},
     {"show cohorts as of 12",
      "invalid 1:20: segments, cohorts and metrics are shown as they are now, as of no epoch"},
     {"segment reached(funnel a -> b within 1d as of 12, 2)",
      "invalid 1:44: \"as of\" is said of the whole question, at its end"},
+    {"trend count(any) identity",
+     "invalid 1:26: expected \"now\" or \"event_time\", found the end of "
+     "the query"},
+    {"trend count(any) identity event_tiem",
+     "invalid 1:27: expected \"now\" or \"event_time\", found \"event_tiem\"; did you mean "
+     "\"event_time\"?"},
+    {"trend count(any) identity now identity event_time",
+     "invalid 1:31: clause \"identity\" is given twice"},
+    {"segment reached(funnel a -> b within 1d identity event_time, 2)",
+     "invalid 1:50: \"identity\" is said of the whole question, at its end"},
+    {"show cohorts identity event_time",
+     "invalid 1:23: \"identity\" is of questions about events: segments, cohorts and metrics are "
+     "what they are"},
+    {"segment did(any) identity event_time save cohort \"x\"",
+     "invalid 1:50: a live cohort is asked with the identity of the question that names it; save "
+     "it "
+     "without \"identity\", or \"static\""},
     {"segment did(any) as of 12 save cohort \"x\"",
-     "invalid 1:39: a live cohort is asked anew whenever it is used; as of an epoch save it \"static\""},
-    {"trend count(any) exclude cohort \"bots\"",
-     "not_found 1:33: no cohort \"bots\" is saved"},
+     "invalid 1:39: a live cohort is asked anew whenever it is used; as of an epoch save it "
+     "\"static\""},
+    {"trend count(any) exclude cohort \"bots\"", "not_found 1:33: no cohort \"bots\" is saved"},
     {"trend count(any) save cohort \"x\"", "invalid 1:18: \"save\" is no clause of trend"},
     {"trend within 1h", "invalid 1:7: expected a measure (count, users, unique, sum, avg, min, "
                         "max, first, last, median, p95), found \"within\""},
@@ -402,10 +418,8 @@ static const struct {
     {"trend count()", "invalid 1:13: expected an event, found \")\""},
     {"trend metric(\"gmv\")", "not_found 1:7: no metric \"gmv\" is defined"},
     {"metric(\"gmv\") last 30d", "not_found 1:1: no metric \"gmv\" is defined"},
-    {"trend metric(gmv)",
-     "invalid 1:14: expected the name of a metric in quotes, found \"gmv\""},
-    {"trend metric(\"gmv\", 0)",
-     "invalid 1:21: \"metric\" takes a whole number from 1 to 10000"},
+    {"trend metric(gmv)", "invalid 1:14: expected the name of a metric in quotes, found \"gmv\""},
+    {"trend metric(\"gmv\", 0)", "invalid 1:21: \"metric\" takes a whole number from 1 to 10000"},
     {"trend p0(amount)", "invalid 1:7: percentile \"p0\" is not between 0 and 100; both excluded"},
     {"trend p100(amount)",
      "invalid 1:7: percentile \"p100\" is not between 0 and 100; both excluded"},
@@ -579,7 +593,8 @@ static const struct {
     {"lifecycle any", "invalid 1:11: expected \"of\", found \"any\""},
     {"lifecycle of any each day by channel top 2 order by new desc", ""},
     {"lifecycle of any each day by channel top 2 with other",
-     "invalid 1:42: lifecycle has no \"with other\": people of several values would be in it twice"},
+     "invalid 1:42: lifecycle has no \"with other\": people of several values would be in it "
+     "twice"},
     {"stickiness of any each day by channel order by channel", ""},
     {"stickiness dau_mau of any by channel",
      "invalid 1:30: \"by\" goes with the histogram, \"stickiness of\""},
@@ -623,15 +638,15 @@ static const struct {
     {"timeline u_42", "invalid 1:10: expected the id of a user in quotes, found \"u_42\""},
     {"timeline \"\"", "invalid 1:10: the id of a user is not empty"},
     {"timeline \"u\" columns (a)", "invalid 1:14: \"columns\" is no clause of timeline"},
-    {"show",
-     "invalid 1:5: expected events, properties, values, segments, cohorts, metrics or profiles, found the end of the query"},
-    {"show evnts", "invalid 1:6: expected events, properties, values, segments, cohorts, metrics or profiles, found \"evnts\"; "
+    {"show", "invalid 1:5: expected events, properties, values, segments, cohorts, metrics or "
+             "profiles, found the end of the query"},
+    {"show evnts", "invalid 1:6: expected events, properties, values, segments, cohorts, metrics "
+                   "or profiles, found \"evnts\"; "
                    "did you mean \"events\"?"},
     {"show cohorts", ""},
     {"drop \"a\"", "invalid 1:6: expected \"cohort\", found \"a\""},
     {"show metrics", ""},
-    {"show metrics of gmv",
-     "invalid 1:17: expected the name of a metric in quotes, found \"gmv\""},
+    {"show metrics of gmv", "invalid 1:17: expected the name of a metric in quotes, found \"gmv\""},
     {"show values", "invalid 1:12: expected \"of\", found the end of the query"},
     {"show values of mixed", "invalid 1:16: property \"mixed\" is seen as string, number and bool; "
                              "show values needs one type"},
@@ -695,10 +710,8 @@ static const struct {
     {"events any where channel matches \"(a{200}){200}\"",
      "limit 1:34: the repetitions of the regular expression make it larger than the limit of 10000 "
      "nodes"},
-    {"events any where in cohort \"vip\"",
-     "not_found 1:28: no cohort \"vip\" is saved"},
-    {"events any where not in cohort \"vip\"",
-     "not_found 1:32: no cohort \"vip\" is saved"},
+    {"events any where in cohort \"vip\"", "not_found 1:28: no cohort \"vip\" is saved"},
+    {"events any where not in cohort \"vip\"", "not_found 1:32: no cohort \"vip\" is saved"},
     {"events any where channel in cohort \"vip\"",
      "invalid 1:29: expected \"(\" and the values of \"in\", found \"cohort\""},
     {"events any where profile.channel = \"pro\"", ""},

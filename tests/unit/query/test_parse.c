@@ -63,7 +63,8 @@ static const struct {
     {"segment count(pay_success last 7d) >= 2 and did(any[city = \"Beijing\"] last 7d) and not "
      "did(refund last 30d)",
      NULL},
-    {"segment did(add_to_cart rolling 7d) and not did(pay_success rolling 7d) list users limit 1000",
+    {"segment did(add_to_cart rolling 7d) and not did(pay_success rolling 7d) list users limit "
+     "1000",
      "segment did(add_to_cart rolling 7d) and not did(pay_success rolling 7d) limit 1000 list "
      "users"},
     {"segment ((did(a) or did(b)) or (did(c) and (did(d) and did(e))))",
@@ -75,7 +76,8 @@ static const struct {
     {"segment first(register last 7d) or last(any on 2025-05-01) or user in (\"u1\", 'u2')",
      "segment first(register last 7d) or last(any on 2025-05-01) or user in (\"u1\", \"u2\")"},
     {"segment did(a) where channel = \"x\" rolling 12h tz \"UTC\"", NULL},
-    {"segment in cohort \"vip\" and not in cohort 'b\"c' exclude cohort \"bots\", 'staff' last 30d save "
+    {"segment in cohort \"vip\" and not in cohort 'b\"c' exclude cohort \"bots\", 'staff' last 30d "
+     "save "
      "cohort \"warm\" static",
      "segment in cohort \"vip\" and not in cohort \"b\\\"c\" last 30d exclude cohort \"bots\", "
      "\"staff\" save cohort \"warm\" static"},
@@ -94,11 +96,12 @@ static const struct {
      "last 30d",
      "segment not reached(funnel register -> (a | b) within 1d order any where vip = true, 2) "
      "last 30d"},
-    {"users of (step = 2, platform = \"ios\") in funnel register -> place_order by platform",
-     NULL},
-    {"users of (step = 2, platform is not set) in funnel register -> place_order by platform limit 5 "
+    {"users of (step = 2, platform = \"ios\") in funnel register -> place_order by platform", NULL},
+    {"users of (step = 2, platform is not set) in funnel register -> place_order by platform limit "
+     "5 "
      "list users save cohort 'stuck' static",
-     "users of (step = 2, platform is not set) in funnel register -> place_order by platform limit 5 "
+     "users of (step = 2, platform is not set) in funnel register -> place_order by platform limit "
+     "5 "
      "list users save cohort \"stuck\" static"},
     {"explain users of (time = 2025-05-01, `a b` = true) in trend users(any) by `a b` each day",
      NULL},
@@ -228,6 +231,14 @@ static const struct {
     {"trend count(any) as n as of 12 by country", "trend count(any) as n by country as of 12"},
     {"segment did(a) list users as of 2025-05-01T08:00", NULL},
     {"show events as of now - 2d tz \"UTC\"", "show events tz \"UTC\" as of now - 2d"},
+    {"trend count(any) identity event_time", NULL},
+    {"trend count(any) identity now by country", "trend count(any) by country"},
+    {"trend count(any) identity event_time as of 12 by identity exclude cohort \"bots\"",
+     "trend count(any) by identity as of 12 identity event_time exclude cohort \"bots\""},
+    {"show events identity event_time", NULL},
+    {"timeline \"a\" identity event_time", NULL},
+    {"diff 1, 2 in segment did(a) identity event_time", NULL},
+    {"restatements with events of trend users(any) identity event_time", NULL},
     {"diff 12, 2025-05-01T08:00 in funnel a -> b within 1d", NULL},
     {"diff 1, now - 1h in users of (step = 1) in funnel a -> b within 1d", NULL},
     {"trend count(any) each month last 6mo including today", NULL},
@@ -281,8 +292,9 @@ static const struct {
      "funnel a -> b reuse mode \"clickhouse:strict_deduplication,strict_order\""},
     {"funnel a -> b mode \"clickhouse:strict_once\" attempt earliest count sessions",
      "funnel a -> b attempt earliest count sessions"},
-    {"funnel a -> b holding x, y by channel at first set", "funnel a -> b holding x, y at first set by "
-                                                           "channel"},
+    {"funnel a -> b holding x, y by channel at first set",
+     "funnel a -> b holding x, y at first set by "
+     "channel"},
     {"funnel a -> b at last set times by channel", NULL},
     {"funnel a -> b at all steps times (0s, 10s, 1m) by channel each day", NULL},
     {"funnel a -> b list users limit 5", "funnel a -> b limit 5 list users"},
@@ -340,7 +352,8 @@ static const struct {
     {"events any where profile.`pricing plan` = 1 and profile.`a``b` as of event is set", NULL},
     {"events any where profile.`plan` = 1 and profile.`in` = 2 and profile.2fa = 3",
      "events any where profile.plan = 1 and profile.in = 2 and profile.2fa = 3"},
-    {"trend count(any) by profile.plan, profile.plan as of event, bucket(profile.age as of event, 0, "
+    {"trend count(any) by profile.plan, profile.plan as of event, bucket(profile.age as of event, "
+     "0, "
      "18)",
      NULL},
     {"segment profile.plan = \"pro\" and not (did(any) or profile.age between 1 and 2)",
