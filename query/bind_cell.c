@@ -2,23 +2,15 @@
  *
  *     trend, distinct   time, the keys, measure (its column; the only one that counts users where it is not said)
  *     funnel            time, the keys, step; dropped = true: who got to the step before and not there
- *     retention         cohort, the keys, period (without it: the members)
+ *     retention, ltv    cohort, the keys, period (without it: the members)
  *     segment           none
+ *     lifecycle, stickiness, conditions, churn: bind_cell_habits.c
  *
  * What is left out is not asked about: the people of any of its values.
  */
-#include "query/bind_int.h"
+#include "query/bind_cell_int.h"
 
-#include "query/result.h"
 #include "storage/base/size.h"
-
-struct cell_binder {
-    struct binder *b;
-    struct bound_cell cell;
-    struct cell *keys;
-    bool *has_key;
-    bool has_measure;
-};
 
 static enum err_code fail_type(struct cell_binder *c, const struct ast_coordinate *ast,
                                const char *what)
@@ -27,8 +19,8 @@ static enum err_code fail_type(struct cell_binder *c, const struct ast_coordinat
                      "\"" STR_FMT "\" takes %s", STR_ARG(ast->name.text), what);
 }
 
-static enum err_code coordinate_count(struct cell_binder *c, const struct ast_coordinate *ast,
-                                      uint64_t min, uint64_t max, uint32_t *ret)
+enum err_code cell_count(struct cell_binder *c, const struct ast_coordinate *ast, uint64_t min,
+                         uint64_t max, uint32_t *ret)
 {
     const struct ast_value *value = &ast->value;
     if (ast->is_null || value->kind != AST_NUMBER || value->number.scale != 0 ||
@@ -41,7 +33,7 @@ static enum err_code coordinate_count(struct cell_binder *c, const struct ast_co
     return ERR_OK;
 }
 
-static enum err_code coordinate_time(struct cell_binder *c, const struct ast_coordinate *ast)
+enum err_code cell_time(struct cell_binder *c, const struct ast_coordinate *ast)
 {
     if (ast->is_null || (ast->value.kind != AST_TIME && ast->value.kind != AST_STRING)) {
         return fail_type(c, ast, "a date or an instant, as the answer has it");
@@ -102,7 +94,7 @@ static enum err_code coordinate_measure(struct cell_binder *c, const struct ast_
     for (uint32_t m = 0; !ast->is_null && m < query->measure_count; m++) {
         if (ast->value.kind == AST_STRING && str_eq(query->measures[m].name, ast->value.text)) {
             c->cell.measure = m;
-            c->has_measure = true;
+            c->cell.has_measure = true;
             return is_users_measure(query, c->b->aggs, m)
                        ? ERR_OK
                        : bind_fail(c->b, ast->value.place,
@@ -129,13 +121,47 @@ static enum err_code find_measure(struct cell_binder *c)
                                   "%u measures count users; say which: measure = \"...\"", count);
 }
 
+/* What `period` says of a bracket: "2-7", or "3", which may stand without quotes. */
+static enum err_code coordinate_bracket(struct cell_binder *c, const struct ast_coordinate *ast)
+{
+    const struct retention *retention = &c->b->query->retention;
+    const struct ast_value *value = &ast->value;
+    bool is_number = !ast->is_null && value->kind == AST_NUMBER;
+    if (!is_number && (ast->is_null || value->kind != AST_STRING)) {
+        return fail_type(c, ast, "a bracket as the answer has it, \"2-7\"");
+    }
+    for (uint32_t i = 0; i < retention->bracket_count; i++) {
+        const struct retention_bracket *bracket = &retention->brackets[i];
+        struct str text = {0};
+        ERR_TRY(retention_bracket_text(bracket, c->b->arena, &text, c->b->err));
+        bool is_it = is_number ? bracket->first == bracket->last &&
+                                     num_cmp(value->number, num_int(bracket->first)) == 0
+                               : str_eq(value->text, text);
+        if (is_it) {
+            c->cell.period = i;
+            return ERR_OK;
+        }
+    }
+    return bind_fail(c->b, value->place, "the answer has no such bracket");
+}
+
+static enum err_code coordinate_period(struct cell_binder *c, const struct ast_coordinate *ast)
+{
+    const struct retention *retention = &c->b->query->retention;
+    c->cell.has_period = true;
+    return retention->mode == RETENTION_BRACKET
+               ? coordinate_bracket(c, ast)
+               : cell_count(c, ast, 0, retention->period_count - 1, &c->cell.period);
+}
+
 static enum err_code bind_coordinate(struct cell_binder *c, const struct ast_coordinate *ast)
 {
     const struct bound_query *query = c->b->query;
     struct str name = ast->name.text;
     bool is_trend = query->verb == VERB_TREND || query->verb == VERB_DISTINCT;
     bool is_funnel = query->verb == VERB_FUNNEL;
-    bool is_retention = query->verb == VERB_RETENTION;
+    bool is_retention = query->verb == VERB_RETENTION || query->verb == VERB_LTV;
+    bool is_taken = false;
     for (uint32_t k = 0; k < query->key_count; k++) {
         if (str_eq(query->keys[k].name, name)) {
             return coordinate_key(c, ast, k);
@@ -143,13 +169,13 @@ static enum err_code bind_coordinate(struct cell_binder *c, const struct ast_coo
     }
     if ((str_eq(name, STR("time")) && query->has_each && (is_trend || is_funnel)) ||
         (str_eq(name, STR("cohort")) && is_retention)) {
-        return coordinate_time(c, ast);
+        return cell_time(c, ast);
     }
     if (str_eq(name, STR("measure")) && is_trend) {
         return coordinate_measure(c, ast);
     }
     if (str_eq(name, STR("step")) && is_funnel) {
-        return coordinate_count(c, ast, 1, query->funnel.step_count, &c->cell.step);
+        return cell_count(c, ast, 1, query->funnel.step_count, &c->cell.step);
     }
     if (str_eq(name, STR("dropped")) && is_funnel) {
         c->cell.is_dropped = ast->value.boolean;
@@ -157,8 +183,11 @@ static enum err_code bind_coordinate(struct cell_binder *c, const struct ast_coo
                                                             : fail_type(c, ast, "true or false");
     }
     if (str_eq(name, STR("period")) && is_retention) {
-        c->cell.has_period = true;
-        return coordinate_count(c, ast, 0, query->retention.period_count - 1, &c->cell.period);
+        return coordinate_period(c, ast);
+    }
+    ERR_TRY(cell_habit(c, ast, &is_taken));
+    if (is_taken) {
+        return ERR_OK;
     }
     return bind_fail(c->b, ast->name.place,
                      "\"" STR_FMT "\" names no cells of this answer: there are its keys%s",
@@ -166,7 +195,7 @@ static enum err_code bind_coordinate(struct cell_binder *c, const struct ast_coo
                      is_funnel      ? ", step, dropped, and time with \"each\""
                      : is_retention ? ", cohort and period"
                      : is_trend     ? ", measure, and time with \"each\""
-                                    : "");
+                                    : cell_habit_words(query));
 }
 
 static enum err_code check_funnel(struct cell_binder *c)
@@ -196,15 +225,24 @@ static enum err_code check_verb(struct cell_binder *c)
     switch (query->verb) {
     case VERB_SEGMENT: return ERR_OK;
     case VERB_TREND:
-    case VERB_DISTINCT: return c->has_measure ? ERR_OK : find_measure(c);
+    case VERB_DISTINCT: return c->cell.has_measure ? ERR_OK : find_measure(c);
     case VERB_FUNNEL: return check_funnel(c);
     case VERB_RETENTION:
-        return query->retention.mode == RETENTION_BRACKET || query->per != NULL ||
-                       query->retention.is_average
+    case VERB_LTV:
+        return query->per != NULL || query->retention.is_average
                    ? bind_fail(c->b, place,
                                "\"users of\" goes with cohorts of users and periods: not with "
-                               "brackets, \"per\" or \"average\"")
+                               "\"per\" or \"average\"")
                    : ERR_OK;
+    case VERB_LIFECYCLE:
+    case VERB_STICKINESS:
+    case VERB_CONDITIONS:
+    case VERB_CHURN:
+        return query->per == NULL
+                   ? ERR_OK
+                   : bind_fail(c->b, place,
+                               "\"users of\" tells people: a value of \"per " STR_FMT "\" is none",
+                               STR_ARG(query->per->name));
     default: break;
     }
     return err_set_at(c->b->err, ERR_UNSUPPORTED, place.line, place.column,

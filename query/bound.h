@@ -199,6 +199,9 @@ enum retention_value { RETENTION_NO_VALUE, RETENTION_SUM, RETENTION_MEAN };
 struct retention_bracket { /* periods, both included */
     uint32_t first, last;
 };
+/* As answers show it: "2-7", or "3"; of the arena. */
+enum err_code retention_bracket_text(const struct retention_bracket *bracket, struct arena *arena,
+                                     struct str *ret, struct err *err) ERR_MUST_CHECK;
 struct retention {
     uint32_t start_selector, return_selector;
     enum retention_start start;
@@ -326,12 +329,17 @@ struct bound_cell {
     const bool *has_key;     /* says so; both NULL: no key */
     bool has_time;           /* the bucket, or the cohort, that begins at */
     int64_t time_ms;
-    uint32_t measure; /* of trend and distinct: one that counts users */
+    uint32_t measure; /* of trend and distinct: one that counts users; of lifecycle, churn: */
+    bool has_measure; /* a column of people, as bind_cell_habits.c numbers them; without: any */
     uint32_t step;    /* of a funnel, from 1: who did it */
     bool is_dropped;  /* or who did the step before, and not this one */
-    bool has_period;  /* of retention: who was back in it; else the members */
-    uint32_t period;
+    bool has_period;  /* of retention and ltv: who was back in it; else the members */
+    uint32_t period;  /* or the bracket's number, from 0 */
+    uint32_t number;  /* of stickiness: in how many periods; of conditions: which one; 0: any */
 };
+/* Of lifecycle and churn: the columns that a cell's measure says. */
+enum { LIFE_NEW, LIFE_RETURNING, LIFE_RESURRECTING, LIFE_DORMANT, LIFE_KINDS };
+enum { CHURN_BASE, CHURN_CHURNED, CHURN_KINDS };
 
 enum cond_kind {
     COND_AND, COND_OR, COND_NOT, /* kids */

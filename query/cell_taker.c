@@ -124,6 +124,14 @@ enum err_code cell_take(struct cell_taker *taker, uint32_t subject, struct err *
     return ERR_OK;
 }
 
+enum err_code cell_take_part(struct cell_taker *taker, const struct groups *groups, uint32_t group,
+                             uint32_t subject, struct err *err)
+{
+    bool is_wanted = false;
+    ERR_TRY(cell_taker_wants(taker, groups, group, &is_wanted, err));
+    return is_wanted ? cell_take(taker, subject, err) : ERR_OK;
+}
+
 void cell_takers_free(struct query_run_ctx *run)
 {
     struct cell_taker *taker =

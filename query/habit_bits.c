@@ -8,8 +8,8 @@
 bool habit_bits_serve(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
-    return query->per == NULL && query->key_count == 0 && query->habits.events_min == 1 &&
-           query->habits.events_max == UINT32_MAX &&
+    return query->per == NULL && query->key_count == 0 && query->cell == NULL &&
+           query->habits.events_min == 1 && query->habits.events_max == UINT32_MAX &&
            index_serves(run, &query->selectors[query->habits.selector]);
 }
 

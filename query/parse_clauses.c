@@ -479,15 +479,15 @@ static const struct clause clauses_known[] = {
     {"including", NULL, GROUP_INCLUDING, ANALYSES | JOURNEYS | ROWS, clause_including},
     {"by", NULL, GROUP_BY,
      ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) | V(AST_LIFECYCLE) |
-         V(AST_STICKINESS),
+         V(AST_STICKINESS) | V(AST_CONDITIONS) | V(AST_CHURN),
      clause_by},
     {"each", NULL, GROUP_EACH,
      V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | COHORTS | V(AST_SESSIONS) | V(AST_ABSENCE) |
-         V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS),
+         V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CHURN),
      clause_each},
     {"top", NULL, GROUP_TOP,
      ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) |
-         V(AST_ABSENCE) | V(AST_LIFECYCLE) | V(AST_STICKINESS),
+         V(AST_ABSENCE) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CONDITIONS) | V(AST_CHURN),
      clause_top},
     {"order", "by", GROUP_ORDER_BY, ANALYSES | JOURNEYS | V(AST_EVENTS), clause_order_by},
     {"order", NULL, GROUP_ORDER, V(AST_FUNNEL), clause_order},

@@ -8,23 +8,25 @@
  * intersections of sets; else from journeys, which `by` cuts by its values (habit_split.h).
  */
 #include "query/answer_journeys.h"
+#include "query/cell_taker.h"
 #include "query/habit_bits.h"
 #include "query/habit_split.h"
 #include "query/subject_bits.h"
 #include "storage/base/size.h"
-
-enum { LIFE_NEW, LIFE_RETURNING, LIFE_RESURRECTING, LIFE_DORMANT, LIFE_KINDS };
 
 struct lifecycle_plan {
     const int64_t *begins; /* of the period before, of the n periods, and the end of the last */
     uint32_t count;        /* n */
     bool has_from, has_to; /* the range says so: rows up to there */
     int64_t data_begin_ms;
+    int64_t now_ms;
+    const struct bound_cell *cell; /* whose people are asked for; NULL: all numbers are */
 };
 
 /* Numbers of a group: [period * LIFE_KINDS + kind]. */
 struct lifecycle_part {
     struct habit_rows rows;
+    struct cell_taker *taker; /* NULL: numbers are asked for */
 };
 
 static size_t row_len(const struct lifecycle_plan *plan)
@@ -58,6 +60,8 @@ static enum err_code plan_make(struct query_run_ctx *run, struct lifecycle_plan 
         .has_from = buckets.has_from,
         .has_to = buckets.has_to,
         .data_begin_ms = run->snapshot->time_min_ms,
+        .now_ms = query->now_ms,
+        .cell = query->cell,
     };
     return ERR_OK;
 }
@@ -150,23 +154,51 @@ struct life {
     int64_t last; /* period that was active last, or LONG_AGO */
 };
 
-static void count_active(struct life *life, int64_t period, uint64_t *counts)
+/* Where a part of a journey is counted. */
+struct life_count {
+    const struct lifecycle_plan *plan;
+    uint64_t *counts; /* of its group, where numbers are asked for; */
+    bool is_met;      /* where people are: it is counted in their cell */
+};
+
+/* Who is dormant in a period that has not begun nobody can tell yet. */
+static bool is_ahead(const struct lifecycle_plan *plan, int64_t period, uint32_t kind)
+{
+    return kind == LIFE_DORMANT && plan->begins[period + 1] > plan->now_ms;
+}
+
+/* `period` from 0, of those that are shown. */
+static void count_one(struct life_count *count, int64_t period, uint32_t kind)
+{
+    const struct bound_cell *cell = count->plan->cell;
+    if (is_ahead(count->plan, period, kind)) {
+        return;
+    }
+    if (cell == NULL) {
+        count->counts[period * LIFE_KINDS + kind]++;
+    } else if ((!cell->has_time || cell->time_ms == count->plan->begins[period + 1]) &&
+               (!cell->has_measure || cell->measure == kind)) {
+        count->is_met = true;
+    }
+}
+
+static void count_active(struct life *life, int64_t period, struct life_count *count)
 {
     if (life->is_seen && life->last >= 0 && life->last + 1 < period) {
-        counts[life->last * LIFE_KINDS + LIFE_DORMANT]++; /* the period behind its last */
+        count_one(count, life->last, LIFE_DORMANT); /* the period behind its last */
     }
     if (period >= 1) {
         uint32_t kind = !life->is_seen             ? LIFE_NEW
                         : life->last == period - 1 ? LIFE_RETURNING
                                                    : LIFE_RESURRECTING;
-        counts[(period - 1) * LIFE_KINDS + kind]++;
+        count_one(count, period - 1, kind);
     }
     *life = (struct life){true, period};
 }
 
-static void count_journey(const struct lifecycle_plan *plan, const struct journey *journey,
-                          uint64_t *counts)
+static void count_journey(const struct journey *journey, struct life_count *count)
 {
+    const struct lifecycle_plan *plan = count->plan;
     struct life life = {false, LONG_AGO};
     for (size_t i = 0; i < journey->count;) {
         int64_t ts = journey->times[i];
@@ -180,12 +212,25 @@ static void count_journey(const struct lifecycle_plan *plan, const struct journe
         while (end < journey->count && journey->times[end] < plan->begins[period + 1]) {
             end++;
         }
-        count_active(&life, period, counts);
+        count_active(&life, period, count);
         i = end;
     }
     if (life.is_seen && life.last >= 0 && life.last < plan->count) {
-        counts[life.last * LIFE_KINDS + LIFE_DORMANT]++;
+        count_one(count, life.last, LIFE_DORMANT);
     }
+}
+
+static enum err_code count_part(const struct lifecycle_plan *plan, const struct journey *own,
+                                uint32_t group, struct lifecycle_part *part, struct arena *arena,
+                                struct err *err)
+{
+    struct life_count count = {.plan = plan};
+    if (part->taker == NULL) {
+        ERR_TRY(habit_rows_of(&part->rows, group, arena, &count.counts, err));
+    }
+    count_journey(own, &count);
+    return count.is_met ? cell_take_part(part->taker, part->rows.groups, group, own->subject, err)
+                        : ERR_OK;
 }
 
 static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
@@ -196,6 +241,9 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
     struct habit_split split = {.lane = HABIT_LANE_NONE, .arena = arena};
     struct journey journey;
     bool has_more = false;
+    if (plan->cell != NULL) {
+        ERR_TRY(cell_taker_open(run, walk_shard(walk), &part->taker, err));
+    }
     part->rows.len = row_len(plan);
     if (run->query->key_count > 0) {
         split.lane = 0;
@@ -207,9 +255,7 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
         uint32_t group = 0;
         ERR_TRY(habit_split_load(&split, &journey, err));
         while (habit_split_next(&split, &group, &own)) {
-            uint64_t *counts = NULL;
-            ERR_TRY(habit_rows_of(&part->rows, group, arena, &counts, err));
-            count_journey(plan, &own, counts);
+            ERR_TRY(count_part(plan, &own, group, part, arena, err));
         }
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
@@ -226,9 +272,7 @@ static enum err_code make_columns(const struct bound_query *query, struct result
     uint32_t count = 0;
     ERR_TRY(ARENA_NEW(result->arena, 1 + (size_t)query->key_count + LIFE_KINDS, &cols, err));
     cols[count++] = answer_bucket_col(query);
-    for (uint32_t k = 0; k < query->key_count; k++) {
-        ERR_TRY(answer_key_col(query, k, false, result->arena, &cols[count++], err));
-    }
+    ERR_TRY(habit_key_cols(query, result->arena, cols, &count, err));
     for (uint32_t k = 0; k < LIFE_KINDS; k++) {
         cols[count++] = (struct result_col){str_of(kinds[k]), RESULT_INT64};
     }
@@ -249,7 +293,7 @@ static bool is_empty(const struct lifecycle_lines *lines, uint32_t period)
 {
     uint64_t all = 0;
     for (uint32_t i = 0; i < lines->count; i++) {
-        const uint64_t *row = lines->rows.rows[lines->groups[i].number];
+        const uint64_t *row = habit_row(&lines->rows, lines->groups[i].number);
         for (uint32_t k = 0; k < LIFE_KINDS; k++) {
             all |= row[(size_t)period * LIFE_KINDS + k];
         }
@@ -267,13 +311,12 @@ static uint64_t new_people(const uint64_t *row, size_t len)
     return sum;
 }
 
-/* Who is dormant in a period that has not begun nobody can tell yet. */
-static void forget_ahead(const struct query_run_ctx *run, const struct lifecycle_plan *plan,
-                         const struct habit_rows *rows)
+/* What sets have told too much. */
+static void forget_ahead(const struct lifecycle_plan *plan, const struct habit_rows *rows)
 {
     for (uint32_t g = 0; g < rows->cap; g++) {
         for (uint32_t p = 0; rows->rows[g] != NULL && p < plan->count; p++) {
-            if (plan->begins[p + 1] > run->query->now_ms) {
+            if (is_ahead(plan, p, LIFE_DORMANT)) {
                 rows->rows[g][(size_t)p * LIFE_KINDS + LIFE_DORMANT] = 0;
             }
         }
@@ -299,11 +342,10 @@ static enum err_code put_row(struct query_run_ctx *run, const struct lifecycle_p
 {
     uint32_t key_count = run->query->key_count;
     uint32_t group = lines->groups[line].number;
-    const uint64_t *counts = lines->rows.rows[group] + (size_t)period * LIFE_KINDS;
+    const uint64_t *counts = habit_row(&lines->rows, group) + (size_t)period * LIFE_KINDS;
     ERR_TRY(
         answer_bucket_cell(run->query, plan->begins[period + 1], result->arena, &cells[0], err));
-    ERR_TRY(answer_key_cells(lines->rows.groups, key_count, group, false, result->arena, &cells[1],
-                             err));
+    ERR_TRY(habit_key_cells(&lines->rows, key_count, group, result->arena, &cells[1], err));
     for (uint32_t k = 0; k < LIFE_KINDS; k++) {
         cells[1 + key_count + k] = answer_count_cell(counts[k]);
     }
@@ -335,7 +377,7 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct lifecyc
 {
     struct lifecycle_lines lines = {.rows = {.len = row_len(plan)}};
     ERR_TRY(habit_rows_merge(run, tasks, offsetof(struct lifecycle_part, rows), &lines.rows, err));
-    forget_ahead(run, plan, &lines.rows);
+    forget_ahead(plan, &lines.rows);
     ERR_TRY(habit_rows_pick(run, &lines.rows, new_people, &lines.groups, &lines.count,
                             &lines.left_out, err));
     cut_periods(plan, &lines);
@@ -357,5 +399,5 @@ enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, s
     run->verb_plan = &plan;
     ERR_TRY(habit_run(run, INT64_MIN, plan.begins[plan.count + 1], true, bits_task, walk_task,
                       sizeof(struct lifecycle_part), &tasks, err));
-    return make_answer(run, &plan, &tasks, result, err);
+    return query->cell != NULL ? ERR_OK : make_answer(run, &plan, &tasks, result, err);
 }

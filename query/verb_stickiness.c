@@ -7,6 +7,7 @@
  * journeys by its values (habit_split.h), and has a histogram of each.
  */
 #include "query/answer_journeys.h"
+#include "query/cell_taker.h"
 #include "query/habit_bits.h"
 #include "query/habit_split.h"
 #include "query/stickiness_int.h"
@@ -32,6 +33,7 @@ struct stickiness_part {
     struct habit_rows rows;
     uint64_t *whole; /* the same numbers of journeys before they are cut; NULL: they are not */
     uint64_t users;  /* active at all, in whatever group */
+    struct cell_taker *taker; /* NULL: numbers are asked for */
 };
 
 static size_t row_len(const struct stickiness_plan *plan)
@@ -172,9 +174,32 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
 
 /* ---- from journeys ---- */
 
-static void count_journey(const struct stickiness_plan *plan, const struct habits *habits,
-                          const struct journey *journey, uint64_t *row)
+/* Where a part of a journey is counted. */
+struct stickiness_count {
+    const struct stickiness_plan *plan;
+    const struct bound_query *query;
+    uint64_t *row; /* of its group, where numbers are asked for; */
+    bool is_met;   /* where people are: it is counted in their cell */
+};
+
+/* Active in `times` buckets of the parent. Place 0 is of no active bucket: not shown. */
+static void count_times(struct stickiness_count *count, const struct parent *parent, uint32_t times)
 {
+    const struct bound_cell *cell = count->query->cell;
+    if (cell == NULL) {
+        count->row[parent->place + times]++;
+        return;
+    }
+    bool is_number = cell->number == 0                    ? times > 0
+                     : count->query->habits.is_cumulative ? times >= cell->number
+                                                          : times == cell->number;
+    count->is_met |= is_number && (!cell->has_time || cell->time_ms == parent->begin_ms);
+}
+
+static void count_journey(const struct journey *journey, struct stickiness_count *count)
+{
+    const struct stickiness_plan *plan = count->plan;
+    const struct habits *habits = &count->query->habits;
     uint32_t p = 0;
     uint32_t times = 0;
     bool is_user = false;
@@ -191,7 +216,7 @@ static void count_journey(const struct stickiness_plan *plan, const struct habit
         }
         is_user = true;
         if (b >= plan->parents[p].first + plan->parents[p].count) {
-            row[plan->parents[p].place + times]++;
+            count_times(count, &plan->parents[p], times);
             times = 0;
             while (b >= plan->parents[p].first + plan->parents[p].count) {
                 p++;
@@ -199,8 +224,10 @@ static void count_journey(const struct stickiness_plan *plan, const struct habit
         }
         times++;
     }
-    row[plan->parents[p].place + times]++; /* place 0 is of no active bucket: not shown */
-    row[plan->place_count] += is_user;
+    count_times(count, &plan->parents[p], times);
+    if (count->row != NULL) {
+        count->row[plan->place_count] += is_user;
+    }
 }
 
 /* Each part for its group, and the journey as one for the total. */
@@ -208,18 +235,23 @@ static enum err_code count_parts(const struct query_run_ctx *run, struct habit_s
                                  const struct journey *journey, struct stickiness_part *part,
                                  struct arena *arena, struct err *err)
 {
-    const struct stickiness_plan *plan = run->verb_plan;
-    const struct habits *habits = &run->query->habits;
+    struct stickiness_count count = {.plan = run->verb_plan, .query = run->query};
     struct journey own;
     uint32_t group = 0;
     ERR_TRY(habit_split_load(split, journey, err));
     while (habit_split_next(split, &group, &own)) {
-        uint64_t *row = NULL;
-        ERR_TRY(habit_rows_of(&part->rows, group, arena, &row, err));
-        count_journey(plan, habits, &own, row);
+        count.is_met = false;
+        if (part->taker == NULL) {
+            ERR_TRY(habit_rows_of(&part->rows, group, arena, &count.row, err));
+        }
+        count_journey(&own, &count);
+        if (count.is_met) {
+            ERR_TRY(cell_take_part(part->taker, part->rows.groups, group, own.subject, err));
+        }
     }
     if (part->whole != NULL) {
-        count_journey(plan, habits, journey, part->whole);
+        count.row = part->whole;
+        count_journey(journey, &count);
     }
     return ERR_OK;
 }
@@ -233,15 +265,23 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
     struct journey journey;
     bool has_more = false;
     part->rows.len = row_len(plan);
+    if (run->query->cell != NULL) {
+        ERR_TRY(cell_taker_open(run, walk_shard(walk), &part->taker, err));
+    }
     if (run->query->key_count > 0) {
         split.lane = 0;
         part->rows.groups = walk_groups(walk, 0);
+    }
+    if (run->query->key_count > 0 && part->taker == NULL) {
         ERR_TRY(ARENA_NEW(arena, row_len(plan), &part->whole, err));
     }
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
         ERR_TRY(count_parts(run, &split, &journey, part, arena, err));
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    }
+    if (part->taker != NULL) {
+        return ERR_OK;
     }
     uint64_t *all = part->whole;
     ERR_TRY(all != NULL ? ERR_OK : habit_rows_of(&part->rows, 0, arena, &all, err));
@@ -262,9 +302,7 @@ static enum err_code make_columns(const struct bound_query *query, struct result
     if (query->habits.has_over) {
         cols[count++] = answer_bucket_col(&over);
     }
-    for (uint32_t k = 0; k < query->key_count; k++) {
-        ERR_TRY(answer_key_col(query, k, false, result->arena, &cols[count++], err));
-    }
+    ERR_TRY(habit_key_cols(query, result->arena, cols, &count, err));
     cols[count++] = (struct result_col){STR("periods"), RESULT_INT64};
     cols[count++] = (struct result_col){STR("users"), RESULT_INT64};
     result->cols = cols;
@@ -290,7 +328,7 @@ static void parent_rows(const struct bound_query *query, const struct parent *pa
 }
 
 static enum err_code lead_cells(const struct query_run_ctx *run, const struct parent *parent,
-                                const struct groups *groups, uint32_t group, struct arena *arena,
+                                const struct habit_rows *rows, uint32_t group, struct arena *arena,
                                 struct cell *out, struct err *err)
 {
     const struct bound_query *query = run->query;
@@ -299,7 +337,7 @@ static enum err_code lead_cells(const struct query_run_ctx *run, const struct pa
     if (query->habits.has_over) {
         ERR_TRY(answer_bucket_cell(&over, parent->begin_ms, arena, out++, err));
     }
-    return answer_key_cells(groups, query->key_count, group, false, arena, out, err);
+    return habit_key_cells(rows, query->key_count, group, arena, out, err);
 }
 
 static uint64_t active_people(const uint64_t *row, size_t len)
@@ -320,9 +358,8 @@ static enum err_code make_rows(struct query_run_ctx *run, const struct stickines
         const struct parent *parent = &plan->parents[p];
         ERR_TRY(run_check(run, err));
         for (uint32_t i = 0; i < group_count; i++) {
-            const uint64_t *row = rows->rows[groups[i].number];
-            ERR_TRY(
-                lead_cells(run, parent, rows->groups, groups[i].number, result->arena, lead, err));
+            const uint64_t *row = habit_row(rows, groups[i].number);
+            ERR_TRY(lead_cells(run, parent, rows, groups[i].number, result->arena, lead, err));
             parent_rows(run->query, parent, row + parent->place, lead, lead_count, cells);
             cells += (size_t)parent->count * result->col_count;
         }
@@ -372,5 +409,5 @@ enum err_code verb_stickiness(struct query_run_ctx *run, struct result *result, 
     run->verb_plan = &plan;
     ERR_TRY(habit_run(run, plan.edges[0], plan.edges[plan.count], false, bits_task, walk_task,
                       sizeof(struct stickiness_part), &tasks, err));
-    return make_answer(run, &plan, &tasks, result, err);
+    return query->cell != NULL ? ERR_OK : make_answer(run, &plan, &tasks, result, err);
 }

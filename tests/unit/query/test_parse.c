@@ -63,7 +63,8 @@ static const struct {
     {"segment count(pay_success last 7d) >= 2 and did(any[city = \"Beijing\"] last 7d) and not "
      "did(refund last 30d)",
      NULL},
-    {"segment did(add_to_cart rolling 7d) and not did(pay_success rolling 7d) list users limit 1000",
+    {"segment did(add_to_cart rolling 7d) and not did(pay_success rolling 7d) list users limit "
+     "1000",
      "segment did(add_to_cart rolling 7d) and not did(pay_success rolling 7d) limit 1000 list "
      "users"},
     {"segment ((did(a) or did(b)) or (did(c) and (did(d) and did(e))))",
@@ -75,7 +76,8 @@ static const struct {
     {"segment first(register last 7d) or last(any on 2025-05-01) or user in (\"u1\", 'u2')",
      "segment first(register last 7d) or last(any on 2025-05-01) or user in (\"u1\", \"u2\")"},
     {"segment did(a) where channel = \"x\" rolling 12h tz \"UTC\"", NULL},
-    {"segment in cohort \"vip\" and not in cohort 'b\"c' exclude cohort \"bots\", 'staff' last 30d save "
+    {"segment in cohort \"vip\" and not in cohort 'b\"c' exclude cohort \"bots\", 'staff' last 30d "
+     "save "
      "cohort \"warm\" static",
      "segment in cohort \"vip\" and not in cohort \"b\\\"c\" last 30d exclude cohort \"bots\", "
      "\"staff\" save cohort \"warm\" static"},
@@ -94,11 +96,12 @@ static const struct {
      "last 30d",
      "segment not reached(funnel register -> (a | b) within 1d order any where vip = true, 2) "
      "last 30d"},
-    {"users of (step = 2, platform = \"ios\") in funnel register -> place_order by platform",
-     NULL},
-    {"users of (step = 2, platform is not set) in funnel register -> place_order by platform limit 5 "
+    {"users of (step = 2, platform = \"ios\") in funnel register -> place_order by platform", NULL},
+    {"users of (step = 2, platform is not set) in funnel register -> place_order by platform limit "
+     "5 "
      "list users save cohort 'stuck' static",
-     "users of (step = 2, platform is not set) in funnel register -> place_order by platform limit 5 "
+     "users of (step = 2, platform is not set) in funnel register -> place_order by platform limit "
+     "5 "
      "list users save cohort \"stuck\" static"},
     {"explain users of (time = 2025-05-01, `a b` = true) in trend users(any) by `a b` each day",
      NULL},
@@ -187,6 +190,12 @@ static const struct {
      "ltv a -> b value sum(amount of c) each month for 12 first rolling last 2mo"},
     {"churn 2w of active last 30d list users", NULL},
     {"churn 14d of a[x = 1] last_seen", NULL},
+    {"churn 14d of a by x, bucket(y, 1, 2) top 3 each month last 6mo",
+     "churn 14d of a by x, bucket(y, 1, 2) each month last 6mo top 3"},
+    {"conditions a, b by x top 2 order by users desc limit 3", NULL},
+    {"users of (measure = \"churned\") in churn 2w of a last 30d list users", NULL},
+    {"users of (condition = 2, x is not set) in conditions a, b by x", NULL},
+    {"users of (time = 2025-05-01, measure = \"new\") in lifecycle of a each day", NULL},
     {"trend count(active)", NULL},
     {"trend count(pay_success[amount >= 100 and channel = \"ad\"])", NULL},
     {"trend count((share | invite[channel = \"wechat\"]))", NULL},
@@ -271,8 +280,9 @@ static const struct {
      "funnel a -> b reuse mode \"clickhouse:strict_deduplication,strict_order\""},
     {"funnel a -> b mode \"clickhouse:strict_once\" attempt earliest count sessions",
      "funnel a -> b attempt earliest count sessions"},
-    {"funnel a -> b holding x, y by channel at first set", "funnel a -> b holding x, y at first set by "
-                                                           "channel"},
+    {"funnel a -> b holding x, y by channel at first set",
+     "funnel a -> b holding x, y at first set by "
+     "channel"},
     {"funnel a -> b at last set times by channel", NULL},
     {"funnel a -> b at all steps times (0s, 10s, 1m) by channel each day", NULL},
     {"funnel a -> b list users limit 5", "funnel a -> b limit 5 list users"},
@@ -330,7 +340,8 @@ static const struct {
     {"events any where profile.`pricing plan` = 1 and profile.`a``b` as of event is set", NULL},
     {"events any where profile.`plan` = 1 and profile.`in` = 2 and profile.2fa = 3",
      "events any where profile.plan = 1 and profile.in = 2 and profile.2fa = 3"},
-    {"trend count(any) by profile.plan, profile.plan as of event, bucket(profile.age as of event, 0, "
+    {"trend count(any) by profile.plan, profile.plan as of event, bucket(profile.age as of event, "
+     "0, "
      "18)",
      NULL},
     {"segment profile.plan = \"pro\" and not (did(any) or profile.age between 1 and 2)",
