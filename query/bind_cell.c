@@ -223,7 +223,6 @@ static enum err_code check_verb(struct cell_binder *c)
     const struct bound_query *query = c->b->query;
     struct place place = c->b->ast->users_of;
     switch (query->verb) {
-    case VERB_SEGMENT: return ERR_OK;
     case VERB_TREND:
     case VERB_DISTINCT: return c->cell.has_measure ? ERR_OK : find_measure(c);
     case VERB_FUNNEL: return check_funnel(c);
@@ -234,6 +233,7 @@ static enum err_code check_verb(struct cell_binder *c)
                                "\"users of\" goes with cohorts of users and periods: not with "
                                "\"per\" or \"average\"")
                    : ERR_OK;
+    case VERB_SEGMENT:
     case VERB_LIFECYCLE:
     case VERB_STICKINESS:
     case VERB_CONDITIONS:

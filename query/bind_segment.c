@@ -19,6 +19,18 @@ struct segment_binder {
 static enum err_code bind_cond(struct segment_binder *s, const struct ast_cond *ast,
                                const struct cond **ret);
 
+/* With `per KEY` the condition is said of a value, which is no person. */
+static enum err_code check_people(struct segment_binder *s, struct place place, const char *what)
+{
+    const struct ast_name *per = &s->b->ast->clauses.per;
+    return per->place.line == 0
+               ? ERR_OK
+               : bind_fail(s->b, place,
+                           "%s is said of people, and the segment is one of values of \"" STR_FMT
+                           "\": people may be meant by \"where\", or inside of did(any[...])",
+                           what, STR_ARG(per->text));
+}
+
 static enum err_code cond_new(struct segment_binder *s, struct cond cond, struct cond **ret)
 {
     ERR_TRY(ARENA_NEW(s->b->arena, 1, ret, s->b->err));
@@ -146,7 +158,11 @@ static enum err_code bind_measure_cond(struct segment_binder *s, const struct as
         return is_any ? ERR_OK : cond_node(s, COND_NOT, leaf, NULL, ret);
     }
     if (ast->agg == AST_AGG_UNIQUE) {
-        ERR_TRY(bind_one_field(s->b, ast->key, "unique", &cond.field));
+        struct by_key carried = {0}; /* with `per KEY` values are carried along */
+        bool is_per = s->b->ast->clauses.per.place.line != 0;
+        ERR_TRY(is_per ? bind_carried(s->b, ast->key, "\"unique\" with \"per\"", &carried)
+                       : bind_one_field(s->b, ast->key, "unique", &cond.field));
+        cond.field = is_per ? carried.field : cond.field;
     } else if (ast->agg != AST_AGG_COUNT) {
         ERR_TRY(bind_number_field(s->b, ast->key, "a sum, mean, smallest or largest value",
                                   &cond.field));
@@ -225,6 +241,7 @@ static enum err_code bind_profile_cond(struct segment_binder *s, const struct as
     struct cond *leaf = NULL;
     bool is_without = false;
     s->needs_universe = true;
+    ERR_TRY(check_people(s, ast->place, "a property of the profile"));
     if (ast->profile->field.profile == AST_PROFILE_AT_EVENT) {
         return bind_fail(s->b, ast->place,
                          "a person is of no event: \"as of event\" stands in the conditions of "
@@ -242,6 +259,10 @@ static enum err_code bind_people_cond(struct segment_binder *s, const struct ast
     struct cond cond = {.kind = COND_PEOPLE};
     struct cond *leaf = NULL;
     s->needs_universe = true; /* whoever they are, the query is about people of its own range */
+    ERR_TRY(check_people(s, ast->place,
+                         ast->kind == AST_COND_IDS      ? "\"user in\""
+                         : ast->kind == AST_COND_COHORT ? "\"in cohort\""
+                                                        : "\"reached\""));
     if (ast->kind == AST_COND_IDS) {
         cond.kind = COND_IDS;
         ERR_TRY(bind_ids(s, ast, &cond));
@@ -358,6 +379,12 @@ enum err_code bind_segment(struct binder *b)
     static const struct ast_alt active = {.kind = AST_ACTIVE};
     const struct ast_selector everyone = {.alts = &active, .alt_count = 1};
     struct segment_binder s = {.b = b};
+    const struct ast_clauses *clauses = &b->ast->clauses;
+    if (clauses->per.place.line != 0 && clauses->save.place.line != 0) {
+        return bind_fail(b, clauses->save.place,
+                         "a cohort is of people, and \"per " STR_FMT "\" tells values",
+                         STR_ARG(clauses->per.text));
+    }
     ERR_TRY(bind_cond(&s, b->ast->segment.cond, &s.segment.cond));
     s.segment.has_universe = s.needs_universe || b->query->has_range;
     if (s.segment.has_universe) {

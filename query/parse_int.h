@@ -60,7 +60,6 @@ enum err_code parse_need_word(struct parser *p, const char *word) ERR_MUST_CHECK
 enum err_code parse_expected(struct parser *p, const char *what);
 enum err_code parse_expected_of(struct parser *p, const char *what, const char *const *words,
                                 size_t word_count);
-enum err_code parse_unsupported(struct parser *p, struct place place, const char *word);
 #define parse_fail(p, at, ...)                                                                     \
     err_set_at((p)->err, ERR_INVALID, (at).line, (at).column, __VA_ARGS__)
 #define parse_limit(p, at, ...) err_set_at((p)->err, ERR_LIMIT, (at).line, (at).column, __VA_ARGS__)

@@ -77,14 +77,14 @@ static void adder_add(struct adder *adder, uint32_t subject)
 
 /* ---- rows ---- */
 
-static enum err_code add_number(struct segment_work *work, const struct cond *cond,
-                                union acc_cell *cell, struct num number, struct err *err)
+enum err_code cond_add_number(const struct cond *cond, struct acc_pool *pool, union acc_cell *cell,
+                              struct num number, struct err *err)
 {
     if (cond->agg == AGG_SUM || cond->agg == AGG_AVG) {
-        return acc_add_sum(&work->accs, cell, number.m, number.scale, err);
+        return acc_add_sum(pool, cell, number.m, number.scale, err);
     }
     const struct acc_value value = {.type = COL_NUMBER, .number = number};
-    return acc_add_value(&work->accs, acc_kind_of(cond->agg), cell, &value, err);
+    return acc_add_value(pool, acc_kind_of(cond->agg), cell, &value, err);
 }
 
 static enum err_code add_values(struct segment_work *work, union acc_cell *cell,
@@ -129,7 +129,7 @@ static enum err_code measure_block(struct segment_work *work, struct leaf *leaf,
         } else if (places[i] != UINT32_MAX) {
             ERR_TRY(cond->agg == AGG_UNIQUE
                         ? add_values(work, cell, &vec, places[i], err)
-                        : add_number(work, cond, cell, vec_num(&vec, places[i]), err));
+                        : cond_add_number(cond, &work->accs, cell, vec_num(&vec, places[i]), err));
         }
     }
     return ERR_OK;
@@ -335,8 +335,7 @@ static enum err_code open_leaves(struct segment_work *work, struct err *err)
     return ERR_OK;
 }
 
-/* What the cell of a subject says; null where it says nothing. */
-static struct cell measure_value(const struct cond *cond, const union acc_cell *cell)
+struct cell cond_value(const struct cond *cond, const union acc_cell *cell)
 {
     struct expr_value value = {.kind = VALUE_MISSING};
     switch (cond->agg) {
@@ -353,6 +352,12 @@ static struct cell measure_value(const struct cond *cond, const union acc_cell *
         break;
     }
     return expr_cell(&value);
+}
+
+struct cell cond_value_of_nothing(const struct cond *cond)
+{
+    bool is_zero = cond->agg == AGG_COUNT || cond->agg == AGG_UNIQUE || cond->agg == AGG_SUM;
+    return (struct cell){.kind = is_zero ? CELL_I64 : CELL_NULL};
 }
 
 /* ---- the tree: every set is part of the universe, where there is one ---- */
@@ -381,7 +386,7 @@ static enum err_code eval_measure(struct segment_work *work, const struct cond *
         if (leaf->cells[i].count == 0) {
             continue;
         }
-        struct cell value = measure_value(cond, &leaf->cells[i]);
+        struct cell value = cond_value(cond, &leaf->cells[i]);
         if (value.kind != CELL_NULL && cond_number_holds(cond, &value) != is_nothing_in) {
             adder_add(&adder, work->base + i);
         }
@@ -420,15 +425,14 @@ static enum err_code eval_kids(struct segment_work *work, const struct cond *con
     return ERR_OK;
 }
 
-/* What the only subject's cell says; of no event a count, or a sum, is 0. */
+/* What the only subject's cell says. */
 static struct cell only_value(const struct segment_work *work, const struct cond *cond)
 {
     const struct leaf *leaf = &work->leaves[cond->leaf];
-    bool is_zero = cond->agg == AGG_COUNT || cond->agg == AGG_UNIQUE || cond->agg == AGG_SUM;
     if (leaf->cells == NULL || work->subject_count == 0 || leaf->cells[0].count == 0) {
-        return (struct cell){.kind = is_zero ? CELL_I64 : CELL_NULL};
+        return cond_value_of_nothing(cond);
     }
-    return measure_value(cond, &leaf->cells[0]);
+    return cond_value(cond, &leaf->cells[0]);
 }
 
 /* What has come out for the only subject, for `why`. */

@@ -58,6 +58,10 @@ static enum err_code way_of_segment(struct query_run_ctx *run, struct str *ret, 
 {
     uint32_t indexed = 0;
     uint32_t all = 0;
+    if (run->query->per != NULL) {
+        *ret = STR("journeys");
+        return ERR_OK;
+    }
     count_tests(run, run->query->segment.cond, &indexed, &all);
     return arena_printf(run->arena, ret, err, "stored sets for %u of %u tests of events", indexed,
                         all);

@@ -177,6 +177,34 @@ static const struct {
      "invalid 1:21: \"channel\" takes text in quotes"},
     {"users of () in trend count(any)",
      "invalid 1:1: 0 measures count users; say which: measure = \"...\""},
+    {"segment count(place_order last 7d) >= 2 per task_id list users limit 5", ""},
+    {"segment unique(channel of any) > 1 and sum(amount) < 3 per user", ""},
+    {"segment in cohort \"x\" per task_id",
+     "invalid 1:9: \"in cohort\" is said of people, and the segment is one of values of "
+     "\"task_id\": "
+     "people may be meant by \"where\", or inside of did(any[...])"},
+    {"segment did(register) and not user in (\"a\") per task_id",
+     "invalid 1:31: \"user in\" is said of people, and the segment is one of values of "
+     "\"task_id\": "
+     "people may be meant by \"where\", or inside of did(any[...])"},
+    {"segment reached(funnel register, 1) per task_id",
+     "invalid 1:9: \"reached\" is said of people, and the segment is one of values of \"task_id\": "
+     "people may be meant by \"where\", or inside of did(any[...])"},
+    {"segment profile.plan = \"pro\" per task_id",
+     "invalid 1:9: a property of the profile is said of people, and the segment is one of values "
+     "of "
+     "\"task_id\": people may be meant by \"where\", or inside of did(any[...])"},
+    {"segment did(register) per task_id save cohort \"x\"",
+     "invalid 1:47: a cohort is of people, and \"per task_id\" tells values"},
+    {"users of () in segment did(register) per task_id",
+     "invalid 1:1: \"users of\" tells people: a value of \"per task_id\" is none"},
+    {"segment unique(tags of any) > 1 per task_id",
+     "invalid 1:16: property \"tags\" is a list, and \"unique\" with \"per\" needs single values"},
+    {"segment did(register) per tags",
+     "invalid 1:27: property \"tags\" is a list, and \"per\" needs single values"},
+    {"events any per task_id", "invalid 1:12: \"per\" is no clause of events"},
+    {"trend users(any) list users", "invalid 1:18: \"list\" is no clause of trend"},
+    {"why \"t1\" in segment did(register) per task_id", ""},
     {"users of () in paths", "unsupported 1:1: \"users of\" paths is not in this version"},
     {"users of () in funnel register count totals",
      "invalid 1:1: \"users of\" goes with a funnel that counts users, by its steps"},

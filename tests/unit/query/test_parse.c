@@ -108,6 +108,8 @@ static const struct {
     {"users of (cohort = \"2025-05-01\", period = 3) in retention register -> any each day for 7",
      NULL},
     {"users of () in segment did(a)", NULL},
+    {"segment count(a last 7d) >= 2 per task_id list users limit 3 last 30d",
+     "segment count(a last 7d) >= 2 per task_id last 30d limit 3 list users"},
     {"restatements", "restatements of distinct user of any each day"},
     {"restatements last 7d", "restatements last 7d of distinct user of any each day"},
     {"restatements from 5 to 2025-05-01T10:00Z with events of trend count(a) by b last 2d", NULL},
