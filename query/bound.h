@@ -16,6 +16,7 @@
 #define QUERY_PERIODS_MAX   10000u
 #define QUERY_COHORTS_MAX   64u   /* of one `exclude` */
 #define QUERY_CONDS_MAX     1000u /* tests of one segment */
+#define QUERY_FORMULA_MAX   32u   /* measures of one test */
 
 /* ---- fields, literals, predicates ---- */
 enum field_kind {
@@ -342,9 +343,12 @@ enum { LIFE_NEW, LIFE_RETURNING, LIFE_RESURRECTING, LIFE_DORMANT, LIFE_KINDS };
 enum { CHURN_BASE, CHURN_CHURNED, CHURN_KINDS };
 
 enum cond_kind {
-    COND_AND, COND_OR, COND_NOT, /* kids */
+    COND_AND,
+    COND_OR,
+    COND_NOT, /* kids */
     COND_DID,
     COND_MEASURE,
+    COND_FORMULA, /* of its kids, which are MEASUREs that nothing is compared with */
     COND_PEOPLE,
     COND_IDS,
 };
@@ -358,7 +362,8 @@ struct cond {
     int64_t begin_ms, end_ms;
     enum agg_kind agg; /* MEASURE: COUNT, UNIQUE, SUM, AVG, MIN or MAX */
     struct field field;
-    enum pred_kind op; /* EQ .. GE, BETWEEN */
+    const struct expr *expr; /* FORMULA: its aggs are the kids */
+    enum pred_kind op;       /* MEASURE, FORMULA: EQ .. GE, BETWEEN */
     struct num values[2];
     bool is_first; /* DID: of first(...): a first event that is expired counts as well (first_ever.h) */
     const struct people_use *people; /* PEOPLE */

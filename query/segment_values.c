@@ -107,6 +107,17 @@ static enum err_code measure(struct value_work *work, const struct cond *cond, s
     return ERR_OK;
 }
 
+static enum err_code formula(struct value_work *work, const struct cond *cond, struct cell *ret,
+                             struct err *err)
+{
+    struct cell kids[QUERY_FORMULA_MAX];
+    for (uint32_t k = 0; k < cond->kid_count; k++) {
+        ERR_TRY(measure(work, cond->kids[k], &kids[k], err));
+    }
+    *ret = cond_formula_value(cond, kids);
+    return ERR_OK;
+}
+
 /* ---- the tree ---- */
 
 static enum err_code holds(struct value_work *work, const struct cond *cond, bool *ret,
@@ -140,8 +151,10 @@ static enum err_code holds(struct value_work *work, const struct cond *cond, boo
         break;
     case COND_DID: *ret = did(cond, work->journey); break;
     case COND_MEASURE:
-        ERR_TRY(measure(work, cond, &part.value, err));
-        *ret = part.value.kind != CELL_NULL && cond_number_holds(cond, &part.value);
+    case COND_FORMULA:
+        ERR_TRY(cond->kind == COND_MEASURE ? measure(work, cond, &part.value, err)
+                                           : formula(work, cond, &part.value, err));
+        *ret = cond_number_holds(cond, &part.value);
         break;
     case COND_PEOPLE:
     case COND_IDS:

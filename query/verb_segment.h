@@ -35,5 +35,3 @@ enum err_code cond_add_number(const struct cond *cond, struct acc_pool *pool, un
                               struct num number, struct err *err) ERR_MUST_CHECK;
 /* What the cell says; null where it says nothing. */
 struct cell cond_value(const struct cond *cond, const union acc_cell *cell);
-/* The same of a subject without a row that the test looks at. */
-struct cell cond_value_of_nothing(const struct cond *cond);

@@ -184,7 +184,7 @@ static enum err_code add_condition(struct why *why, const struct cond_line *line
         .holds = part != NULL && part->is_met ? WHY_YES : WHY_NO,
         .note = line->text,
     };
-    if (cond->kind == COND_MEASURE) {
+    if (cond->kind == COND_MEASURE || cond->kind == COND_FORMULA) {
         row.number = part == NULL ? row.number : part->value;
     } else if (line->is_test && has_events) {
         row.number = number_cell(count_events(cond, events));

@@ -25,7 +25,7 @@
 #define EVENTS_MAX 160u
 #define USERS      23u
 #define TEXT_BYTES 4096u
-#define CONDS_MAX  64u
+#define CONDS_MAX  256u
 
 static const char *const names[] = {"view", "add", "order", "pay", "rare"};
 #define ALL_NAMES UINT32_MAX
@@ -144,7 +144,9 @@ static struct ref_select random_select(struct ask *ask, struct rng *rng)
 static void random_number(struct ask *ask, struct rng *rng, struct ref_cond *cond)
 {
     static const char *const ops[] = {"=", "!=", "<", "<=", ">", ">="};
-    bool is_count = cond->kind == REF_COUNT || cond->kind == REF_UNIQUE;
+    bool is_formula = cond->kind == REF_MINUS || cond->kind == REF_RATIO;
+    bool is_count = (is_formula && cond->kids[0]->kind == REF_COUNT) || cond->kind == REF_COUNT ||
+                    cond->kind == REF_UNIQUE;
     uint64_t most = is_count ? 6 : cond->kind == REF_SUM ? 300000 : 100000;
     cond->op = (enum ref_op)rng_below(rng, 7);
     cond->values[0] = (int64_t)rng_below(rng, most);
@@ -160,6 +162,33 @@ static void random_number(struct ask *ask, struct rng *rng, struct ref_cond *con
             put(ask, "%d.%02d", (int)(cond->values[v] / 100), (int)(cond->values[v] % 100));
         }
     }
+}
+
+/* Arithmetic of two counts or sums, each with a range of its own, in one of the ways to write it. */
+static void random_formula(struct ask *ask, struct rng *rng, struct ref_cond *cond)
+{
+    bool is_sum = rng_below(rng, 2) == 0;
+    bool has_parens = rng_below(rng, 2) == 0;
+    cond->kind = is_sum || rng_below(rng, 2) == 0 ? REF_MINUS : REF_RATIO;
+    cond->kid_count = 2;
+    put(ask, has_parens ? "(" : "");
+    for (uint32_t k = 0; k < 2; k++) {
+        assert_true(ask->cond_count < CONDS_MAX);
+        struct ref_cond *kid = &ask->conds[ask->cond_count++];
+        *kid = (struct ref_cond){
+            .kind = is_sum ? REF_SUM : REF_COUNT, .begin_ms = ask->begin_ms, .end_ms = ask->end_ms};
+        cond->kids[k] = kid;
+        put(ask, "%s%s",
+            k == 0                    ? ""
+            : cond->kind == REF_MINUS ? " - "
+                                      : " / ",
+            is_sum ? "sum(amount of " : "count(");
+        kid->select = random_select(ask, rng);
+        random_range(ask, rng, &kid->begin_ms, &kid->end_ms);
+        put(ask, ")");
+    }
+    put(ask, has_parens ? ") * 1" : " + 0");
+    random_number(ask, rng, cond);
 }
 
 static const struct ref_cond *random_cond(struct ask *ask, struct rng *rng, uint32_t depth)
@@ -187,6 +216,10 @@ static const struct ref_cond *random_cond(struct ask *ask, struct rng *rng, uint
             cond->kids[k] = random_cond(ask, rng, depth - 1);
         }
         put(ask, ")");
+        return cond;
+    }
+    if (kind >= 10 && rng_below(rng, 5) == 0) {
+        random_formula(ask, rng, cond);
         return cond;
     }
     if (kind == 0 && ask->is_per) {

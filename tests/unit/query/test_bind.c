@@ -205,6 +205,17 @@ static const struct {
     {"events any per task_id", "invalid 1:12: \"per\" is no clause of events"},
     {"trend users(any) list users", "invalid 1:18: \"list\" is no clause of trend"},
     {"why \"t1\" in segment did(register) per task_id", ""},
+    {"segment users(any) > 1",
+     "invalid 1:9: \"users\" counts people, and a condition is about one of them: did(...)"},
+    {"segment 1 + 2 > 1", "invalid 1:9: nothing here is a number of somebody's events"},
+    {"segment count(register) * p95(amount) > 1",
+     "invalid 1:27: a condition compares count, unique, sum, avg, min and max; no other measure"},
+    {"segment (count(register) + 1", "invalid 1:29: expected a comparison with a number (=, !=, <, "
+                                     "<=, >, >=, between), found the end "
+                                     "of the query"},
+    {"segment (count(register) + 1) * 2", "invalid 1:34: expected a comparison with a number (=, "
+                                          "!=, <, <=, >, >=, between), found the end "
+                                          "of the query"},
     {"users of () in paths", "unsupported 1:1: \"users of\" paths is not in this version"},
     {"users of () in funnel register count totals",
      "invalid 1:1: \"users of\" goes with a funnel that counts users, by its steps"},
