@@ -208,10 +208,9 @@ static void a_condition_says_which_metric_does_not_fit(void **state)
         state, "segment metric(\"gmv\") last 7d",
         "invalid 1:30: expected a comparison with a number (=, !=, <, <=, >, >=, between), found "
         "the end of the query");
-    expect_bound(
-        state, "segment metric(\"wrong\") > 1",
-        "invalid 1:9: property \"channel\" is no number, as a sum, mean, smallest or largest "
-        "value needs");
+    expect_bound(state, "segment metric(\"wrong\") > 1",
+                 "invalid 1:9: a sum, mean, smallest or largest value needs a number, and property "
+                 "\"channel\" is a string");
 }
 
 /* ---- questions ---- */
