@@ -18,7 +18,6 @@
 #include "query/grow.h"
 #include "query/habit_bits.h"
 #include "query/habit_split.h"
-#include "query/index_sets.h"
 #include "query/subject_bits.h"
 #include "storage/base/size.h"
 
@@ -498,9 +497,7 @@ static enum err_code run_plan(struct query_run_ctx *run, const struct churn_plan
     struct by_key subject_keys[2];
 
     run->verb_plan = plan;
-    bool is_number_of_all = !answer_is_list(query) && query->per == NULL && query->key_count == 0 &&
-                            query->cell == NULL && !query->has_each;
-    if (is_number_of_all && index_serves(run, &query->selectors[query->churn.selector])) {
+    if (churn_bits_serve(run)) {
         return run_all_tasks(run, bits_task, sizeof(struct churn_part), tasks, err);
     }
     if (answer_is_list(query)) {
