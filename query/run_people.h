@@ -61,7 +61,7 @@ enum err_code verb_drop_cohort(struct query_run_ctx *run, struct result *result,
 enum err_code segment_people(struct query_run_ctx *run, struct people *ret,
                              struct err *err) ERR_MUST_CHECK;
 
-/* ---- segment_values.c ---- */
+/* ---- segment_per_key.c ---- */
 /* Of a segment `per KEY`: how many values, or which. */
-enum err_code segment_values(struct query_run_ctx *run, struct result *result,
+enum err_code segment_per_key(struct query_run_ctx *run, struct result *result,
                              struct err *err) ERR_MUST_CHECK;

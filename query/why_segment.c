@@ -29,7 +29,7 @@ static enum err_code run_segment(struct query_run_ctx *run, struct err *err)
     struct result none = {.arena = run->arena};
     people_init(&people, run->arena);
     if (run->query->per != NULL) {
-        return segment_values(run, &none, err);
+        return segment_per_key(run, &none, err);
     }
     return segment_people(run, &people, err);
 }

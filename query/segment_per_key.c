@@ -1,4 +1,4 @@
-/* query/segment_values.c - a segment `per KEY`: the values of KEY whose events meet the condition.
+/* query/segment_per_key.c - a segment `per KEY`: the values of KEY whose events meet the condition.
  *
  *     segment count(play) >= 3 and not did(error) per table_id list users
  *
@@ -357,7 +357,7 @@ static enum err_code answer_count(struct query_run_ctx *run, const struct run_ta
     return ERR_OK;
 }
 
-enum err_code segment_values(struct query_run_ctx *run, struct result *result, struct err *err)
+enum err_code segment_per_key(struct query_run_ctx *run, struct result *result, struct err *err)
 {
     CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
     ERR_TRY(run_values(run, &tasks, err));
