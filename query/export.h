@@ -11,7 +11,7 @@
  *
  *     of people   segment ..., users of (...) in ...: everybody, by the bytes of their ids
  *     of events   events SEL [columns (...)]: rows by (event_time, event_id), a page of them in memory (export_events.c); without
- *                 `columns` those that some row has, for which all rows are read once before the first is sent
+ *                 `columns` those that some row has, which are looked for before the first is sent
  *
  * People are found once, when the export is opened. Of them 16 bytes each are kept; their ids are readable as long as the
  * data set, so no snapshot is held while somebody reads slowly. Rows of events are read page by page from the snapshot,

@@ -8,8 +8,8 @@
  * few, the next is twice as long. So a row is looked at a few times, whatever there is in memory or on disk, and the pages
  * together are the order of (event_time, event_id), wherever they are cut.
  *
- * Without `columns` the columns are those that some row has, as the verb shows them. They stand before the rows, so the pages are
- * read twice: first for the names of their columns. */
+ * Without `columns` the columns are those that some row has, as the verb shows them. They stand before the rows, so they are
+ * looked for before (export_columns.c); with a limit, by reading its pages twice. */
 #include "query/export_int.h"
 
 #include "query/events_page.h"
@@ -37,7 +37,7 @@ struct events_pages {
     struct buf after_id; /* its id */
 
     bool has_columns; /* the query says which */
-    bool is_first;    /* of two readings: names are gathered */
+    bool is_first;    /* while names are gathered */
     struct str *names;
     uint32_t name_count, name_cap;
 
@@ -224,8 +224,9 @@ static enum err_code next_page(struct query_export *export, struct io *io, struc
 
 /* ---- which columns ---- */
 
-static enum err_code add_name(struct query_export *export, struct str name, struct err *err)
+static enum err_code add_name(void *arg, struct str name, struct err *err)
 {
+    struct query_export *export = arg;
     struct events_pages *pages = export->pages;
     for (uint32_t i = 0; i < pages->name_count; i++) {
         if (str_eq(pages->names[i], name)) {
@@ -262,6 +263,22 @@ static enum err_code ask_columns(struct query_run_ctx *run, void *arg, struct er
     return ERR_OK;
 }
 
+/* Of query_ask. */
+static enum err_code ask_used(struct query_run_ctx *run, void *arg, struct err *err)
+{
+    struct query_export *export = arg;
+    struct bound_query query = *run->query;
+    const struct bound_query *own = run->query;
+    ERR_TRY(run_uses(run, err));
+    ERR_TRY(run_exclude(run, err));
+    query.from_ms = export->pages->from_ms;
+    query.to_ms = export->pages->to_ms;
+    run->query = &query;
+    enum err_code code = export_used_columns(run, add_name, export, err);
+    run->query = own;
+    return code;
+}
+
 enum err_code events_pages_columns(struct query_export *export, struct io *io, struct err *err)
 {
     struct events_pages *pages = export->pages;
@@ -271,7 +288,11 @@ enum err_code events_pages_columns(struct query_export *export, struct io *io, s
     }
     pages->is_first = true;
     ERR_TRY(query_ask(pages->snapshot, pages->pool, io, pages->request, ask_columns, export, err));
-    ERR_TRY(gather_names(export, io, err));
+    if (pages->has_limit) {
+        ERR_TRY(gather_names(export, io, err));
+    } else if (pages->from_ms < pages->to_ms) {
+        ERR_TRY(query_ask(pages->snapshot, pages->pool, io, pages->request, ask_used, export, err));
+    }
     pages->is_first = false;
     pages->from_ms = start.from_ms;
     pages->window_ms = start.window_ms;

@@ -112,6 +112,7 @@ static const struct {
     {"events rare columns (event_time) on 2024-01-01",
      "events rare columns (event_time) on 2024-01-01"},
     {"events any", "events any limit 1000"},
+    {"events any where channel is not set", "events any where channel is not set limit 1000"},
     {"events (pay | rare) where channel is not set limit 9",
      "events (pay | rare) where channel is not set limit 9"},
     {"events add on 2024-01-01", "events add on 2024-01-01"},
