@@ -8,16 +8,17 @@
 bool habit_bits_serve(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
-    return query->per == NULL && query->key_count == 0 && query->cell == NULL &&
-           query->habits.events_min == 1 && query->habits.events_max == UINT32_MAX &&
+    return query->per == NULL && query->key_count == 0 && query->habits.events_min == 1 &&
+           query->habits.events_max == UINT32_MAX &&
            index_serves(run, &query->selectors[query->habits.selector]);
 }
 
 bool churn_bits_serve(const struct query_run_ctx *run)
 {
     const struct bound_query *query = run->query;
-    return !query->is_list && query->per == NULL && query->key_count == 0 && query->cell == NULL &&
-           !query->has_each && index_serves(run, &query->selectors[query->churn.selector]);
+    bool is_list = query->is_list && query->cell == NULL;
+    return !is_list && query->per == NULL && query->key_count == 0 && !query->has_each &&
+           index_serves(run, &query->selectors[query->churn.selector]);
 }
 
 static enum err_code take(void *arg, const struct source *source, uint32_t atom,

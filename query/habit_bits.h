@@ -17,8 +17,7 @@ static inline uint64_t *habit_bits_of(const struct habit_bits *bits, uint32_t at
     return bits->words + (size_t)atom * bits->word_count;
 }
 
-/* Whether stored sets say it: events without conditions, no `where`, one event makes active, users, no keys, and numbers are asked for, not
- * who is behind one. */
+/* Whether stored sets say it: events without conditions, no `where`, one event makes active, users, no keys. */
 bool habit_bits_serve(const struct query_run_ctx *run);
 /* The same for churn, of one window or of last_seen. */
 bool churn_bits_serve(const struct query_run_ctx *run);

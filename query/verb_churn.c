@@ -191,8 +191,13 @@ static bool is_in_range(const struct bound_query *query, int64_t ts_ms)
 
 /* ---- from stored sets ---- */
 
-static enum err_code count_window_bits(const struct churn_plan *plan, const struct habit_bits *bits,
-                                       struct arena *arena, uint64_t *row, struct err *err)
+/* Both sets, of the same words: who is looked at, and who of these churned. */
+struct churn_sets {
+    uint64_t *base, *churned;
+};
+
+static enum err_code window_sets(const struct churn_plan *plan, const struct habit_bits *bits,
+                                 struct arena *arena, struct churn_sets *sets, struct err *err)
 {
     const struct churn_window *window = &plan->windows[0];
     const uint64_t *base = habit_bits_of(bits, 0);
@@ -209,38 +214,32 @@ static enum err_code count_window_bits(const struct churn_plan *plan, const stru
         }
     }
     for (size_t w = 0; w < bits->word_count; w++) {
+        sets->base[w] = base[w];
         for (uint64_t rest = base[w]; rest != 0; rest &= rest - 1) {
-            struct silence *s = &silences[w * 64 + (uint32_t)__builtin_ctzll(rest)];
+            uint32_t bit = (uint32_t)__builtin_ctzll(rest);
+            struct silence *s = &silences[w * 64 + bit];
             silence_until(s, plan, window, window->days);
-            row[CHURN_BASE]++;
-            row[CHURN_CHURNED] += s->is_churned;
+            sets->churned[w] |= (uint64_t)s->is_churned << bit;
         }
     }
     return ERR_OK;
 }
 
-static enum err_code count_last_seen_bits(const struct bound_query *query,
-                                          const struct churn_plan *plan,
-                                          const struct habit_bits *bits, struct arena *arena,
-                                          uint64_t *row, struct err *err)
+static void last_seen_sets(const struct bound_query *query, const struct churn_plan *plan,
+                           const struct habit_bits *bits, uint64_t *alive, struct churn_sets *sets)
 {
     size_t words = bits->word_count;
-    uint64_t *base = NULL;
-    uint64_t *alive = NULL;
 
-    ERR_TRY(ARENA_NEW(arena, words, &base, err));
-    ERR_TRY(ARENA_NEW(arena, words, &alive, err));
     for (uint32_t a = 0; a < plan->atom_count; a++) {
         if (is_in_range(query, plan->edges[a])) {
-            bits_or(base, habit_bits_of(bits, a), words);
+            bits_or(sets->base, habit_bits_of(bits, a), words);
         }
         if (plan->edges[a] >= query->churn.seen_before_ms) {
             bits_or(alive, habit_bits_of(bits, a), words);
         }
     }
-    row[CHURN_BASE] = bits_count(base, words);
-    row[CHURN_CHURNED] = row[CHURN_BASE] - bits_and_count(base, alive, words);
-    return ERR_OK;
+    memcpy(sets->churned, sets->base, words * sizeof(*sets->churned));
+    bits_andnot(sets->churned, alive, words);
 }
 
 static enum err_code bits_task(struct query_run_ctx *run, const struct run_task *task,
@@ -252,12 +251,31 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     struct habit_bits bits;
     uint64_t *row = NULL;
 
+    struct cell_taker *taker = NULL;
+    struct churn_sets sets = {0};
+    uint64_t *alive = NULL;
+
     part->rows.len = CHURN_KINDS;
+    ERR_TRY(cell_taker_open(run, task->shard, &taker, err));
     ERR_TRY(habit_bits_make(run, task, query->churn.selector, plan->edges, plan->atom_count, arena,
                             io, &bits, err));
+    ERR_TRY(ARENA_NEW(arena, bits.word_count, &sets.base, err));
+    ERR_TRY(ARENA_NEW(arena, bits.word_count, &sets.churned, err));
+    ERR_TRY(ARENA_NEW(arena, bits.word_count, &alive, err));
+    if (query->churn.is_last_seen) {
+        last_seen_sets(query, plan, &bits, alive, &sets);
+    } else {
+        ERR_TRY(window_sets(plan, &bits, arena, &sets, err));
+    }
+    if (taker != NULL) {
+        bool is_churned = query->cell->has_measure && query->cell->measure == CHURN_CHURNED;
+        return cell_take_bits(taker, is_churned ? sets.churned : sets.base, bits.word_count,
+                              bits.base, err);
+    }
     ERR_TRY(habit_rows_of(&part->rows, 0, arena, &row, err));
-    return query->churn.is_last_seen ? count_last_seen_bits(query, plan, &bits, arena, row, err)
-                                     : count_window_bits(plan, &bits, arena, row, err);
+    row[CHURN_BASE] = bits_count(sets.base, bits.word_count);
+    row[CHURN_CHURNED] = bits_count(sets.churned, bits.word_count);
+    return ERR_OK;
 }
 
 /* ---- from journeys ---- */

@@ -278,11 +278,10 @@ static bool explain_is_index_only(const struct explain *explain)
     switch (query->verb) {
     case VERB_TREND:
     case VERB_DISTINCT: break;
-    case VERB_LIFECYCLE: return query->cell == NULL;
-    case VERB_CHURN: return query->cell == NULL && !query->has_each;
+    case VERB_LIFECYCLE: return true;
+    case VERB_CHURN: return !query->has_each;
     case VERB_STICKINESS:
-        return query->cell == NULL && query->habits.events_min == 1 &&
-               query->habits.events_max == UINT32_MAX;
+        return query->habits.events_min == 1 && query->habits.events_max == UINT32_MAX;
     default: return false;
     }
     for (uint32_t a = 0; a < query->agg_count; a++) {

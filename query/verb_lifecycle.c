@@ -66,26 +66,72 @@ static enum err_code plan_make(struct query_run_ctx *run, struct lifecycle_plan 
     return ERR_OK;
 }
 
+/* Whether the number of a kind in a period, from 0 of those that are shown, is asked for, or the people behind it. Who is
+ * dormant in a period that has not begun nobody can tell yet. */
+static bool is_asked(const struct lifecycle_plan *plan, int64_t period, uint32_t kind)
+{
+    const struct bound_cell *cell = plan->cell;
+    int64_t begin_ms = plan->begins[period + 1];
+    if (kind == LIFE_DORMANT && begin_ms > plan->now_ms) {
+        return false;
+    }
+    return cell == NULL || ((!cell->has_time || cell->time_ms == begin_ms) &&
+                            (!cell->has_measure || cell->measure == kind));
+}
+
 /* ---- from stored sets ---- */
 
-static void count_bits(const struct habit_bits *bits, uint32_t first, uint32_t count,
-                       uint64_t *seen, uint64_t *fresh, uint64_t *counts)
+/* Who is of this kind in the period behind `before`; `seen`: who was active until then, `before` included. */
+static void kind_bits(uint32_t kind, const uint64_t *before, const uint64_t *now,
+                      const uint64_t *seen, uint64_t *restrict out, size_t words)
+{
+    switch (kind) {
+    case LIFE_NEW:
+        memcpy(out, now, words * sizeof(*out));
+        bits_andnot(out, seen, words);
+        break;
+    case LIFE_RETURNING:
+        memcpy(out, now, words * sizeof(*out));
+        bits_and(out, before, words);
+        break;
+    case LIFE_RESURRECTING:
+        memcpy(out, now, words * sizeof(*out));
+        bits_and(out, seen, words);
+        bits_andnot(out, before, words);
+        break;
+    default: /* dormant */
+        memcpy(out, before, words * sizeof(*out));
+        bits_andnot(out, now, words);
+        break;
+    }
+}
+
+/* `first`: the atom of the period before the first. `seen` is spent. */
+static enum err_code count_bits(const struct lifecycle_plan *plan, const struct habit_bits *bits,
+                                uint32_t first, uint64_t *seen, struct lifecycle_part *part,
+                                struct arena *arena, struct err *err)
 {
     size_t words = bits->word_count;
-    for (uint32_t p = 0; p < count; p++) {
+    uint64_t *set = NULL;
+    uint64_t *counts = NULL;
+    ERR_TRY(ARENA_NEW(arena, words, &set, err));
+    ERR_TRY(habit_rows_of(&part->rows, 0, arena, &counts, err));
+    for (uint32_t p = 0; p < plan->count; p++) {
         const uint64_t *before = habit_bits_of(bits, first + p);
         const uint64_t *now = habit_bits_of(bits, first + p + 1);
-        uint64_t active = bits_count(now, words);
-        uint64_t both = bits_and_count(now, before, words);
         bits_or(seen, before, words);
-        memcpy(fresh, now, words * sizeof(*fresh));
-        bits_andnot(fresh, seen, words);
-        uint64_t is_new = bits_count(fresh, words);
-        counts[p * LIFE_KINDS + LIFE_NEW] = is_new;
-        counts[p * LIFE_KINDS + LIFE_RETURNING] = both;
-        counts[p * LIFE_KINDS + LIFE_RESURRECTING] = active - is_new - both;
-        counts[p * LIFE_KINDS + LIFE_DORMANT] = bits_count(before, words) - both;
+        for (uint32_t kind = 0; kind < LIFE_KINDS; kind++) {
+            if (!is_asked(plan, p, kind)) {
+                continue;
+            }
+            kind_bits(kind, before, now, seen, set, words);
+            counts[(size_t)p * LIFE_KINDS + kind] = bits_count(set, words);
+            if (part->taker != NULL) {
+                ERR_TRY(cell_take_bits(part->taker, set, words, bits->base, err));
+            }
+        }
     }
+    return ERR_OK;
 }
 
 /* First events that are expired: before the periods, or active in one. */
@@ -124,8 +170,6 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     bool has_before = plan->data_begin_ms < plan->begins[0];
     int64_t *edges = NULL;
     uint64_t *seen = NULL;
-    uint64_t *fresh = NULL;
-    uint64_t *counts = NULL;
     uint32_t atoms = plan->count + 1 + (has_before ? 1 : 0);
     ERR_TRY(ARENA_NEW(arena, (size_t)atoms + 1, &edges, err));
     edges[0] = plan->data_begin_ms;
@@ -133,15 +177,13 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, edges, atoms, arena, io, &bits,
                             err));
     part->rows.len = row_len(plan);
-    ERR_TRY(habit_rows_of(&part->rows, 0, arena, &counts, err));
+    ERR_TRY(cell_taker_open(run, task->shard, &part->taker, err));
     ERR_TRY(ARENA_NEW(arena, bits.word_count, &seen, err));
-    ERR_TRY(ARENA_NEW(arena, bits.word_count, &fresh, err));
     if (has_before) {
         bits_or(seen, habit_bits_of(&bits, 0), bits.word_count);
     }
     ERR_TRY(add_firsts(run, task, &bits, has_before ? 1 : 0, seen, arena, io, err));
-    count_bits(&bits, has_before ? 1 : 0, plan->count, seen, fresh, counts);
-    return ERR_OK;
+    return count_bits(plan, &bits, has_before ? 1 : 0, seen, part, arena, err);
 }
 
 /* ---- from journeys ---- */
@@ -161,25 +203,15 @@ struct life_count {
     bool is_met;      /* where people are: it is counted in their cell */
 };
 
-/* Who is dormant in a period that has not begun nobody can tell yet. */
-static bool is_ahead(const struct lifecycle_plan *plan, int64_t period, uint32_t kind)
-{
-    return kind == LIFE_DORMANT && plan->begins[period + 1] > plan->now_ms;
-}
-
-/* `period` from 0, of those that are shown. */
 static void count_one(struct life_count *count, int64_t period, uint32_t kind)
 {
-    const struct bound_cell *cell = count->plan->cell;
-    if (is_ahead(count->plan, period, kind)) {
+    if (!is_asked(count->plan, period, kind)) {
         return;
     }
-    if (cell == NULL) {
+    if (count->counts != NULL) {
         count->counts[period * LIFE_KINDS + kind]++;
-    } else if ((!cell->has_time || cell->time_ms == count->plan->begins[period + 1]) &&
-               (!cell->has_measure || cell->measure == kind)) {
-        count->is_met = true;
     }
+    count->is_met = true;
 }
 
 static void count_active(struct life *life, int64_t period, struct life_count *count)
@@ -229,8 +261,9 @@ static enum err_code count_part(const struct lifecycle_plan *plan, const struct 
         ERR_TRY(habit_rows_of(&part->rows, group, arena, &count.counts, err));
     }
     count_journey(own, &count);
-    return count.is_met ? cell_take_part(part->taker, part->rows.groups, group, own->subject, err)
-                        : ERR_OK;
+    return part->taker != NULL && count.is_met
+               ? cell_take_part(part->taker, part->rows.groups, group, own->subject, err)
+               : ERR_OK;
 }
 
 static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
@@ -311,18 +344,6 @@ static uint64_t new_people(const uint64_t *row, size_t len)
     return sum;
 }
 
-/* What sets have told too much. */
-static void forget_ahead(const struct lifecycle_plan *plan, const struct habit_rows *rows)
-{
-    for (uint32_t g = 0; g < rows->cap; g++) {
-        for (uint32_t p = 0; rows->rows[g] != NULL && p < plan->count; p++) {
-            if (is_ahead(plan, p, LIFE_DORMANT)) {
-                rows->rows[g][(size_t)p * LIFE_KINDS + LIFE_DORMANT] = 0;
-            }
-        }
-    }
-}
-
 /* Over all of a range that was asked for; else from the first to the last period that has something. */
 static void cut_periods(const struct lifecycle_plan *plan, struct lifecycle_lines *lines)
 {
@@ -377,7 +398,6 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct lifecyc
 {
     struct lifecycle_lines lines = {.rows = {.len = row_len(plan)}};
     ERR_TRY(habit_rows_merge(run, tasks, offsetof(struct lifecycle_part, rows), &lines.rows, err));
-    forget_ahead(plan, &lines.rows);
     ERR_TRY(habit_rows_pick(run, &lines.rows, new_people, &lines.groups, &lines.count,
                             &lines.left_out, err));
     cut_periods(plan, &lines);

@@ -136,6 +136,35 @@ static enum err_code sets_work_make(const struct stickiness_plan *plan,
     return ARENA_NEW(arena, bits->word_count, &ret->users, err);
 }
 
+/* Whether who was active in `times` buckets of the parent is in the cell that is asked for. */
+static bool is_in_cell(const struct bound_query *query, const struct parent *parent, uint32_t times)
+{
+    const struct bound_cell *cell = query->cell;
+    bool is_number = cell->number == 0             ? times > 0
+                     : query->habits.is_cumulative ? times >= cell->number
+                                                   : times == cell->number;
+    return is_number && (!cell->has_time || cell->time_ms == parent->begin_ms);
+}
+
+/* The people behind the cell, of the parent whose numbers the planes have. */
+static enum err_code take_parent(const struct bound_query *query, const struct sets_work *work,
+                                 const struct parent *parent, struct cell_taker *taker,
+                                 struct err *err)
+{
+    size_t words = work->bits->word_count;
+    uint32_t planes = planes_of(parent->count);
+    for (size_t i = 0; i < words * 64; i++) {
+        uint32_t times = 0;
+        for (uint32_t k = 0; k < planes; k++) {
+            times |= (uint32_t)(work->planes[k * words + i / 64] >> i % 64 & 1) << k;
+        }
+        if (is_in_cell(query, parent, times)) {
+            ERR_TRY(cell_take(taker, work->bits->base + (uint32_t)i, err));
+        }
+    }
+    return ERR_OK;
+}
+
 /* How many subjects were active in how many buckets of the parent. */
 static void count_parent(const struct sets_work *work, const struct parent *parent, uint64_t *row)
 {
@@ -162,11 +191,15 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, plan->edges, plan->count, arena,
                             io, &bits, err));
     part->rows.len = row_len(plan);
+    ERR_TRY(cell_taker_open(run, task->shard, &part->taker, err));
     ERR_TRY(habit_rows_of(&part->rows, 0, arena, &row, err));
     ERR_TRY(sets_work_make(plan, &bits, arena, &work, err));
     for (uint32_t p = 0; p < plan->parent_count; p++) {
         ERR_TRY(run_check(run, err));
         count_parent(&work, &plan->parents[p], row);
+        if (part->taker != NULL) {
+            ERR_TRY(take_parent(run->query, &work, &plan->parents[p], part->taker, err));
+        }
     }
     part->users = row[plan->place_count] = bits_count(work.users, bits.word_count);
     return ERR_OK;
@@ -185,15 +218,11 @@ struct stickiness_count {
 /* Active in `times` buckets of the parent. Place 0 is of no active bucket: not shown. */
 static void count_times(struct stickiness_count *count, const struct parent *parent, uint32_t times)
 {
-    const struct bound_cell *cell = count->query->cell;
-    if (cell == NULL) {
+    if (count->query->cell == NULL) {
         count->row[parent->place + times]++;
         return;
     }
-    bool is_number = cell->number == 0                    ? times > 0
-                     : count->query->habits.is_cumulative ? times >= cell->number
-                                                          : times == cell->number;
-    count->is_met |= is_number && (!cell->has_time || cell->time_ms == parent->begin_ms);
+    count->is_met |= is_in_cell(count->query, parent, times);
 }
 
 static void count_journey(const struct journey *journey, struct stickiness_count *count)
