@@ -6,7 +6,7 @@ JOBS      ?= $(shell nproc)
 MESON_REL  = --buildtype=release -Db_ndebug=false
 MESON_SAN  = --buildtype=debugoptimized -Db_lundef=false
 
-.PHONY: help build run stop test test-asan test-tsan fuzz bench bench-peers bench-load format lint packages clean
+.PHONY: help build run stop test test-asan test-tsan fuzz bench bench-peers bench-load bench-again format lint packages clean
 
 help:
 	@echo 'make run        install what is missing, build, start trackwayd, load sample events, ask the first questions'
@@ -18,6 +18,7 @@ help:
 	@echo 'make fuzz       every decoder of foreign bytes under libFuzzer (FUZZ_SECONDS each)'
 	@echo 'make bench      the figures of bench/RESULTS.md on this machine'
 	@echo 'make bench-peers  the same questions to ClickHouse and DuckDB (npm packages that only this command fetches), EVENTS=10000000'
+	@echo 'make bench-again questions that come again while events arrive, with kept answers and without'
 	@echo 'make bench-load 64 and 256 connections of a dashboard, with and without one that asks the dearest query in a loop'
 	@echo 'make format     clang-format over the tree'
 
@@ -62,6 +63,9 @@ bench-peers: build
 
 bench-load: build
 	@BUILD=$(BUILD) bench/load/run
+
+bench-again: build
+	@BUILD=$(BUILD) bench/again/run
 
 format:
 	@git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i

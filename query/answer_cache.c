@@ -1,26 +1,39 @@
 /* query/answer_cache.c - see answer_cache.h.
  *
  * A block is the key's length, the key, and from the next multiple of 16 on the answer. It is found by a hash of 128 bits
- * with a seed of this cache, and taken for the answer only where the keys are equal. */
+ * with a seed of this cache, and taken for the answer only where the keys are equal.
+ *
+ * Blocks are never changed, so what comes again under its name is another block: of the name and a number, its edition. A table
+ * says which edition of a name is the newest; a name that has lost its place there to another is not found again. */
 #include "query/answer_cache.h"
 
 #include "storage/base/hash.h"
 #include "storage/base/rng.h"
 #include "storage/base/size.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ITEM_PARTS 64u
+#define EDITIONS   8192u /* names whose newest edition is known */
 #define BODY_ALIGN 16u
 
 _Static_assert(ITEM_PARTS > BLOCK_CACHE_PARTS, "an answer fits into a part of the block cache");
+
+struct edition {
+    struct hash128 name;
+    uint64_t number; /* 0: none */
+};
 
 struct answer_cache {
     struct block_cache *blocks;
     size_t item_max;
     uint64_t name_seed, value_seed;
     _Atomic uint64_t hits[ANSWER_KINDS], misses[ANSWER_KINDS];
+    pthread_mutex_t editions_lock;
+    uint64_t last_edition; /* under the lock, as: */
+    struct edition editions[EDITIONS];
 };
 
 enum err_code answer_cache_create(size_t bytes_max, struct answer_cache **ret, struct err *err)
@@ -29,6 +42,7 @@ enum err_code answer_cache_create(size_t bytes_max, struct answer_cache **ret, s
     if (cache == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for the cache of answers");
     }
+    pthread_mutex_init(&cache->editions_lock, NULL);
     cache->item_max = bytes_max / ITEM_PARTS;
     ERR_TRY(rng_system(&cache->name_seed, sizeof(cache->name_seed), err));
     ERR_TRY(rng_system(&cache->value_seed, sizeof(cache->value_seed), err));
@@ -41,6 +55,7 @@ void answer_cache_free(struct answer_cache *cache)
 {
     if (cache != NULL) {
         block_cache_free(cache->blocks);
+        pthread_mutex_destroy(&cache->editions_lock);
         free(cache);
     }
 }
@@ -74,10 +89,9 @@ static bool has_key(const struct cache_block *block, struct str key)
     return len == key.len && memcmp(block->data + sizeof(len), key.ptr, len) == 0;
 }
 
-bool answer_cache_find(struct answer_cache *cache, enum answer_kind kind, struct str key,
-                       struct answer_hit *ret)
+static bool find_named(struct answer_cache *cache, enum answer_kind kind, struct hash128 name,
+                       struct str key, struct answer_hit *ret)
 {
-    struct hash128 name = name_of(cache, kind, key);
     struct cache_block *block = block_cache_pin(cache->blocks, name.lo, name.hi, true);
     bool is_hit = block != NULL && has_key(block, key);
     /* relaxed: counters, nothing is read because of them */
@@ -93,13 +107,19 @@ bool answer_cache_find(struct answer_cache *cache, enum answer_kind kind, struct
     return true;
 }
 
+bool answer_cache_find(struct answer_cache *cache, enum answer_kind kind, struct str key,
+                       struct answer_hit *ret)
+{
+    return find_named(cache, kind, name_of(cache, kind, key), key, ret);
+}
+
 void answer_hit_done(struct answer_hit *hit)
 {
     cache_block_unpin(hit->block);
     *hit = (struct answer_hit){.block = NULL};
 }
 
-void answer_cache_keep(struct answer_cache *cache, enum answer_kind kind, struct str key,
+static void keep_named(struct answer_cache *cache, struct hash128 name, struct str key,
                        struct str bytes)
 {
     struct err err;
@@ -108,7 +128,6 @@ void answer_cache_keep(struct answer_cache *cache, enum answer_kind kind, struct
         body_off(key.len) > cache->item_max - bytes.len) {
         return;
     }
-    struct hash128 name = name_of(cache, kind, key);
     size_t off = body_off(key.len);
     if (cache_block_create(name.lo, name.hi, (uint32_t)(off + bytes.len), &block, &err) != ERR_OK) {
         return; /* an answer is not the worse for not being kept */
@@ -122,6 +141,45 @@ void answer_cache_keep(struct answer_cache *cache, enum answer_kind kind, struct
     }
     block_cache_offer(cache->blocks, block);
     cache_block_unpin(block);
+}
+
+void answer_cache_keep(struct answer_cache *cache, enum answer_kind kind, struct str key,
+                       struct str bytes)
+{
+    keep_named(cache, name_of(cache, kind, key), key, bytes);
+}
+
+/* ---- names that come again ---- */
+
+/* The name of an edition's block. */
+static struct hash128 name_of_edition(struct hash128 name, uint64_t number)
+{
+    name.lo ^= number;
+    return name;
+}
+
+bool answer_cache_find_newest(struct answer_cache *cache, enum answer_kind kind, struct str key,
+                              struct answer_hit *ret)
+{
+    struct hash128 name = name_of(cache, kind, key);
+    struct edition *edition = &cache->editions[name.hi % EDITIONS];
+    pthread_mutex_lock(&cache->editions_lock);
+    bool is_known = edition->name.lo == name.lo && edition->name.hi == name.hi;
+    uint64_t number = is_known ? edition->number : 0;
+    pthread_mutex_unlock(&cache->editions_lock);
+    return find_named(cache, kind, name_of_edition(name, number), key, ret);
+}
+
+void answer_cache_keep_newest(struct answer_cache *cache, enum answer_kind kind, struct str key,
+                              struct str bytes)
+{
+    struct hash128 name = name_of(cache, kind, key);
+    struct edition *edition = &cache->editions[name.hi % EDITIONS];
+    pthread_mutex_lock(&cache->editions_lock);
+    uint64_t number = ++cache->last_edition;
+    *edition = (struct edition){name, number};
+    pthread_mutex_unlock(&cache->editions_lock);
+    keep_named(cache, name_of_edition(name, number), key, bytes);
 }
 
 struct answer_cache_stats answer_cache_stats(const struct answer_cache *cache)

@@ -144,13 +144,18 @@ static enum err_code key_now(const struct query_run_ctx *run, struct buf *out, s
 static enum err_code key_times(const struct query_run_ctx *run, struct buf *out, struct err *err)
 {
     const struct bound_query *query = run->query;
-    buf_blob(out, zone_name(query->zone));
-    buf_blob(out, str_of(zone_db_version()));
     buf_u8(out, query->has_range ? 1 : 0);
     buf_u8(out, query->has_partial ? 1 : 0);
     buf_i64(out, query->from_ms);
     buf_i64(out, query->to_ms);
     return key_now(run, out, err);
+}
+
+enum err_code answer_question(const struct query_run_ctx *run, struct buf *out, struct err *err)
+{
+    buf_blob(out, zone_name(run->query->zone));
+    buf_blob(out, str_of(zone_db_version()));
+    return key_text(run, out, err);
 }
 
 /* ---- the data ---- */
@@ -234,6 +239,6 @@ enum err_code answer_key(const struct query_run_ctx *run, struct buf *out, struc
 {
     ERR_TRY(key_snapshot(run, out, err));
     ERR_TRY(key_times(run, out, err));
-    ERR_TRY(key_text(run, out, err));
+    ERR_TRY(answer_question(run, out, err));
     return buf_check(out, err);
 }

@@ -19,6 +19,10 @@ bool answer_has_key(const struct query_run_ctx *run);
 enum err_code answer_key(const struct query_run_ctx *run, struct buf *out,
                          struct err *err) ERR_MUST_CHECK;
 
+/* Append what the question says, of whatever time and data: text, parameters, warnings, zone. ERR_NOMEM, ERR_LIMIT. */
+enum err_code answer_question(const struct query_run_ctx *run, struct buf *out,
+                              struct err *err) ERR_MUST_CHECK;
+
 /* Fingerprint of the subjects of a shard that are left out of answers; 0 where there are none. `scratch` is bad
  * afterwards where memory ran out: then there is no key. */
 struct hash128 answer_mask_hash(const struct snapshot *snapshot, uint32_t shard, uint64_t seed,

@@ -62,8 +62,7 @@ static void mark_completable(const struct funnel_spec *spec, const struct funnel
     }
 }
 
-void funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms, size_t *ret_begin,
-                          size_t *ret_end)
+struct funnel_instant funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms)
 {
     size_t begin = 0;
     size_t len = journey->count;
@@ -73,21 +72,31 @@ void funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms
         len -= half;
     }
     ASSERT(begin < journey->count && journey->times[begin] == start_ms);
-    *ret_begin = begin;
-    *ret_end = instant_end(journey, begin, journey->count);
+    return (struct funnel_instant){begin, instant_end(journey, begin, journey->count)};
+}
+
+/* The furthest level that the events [begin, end) of an instant lead to from `level`. */
+static uint32_t instant_far(const struct funnel_spec *spec, const struct funnel_journey *j,
+                            size_t begin, size_t end, uint32_t step_count, uint32_t level)
+{
+    uint8_t far[QUERY_STEPS_MAX];
+    if (end - begin == 1) {
+        return level + (uint32_t)(j->masks[begin] >> level & 1);
+    }
+    funnel_group_far(j->masks + begin, end - begin, step_count, spec->is_strict_ties, far);
+    return far[level];
 }
 
 uint32_t funnel_attempt(const struct funnel_spec *spec, const struct funnel_journey *journey,
-                        const struct funnel_reach *reach, uint64_t *scratch, int64_t *out_times)
+                        const struct funnel_reach *reach, struct funnel_instant start,
+                        uint64_t *scratch, int64_t *out_times)
 {
-    uint8_t far[QUERY_STEPS_MAX];
-    size_t begin = 0;
-    size_t end = 0;
+    size_t begin = start.begin;
+    size_t end = start.end;
     uint32_t filled = 0;
     uint32_t first_steps = 0;
 
     ASSERT(reach->level >= 1 && reach->level <= spec->step_count);
-    funnel_attempt_start(journey, reach->start_ms, &begin, &end);
     while (end < journey->count && journey->times[end] <= reach->end_ms) {
         end++;
     }
@@ -96,8 +105,8 @@ uint32_t funnel_attempt(const struct funnel_spec *spec, const struct funnel_jour
     }
     for (size_t i = begin; i < end && filled < reach->level;) {
         size_t stop = instant_end(journey, i, end);
-        funnel_group_far(journey->masks + i, stop - i, reach->level, spec->is_strict_ties, far);
-        uint64_t levels = levels_between(filled, far[filled]);
+        uint32_t far = instant_far(spec, journey, i, stop, reach->level, filled);
+        uint64_t levels = levels_between(filled, far);
         if (spec->has_limits) {
             levels &= scratch[i];
         }
@@ -116,9 +125,10 @@ uint32_t funnel_attempt(const struct funnel_spec *spec, const struct funnel_jour
     return first_steps;
 }
 
-bool funnel_attempt_is_entry(const struct funnel_journey *journey, size_t begin, size_t end,
+bool funnel_attempt_is_entry(const struct funnel_journey *journey, struct funnel_instant start,
                              uint32_t first_steps, size_t idx)
 {
     return (journey->masks[idx] & 1) != 0 &&
-           funnel_group_fills(journey->masks + begin, end - begin, idx - begin, 1, first_steps);
+           funnel_group_fills(journey->masks + start.begin, start.end - start.begin,
+                              idx - start.begin, 1, first_steps);
 }

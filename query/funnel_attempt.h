@@ -16,16 +16,21 @@ struct funnel_journey {
     size_t count;
 };
 
-/* out_times[i] = when step i + 1 was filled; reach->level entries, level >= 1. `scratch` has
+/* Events [begin, end) of a journey, all of one instant. */
+struct funnel_instant {
+    size_t begin, end;
+};
+/* The attempt's first instant. */
+struct funnel_instant funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms);
+
+/* out_times[i] = when step i + 1 was filled; reach->level entries, level >= 1; `start` as above. `scratch` has
  * journey->count entries; it may be NULL when the spec has no limits. Returns how many
  * of the steps were filled in the first instant. Cost: two passes over the attempt. */
 uint32_t funnel_attempt(const struct funnel_spec *spec, const struct funnel_journey *journey,
-                        const struct funnel_reach *reach, uint64_t *scratch, int64_t *out_times);
+                        const struct funnel_reach *reach, struct funnel_instant start,
+                        uint64_t *scratch, int64_t *out_times);
 
-/* The events of the attempt's first instant: [*ret_begin, *ret_end) of the journey. */
-void funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms, size_t *ret_begin,
-                          size_t *ret_end);
-/* Whether event `idx` of the instant [begin, end) can be the entry of the attempt that fills
+/* Whether event `idx` of the first instant can be the entry of the attempt that fills
  * `first_steps` steps in that instant. */
-bool funnel_attempt_is_entry(const struct funnel_journey *journey, size_t begin, size_t end,
+bool funnel_attempt_is_entry(const struct funnel_journey *journey, struct funnel_instant start,
                              uint32_t first_steps, size_t idx);

@@ -3,6 +3,7 @@
 
 #include "query/cell_taker.h"
 #include "query/durations.h"
+#include "query/funnel_outcome.h"
 #include "storage/base/size.h"
 
 #define LOG_FIRST 64u /* entries of a log's first chunk; each is twice as long as the one before, */
@@ -159,12 +160,23 @@ static enum err_code part_take(struct funnel_part *part, const struct bound_quer
     return is_wanted ? cell_take(part->taker, part->subject, err) : ERR_OK;
 }
 
+/* The attempt's group, whatever numbers the part's cells. */
+static uint32_t group_of_cell(const struct funnel_part *part, uint32_t cell)
+{
+    uint32_t count = 0;
+    return part->places == NULL ? cell : interns_words(part->places, cell, &count)[1];
+}
+
 enum err_code funnel_part_count(struct funnel_part *part, const struct bound_query *query,
                                 struct arena *arena, uint32_t cell, uint32_t counts,
                                 const struct funnel_counted *attempt, struct err *err)
 {
     uint32_t step_count = query->funnel.step_count;
 
+    if (part->outcomes != NULL && !outcomes_are_kept(part->outcomes)) {
+        uint32_t group = (counts & FUNNEL_COUNTS_LINE) != 0 ? group_of_cell(part, cell) : 0;
+        funnel_outcome_put(part->outcomes, query, part->subject, group, counts, attempt);
+    }
     if ((counts & FUNNEL_COUNTS_LINE) != 0) {
         if (cell >= part->cell_cap) {
             ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, cell, step_count, err));

@@ -26,6 +26,7 @@ struct funnel_part {
     uint64_t *users;        /* [cell * step_count + step]: who did it */
     uint32_t cell_cap;
     uint64_t *all_users; /* per step, where all is counted apart; else NULL */
+    struct outcomes *outcomes; /* what is counted is noted there for the next time; may be NULL */
     struct cell_taker *taker; /* NULL: nobody asks who is counted */
     uint32_t subject;         /* whose attempts are counted now; of `taker` */
     int64_t taken_begin_ms, taken_end_ms; /* entries of the bucket that `taker` wants */
@@ -51,6 +52,7 @@ struct funnel_counted {
 enum err_code funnel_part_watch(struct funnel_part *part, struct query_run_ctx *run, uint32_t shard,
                                 const struct answer_buckets *buckets,
                                 struct err *err) ERR_MUST_CHECK;
+struct outcomes;
 /* Count an attempt; `counts` are bits of funnel_counts, and `cell` says nothing without LINE. */
 enum err_code funnel_part_count(struct funnel_part *part, const struct bound_query *query,
                                 struct arena *arena, uint32_t cell, uint32_t counts,

@@ -64,8 +64,7 @@ static enum err_code step_bits(const struct pruning *p, uint32_t step, const int
     return code;
 }
 
-/* Entries before the day that this falls on are mature, whenever on it the query is asked. */
-static int64_t mature_before(const struct bound_query *query)
+int64_t funnel_mature_before(const struct bound_query *query)
 {
     uint64_t window_ms = query->funnel.window_ms;
     int64_t end_ms = 0;
@@ -82,7 +81,7 @@ static enum err_code entry_bits(const struct pruning *p, uint64_t *old, uint64_t
                                 struct err *err)
 {
     const struct bound_query *query = p->run->query;
-    int64_t border = mature_before(query);
+    int64_t border = funnel_mature_before(query);
     if (border <= query->from_ms || border >= query->to_ms) {
         const int64_t edges[2] = {query->from_ms, query->to_ms};
         ERR_TRY(step_bits(p, 0, edges, 1, &all, err));
@@ -116,6 +115,7 @@ static enum err_code prune_steps(struct pruning *p, uint64_t *entered, uint64_t 
     const int64_t edges[2] = {query->from_ms, funnel_end_ms(query)};
     struct scan_keep *keep = NULL;
     uint64_t *before = entered;
+    uint64_t *counted = NULL;
 
     ERR_TRY(ARENA_NEW(p->arena, 1, &keep, err));
     *keep = (struct scan_keep){.base = p->base, .word_count = p->words};
@@ -135,6 +135,9 @@ static enum err_code prune_steps(struct pruning *p, uint64_t *entered, uint64_t 
             bits_andnot(scratch, words, p->words);
             ret->mature = bits_and_count(scratch, old, p->words);
             ret->entered = ret->mature;
+            ERR_TRY(ARENA_NEW(p->arena, p->words, &counted, err));
+            memcpy(counted, scratch, p->words * sizeof(*counted));
+            bits_and(counted, old, p->words);
             bits_andnot(scratch, old, p->words);
             bits_or(words, scratch, p->words);
             keep->words[0] = words;
@@ -143,6 +146,7 @@ static enum err_code prune_steps(struct pruning *p, uint64_t *entered, uint64_t 
         before = words;
     }
     ret->keep = keep;
+    ret->counted = counted;
     return ERR_OK;
 }
 

@@ -17,10 +17,13 @@
 
 struct funnel_prune {
     struct scan_keep *keep; /* for the scan; NULL: every row is to be read */
+    const uint64_t *counted; /* those subjects, from the task's first on; NULL: none */
     uint64_t entered;       /* subjects that got to step 1 and have no rows, */
     uint64_t mature;        /* and how many of them are mature */
 };
 
+/* The entries that end before it are mature, whenever on the day of `now` the query is asked. */
+int64_t funnel_mature_before(const struct bound_query *query);
 /* Whether sets say all that it takes: unfiltered steps of named events, users, no breakdown, nobody asking who. */
 bool funnel_prune_serves(const struct query_run_ctx *run);
 /* `ret->keep` lives in `arena`. */

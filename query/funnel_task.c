@@ -13,6 +13,7 @@
 #include "query/funnel_correlate.h"
 #include "query/funnel_desk.h"
 #include "query/funnel_list.h"
+#include "query/funnel_outcome.h"
 #include "query/funnel_table.h"
 #include "query/session_cut.h"
 #include "query/why_notes.h"
@@ -25,6 +26,7 @@ struct rules_plan {
     struct first_ask firsts;
     uint64_t beside_firsts[QUERY_SELECTORS_MAX]; /* an expired first event fills the steps that ask for it, and is nothing else */
     struct by_key subject_keys[2]; /* or those that name events, of `why` */
+    struct outcomes_plan *outcomes;
     struct funnel_spec plain;
     struct funnel_rules rules;
     struct funnel_rules undropped;
@@ -192,6 +194,10 @@ static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **re
     if (query->to_ms == INT64_MAX) {
         plan->entries.last_ms = INT64_MAX;
     }
+    bool is_of_all_time = plan->walk.firsts != NULL || query->funnel.session != SELECTOR_NONE;
+    ERR_TRY(funnel_outcomes_plan(run, is_of_all_time ? INT64_MIN : query->from_ms,
+                                 plan->walk.firsts != NULL, &plan->outcomes, err));
+    plan->walk.outcomes = plan->outcomes;
     plan->is_all_apart = query->has_each || query->funnel.at == FUNNEL_AT_ALL_STEPS;
     *ret = plan;
     return ERR_OK;
@@ -547,12 +553,18 @@ static enum err_code rules_task_run(struct query_run_ctx *run, struct walk *walk
     bool has_more = false;
 
     ERR_TRY(task_open(&task, walk, err));
+    struct funnel_part *part = &task.slot->part;
+    ERR_TRY(funnel_outcomes_count(walk_outcomes(walk), part, run->query, &task.plan->buckets, arena,
+                                  err));
+    part->outcomes = walk_outcomes(walk);
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
         task.slot->part.subject = journey.subject;
         ERR_TRY(count_subject(&task, &journey, err));
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
+    part->outcomes = NULL;
+    funnel_outcomes_keep(walk_outcomes(walk), part, run->query);
     return ERR_OK;
 }
 

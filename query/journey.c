@@ -13,13 +13,16 @@
 
 #include "query/pred_eval.h"
 #include "query/query.h"
+#include "query/subject_bits.h"
 #include "storage/base/size.h"
+#include "storage/read_held.h"
 
 /* The end of a range of subjects is exclusive, so no subject has this number. */
 #define NO_SUBJECT UINT32_MAX
 
 struct cursor {
     struct scan *scan; /* NULL: at its end, or of first events, which come in portions like blocks: */
+    struct scan_spec scan_spec;
     struct first_events firsts;
     uint32_t firsts_next;
     const uint32_t *first_lanes[JOURNEY_LANES_MAX]; /* of all of them */
@@ -198,6 +201,27 @@ static enum err_code open_firsts(struct journeys *j, struct query_run_ctx *run,
     return cursor_load(j, j->cursor_count++, err);
 }
 
+/* Of a source without wanted rows nothing is opened. */
+static enum err_code open_cursor(struct journeys *j, struct query_run_ctx *run,
+                                 const struct run_task *task, uint32_t idx,
+                                 const struct journey_rows *rows, struct io *io, struct err *err)
+{
+    struct cursor *cursor = &j->cursors[idx];
+    cursor->has_ids = j->is_ordered && overlaps_another(task, idx);
+    cursor->scan_spec = j->scan_spec;
+    if (rows != NULL && !rows[idx].is_all) {
+        cursor->scan_spec.ranges = rows[idx].ranges;
+        cursor->scan_spec.range_count = rows[idx].count;
+        if (rows[idx].count == 0) {
+            j->heads[idx] = NO_SUBJECT;
+            return ERR_OK;
+        }
+    }
+    ERR_TRY(scan_open(task->sources[idx], &cursor->scan_spec, run, j->arena, io, &cursor->scan,
+                      err));
+    return cursor_load(j, idx, err);
+}
+
 enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *task,
                             const struct journeys_spec *spec, struct arena *arena, struct io *io,
                             struct journeys **ret, struct err *err)
@@ -227,13 +251,112 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
     ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->run_ends, err));
     j->cursor_count = task->source_count;
     for (uint32_t i = 0; i < j->cursor_count; i++) {
-        j->cursors[i].has_ids = j->is_ordered && overlaps_another(task, i);
-        ERR_TRY(
-            scan_open(task->sources[i], &j->scan_spec, run, arena, io, &j->cursors[i].scan, err));
-        ERR_TRY(cursor_load(j, i, err));
+        ERR_TRY(open_cursor(j, run, task, i, spec->rows, io, err));
     }
     ERR_TRY(open_firsts(j, run, task, spec->firsts, arena, io, err));
     *ret = TAKE(j);
+    return ERR_OK;
+}
+
+/* A place in a source's column of subjects, which only moves on. */
+struct subject_cursor {
+    const struct source *source;
+    struct read_ctx *read;
+    uint32_t block;
+    const uint32_t *subjects; /* of the block; NULL: none is read yet */
+    uint32_t rows, row;       /* of the block; the place */
+};
+
+static enum err_code cursor_block(struct subject_cursor *c, uint32_t block, struct err *err)
+{
+    struct vec vec = {0};
+    read_held_clear(c->read->held);
+    arena_rewind(c->read->arena, (struct arena_mark){0});
+    ERR_TRY(source_read(c->source, c->read, COL_SUBJECT, block, &vec, err));
+    ASSERT(vec.kind == VEC_U32 && vec.present == NULL && vec.rows > 0);
+    c->block = block;
+    c->subjects = vec.u32;
+    c->rows = vec.rows;
+    c->row = 0;
+    return ERR_OK;
+}
+
+/* The first row from `from` on whose subject is not before `subject`: near by, mostly. */
+static uint32_t gallop(const uint32_t *subjects, uint32_t from, uint32_t count, uint32_t subject)
+{
+    uint32_t step = 1;
+    uint32_t low = from;
+    while (low + step < count && subjects[low + step] < subject) {
+        low += step;
+        step *= 2;
+    }
+    uint32_t high = MIN_OF(low + step, count);
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        bool is_before = subjects[mid] < subject;
+        low = is_before ? mid + 1 : low;
+        high = is_before ? high : mid;
+    }
+    return low;
+}
+
+/* Move on to the first row whose subject is not before `subject`; *ret_row counts from the source's first. */
+static enum err_code cursor_seek(struct subject_cursor *c, uint32_t subject, uint32_t *ret_row,
+                                 struct err *err)
+{
+    uint32_t block = c->block;
+    int64_t min = 0;
+    int64_t max = 0;
+    bool is_here = c->subjects != NULL && c->subjects[c->rows - 1] >= subject;
+    while (!is_here && block < c->source->block_count) {
+        bool is_next = c->subjects != NULL && block == c->block; /* its last row is before */
+        bool is_past = is_next || (source_zone(c->source, COL_SUBJECT, block, &min, &max) &&
+                                   max < (int64_t)subject);
+        if (!is_past) {
+            ERR_TRY(cursor_block(c, block, err));
+            is_here = c->subjects[c->rows - 1] >= subject;
+        }
+        block += is_here ? 0 : 1;
+    }
+    if (is_here) {
+        c->row = gallop(c->subjects, c->row, c->rows, subject);
+    }
+    *ret_row = is_here ? c->block * BLOCK_ROWS + c->row : c->source->row_count;
+    return ERR_OK;
+}
+
+enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *source, uint32_t base,
+                              const uint64_t *words, size_t word_count, struct arena *arena,
+                              struct io *io, struct journey_rows *ret, struct err *err)
+{
+    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(arena));
+    CLEANUP(read_held_done) struct read_held held = {0};
+    struct read_ctx read = {.arena = scratch, .io = io, .held = &held};
+    struct subject_cursor cursor = {.source = source, .read = &read};
+    struct scan_range *ranges = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(arena, bits_count(words, word_count), &ranges, err));
+    for (size_t w = 0; w < word_count; w++) {
+        ERR_TRY(w % 1024 == 0 ? run_check(run, err) : ERR_OK);
+        for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1) {
+            uint32_t subject = base + (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
+            struct scan_range range = {.end = source->row_count};
+            if (subject < source->subject_first || subject > source->subject_last) {
+                continue;
+            }
+            ERR_TRY(cursor_seek(&cursor, subject, &range.begin, err));
+            if (subject < source->subject_last) {
+                ERR_TRY(cursor_seek(&cursor, subject + 1, &range.end, err));
+            }
+            if (count > 0 && ranges[count - 1].end == range.begin) {
+                ranges[count - 1].end = range.end;
+            } else if (range.begin < range.end) {
+                ranges[count++] = range;
+            }
+        }
+    }
+    run_count(run, 0, &read);
+    *ret = (struct journey_rows){.ranges = ranges, .count = count};
     return ERR_OK;
 }
 

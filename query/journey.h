@@ -30,6 +30,20 @@ struct journey {
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* numbers of each event, lane by lane */
 };
 
+/* Of a source, the rows that are wanted. */
+struct journey_rows {
+    bool is_all;
+    const struct scan_range *ranges; /* else these, ascending */
+    uint32_t count;
+};
+
+/* The rows of subjects (bit i of `words` is subject base + i) in a source, neighbours as one range. In the arena. Cost: a search
+ * from one subject to the next in the blocks of subjects that have some. */
+enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *source, uint32_t base,
+                              const uint64_t *words, size_t word_count, struct arena *arena,
+                              struct io *io, struct journey_rows *ret,
+                              struct err *err) ERR_MUST_CHECK;
+
 struct journeys_spec {
     const struct bound_query *query; /* whose selectors the wants number */
     const struct scan_want *wants;
@@ -39,6 +53,7 @@ struct journeys_spec {
     uint32_t lane_count;
     bool is_ordered; /* events of one instant by event_id */
     const struct scan_keep *keep; /* of whom which rows are wanted; NULL = all. Must live as long as the journeys */
+    const struct journey_rows *rows; /* by source of the task; NULL: all rows. Must live as long as the journeys */
     const struct first_ask *firsts; /* first events ever that are expired are there as well, of no value in every lane;
                                        NULL: none are asked for */
 };

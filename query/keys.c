@@ -20,6 +20,7 @@
 #define GROUP_PENDING     (UINT32_MAX - 1) /* more than there are groups */
 #define CODE_TUPLES_MAX   (1u << 14)
 #define ROWS_AHEAD        64u  /* of a block, whose codes are on their way where rows are sparse */
+#define DENSE_PARTS       8u   /* rows are dense where they are an eighth of the block and more: nothing need be fetched ahead */
 #define ADOPT_AHEAD       16u  /* groups whose places in the table are on their way */
 #define CODES_AHEAD       32u  /* of a dictionary, that are numbered together */
 #define TALLY_CODES_A_ROW 2u   /* of a dictionary, for each row of a block, at most */
@@ -594,6 +595,20 @@ static enum err_code group_codes_of(struct groups *groups, const struct dict *di
     return ERR_OK;
 }
 
+/* numbers[i] = of_code[codes[rows[i]]]; whether one of them is at least GROUP_PENDING: a code without a group. */
+CPU_CLONES static bool numbers_of_codes(const uint32_t *restrict codes, const uint16_t *restrict rows,
+                                        uint32_t count, const uint32_t *restrict of_code,
+                                        uint32_t *restrict numbers)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = of_code[codes[rows[i]]];
+        numbers[i] = number;
+        most = number > most ? number : most;
+    }
+    return most >= GROUP_PENDING;
+}
+
 /* One key, whose values are codes that every row has: the group of each code, looked up once. *ret_done false where the
  * block is not like that. `scratch` is not rewound before the numbers are looked at. */
 static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,
@@ -614,6 +629,10 @@ static enum err_code groups_of_codes(struct groups *groups, struct scan *scan,
     uint32_t *new_codes = memory;
     uint32_t *of_code = groups->of_code;
     uint32_t last = block->count - 1; /* a block has rows */
+    bool is_dense = block->count >= vec.rows / DENSE_PARTS;
+    if (is_dense && !numbers_of_codes(vec.u32, block->rows, block->count, of_code, numbers)) {
+        return ERR_OK;
+    }
     for (uint32_t i = 0; i < block->count; i++) {
         uint32_t code = vec.u32[block->rows[i]];
         __builtin_prefetch(&vec.u32[block->rows[MIN_OF(i + ROWS_AHEAD, last)]]);

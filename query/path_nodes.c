@@ -44,7 +44,7 @@ bool path_matches(struct str pattern, struct str text)
 static void cell_text(const struct cell *cell, struct buf *out)
 {
     switch (cell->kind) {
-    case CELL_I64: buf_printf(out, "%" PRId64, cell->i64); break;
+    case CELL_I64: buf_int(out, cell->i64); break;
     case CELL_F64: {
         struct num n = {0};
         bool is_number = num_double(cell->f64, &n);

@@ -98,7 +98,7 @@ void result_json_cell(const struct cell *cell, struct buf *out)
 {
     switch (cell->kind) {
     case CELL_NULL: buf_z(out, "null"); return;
-    case CELL_I64: buf_printf(out, "%" PRId64, cell->i64); return;
+    case CELL_I64: buf_int(out, cell->i64); return;
     case CELL_F64: result_double(cell->f64, out); return;
     case CELL_DECIMAL: num_total_format(cell->decimal, out); return;
     case CELL_STRING: result_json_string(cell->string, out); return;

@@ -10,24 +10,23 @@
  * row before or behind the start's own is the same subject's, in the same slot; rows lie by (subject, time). That is the
  * only look at rows: those of the start event and their neighbours.
  *
- * Where every start may be counted but no set tells apart (a named event that is its own return, `at least n`, filters,
+ * With a `where` that hardly changes within a subject the same sets tell of nearly all (retention_where.h); of the others
+ * journeys are read.
+ *
+ * Where every start may be counted but no set tells apart (a named event that is its own return, `at least n`, other filters,
  * breakdowns), journeys are read instead.
  */
 #include "query/index_sets.h"
 #include "query/retention_int.h"
+#include "query/retention_where.h"
+#include "query/slot_bits.h"
 #include "query/subject_bits.h"
-#include "storage/base/size.h"
+#include "query/subject_truth.h"
 #include "storage/read_held.h"
 
 #define PREFETCH_ROWS  16u
+#define PAIR_WORDS     16u /* that are intersected and counted in the time of a look at a member */
 #define BITS_BYTES_MAX (64u << 20) /* of a task's sets; beyond it journeys are read */
-
-/* A set of subjects for each slot. */
-struct slot_bits {
-    uint64_t *words;
-    size_t word_count; /* of one set */
-    uint32_t base;     /* the subject of bit 0 */
-};
 
 struct index_work {
     struct query_run_ctx *run;
@@ -36,26 +35,15 @@ struct index_work {
     struct arena *arena;
     struct io *io;
     bool is_any_return;
-    struct slot_bits starts; /* cohort_count */
+    struct retention_where *where; /* NULL: there is none */
+    struct slot_bits starts;       /* cohort_count */
     struct slot_bits
         olds; /* cohort_count: whose first start is expired, and lies in it; NULL words: nobody's */
     struct slot_bits before;  /* one set: who had a start before the first cohort's starts */
     struct slot_bits returns; /* slot_count */
-    struct slot_bits twice;   /* cohort_count: who is in the returns of two sources */
-    struct slot_bits actives; /* cohort_count: members that are back in period 0 */
+    struct slot_bits
+        actives; /* cohort_count: members that are back in period 0; before that, who has two returns in it */
 };
-
-static uint64_t *bits_of(const struct slot_bits *bits, uint32_t slot)
-{
-    return bits->words + slot * bits->word_count;
-}
-
-static bool bit_at(const struct slot_bits *bits, uint32_t slot, uint32_t subject)
-{
-    uint32_t bit = subject - bits->base;
-    return subject >= bits->base && bit / 64 < bits->word_count &&
-           (bits_of(bits, slot)[bit / 64] >> (bit % 64) & 1) != 0;
-}
 
 static bool is_ever(enum retention_start start)
 {
@@ -95,8 +83,13 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
     bool is_plain = spec->rolling_ms == 0 && !spec->has_value && !spec->counts_start &&
                     query->per == NULL &&
                     (spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED);
-    if (!is_plain || spec->at_least != 1 || query->key_count > 0 || !index_serves(run, start) ||
-        !index_serves(run, back) || (!selector_has_any(back) && !are_apart(start, back)) ||
+    bool has_where = query->where != NULL && query->where->kind != PRED_TRUE;
+    if (has_where &&
+        (!truth_serves(query->where) || spec->start == RETENTION_FIRST_EVER_UNFILTERED)) {
+        return false;
+    }
+    if (!is_plain || spec->at_least != 1 || query->key_count > 0 || !index_has_sets(run, start) ||
+        !index_has_sets(run, back) || (!selector_has_any(back) && !are_apart(start, back)) ||
         spec->from_ms >= spec->to_ms || run->snapshot->cut_count > 0) {
         return false; /* of a cut source, the row beside another may be one that it does not show */
     }
@@ -117,21 +110,32 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
 
 /* ---- gathering ---- */
 
+/* The task's subjects. */
+static size_t bits_words(const struct index_work *work)
+{
+    uint32_t words = words_of(work->run, work->task->shard);
+    uint32_t begin = work->task->subject_begin;
+    uint32_t end = MIN_OF(work->task->subject_end, words * 64);
+    return end <= begin ? 1 : (end - begin + 63) / 64;
+}
+
 static enum err_code bits_make(struct index_work *work, uint32_t count, struct slot_bits *ret,
                                struct err *err)
 {
-    uint32_t words = words_of(work->run, work->task->shard);
-    uint32_t end = MIN_OF(work->task->subject_end, words * 64);
-    ret->base = work->task->subject_begin;
-    ret->word_count = end <= ret->base ? 1 : (end - ret->base + 63) / 64;
-    return arena_alloc_array(work->arena, (size_t)count * ret->word_count, sizeof(uint64_t),
-                             (void **)&ret->words, err);
+    return slot_bits_make(ret, count, work->task->subject_begin, bits_words(work), work->arena,
+                          err);
 }
 
-/* Behind the last subject that the bits are of. */
+static enum err_code bits_make_later(struct index_work *work, uint32_t count, struct slot_bits *ret,
+                                     struct err *err)
+{
+    return slot_bits_make_later(ret, count, work->task->subject_begin, bits_words(work),
+                                work->arena, err);
+}
+
 static uint32_t bits_end(const struct index_work *work, const struct slot_bits *bits)
 {
-    return (uint32_t)MIN_OF(work->task->subject_end, bits->base + (uint64_t)bits->word_count * 64);
+    return slot_bits_end(bits, work->task->subject_end);
 }
 
 /* Atom 0 is the time before the first cohort's starts, where that matters. */
@@ -144,7 +148,7 @@ static enum err_code take_starts(void *arg, const struct source *source, uint32_
     bool has_before = work->before.words != NULL;
     const struct slot_bits *bits = has_before && atom == 0 ? &work->before : &work->starts;
     uint32_t slot = has_before ? (atom == 0 ? 0 : atom - 1) : atom;
-    bits_add_members(bits_of(bits, slot), bits->base, bits_end(work, bits), members);
+    bits_add_members(slot_bits_touch(bits, slot), bits->base, bits_end(work, bits), members);
     return ERR_OK;
 }
 
@@ -157,10 +161,10 @@ static enum err_code take_returns(void *arg, const struct source *source, uint32
     const struct slot_bits *bits = &work->returns;
     uint32_t end = bits_end(work, bits);
     if (work->is_any_return && slot < work->plan->spec.cohort_count) {
-        bits_add_members_twice(bits_of(bits, slot), bits_of(&work->twice, slot), bits->base, end,
-                               members);
+        bits_add_members_twice(slot_bits_touch(bits, slot), slot_bits_touch(&work->actives, slot),
+                               bits->base, end, members);
     } else {
-        bits_add_members(bits_of(bits, slot), bits->base, end, members);
+        bits_add_members(slot_bits_touch(bits, slot), bits->base, end, members);
     }
     return ERR_OK;
 }
@@ -186,14 +190,15 @@ static enum err_code gather_starts(struct index_work *work, struct err *err)
                                   .selector = work->run->query->retention.start_selector,
                                   .edges = edges,
                                   .atom_count = count - 1};
-    const struct index_taker taker = {.arg = work, .take = take_starts};
-    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
-}
-
-static void set_bit(const struct slot_bits *bits, uint32_t slot, uint32_t subject)
-{
-    uint32_t bit = subject - bits->base;
-    bits_of(bits, slot)[bit / 64] |= UINT64_C(1) << (bit % 64);
+    if (work->where != NULL) {
+        const struct where_sets into = {&work->starts, has_before ? &work->before : NULL, NULL};
+        ERR_TRY(retention_where_gather(work->where, &ask, &into, err));
+    } else {
+        const struct index_taker taker = {.arg = work, .take = take_starts};
+        ERR_TRY(index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err));
+    }
+    slot_bits_settle(&work->starts);
+    return ERR_OK;
 }
 
 /* First starts that are expired, beside those that sets tell of. */
@@ -219,11 +224,11 @@ static enum err_code add_firsts(struct index_work *work, struct err *err)
     for (uint32_t i = 0; i < firsts.count; i++) {
         uint32_t subject = firsts.subjects[i];
         if (firsts.times[i] < spec->from_ms) {
-            set_bit(&work->before, 0, subject);
+            (void)slot_bits_add(&work->before, 0, subject);
         } else {
             uint32_t slot = civil_bucket_idx(spec->begins, spec->slot_count, firsts.times[i]);
-            set_bit(&work->starts, slot, subject);
-            set_bit(&work->olds, slot, subject);
+            (void)slot_bits_add(&work->starts, slot, subject);
+            (void)slot_bits_add(&work->olds, slot, subject);
         }
     }
     return ERR_OK;
@@ -236,8 +241,16 @@ static enum err_code gather_returns(struct index_work *work, struct err *err)
                                   .selector = work->run->query->retention.return_selector,
                                   .edges = spec->begins,
                                   .atom_count = spec->slot_count};
-    const struct index_taker taker = {.arg = work, .take = take_returns};
-    return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
+    if (work->where != NULL) {
+        const struct where_sets into = {&work->returns, NULL,
+                                        work->is_any_return ? &work->actives : NULL};
+        ERR_TRY(retention_where_gather(work->where, &ask, &into, err));
+    } else {
+        const struct index_taker taker = {.arg = work, .take = take_returns};
+        ERR_TRY(index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err));
+    }
+    slot_bits_settle(&work->returns);
+    return ERR_OK;
 }
 
 static enum err_code drop_deleted(struct index_work *work, struct err *err)
@@ -251,7 +264,7 @@ static enum err_code drop_deleted(struct index_work *work, struct err *err)
     ERR_TRY(bits_make(work, 1, &gone, err));
     bits_add_set(gone.words, work->starts.base, words, deleted);
     for (uint32_t s = 0; s < work->plan->spec.cohort_count; s++) {
-        bits_andnot(bits_of(&work->starts, s), gone.words, words);
+        bits_andnot(slot_bits_of(&work->starts, s), gone.words, words);
     }
     return ERR_OK;
 }
@@ -271,8 +284,8 @@ static enum err_code keep_members(struct index_work *work, struct err *err)
         bits_or(seen.words, work->before.words, words);
     }
     for (uint32_t s = 0; s < spec->cohort_count; s++) {
-        bits_andnot(bits_of(&work->starts, s), seen.words, words);
-        bits_or(seen.words, bits_of(&work->starts, s), words);
+        bits_andnot(slot_bits_of(&work->starts, s), seen.words, words);
+        bits_or(seen.words, slot_bits_of(&work->starts, s), words);
     }
     return ERR_OK;
 }
@@ -331,10 +344,10 @@ static enum err_code is_neighbour_beyond(const struct index_work *work, struct r
 static enum err_code mark_row(struct index_work *work, const struct row_block *rows, uint32_t row,
                               uint32_t subject, uint32_t slot, struct err *err)
 {
-    bool is_active = bit_at(&work->twice, slot, subject);
-    if (!is_active && row > 0) {
+    bool is_active = false;
+    if (row > 0) {
         is_active = is_neighbour(work, rows, row - 1, subject, slot);
-    } else if (!is_active) {
+    } else {
         ERR_TRY(is_neighbour_beyond(work, *rows, true, subject, slot, &is_active, err));
     }
     if (!is_active && row + 1 < rows->rows) {
@@ -343,8 +356,7 @@ static enum err_code mark_row(struct index_work *work, const struct row_block *r
         ERR_TRY(is_neighbour_beyond(work, *rows, false, subject, slot, &is_active, err));
     }
     if (is_active) {
-        uint32_t bit = subject - work->actives.base;
-        bits_of(&work->actives, slot)[bit / 64] |= UINT64_C(1) << (bit % 64);
+        (void)slot_bits_add(&work->actives, slot, subject);
     }
     return ERR_OK;
 }
@@ -366,7 +378,8 @@ static enum err_code mark_block(struct index_work *work, struct row_block *rows,
         if (ts < spec->begins[slot] || ts >= spec->begins[slot + 1]) {
             slot = civil_bucket_idx(spec->begins, spec->slot_count, ts);
         }
-        if (bit_at(&work->starts, slot, subject) && !bit_at(&work->actives, slot, subject)) {
+        if (slot_bits_has(&work->starts, slot, subject) &&
+            !slot_bits_has(&work->actives, slot, subject)) {
             ERR_TRY(mark_row(work, rows, block->rows[i], subject, slot, err));
         }
     }
@@ -411,7 +424,7 @@ static void take_repeats(void *arg, uint32_t slot, const uint32_t *subjects, uin
 {
     struct index_work *work = arg;
     const struct subject_members members = members_of_list(subjects, count);
-    bits_add_members(bits_of(&work->actives, slot), work->actives.base,
+    bits_add_members(slot_bits_touch(&work->actives, slot), work->actives.base,
                      bits_end(work, &work->actives), &members);
 }
 
@@ -429,7 +442,11 @@ static enum err_code find_repeats(struct index_work *work, struct err *err)
     for (uint32_t s = 0; s <= spec->cohort_count; s++) {
         edges[s] = MAX_OF(spec->begins[s], work->run->snapshot->expired_before_ms);
     }
-    for (uint32_t s = 0; s < work->task->source_count; s++) {
+    if (work->where != NULL) {
+        ERR_TRY(retention_where_repeats(work->where, edges, spec->cohort_count, &work->starts,
+                                        &work->actives, err));
+    }
+    for (uint32_t s = 0; work->where == NULL && s < work->task->source_count; s++) {
         bool is_told = false;
         ERR_TRY(source_repeats(work->task->sources[s], &read, edges, spec->cohort_count, &taker,
                                &is_told, err));
@@ -438,10 +455,10 @@ static enum err_code find_repeats(struct index_work *work, struct err *err)
             ERR_TRY(mark_source(work, work->task->sources[s], err));
         }
     }
+    slot_bits_settle(&work->actives);
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
         size_t words = work->actives.word_count;
-        bits_or(bits_of(&work->actives, c), bits_of(&work->twice, c), words);
-        bits_and(bits_of(&work->actives, c), bits_of(&work->starts, c), words);
+        bits_and(slot_bits_of(&work->actives, c), slot_bits_of(&work->starts, c), words);
     }
     return ERR_OK;
 }
@@ -451,17 +468,16 @@ static void add_old_actives(struct index_work *work)
 {
     size_t words = work->actives.word_count;
     for (uint32_t c = 0; work->olds.words != NULL && c < work->plan->spec.cohort_count; c++) {
-        uint64_t *back = bits_of(&work->olds, c);
-        bits_and(back, bits_of(&work->starts, c), words);
-        bits_and(back, bits_of(&work->returns, c), words);
-        bits_or(bits_of(&work->actives, c), back, words);
+        uint64_t *back = slot_bits_of(&work->olds, c);
+        bits_and(back, slot_bits_of(&work->starts, c), words);
+        bits_and(back, slot_bits_of(&work->returns, c), words);
+        bits_or(slot_bits_of(&work->actives, c), back, words);
     }
 }
 
 static enum err_code find_actives(struct index_work *work, struct err *err)
 {
     uint32_t cohorts = work->plan->spec.cohort_count;
-    ERR_TRY(bits_make(work, cohorts, &work->actives, err));
     if (work->is_any_return) {
         ERR_TRY(find_repeats(work, err));
         add_old_actives(work);
@@ -469,8 +485,8 @@ static enum err_code find_actives(struct index_work *work, struct err *err)
     }
     for (uint32_t c = 0; c < cohorts; c++) {
         size_t words = work->actives.word_count;
-        bits_or(bits_of(&work->actives, c), bits_of(&work->starts, c), words);
-        bits_and(bits_of(&work->actives, c), bits_of(&work->returns, c), words);
+        bits_or(slot_bits_touch(&work->actives, c), slot_bits_of(&work->starts, c), words);
+        bits_and(slot_bits_of(&work->actives, c), slot_bits_of(&work->returns, c), words);
     }
     return ERR_OK;
 }
@@ -486,50 +502,71 @@ static enum err_code count_exact(struct index_work *work, uint64_t **rows, struc
         uint32_t end = MIN_OF(spec->slot_count - c, spec->period_count);
         ERR_TRY(run_check(work->run, err));
         for (uint32_t n = 1; rows[c] != NULL && n < end; n++) {
-            rows[c][1 + n] +=
-                bits_and_count(bits_of(&work->starts, c), bits_of(&work->returns, c + n), words);
+            rows[c][1 + n] += bits_and_count(slot_bits_of(&work->starts, c),
+                                             slot_bits_of(&work->returns, c + n), words);
         }
     }
     return ERR_OK;
 }
 
 /* Who is in the cohort of its first start belongs to no other: then one pass over the returns, with the row of a subject's
- * cohort in a small table of (cohort, slot), takes the place of an intersection for each pair. Subjects of no cohort count
- * in a row that nobody reads, which costs less than telling them apart. */
+ * cohort in a small table of (cohort, slot), takes the place of an intersection for each pair. Returns of a slot are looked at
+ * as far as they are of the cohorts that have a period there, which are a window over the cohorts that moves with the slot. */
 static enum err_code count_firsts(struct index_work *work, uint64_t **rows, struct err *err)
 {
     const struct retention_spec *spec = &work->plan->spec;
     size_t words = work->starts.word_count;
     uint32_t *row_of = NULL; /* by subject: where its cohort's row begins in the table */
     uint32_t *table = NULL;
-    ERR_TRY(ARENA_NEW(work->arena, words * 64, &row_of, err));
-    ERR_TRY(
-        ARENA_NEW(work->arena, ((size_t)spec->cohort_count + 1) * spec->slot_count, &table, err));
+    uint64_t *window = NULL;
+    void *memory = NULL;
+    ERR_TRY(arena_alloc_raw(work->arena, words * 64 * sizeof(*row_of), &memory, err));
+    row_of = memory; /* read of members alone */
+    ERR_TRY(ARENA_NEW(work->arena, words, &window, err));
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)spec->cohort_count * spec->slot_count, &table, err));
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
-        const uint64_t *members = bits_of(&work->starts, c);
+        const uint64_t *members = slot_bits_of(&work->starts, c);
         for (size_t w = 0; w < words; w++) {
             for (uint64_t bits = members[w]; bits != 0; bits &= bits - 1) {
-                row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] = (c + 1) * spec->slot_count;
+                row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] = c * spec->slot_count;
             }
         }
     }
     for (uint32_t t = 1; t < spec->slot_count; t++) {
-        const uint64_t *returns = bits_of(&work->returns, t);
+        const uint64_t *returns = slot_bits_of(&work->returns, t);
         ERR_TRY(run_check(work->run, err));
+        if (t - 1 < spec->cohort_count) {
+            bits_or(window, slot_bits_of(&work->starts, t - 1), words);
+        }
+        if (t >= spec->period_count && t - spec->period_count < spec->cohort_count) {
+            bits_andnot(window, slot_bits_of(&work->starts, t - spec->period_count), words);
+        }
         for (size_t w = 0; w < words; w++) {
-            for (uint64_t bits = returns[w]; bits != 0; bits &= bits - 1) {
+            for (uint64_t bits = returns[w] & window[w]; bits != 0; bits &= bits - 1) {
                 table[row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] + t]++;
             }
         }
     }
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
-        const uint32_t *counts = table + ((size_t)c + 1) * spec->slot_count + c;
+        const uint32_t *counts = table + (size_t)c * spec->slot_count + c;
         uint32_t end = MIN_OF(spec->slot_count - c, spec->period_count);
         for (uint32_t n = 1; rows[c] != NULL && n < end; n++) {
             rows[c][1 + n] += counts[n];
         }
     }
     return ERR_OK;
+}
+
+/* Whether an intersection for each cohort and period costs less than a look at each member. */
+static bool are_few_pairs(const struct index_work *work, uint64_t *const *rows)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    uint64_t pairs = (uint64_t)spec->cohort_count * MIN_OF(spec->slot_count, spec->period_count);
+    uint64_t members = 0;
+    for (uint32_t c = 0; c < spec->cohort_count; c++) {
+        members += rows[c] == NULL ? 0 : rows[c][0];
+    }
+    return pairs * work->starts.word_count <= members * PAIR_WORDS;
 }
 
 /* Period n or later: up to the last slot that has a return. */
@@ -540,7 +577,7 @@ static enum err_code count_unbounded(struct index_work *work, uint64_t **rows, s
     uint32_t *last = NULL;
     ERR_TRY(ARENA_NEW(work->arena, words * 64, &last, err)); /* slot + 1; 0: none */
     for (uint32_t t = 0; t < spec->slot_count; t++) {
-        const uint64_t *returns = bits_of(&work->returns, t);
+        const uint64_t *returns = slot_bits_of(&work->returns, t);
         for (size_t w = 0; w < words; w++) {
             for (uint64_t bits = returns[w]; bits != 0; bits &= bits - 1) {
                 last[w * 64 + (uint32_t)__builtin_ctzll(bits)] = t + 1;
@@ -548,8 +585,8 @@ static enum err_code count_unbounded(struct index_work *work, uint64_t **rows, s
         }
     }
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
-        const uint64_t *members = bits_of(&work->starts, c);
-        const uint64_t *actives = bits_of(&work->actives, c);
+        const uint64_t *members = slot_bits_of(&work->starts, c);
+        const uint64_t *actives = slot_bits_of(&work->actives, c);
         ERR_TRY(run_check(work->run, err));
         for (size_t w = 0; w < words; w++) {
             for (uint64_t bits = members[w]; bits != 0; bits &= bits - 1) {
@@ -573,7 +610,7 @@ static enum err_code count_all(struct index_work *work, struct retention_part *p
     uint64_t **rows = NULL;
     ERR_TRY(ARENA_NEW(work->arena, spec->cohort_count, &rows, err));
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
-        uint64_t size = bits_count(bits_of(&work->starts, c), words);
+        uint64_t size = bits_count(slot_bits_of(&work->starts, c), words);
         if (size > 0) {
             ERR_TRY(retention_row(part, spec, 0, c, work->arena, &rows[c], err));
             rows[c][0] += size;
@@ -584,11 +621,39 @@ static enum err_code count_all(struct index_work *work, struct retention_part *p
     }
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
         if (rows[c] != NULL) {
-            rows[c][1] += bits_count(bits_of(&work->actives, c), words);
+            rows[c][1] += bits_count(slot_bits_of(&work->actives, c), words);
         }
     }
-    return spec->start == RETENTION_RECURRING ? count_exact(work, rows, err)
-                                              : count_firsts(work, rows, err);
+    return spec->start == RETENTION_RECURRING || are_few_pairs(work, rows)
+               ? count_exact(work, rows, err)
+               : count_firsts(work, rows, err);
+}
+
+/* Sets tell of all but the unsure, whose journeys are read. */
+static enum err_code count_where(struct index_work *work, struct retention_part *part,
+                                 struct err *err)
+{
+    const struct run_task *task = work->task;
+    const uint64_t *unsure = retention_where_unsure(work->where);
+    size_t words = work->starts.word_count;
+    struct journey_rows *rows = NULL;
+    if (unsure == NULL) {
+        return retention_read(work->run, task, NULL, part, work->arena, work->io, err);
+    }
+    for (uint32_t c = 0; c < work->plan->spec.cohort_count; c++) {
+        bits_andnot(slot_bits_of(&work->starts, c), unsure, words);
+        bits_andnot(slot_bits_of(&work->actives, c), unsure, words);
+    }
+    ERR_TRY(count_all(work, part, err));
+    if (bits_count(unsure, words) == 0) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(work->arena, task->source_count, &rows, err));
+    for (uint32_t s = 0; s < task->source_count; s++) {
+        ERR_TRY(journey_rows_of(work->run, task->sources[s], work->starts.base, unsure, words,
+                                work->arena, work->io, &rows[s], err));
+    }
+    return retention_read(work->run, task, rows, part, work->arena, work->io, err);
 }
 
 enum err_code retention_index_task(struct query_run_ctx *run, const struct run_task *task,
@@ -605,14 +670,20 @@ enum err_code retention_index_task(struct query_run_ctx *run, const struct run_t
         .is_any_return =
             selector_has_any(&run->query->selectors[run->query->retention.return_selector]),
     };
+    CLEANUP(retention_where_closep) struct retention_where *where = NULL;
     ERR_TRY(groups_create(run->query, arena, &part->groups, err));
-    ERR_TRY(bits_make(&work, plan->spec.cohort_count, &work.starts, err));
-    ERR_TRY(bits_make(&work, plan->spec.slot_count, &work.returns, err));
-    ERR_TRY(bits_make(&work, plan->spec.cohort_count, &work.twice, err));
+    if (run->query->where != NULL && run->query->where->kind != PRED_TRUE) {
+        ERR_TRY(retention_where_open(run, task, bits_words(&work), arena, io, &where, err));
+        work.where = where;
+    }
+    ERR_TRY(bits_make_later(&work, plan->spec.cohort_count, &work.starts, err));
+    ERR_TRY(bits_make_later(&work, plan->spec.slot_count, &work.returns, err));
+    ERR_TRY(bits_make_later(&work, plan->spec.cohort_count, &work.actives, err));
     ERR_TRY(gather_starts(&work, err));
-    ERR_TRY(add_firsts(&work, err));
+    ERR_TRY(where == NULL ? add_firsts(&work, err)
+                          : ERR_OK); /* under a `where` kept rows say who was first */
     ERR_TRY(keep_members(&work, err));
     ERR_TRY(gather_returns(&work, err));
     ERR_TRY(find_actives(&work, err));
-    return count_all(&work, part, err);
+    return where == NULL ? count_all(&work, part, err) : count_where(&work, part, err);
 }

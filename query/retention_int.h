@@ -7,8 +7,8 @@
 #include "query/agg.h"
 #include "query/answer.h"
 #include "query/first_ever.h"
+#include "query/outcomes.h"
 #include "query/retention_calendar.h"
-#include "query/run.h"
 
 enum { WANT_START, WANT_RETURN, WANT_NAME, WANT_VALUE, WANT_COUNT };
 
@@ -22,6 +22,7 @@ struct retention_plan {
     struct retention_calendar calendar;
     struct retention_spec spec;
     uint32_t lane_keys, lane_value, lane_events; /* of the walk; UINT32_MAX: none */
+    struct outcomes_plan *outcomes;              /* of the walk; NULL: none are kept */
 };
 
 /* In the run's arena; *ret NULL where no period has passed. */
@@ -68,6 +69,28 @@ bool retention_is_complete(const struct query_run_ctx *run, const struct retenti
                            uint32_t cohort, uint32_t column);
 enum err_code retention_totals(const struct bound_query *query, uint64_t size,
                                struct result *result, struct err *err) ERR_MUST_CHECK;
+
+/* ---- retention_outcome.c: members that are kept (outcomes.h) ---- */
+
+/* plan->outcomes; NULL where sums of values are asked for, which counts do not tell. */
+enum err_code retention_outcomes_plan(struct query_run_ctx *run, struct retention_plan *plan,
+                                      struct err *err) ERR_MUST_CHECK;
+/* `row` counts one member alone. */
+void retention_outcome_put(struct outcomes *outcomes, const struct retention_spec *spec,
+                           uint32_t subject, uint32_t group, uint32_t slot, const uint64_t *row,
+                           struct buf *scratch);
+/* Count all that are kept. */
+enum err_code retention_outcomes_count(struct outcomes *outcomes, const struct retention_plan *plan,
+                                       struct retention_part *part, struct arena *arena,
+                                       struct err *err) ERR_MUST_CHECK;
+/* At the end of a task that read all rows. */
+void retention_outcomes_keep(struct outcomes *outcomes, const struct retention_plan *plan,
+                             const struct retention_part *part);
+
+/* Count the task's journeys, or those that some of its rows make (by source; NULL: all), of a plan without lanes. */
+enum err_code retention_read(struct query_run_ctx *run, const struct run_task *task,
+                             const struct journey_rows *rows, struct retention_part *part,
+                             struct arena *arena, struct io *io, struct err *err) ERR_MUST_CHECK;
 
 /* Whether stored sets answer the question; and the run_task_fn that has them do it. */
 bool retention_index_serves(const struct query_run_ctx *run, const struct retention_plan *plan);

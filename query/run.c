@@ -122,6 +122,7 @@ void run_inner_begin(const struct query_run_ctx *run, const struct bound_query *
 {
     *ret = (struct query_run_ctx){
         .query = query,
+        .is_inner = true,
         .request = run->request,
         .snapshot = run->snapshot,
         .unmasked = run->unmasked,

@@ -32,6 +32,7 @@ struct query_run_ctx {
     const struct diff *diff; /* of `diff` (diff.h); else NULL */
     const struct restatements *restatements; /* of `restatements` (restatements.h); else NULL */
     struct io *io; /* of the thread that called query_run */
+    bool is_inner; /* a query within another (run_inner_begin): its text is the outer one's */
     bool has_only; /* tasks are of one subject alone: */
     uint32_t only_shard, only_subject;
     struct why_notes *

@@ -171,14 +171,22 @@ enum err_code scan_plan_rows(struct scan *scan, struct err *err)
 
 /* ---- candidates ---- */
 
-/* Every row of the block within the subject range. */
-static enum err_code take_all_rows(struct scan *scan, struct candidates *cand, struct err *err)
+/* The rows of the block within the subject range. */
+static void block_range(const struct scan *scan, uint32_t *ret_begin, uint32_t *ret_end)
 {
     uint32_t block_begin = scan->block_now * BLOCK_ROWS;
     uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
-    uint32_t begin = scan->row_begin > block_begin ? scan->row_begin - block_begin : 0;
-    uint32_t end = MIN_OF(block_rows, scan->row_end - block_begin);
+    *ret_begin = scan->row_begin > block_begin ? scan->row_begin - block_begin : 0;
+    *ret_end = MIN_OF(block_rows, scan->row_end - block_begin);
+}
+
+/* Every row of the block within the subject range. */
+static enum err_code take_all_rows(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    uint32_t begin = 0;
+    uint32_t end = 0;
     void *memory = NULL;
+    block_range(scan, &begin, &end);
     ERR_TRY(scan_raw(scan, end - begin, sizeof(uint16_t), &memory, err));
     uint16_t *rows = memory;
     cand->rows = rows;
@@ -301,22 +309,29 @@ static enum err_code take_wanted(struct scan *scan, const bool *is_wanted, struc
                                  struct err *err)
 {
     struct vec names = {0};
-    struct candidates all = {0};
     void *memory = NULL;
+    uint32_t begin = 0;
+    uint32_t end = 0;
     uint32_t count = 0;
-    ERR_TRY(take_all_rows(scan, &all, err));
+    block_range(scan, &begin, &end);
     ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
     ASSERT(names.kind == VEC_CODE && names.present == NULL);
     ERR_TRY(slot_codes(scan, names.dict, err));
-    ERR_TRY(scan_raw(scan, all.count, sizeof(uint16_t), &memory, err));
+    ERR_TRY(scan_raw(scan, names.dict->count, sizeof(uint16_t), &memory, err));
+    uint16_t *slot_of_code = memory; /* 0, SLOT_OTHER, of those that are not wanted */
+    for (uint32_t c = 0; c < names.dict->count; c++) {
+        uint16_t slot = scan->slot_of_code[c];
+        slot_of_code[c] = is_wanted[slot] ? slot : SLOT_OTHER;
+    }
+    ERR_TRY(scan_raw(scan, end - begin, sizeof(uint16_t), &memory, err));
     uint16_t *rows = memory;
-    ERR_TRY(scan_raw(scan, all.count, sizeof(uint16_t), &memory, err));
+    ERR_TRY(scan_raw(scan, end - begin, sizeof(uint16_t), &memory, err));
     uint16_t *slots = memory;
-    for (uint32_t i = 0; i < all.count; i++) {
-        uint16_t slot = scan->slot_of_code[names.u32[all.rows[i]]];
-        rows[count] = all.rows[i];
+    for (uint32_t row = begin; row < end; row++) {
+        uint16_t slot = slot_of_code[names.u32[row]];
+        rows[count] = (uint16_t)row;
         slots[count] = slot;
-        count += is_wanted[slot];
+        count += slot != SLOT_OTHER;
     }
     *cand = (struct candidates){.count = count, .rows = rows, .slots = slots};
     return ERR_OK;
@@ -561,6 +576,56 @@ static void mark_ranges(const struct scan *scan, uint64_t *words)
     }
 }
 
+/* How many rows of the block lie within the ranges. */
+static uint32_t count_ranges(const struct scan *scan)
+{
+    uint32_t begin = scan->block_now * BLOCK_ROWS;
+    uint32_t end = begin + source_block_rows(scan->source, scan->block_now);
+    uint32_t count = 0;
+    for (uint32_t r = scan->range; r < scan->spec->range_count; r++) {
+        struct scan_range range = scan->spec->ranges[r];
+        if (range.begin >= end) {
+            break;
+        }
+        count += MIN_OF(range.end, end) - MAX_OF(range.begin, begin);
+    }
+    return count;
+}
+
+/* The rows of the ranges, `most` of them, whose event is wanted. */
+static enum err_code take_ranges(struct scan *scan, const bool *is_wanted, uint32_t most,
+                                 struct candidates *cand, struct err *err)
+{
+    struct vec names = {0};
+    void *memory = NULL;
+    uint32_t block_begin = scan->block_now * BLOCK_ROWS;
+    uint32_t block_end = block_begin + source_block_rows(scan->source, scan->block_now);
+    uint32_t count = 0;
+    ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
+    ASSERT(names.kind == VEC_CODE && names.present == NULL);
+    ERR_TRY(slot_codes(scan, names.dict, err));
+    /* one more than there are: each is written before it is known whether it is wanted */
+    ERR_TRY(scan_raw(scan, (size_t)most + 1, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    ERR_TRY(scan_raw(scan, (size_t)most + 1, sizeof(uint16_t), &memory, err));
+    uint16_t *slots = memory;
+    for (uint32_t r = scan->range; r < scan->spec->range_count; r++) {
+        struct scan_range range = scan->spec->ranges[r];
+        if (range.begin >= block_end) {
+            break;
+        }
+        uint32_t end = MIN_OF(range.end, block_end) - block_begin;
+        for (uint32_t row = MAX_OF(range.begin, block_begin) - block_begin; row < end; row++) {
+            uint16_t slot = scan->slot_of_code[names.u32[row]];
+            rows[count] = (uint16_t)row;
+            slots[count] = slot;
+            count += is_wanted[slot];
+        }
+    }
+    *cand = (struct candidates){.count = count, .rows = rows, .slots = slots};
+    return ERR_OK;
+}
+
 /* Candidates by one bit a row: of the wanted events, and of every term in `terms`, and within the ranges. */
 static enum err_code take_by_bits(struct scan *scan, const struct wanted *wanted, uint32_t terms,
                                   struct candidates *cand, struct err *err)
@@ -711,8 +776,14 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
         cand->slot = SLOT_OTHER;
         ERR_TRY(take_all_rows(scan, cand, err));
         break;
+    case SCAN_RANGES: {
+        uint32_t rows = wanted->with_others ? UINT32_MAX : count_ranges(scan);
+        if (rows < wanted->rows) {
+            return take_ranges(scan, wanted->is_wanted, rows, cand, err);
+        }
+    }
+        __attribute__((fallthrough));
     case SCAN_TERMS:
-    case SCAN_RANGES:
     case SCAN_FEW_ROWS:
         cand->slot = is_one ? wanted->slot : SLOT_OTHER;
         ERR_TRY(take_by_bits(scan, wanted, choice.terms, cand, err));

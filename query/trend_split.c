@@ -1,14 +1,9 @@
 /* query/trend_split.c - people by conditions and a key that hardly change within one of them.
  *
- * A source says which values of a column of few values each subject has (source_subject_values). Of a subject whose rows
- * all meet `where`, the stored sets say when it was there; one of whom no row meets a condition counts nowhere; of the
- * few others the rows are read. Exact, whatever the data: subjects only move between the two ways.
- *
- *     all      every row of the subject in the source meets every condition
- *     some     the same but for one condition, which some row meets: then some row meets them all. Says enough where
- *              the whole source lies in one atom and every event counts
- *     no       there is a condition that none of its rows meets
- *     rows     look at them
+ * Of a subject whose rows all meet `where`, by what a source says of it (subject_truth.h), the stored sets say when it was
+ * there; one of whom no row meets a condition counts nowhere; of the few others the rows are read. Exact, whatever the data:
+ * subjects only move between the two ways. Of whom some rows meet all conditions, that says enough where the whole source lies
+ * in one atom and every event counts.
  *
  * Where every event counts and atoms are cut between days of UTC, the same is asked of a subject's days before its rows
  * are (source_subject_days): who has two platforms mostly has one a day.
@@ -17,24 +12,12 @@
  * lies in one atom and all rows count.
  */
 #include "query/index_sets.h"
+#include "query/subject_truth.h"
 #include "query/trend_int.h"
 
 #include "query/grow.h"
-#include "query/pred_eval.h"
 #include "storage/base/size.h"
 #include "storage/read_held.h"
-
-#define CODES_MAX (SUBJECT_VALUES_MAX + 1) /* and none */
-
-enum truth { TRUTH_ALL, TRUTH_SOME, TRUTH_NO, TRUTH_ROWS };
-
-/* What a source says of one column: of a condition, or of the key. */
-struct split_col {
-    struct subject_values values;
-    uint64_t codes; /* that meet the condition */
-    struct subject_days days;
-    uint32_t at; /* in days.subjects */
-};
 
 /* A subject that counts on a day, with the values of the key that it has there. */
 struct split_day {
@@ -50,57 +33,28 @@ struct split {
     /* By subject of the task, of the source at hand: */
     uint32_t base, subject_count;
     uint8_t *truths;
+    uint8_t *told;  /* 1: the stored sets say enough of it, and it counts where it is in them */
     uint32_t *gone; /* deleted ones, as places in `truths`: no group may come of them */
     uint32_t gone_count;
-    uint64_t *keys;             /* the key's values, as bits; NULL without a key */
-    bool is_whole;              /* the source lies in one atom, and every event counts */
-    uint32_t groups[CODES_MAX]; /* of the key's codes; UINT32_MAX: not looked up yet */
+    uint64_t *keys;                   /* the key's values, as bits; NULL without a key */
+    bool is_whole;                    /* the source lies in one atom, and every event counts */
+    uint32_t groups[TRUTH_CODES_MAX]; /* of the key's codes; UINT32_MAX: not looked up yet */
     const struct dict *key_dict;
+    struct subject_truth truth; /* what the source says */
+    uint32_t *open;             /* places of whom sets say too little */
+    uint32_t open_count;
     struct scan_range *ranges; /* of subjects whose rows are to be read */
     uint32_t range_count;
-    uint32_t *picked;       /* scratch: subjects of one group */
-    struct split_col *cols; /* one per condition, and the key's behind them */
-    uint32_t col_count;
+    uint32_t *picked;         /* scratch: subjects of one group */
     struct split_day *people; /* that count by their days */
     uint32_t people_count, people_cap;
 };
 
 /* ---- whether ---- */
 
-/* The one string property that a condition is about; NULL where it is about others, or several. */
-static const struct field *only_field(const struct pred *pred)
-{
-    const struct field *field = NULL;
-    if (pred->kind == PRED_IN_PEOPLE) {
-        return NULL;
-    }
-    if (pred->kind >= PRED_EQ) {
-        return pred->field.kind == FIELD_PROP && pred->field.type == COL_STRING ? &pred->field
-                                                                                : NULL;
-    }
-    for (uint32_t i = 0; i < pred->kid_count; i++) {
-        const struct field *kid = only_field(pred->kids[i]);
-        if (kid == NULL || (field != NULL && field->col != kid->col)) {
-            return NULL;
-        }
-        field = kid;
-    }
-    return field;
-}
-
-static uint32_t condition_count(const struct pred *where)
-{
-    return where == NULL ? 0 : where->kind == PRED_AND ? where->kid_count : 1;
-}
-
-static const struct pred *condition_at(const struct pred *where, uint32_t i)
-{
-    return where->kind == PRED_AND ? where->kids[i] : where;
-}
-
 bool trend_can_split(const struct bound_query *query)
 {
-    if (query->key_count > 1) {
+    if (query->key_count > 1 || (query->key_count == 0 && query->where == NULL)) {
         return false;
     }
     if (query->key_count == 1) {
@@ -109,131 +63,70 @@ bool trend_can_split(const struct bound_query *query)
             return false;
         }
     }
-    for (uint32_t i = 0; i < condition_count(query->where); i++) {
-        if (only_field(condition_at(query->where, i)) == NULL) {
-            return false;
-        }
-    }
-    return true;
+    return truth_serves(query->where);
 }
 
 /* ---- what a source says of its subjects ---- */
 
-struct codes_block {
-    const struct dict *dict;
-    const uint32_t *codes;
-    const uint64_t *present;
-};
-
-/* Every code of the dictionary as a row, and one more row without a value. */
-static enum err_code codes_vec(void *ctx, const struct field *field, struct vec *ret,
-                               struct err *err)
+static void find_keys(struct split *split)
 {
-    (void)field;
-    (void)err;
-    const struct codes_block *block = ctx;
-    *ret = (struct vec){
-        .kind = VEC_CODE,
-        .rows = block->dict->count + 1,
-        .value_count = block->dict->count,
-        .present = block->present,
-        .u32 = block->codes,
-        .dict = block->dict,
-    };
-    return ERR_OK;
-}
-
-/* Bit c: rows of code c meet the condition; bit dict->count: rows without a value do. */
-static enum err_code codes_that_meet(const struct split *split, const struct pred *pred,
-                                     const struct dict *dict, uint64_t *ret, struct err *err)
-{
-    uint32_t codes[CODES_MAX];
-    uint16_t rows[CODES_MAX];
-    uint8_t meets[CODES_MAX];
-    uint64_t present = (UINT64_C(1) << dict->count) - 1;
-    struct codes_block block = {.dict = dict, .codes = codes, .present = &present};
-    struct pred_env env = {
-        .vec = codes_vec, .ctx = &block, .keep = split->read.arena, .scratch = split->read.arena};
-    for (uint32_t c = 0; c <= dict->count; c++) {
-        codes[c] = c;
-        rows[c] = (uint16_t)c;
-    }
-    ERR_TRY(pred_eval(&env, pred, rows, dict->count + 1, meets, err));
-    *ret = 0;
-    for (uint32_t c = 0; c <= dict->count; c++) {
-        *ret |= (uint64_t)(meets[c] != 0) << c;
-    }
-    return ERR_OK;
-}
-
-/* Narrow what is known of the subjects by one condition. */
-static void meet_condition(struct split *split, const struct subject_values *values, uint64_t codes)
-{
-    for (uint32_t i = 0; i < values->count; i++) {
-        uint32_t at = values->subjects[i] - split->base;
-        if (values->subjects[i] < split->base || at >= split->subject_count) {
-            continue;
-        }
-        uint64_t mask = values->masks[i];
-        uint8_t *truth = &split->truths[at];
-        if ((mask & codes) == 0 || *truth == TRUTH_NO) {
-            *truth = TRUTH_NO;
-        } else if ((mask & ~codes) != 0) {
-            *truth = *truth == TRUTH_ALL ? TRUTH_SOME : TRUTH_ROWS;
-        }
-    }
-}
-
-/* *ret_is_known false where the source keeps no values of a column. */
-static enum err_code meet_where(struct split *split, const struct source *source,
-                                bool *ret_is_known, struct err *err)
-{
-    const struct pred *where = split->work->plan->query->where;
-    *ret_is_known = true;
-    for (uint32_t i = 0; i < condition_count(where) && *ret_is_known; i++) {
-        const struct pred *pred = condition_at(where, i);
-        struct split_col *col = &split->cols[i];
-        ERR_TRY(source_subject_values(source, &split->read, only_field(pred)->col, &col->values,
-                                      ret_is_known, err));
-        if (*ret_is_known) {
-            ERR_TRY(codes_that_meet(split, pred, col->values.dict, &col->codes, err));
-            meet_condition(split, &col->values, col->codes);
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err_code find_keys(struct split *split, const struct source *source, bool *ret_is_known,
-                               struct err *err)
-{
-    const struct bound_query *query = split->work->plan->query;
-    struct subject_values *ret = &split->cols[split->col_count - 1].values;
-    ERR_TRY(source_subject_values(source, &split->read, query->keys[0].field.col, ret, ret_is_known,
-                                  err));
-    if (!*ret_is_known) {
-        return ERR_OK;
-    }
-    split->key_dict = ret->dict;
+    const struct subject_values *keys = truth_keys(&split->truth);
+    split->key_dict = keys->dict;
     memset(split->groups, 0xff, sizeof(split->groups));
-    for (uint32_t i = 0; i < ret->count; i++) {
-        uint32_t at = ret->subjects[i] - split->base;
-        if (ret->subjects[i] >= split->base && at < split->subject_count) {
-            split->keys[at] = ret->masks[i];
-        }
+    for (uint32_t i = split->truth.begin; i < split->truth.end; i++) {
+        split->keys[keys->subjects[i] - split->base] = keys->masks[i];
     }
-    return ERR_OK;
 }
 
-static bool needs_rows(const struct split *split, uint32_t at)
+/* Whether sets say too little of a subject, by its truth and whether it has one value of the key. */
+static bool is_open(const struct split *split, enum truth truth, bool is_one_key)
 {
-    uint8_t truth = split->truths[at];
-    bool is_one_key = split->keys == NULL || (split->keys[at] & (split->keys[at] - 1)) == 0;
     switch (truth) {
     case TRUTH_NO: return false;
     case TRUTH_ALL: return !is_one_key && !split->is_whole;
     case TRUTH_SOME: return split->keys != NULL || !split->is_whole;
-    default: return true;
+    case TRUTH_ROWS: break;
     }
+    return true;
+}
+
+/* Whom sets tell, and who is open. Nearly all are the former, and which of them count is as good as chance: a table
+ * and no branch says it. */
+static void sort_out(struct split *split)
+{
+    const struct subject_truth *truth_of = &split->truth;
+    uint8_t opens[TRUTHS][2];
+    for (uint32_t truth = 0; truth < TRUTHS; truth++) {
+        opens[truth][0] = is_open(split, (enum truth)truth, false);
+        opens[truth][1] = is_open(split, (enum truth)truth, true);
+    }
+    /* Bytes may be of anything: the compiler reads the struct again behind each that is written. */
+    uint8_t *truths = split->truths;
+    uint8_t *told = split->told;
+    uint32_t *open = split->open;
+    const uint64_t *keys = split->keys;
+    const uint32_t *subjects = truth_values(truth_of)->subjects;
+    uint32_t begin = truth_of->begin;
+    uint32_t end = truth_of->end;
+    uint32_t base = split->base;
+    uint32_t open_count = 0;
+    memset(told, 0, split->subject_count);
+    for (uint32_t i = begin; i < end; i++) {
+        truths[subjects[i] - base] = (uint8_t)truth_at(truth_of, i);
+    }
+    for (uint32_t i = 0; i < split->gone_count; i++) {
+        truths[split->gone[i]] = TRUTH_NO;
+    }
+    for (uint32_t i = begin; i < end; i++) {
+        uint32_t at = subjects[i] - base;
+        uint8_t truth = truths[at];
+        bool is_one_key = keys == NULL || (keys[at] & (keys[at] - 1)) == 0;
+        uint8_t is_now_open = opens[truth][is_one_key];
+        told[at] = (truth <= TRUTH_SOME) & (is_now_open ^ 1);
+        open[open_count] = i;
+        open_count += is_now_open;
+    }
+    split->open_count = open_count;
 }
 
 /* The rows of subjects that are to be looked at; false where they are more than half of all. */
@@ -241,13 +134,12 @@ static enum err_code find_ranges(struct split *split, const struct subject_value
                                  uint32_t row_count, bool *ret_few, struct err *err)
 {
     uint32_t rows = 0;
-    ERR_TRY(ARENA_NEW(split->read.arena, values->count, &split->ranges, err));
+    ERR_TRY(ARENA_NEW(split->read.arena, split->open_count, &split->ranges, err));
     split->range_count = 0;
-    for (uint32_t i = 0; i < values->count; i++) {
-        uint32_t at = values->subjects[i] - split->base;
-        if (values->subjects[i] < split->base || at >= split->subject_count ||
-            !needs_rows(split, at)) {
-            continue;
+    for (uint32_t o = 0; o < split->open_count; o++) {
+        uint32_t i = split->open[o];
+        if (split->truths[values->subjects[i] - split->base] == TRUTH_NO) {
+            continue; /* its days have told */
         }
         struct scan_range range = {values->rows[i], values->rows[i + 1]};
         rows += range.end - range.begin;
@@ -332,68 +224,6 @@ static bool are_days_whole(const struct split *split, const struct source *sourc
     return true;
 }
 
-/* The days of columns of which some subject has several values; *ret_found false where they are not kept. */
-static enum err_code find_days(struct split *split, const struct source *source, bool *ret_found,
-                               struct err *err)
-{
-    const struct bound_query *query = split->work->plan->query;
-    *ret_found = true;
-    for (uint32_t c = 0; c < split->col_count && *ret_found; c++) {
-        struct split_col *col = &split->cols[c];
-        bool is_key = query->key_count == 1 && c + 1 == split->col_count;
-        uint32_t number =
-            is_key ? query->keys[0].field.col : only_field(condition_at(query->where, c))->col;
-        col->at = 0;
-        ERR_TRY(source_subject_days(source, &split->read, number, &col->values, &col->days,
-                                    ret_found, err));
-    }
-    return ERR_OK;
-}
-
-/* The column's values of the i-th subject on the n-th of its days. */
-static uint64_t mask_on(const struct split_col *col, uint32_t i, uint32_t n)
-{
-    uint64_t mask = col->values.masks[i];
-    if ((mask & (mask - 1)) == 0) {
-        return mask;
-    }
-    uint32_t begin = col->at == 0 ? 0 : col->days.ends[col->at - 1];
-    return col->days.masks[begin + n];
-}
-
-enum day_truth { DAY_NO, DAY_COUNTS, DAY_ROWS };
-
-/* What the n-th day of the i-th subject says; *ret_keys are the key's values that count. */
-static enum day_truth day_truth(const struct split *split, uint32_t i, uint32_t n,
-                                uint64_t *ret_keys)
-{
-    bool has_key = split->keys != NULL;
-    uint32_t conditions = split->col_count - (has_key ? 1 : 0);
-    uint32_t some = 0; /* conditions that some of the day's rows meet, and others do not */
-    for (uint32_t c = 0; c < conditions; c++) {
-        uint64_t mask = mask_on(&split->cols[c], i, n);
-        if ((mask & split->cols[c].codes) == 0) {
-            return DAY_NO;
-        }
-        some += (mask & ~split->cols[c].codes) != 0;
-    }
-    *ret_keys = has_key ? mask_on(&split->cols[conditions], i, n) : 1;
-    bool is_one_key = (*ret_keys & (*ret_keys - 1)) == 0;
-    return some == 0 || (some == 1 && is_one_key) ? DAY_COUNTS : DAY_ROWS;
-}
-
-/* The days of the i-th subject: of a column of which it has several values. */
-static const struct split_col *col_with_days(const struct split *split, uint32_t i)
-{
-    for (uint32_t c = 0; c < split->col_count; c++) {
-        uint64_t mask = split->cols[c].values.masks[i];
-        if ((mask & (mask - 1)) != 0) {
-            return &split->cols[c];
-        }
-    }
-    return NULL;
-}
-
 /* A subject's days of one atom, as they come. */
 struct atom_days {
     uint32_t atom;
@@ -410,17 +240,13 @@ static enum err_code tell_subject(struct split *split, const struct source *sour
                                   struct err *err)
 {
     const struct trend_grid *grid = grid_of(split);
-    const struct split_col *with = col_with_days(split, i);
-    ASSERT(with != NULL); /* of a subject with one value each the sets say enough */
-    uint32_t begin = with->at == 0 ? 0 : with->days.ends[with->at - 1];
-    uint32_t count = with->days.ends[with->at] - begin;
-    uint32_t subject = with->values.subjects[i];
+    const struct truth_days days = truth_days_of(&split->truth, i);
+    uint32_t subject = truth_subject(&split->truth, i);
     struct atom_days now = {0};
     bool is_told = true;
-    for (uint32_t n = 0; n < count; n++) {
+    for (uint32_t n = 0; n < days.count; n++) {
         /* when some row of the source may lie on that day: a border may lie before it */
-        int64_t time_ms = MAX_OF(with->days.days[begin + n] * SOURCE_DAY_MS, source->time_min_ms);
-        uint64_t keys = 0;
+        int64_t time_ms = MAX_OF(days.days[n] * SOURCE_DAY_MS, source->time_min_ms);
         if (time_ms < grid->edges[0] || time_ms >= grid->edges[grid->atom_count]) {
             continue;
         }
@@ -432,9 +258,14 @@ static enum err_code tell_subject(struct split *split, const struct source *sour
         if (now.is_counted && split->keys == NULL) {
             continue;
         }
-        enum day_truth truth = day_truth(split, i, n, &keys);
-        now.has_rows |= truth == DAY_ROWS;
-        if (truth != DAY_COUNTS) {
+        uint64_t keys = split->keys == NULL ? 1 : truth_keys_on_day(&split->truth, i, n);
+        bool is_one_key = (keys & (keys - 1)) == 0;
+        enum truth truth = truth_on_day(&split->truth, i, n);
+        if (truth == TRUTH_ROWS || (truth == TRUTH_SOME && !is_one_key)) {
+            now.has_rows = true;
+            continue;
+        }
+        if (truth == TRUTH_NO) {
             continue;
         }
         now.is_counted = true;
@@ -502,23 +333,13 @@ static enum err_code add_by_days(struct split *split, struct err *err)
 
 static enum err_code tell_by_days(struct split *split, const struct source *source, struct err *err)
 {
-    const struct subject_values *values =
-        &split->cols[0].values; /* of all columns the same subjects */
-    bool is_found = are_days_whole(split, source);
+    bool is_found = split->open_count > 0 && are_days_whole(split, source);
     split->people_count = 0;
     if (is_found) {
-        ERR_TRY(find_days(split, source, &is_found, err));
+        ERR_TRY(truth_find_days(&split->truth, source, &is_found, err));
     }
-    for (uint32_t i = 0; is_found && i < values->count; i++) {
-        uint32_t at = values->subjects[i] - split->base;
-        if (values->subjects[i] >= split->base && at < split->subject_count &&
-            needs_rows(split, at)) {
-            ERR_TRY(tell_subject(split, source, i, err));
-        }
-        for (uint32_t c = 0; c < split->col_count; c++) {
-            uint64_t mask = split->cols[c].values.masks[i];
-            split->cols[c].at += (mask & (mask - 1)) != 0;
-        }
+    for (uint32_t o = 0; is_found && o < split->open_count; o++) {
+        ERR_TRY(tell_subject(split, source, split->open[o], err));
     }
     return split->people_count > 0 ? add_by_days(split, err) : ERR_OK;
 }
@@ -527,21 +348,22 @@ static enum err_code split_begin(void *arg, const struct source *source, bool *r
                                  struct err *err)
 {
     struct split *split = arg;
-    const struct bound_query *query = split->work->plan->query;
     bool is_known = true;
     read_held_clear(&split->held);
-    memset(split->truths, TRUTH_ALL, split->subject_count);
-    for (uint32_t i = 0; i < split->gone_count; i++) {
-        split->truths[split->gone[i]] = TRUTH_NO;
-    }
+    arena_rewind(split->read.arena, (struct arena_mark){0});
+    split->people = NULL;
+    split->people_cap = 0;
     split->is_whole = is_whole_source(split, source);
-    ERR_TRY(meet_where(split, source, &is_known, err));
-    if (is_known && query->key_count == 1) {
-        ERR_TRY(find_keys(split, source, &is_known, err));
-    }
+    ERR_TRY(truth_of_source(&split->truth, source, &is_known, err));
     if (is_known) {
+        if (split->keys != NULL) {
+            find_keys(split);
+        }
+        ERR_TRY(
+            ARENA_NEW(split->read.arena, split->truth.end - split->truth.begin, &split->open, err));
+        sort_out(split);
         ERR_TRY(tell_by_days(split, source, err));
-        ERR_TRY(find_ranges(split, &split->cols[0].values, source->row_count, &is_known, err));
+        ERR_TRY(find_ranges(split, truth_values(&split->truth), source->row_count, &is_known, err));
     }
     *ret_wants_sets = is_known;
     return ERR_OK;
@@ -557,8 +379,7 @@ static uint32_t pick_code(struct split *split, const uint32_t *subjects, uint32_
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = subjects[i] - split->base;
         split->picked[picked] = subjects[i];
-        picked += split->truths[at] == TRUTH_ALL && (split->keys[at] >> code & 1) != 0 &&
-                  !needs_rows(split, at);
+        picked += split->told[at] & (split->keys[at] >> code & 1);
     }
     return picked;
 }
@@ -596,9 +417,8 @@ static enum err_code take_listed(struct split *split, uint32_t atom, const uint3
     }
     uint32_t picked = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint8_t truth = split->truths[subjects[i] - split->base];
         split->picked[picked] = subjects[i];
-        picked += truth == TRUTH_ALL || (truth == TRUTH_SOME && split->is_whole);
+        picked += split->told[subjects[i] - split->base];
     }
     return add_picked(split, 0, atom, picked, err);
 }
@@ -665,9 +485,17 @@ static enum err_code split_run(struct split *split, struct err *err)
                                   .selector = lane->selector,
                                   .edges = grid->edges,
                                   .atom_count = grid->atom_count};
-    split->col_count = condition_count(work->plan->query->where) + work->plan->query->key_count;
-    ERR_TRY(ARENA_NEW(work->arena, split->col_count, &split->cols, err));
+    const struct bound_query *query = work->plan->query;
+    split->truth = (struct subject_truth){
+        .where = query->where,
+        .read = &split->read,
+        .subject_begin = split->base,
+        .subject_end = split->base + split->subject_count,
+    };
+    ERR_TRY(truth_init(&split->truth, query->key_count == 1 ? &query->keys[0].field : NULL,
+                       work->arena, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->truths, err));
+    ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->told, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->picked, err));
     ERR_TRY(find_gone(split, err));
     if (work->plan->query->key_count == 1) {

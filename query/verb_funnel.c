@@ -8,6 +8,7 @@
  * to the query's range, the later ones may lie beyond its end by the window.
  */
 #include "query/funnel_attempt.h"
+#include "query/funnel_outcome.h"
 #include "query/funnel_prune.h"
 #include "query/funnel_table.h"
 #include "query/funnel_task.h"
@@ -19,6 +20,7 @@ struct funnel_plan {
     struct scan_want wants[QUERY_STEPS_MAX];
     struct funnel_spec spec;
     bool is_pruned; /* by stored sets: funnel_prune.h */
+    struct outcomes_plan *outcomes;
 };
 
 /* ---- plan ---- */
@@ -64,16 +66,13 @@ static enum err_code plan_make(const struct bound_query *query, struct arena *ar
 /* The group of the attempt's entry. Where several events of the first instant could be the entry,
  * the one with the smallest key: the answer must not hang on ids or on who came first. */
 static uint32_t entry_group(const struct groups *groups, const struct journey *journey,
-                            const struct funnel_journey *steps, int64_t start_ms,
+                            const struct funnel_journey *steps, struct funnel_instant start,
                             uint32_t first_steps)
 {
-    size_t begin = 0;
-    size_t end = 0;
     size_t best = SIZE_MAX;
     bool is_one_group = true;
 
-    funnel_attempt_start(steps, start_ms, &begin, &end);
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = start.begin; i < start.end; i++) {
         if ((steps->masks[i] & 1) != 0) {
             best = best == SIZE_MAX ? i : best;
             is_one_group = is_one_group && journey->groups[i] == journey->groups[best];
@@ -84,10 +83,10 @@ static uint32_t entry_group(const struct groups *groups, const struct journey *j
         return journey->groups[best];
     }
     best = SIZE_MAX;
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = start.begin; i < start.end; i++) {
         bool is_smaller =
             best == SIZE_MAX || groups_cmp(groups, journey->groups[i], journey->groups[best]) < 0;
-        if (is_smaller && funnel_attempt_is_entry(steps, begin, end, first_steps, i)) {
+        if (is_smaller && funnel_attempt_is_entry(steps, start, first_steps, i)) {
             best = i;
         }
     }
@@ -110,12 +109,16 @@ static enum err_code count_subject(const struct bound_query *query, const struct
     int64_t times[QUERY_STEPS_MAX];
     uint32_t first_steps = 1;
     uint32_t group = 0;
+    struct funnel_instant start = {0};
     struct funnel_reach reach = kernel_funnel(spec, steps.times, steps.masks, steps.count);
 
     if (reach.level == 0) {
         return ERR_OK;
     }
     times[0] = reach.start_ms;
+    if (reach.level > 2 || journey->groups != NULL) {
+        start = funnel_attempt_start(&steps, reach.start_ms);
+    }
     if (reach.level == 2) { /* start and end say it all */
         times[1] = reach.end_ms;
         first_steps = reach.start_ms == reach.end_ms ? 2 : 1;
@@ -125,10 +128,10 @@ static enum err_code count_subject(const struct bound_query *query, const struct
             ERR_TRY(ARENA_NEW(arena, cap, &scratch->words, err));
             scratch->cap = cap;
         }
-        first_steps = funnel_attempt(spec, &steps, &reach, scratch->words, times);
+        first_steps = funnel_attempt(spec, &steps, &reach, start, scratch->words, times);
     }
     if (journey->groups != NULL) {
-        group = entry_group(part->groups, journey, &steps, reach.start_ms, first_steps);
+        group = entry_group(part->groups, journey, &steps, start, first_steps);
     }
     struct funnel_counted counted = {reach.level, ~UINT64_C(0), times};
     return funnel_part_count(part, query, arena, group, FUNNEL_COUNTS_LINE | FUNNEL_COUNTS_ALL,
@@ -142,6 +145,7 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
     struct funnel_part *part = slot;
     struct attempt_scratch scratch = {0};
     struct groups *groups = NULL;
+    CLEANUP(outcomes_closep) struct outcomes *outcomes = NULL;
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
     struct funnel_prune prune = {0};
     struct journey journey;
@@ -150,13 +154,18 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
     ERR_TRY(groups_create(run->query, arena, &groups, err));
     ERR_TRY(funnel_part_init(part, run->query, groups, false, false, arena, err));
     ERR_TRY(funnel_part_watch(part, run, task->shard, NULL, err));
-    if (plan->is_pruned) {
+    ERR_TRY(outcomes_open(run, plan->outcomes, task, arena, io, &outcomes, err));
+    ERR_TRY(funnel_outcomes_count(outcomes, part, run->query, NULL, arena, err));
+    part->outcomes = outcomes;
+    if (plan->is_pruned && !outcomes_are_kept(outcomes)) {
         ERR_TRY(funnel_prune(run, task, arena, io, &prune, err));
         ERR_TRY(funnel_part_enter(part, run->query, arena, prune.entered, prune.mature, err));
+        outcomes_put_set(outcomes, prune.counted); /* who is counted without a row of its own */
     }
     struct journeys_spec spec = {
         .query = run->query,
         .keep = prune.keep,
+        .rows = outcomes_rows(outcomes),
         .wants = plan->wants,
         .want_count = plan->spec.step_count,
         .groups = run->query->key_count > 0 ? part->groups : NULL,
@@ -168,6 +177,8 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
         ERR_TRY(count_subject(run->query, &plan->spec, &journey, part, &scratch, arena, err));
         ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     }
+    part->outcomes = NULL;
+    funnel_outcomes_keep(outcomes, part, run->query);
     return ERR_OK;
 }
 
@@ -183,6 +194,7 @@ static enum err_code plain_funnel(struct query_run_ctx *run, struct result *resu
     ERR_TRY(plan_make(run->query, run->arena, &plan, err));
     ERR_TRY(answer_buckets(run, &buckets, err));
     plan->is_pruned = funnel_prune_serves(run);
+    ERR_TRY(funnel_outcomes_plan(run, run->query->from_ms, false, &plan->outcomes, err));
     run->verb_plan = plan;
     ERR_TRY(run_all_tasks(run, funnel_task, sizeof(struct funnel_part), &tasks, err));
     if (run->query->cell != NULL) {

@@ -12,8 +12,9 @@
 #include "query/pred_eval.h"
 #include "query/retention_value.h"
 #include "query/saturating.h"
-#include "query/walk.h"
+#include "query/walk_int.h"
 #include "query/why_notes.h"
+#include "storage/base/buf.h"
 #include "storage/base/size.h"
 
 _Static_assert(RETENTION_START == 1u << WANT_START && RETENTION_RETURN == 1u << WANT_RETURN &&
@@ -223,7 +224,9 @@ struct task_work {
     const struct groups *values; /* numbers of the value lane; NULL: no value */
     struct cell_taker *taker;    /* NULL: a table is asked for */
     struct why_notes *notes;     /* NULL: nobody asks why */
-    uint64_t *taker_row;         /* what one member is counted in, for either of the two */
+    struct outcomes *outcomes;   /* what is counted is noted there for the next time; NULL: it is not */
+    struct buf outcome;
+    uint64_t *own_row;           /* what one member is counted in, for any of the three */
     struct arena *arena;
 };
 
@@ -276,6 +279,17 @@ static enum err_code note_member(struct task_work *work, const uint64_t *row,
     return why_note_line(work->notes, line, groups, group, err);
 }
 
+/* The same of what is kept for the next time. */
+static enum err_code keep_member(struct task_work *work, uint64_t *own_row, uint32_t subject,
+                                 uint32_t slot, uint32_t group, struct err *err)
+{
+    const struct retention_spec *spec = &work->plan->spec;
+    uint64_t *row = NULL;
+    retention_outcome_put(work->outcomes, spec, subject, group, slot, own_row, &work->outcome);
+    ERR_TRY(retention_row(work->part, spec, group, slot, work->arena, &row, err));
+    return retention_row_add(spec, own_row, row, &work->part->pool, err);
+}
+
 static enum err_code count_member(struct task_work *work, const struct bound_cell *cell,
                                   const struct journey *journey,
                                   const struct retention_member *member, struct err *err)
@@ -289,8 +303,8 @@ static enum err_code count_member(struct task_work *work, const struct bound_cel
             ? 0
             : start_group(part->groups, journey, journey->lanes[plan->lane_keys], member);
 
-    if (work->taker_row != NULL) {
-        row = work->taker_row;
+    if (work->own_row != NULL) {
+        row = work->own_row;
         memset(row, 0, ((size_t)spec->column_count + 1) * sizeof(*row));
     } else {
         ERR_TRY(retention_row(part, spec, group, member->slot, work->arena, &row, err));
@@ -308,6 +322,9 @@ static enum err_code count_member(struct task_work *work, const struct bound_cel
     if (work->notes != NULL) {
         return note_member(work, row, journey, member, group, err);
     }
+    if (work->outcomes != NULL) {
+        return keep_member(work, row, journey->subject, member->slot, group, err);
+    }
     return work->values == NULL
                ? ERR_OK
                : retention_value_add(spec, member, journey, work->back, work->values,
@@ -315,13 +332,13 @@ static enum err_code count_member(struct task_work *work, const struct bound_cel
                                      retention_values(spec, row), err);
 }
 
-static enum err_code retention_task(struct query_run_ctx *run, struct walk *walk,
-                                    struct arena *arena, void *slot, struct err *err)
+static enum err_code retention_walk(struct query_run_ctx *run, struct walk *walk,
+                                    struct task_work *work, struct err *err)
 {
-    const struct retention_plan *plan = run->verb_plan;
+    const struct retention_plan *plan = work->plan;
     const struct retention_spec *spec = &plan->spec;
-    struct retention_part *part = slot;
-    struct task_work work = {.plan = plan, .part = part, .arena = arena};
+    struct retention_part *part = work->part;
+    struct arena *arena = work->arena;
     bool is_plain = spec->rolling_ms == 0 && !spec->has_value &&
                     (spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED);
     struct journey journey;
@@ -330,34 +347,70 @@ static enum err_code retention_task(struct query_run_ctx *run, struct walk *walk
     acc_pool_init(&part->pool, arena);
     if (plan->lane_keys != UINT32_MAX) {
         part->groups = walk_groups(walk, plan->lane_keys);
-    } else {
+    } else if (part->groups == NULL) {
         ERR_TRY(groups_create(run->query, arena, &part->groups, err));
     }
-    work.values = spec->has_value ? walk_groups(walk, plan->lane_value) : NULL;
-    ERR_TRY(ARENA_NEW(arena, spec->cohort_count, &work.scratch.members, err));
-    ERR_TRY(ARENA_NEW(arena, spec->slot_count, &work.scratch.actives, err));
+    work->values = spec->has_value ? walk_groups(walk, plan->lane_value) : NULL;
+    ERR_TRY(ARENA_NEW(arena, spec->cohort_count, &work->scratch.members, err));
+    ERR_TRY(ARENA_NEW(arena, spec->slot_count, &work->scratch.actives, err));
     if (!is_plain) {
-        ERR_TRY(ARENA_NEW(arena, spec->period_count, &work.back, err));
+        ERR_TRY(ARENA_NEW(arena, spec->period_count, &work->back, err));
     }
     if (run->query->cell != NULL || run->notes != NULL) {
-        ERR_TRY(cell_taker_open(run, walk_shard(walk), &work.taker, err));
-        work.notes = run->notes;
-        ERR_TRY(ARENA_NEW(arena, (size_t)spec->column_count + 1, &work.taker_row, err));
+        ERR_TRY(cell_taker_open(run, walk_shard(walk), &work->taker, err));
+        work->notes = run->notes;
+    }
+    ERR_TRY(retention_outcomes_count(walk_outcomes(walk), plan, part, arena, err));
+    bool is_kept = outcomes_are_kept(walk_outcomes(walk));
+    work->outcomes = is_kept ? NULL : walk_outcomes(walk);
+    if (work->taker != NULL || work->notes != NULL || work->outcomes != NULL) {
+        ERR_TRY(ARENA_NEW(arena, (size_t)spec->column_count + 1, &work->own_row, err));
     }
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
-        if (work.notes != NULL) {
-            ERR_TRY(why_note_journey(work.notes, journey.times, journey.masks,
+        if (work->notes != NULL) {
+            ERR_TRY(why_note_journey(work->notes, journey.times, journey.masks,
                                      journey.lanes[plan->lane_events], journey.count,
                                      walk_groups(walk, plan->lane_events), err));
         }
-        kernel_retention(spec, journey.times, journey.masks, journey.count, &work.scratch);
-        for (uint32_t m = 0; m < work.scratch.member_count; m++) {
-            ERR_TRY(count_member(&work, run->query->cell, &journey, &work.scratch.members[m], err));
+        kernel_retention(spec, journey.times, journey.masks, journey.count, &work->scratch);
+        for (uint32_t m = 0; m < work->scratch.member_count; m++) {
+            ERR_TRY(count_member(work, run->query->cell, &journey, &work->scratch.members[m], err));
         }
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
     return ERR_OK;
+}
+
+static enum err_code retention_task(struct query_run_ctx *run, struct walk *walk,
+                                    struct arena *arena, void *slot, struct err *err)
+{
+    struct task_work work = {.plan = run->verb_plan, .part = slot, .arena = arena};
+    enum err_code code = retention_walk(run, walk, &work, err);
+    buf_done(&work.outcome);
+    if (code == ERR_OK) {
+        retention_outcomes_keep(walk_outcomes(walk), work.plan, work.part);
+    }
+    return code;
+}
+
+enum err_code retention_read(struct query_run_ctx *run, const struct run_task *task,
+                             const struct journey_rows *rows, struct retention_part *part,
+                             struct arena *arena, struct io *io, struct err *err)
+{
+    const struct retention_plan *plan = run->verb_plan;
+    const struct journeys_spec spec = {
+        .query = &plan->scan_query,
+        .wants = plan->wants,
+        .want_count = plan->want_count,
+        .rows = rows,
+        .firsts = plan->firsts.firsts == 0 ? NULL : &plan->firsts,
+    };
+    CLEANUP(journeys_closep) struct journeys *journeys = NULL;
+    ERR_TRY(journeys_open(run, task, &spec, arena, io, &journeys, err));
+    struct walk walk = {.shard = task->shard, .journeys = journeys};
+    struct task_work work = {.plan = plan, .part = part, .arena = arena};
+    return retention_walk(run, &walk, &work, err);
 }
 
 /* Journeys with the lanes that are asked for. */
@@ -386,6 +439,8 @@ static enum err_code walk_journeys(struct query_run_ctx *run, struct retention_p
         spec.lanes[spec.lane_count++] = why_lane(event_keys);
         spec.is_ordered = true;
     }
+    ERR_TRY(retention_outcomes_plan(run, plan, err));
+    spec.outcomes = plan->outcomes;
     return walk_all(run, &spec, retention_task, sizeof(struct retention_part), tasks, err);
 }
 

@@ -25,6 +25,7 @@ static enum err_code user_task(struct query_run_ctx *run, const struct run_task 
     const struct user_walk *plan = run->walk_plan;
     const struct walk_spec *spec = plan->spec;
     struct walk walk = {.shard = task->shard};
+    CLEANUP(outcomes_closep) struct outcomes *outcomes = NULL;
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
     struct journeys_spec journeys_spec = {
         .query = spec->query,
@@ -39,8 +40,11 @@ static enum err_code user_task(struct query_run_ctx *run, const struct run_task 
         ERR_TRY(groups_create(plan->lane_queries[i], arena, &walk.lanes[i], err));
         journeys_spec.lanes[i] = walk.lanes[i];
     }
+    ERR_TRY(outcomes_open(run, spec->outcomes, task, arena, io, &outcomes, err));
+    journeys_spec.rows = outcomes_rows(outcomes);
     ERR_TRY(journeys_open(run, task, &journeys_spec, arena, io, &journeys, err));
     walk.journeys = journeys;
+    walk.outcomes = outcomes;
     return plan->fn(run, &walk, arena, slot, err);
 }
 
@@ -63,13 +67,23 @@ enum err_code walk_all(struct query_run_ctx *run, const struct walk_spec *spec, 
 
 enum err_code walk_next(struct walk *walk, struct journey *ret, bool *ret_more, struct err *err)
 {
-    return walk->part != NULL ? key_part_next(walk->part, ret, ret_more, err)
-                              : journeys_next(walk->journeys, ret, ret_more, err);
+    if (walk->part != NULL) {
+        return key_part_next(walk->part, ret, ret_more, err);
+    }
+    do { /* who has nothing but a first event that is expired may come along */
+        ERR_TRY(journeys_next(walk->journeys, ret, ret_more, err));
+    } while (*ret_more && !outcomes_are_due(walk->outcomes, ret->subject));
+    return ERR_OK;
 }
 
 struct groups *walk_groups(const struct walk *walk, uint32_t lane)
 {
     return walk->lanes[lane];
+}
+
+struct outcomes *walk_outcomes(const struct walk *walk)
+{
+    return walk->outcomes;
 }
 
 uint32_t walk_shard(const struct walk *walk)

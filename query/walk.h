@@ -18,7 +18,7 @@
  */
 #pragma once
 
-#include "query/journey.h"
+#include "query/outcomes.h"
 
 struct walk_lane {
     const struct by_key *keys;
@@ -33,6 +33,7 @@ struct walk_spec {
     bool is_ordered;             /* events of one instant by event_id */
     const struct field *subject; /* per KEY; NULL = the user */
     const struct first_ask *firsts; /* by user alone (journey.h) */
+    const struct outcomes_plan *outcomes; /* the same; NULL: journeys of all are wanted */
 };
 
 struct walk;
@@ -49,5 +50,7 @@ enum err_code walk_next(struct walk *walk, struct journey *ret, bool *ret_more,
                         struct err *err) ERR_MUST_CHECK;
 /* The shard of the subjects; only of walks by user. */
 uint32_t walk_shard(const struct walk *walk);
+/* With `outcomes` in the spec: those of the task (outcomes.h). Where they are kept, journeys are those of the live subjects. NULL: none. */
+struct outcomes *walk_outcomes(const struct walk *walk);
 /* What numbers lane `lane`; lives as long as the slots. */
 struct groups *walk_groups(const struct walk *walk, uint32_t lane);

@@ -7,6 +7,7 @@ struct key_part; /* a partition of rows by the hash of their KEY */
 
 struct walk {
     struct journeys *journeys; /* by user */
+    struct outcomes *outcomes; /* the same; NULL: none */
     struct key_part *part;     /* per KEY */
     struct groups *lanes[JOURNEY_LANES_MAX - 1];
     uint32_t shard; /* by user: of its subjects */

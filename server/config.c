@@ -241,7 +241,7 @@ static const struct option options[] = {
      .min = 0,
      .max = 64 * GIB,
      .sentence =
-         "answers, and what single segments contribute to them, kept in memory; 0 keeps none"},
+         "answers, and what single segments and subjects contribute to them, kept in memory; 0 keeps none"},
     {.name = "io",
      .kind = OPTION_CHOICE,
      .off = FIELD(io),

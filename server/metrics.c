@@ -281,7 +281,7 @@ static void write_pools(struct server *server, struct buf *out)
 
 static void write_answers(const struct answer_cache *answers, struct buf *out)
 {
-    static const char *const kinds[ANSWER_KINDS] = {"whole", "partial"};
+    static const char *const kinds[ANSWER_KINDS] = {"whole", "partial", "outcomes"};
     struct answer_cache_stats stats = {0};
     if (answers != NULL) {
         stats = answer_cache_stats(answers);
@@ -289,12 +289,12 @@ static void write_answers(const struct answer_cache *answers, struct buf *out)
     write_gauge(out, "answer_cache_bytes", "kept answers in memory", stats.bytes);
     write_gauge(out, "answer_cache_bytes_max", "bound of the kept answers", stats.bytes_max);
     write_head(out, "answer_cache_hits_total", "counter",
-               "whole answers, and contributions of segments, found kept");
+               "whole answers, contributions of segments, and of subjects, found kept");
     for (uint32_t i = 0; i < ANSWER_KINDS; i++) {
         buf_printf(out, "trackway_answer_cache_hits_total{kind=\"%s\"} %" PRIu64 "\n", kinds[i],
                    stats.hits[i]);
     }
-    write_head(out, "answer_cache_misses_total", "counter", "of both, asked for and not found");
+    write_head(out, "answer_cache_misses_total", "counter", "of these, asked for and not found");
     for (uint32_t i = 0; i < ANSWER_KINDS; i++) {
         buf_printf(out, "trackway_answer_cache_misses_total{kind=\"%s\"} %" PRIu64 "\n", kinds[i],
                    stats.misses[i]);

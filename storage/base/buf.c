@@ -82,6 +82,21 @@ void buf_printf(struct buf *buf, const char *format, ...)
     buf->len += (size_t)wanted;
 }
 
+void buf_int(struct buf *buf, int64_t v)
+{
+    char text[20]; /* as long as INT64_MIN, sign and all */
+    char *at = text + sizeof(text);
+    uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left != 0);
+    if (v < 0) {
+        *--at = '-';
+    }
+    buf_append(buf, at, (size_t)(text + sizeof(text) - at));
+}
+
 void buf_u8(struct buf *buf, uint8_t v)
 {
     uint8_t *at = buf_reserve(buf, 1);

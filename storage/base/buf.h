@@ -29,6 +29,7 @@ void buf_append(struct buf *buf, const void *bytes, size_t len);
 void buf_str(struct buf *buf, struct str s);
 void buf_z(struct buf *buf, const char *z);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_int(struct buf *buf, int64_t v); /* in decimal: for many of them, where buf_printf is slow */
 void buf_u8(struct buf *buf, uint8_t v);
 void buf_u16(struct buf *buf, uint16_t v);
 void buf_u32(struct buf *buf, uint32_t v);

@@ -121,7 +121,8 @@ static void check(const struct trial *t)
                  " .. %" PRId64,
                  t->seed, got.start_ms, got.end_ms, want.times[0], want.times[want.level - 1]);
     }
-    uint32_t first_steps = funnel_attempt(&t->spec, &journey, &got, scratch, steps_ms);
+    struct funnel_instant start = funnel_attempt_start(&journey, got.start_ms);
+    uint32_t first_steps = funnel_attempt(&t->spec, &journey, &got, start, scratch, steps_ms);
     uint32_t want_first = 0;
     for (int i = 0; i < want.level; i++) {
         want_first += want.times[i] == want.times[0] ? 1 : 0;
@@ -131,11 +132,8 @@ static void check(const struct trial *t)
         }
     }
     assert_int_equal(first_steps, want_first);
-    size_t begin = 0;
-    size_t end = 0;
-    funnel_attempt_start(&journey, got.start_ms, &begin, &end);
-    for (size_t e = begin; e < end; e++) {
-        if (funnel_attempt_is_entry(&journey, begin, end, first_steps, e) != want.can_enter[e]) {
+    for (size_t e = start.begin; e < start.end; e++) {
+        if (funnel_attempt_is_entry(&journey, start, first_steps, e) != want.can_enter[e]) {
             fail_msg("seed %" PRIu64 ": event %zu as the entry: not as defined", t->seed, e);
         }
     }

@@ -20,18 +20,20 @@
 #include <string.h>
 
 #define USERS       50u
-#define EVENTS      400u
+#define EVENTS_MAX  5000u /* of many, segments keep sets of each event by day */
 #define COLUMNS     3u
 #define VALUES      3u
 #define SPAN_MINUTE (6 * 24 * 60)
 #define ROUNDS      300u
 
 struct crowd {
-    struct snap_event events[EVENTS];
-    struct snap_prop props[EVENTS][COLUMNS];
-    char ids[EVENTS][8];
+    struct snap_event events[EVENTS_MAX];
+    uint32_t event_count;
+    struct snap_prop props[EVENTS_MAX][COLUMNS];
+    char ids[EVENTS_MAX][8];
     char users[USERS][8];
     uint32_t homes[USERS][COLUMNS]; /* the value that a user keeps to; VALUES: none */
+    uint32_t keeping;               /* but for one event in so many */
 };
 
 static uint64_t seed_of_run(void)
@@ -49,7 +51,7 @@ static void event_make(struct crowd *crowd, uint32_t i, struct rng *rng)
     uint32_t count = 0;
     for (uint32_t c = 0; c < COLUMNS; c++) {
         uint64_t value =
-            rng_below(rng, 5) == 0 ? rng_below(rng, VALUES + 1) : crowd->homes[user][c];
+            rng_below(rng, crowd->keeping) == 0 ? rng_below(rng, VALUES + 1) : crowd->homes[user][c];
         if (value < VALUES) {
             crowd->props[i][count++] = (struct snap_prop){
                 .name = columns[c], .type = COL_STRING, .text = values[c][value]};
@@ -68,13 +70,16 @@ static void event_make(struct crowd *crowd, uint32_t i, struct rng *rng)
 
 static void crowd_make(struct crowd *crowd, struct rng *rng)
 {
+    static const uint32_t keepings[] = {5, 40, 150};
+    crowd->keeping = keepings[rng_below(rng, 3)];
     for (uint32_t u = 0; u < USERS; u++) {
         (void)snprintf(crowd->users[u], sizeof(crowd->users[u]), "u%u", u % 1000);
         for (uint32_t c = 0; c < COLUMNS; c++) {
             crowd->homes[u][c] = (uint32_t)rng_below(rng, VALUES + 1);
         }
     }
-    for (uint32_t i = 0; i < EVENTS; i++) {
+    crowd->event_count = rng_below(rng, 8) == 0 ? EVENTS_MAX : 400;
+    for (uint32_t i = 0; i < crowd->event_count; i++) {
         event_make(crowd, i, rng);
     }
 }
@@ -104,11 +109,26 @@ static void question_make(struct rng *rng, char *out, size_t size)
                                          " from 2025-05-10T07:00 to 2025-05-13T19:30",
                                          " from 2025-05-14 to 2025-05-14T12:00"};
     static const char *const zones[] = {"", "", " tz \"Asia/Shanghai\""};
+    static const char *const starts[] = {"view", "pay", "any", "(view | pay)"};
+    static const char *const backs[] = {"any", "any", "pay", "view"};
+    static const char *const forms[] = {"",          "",        " first",          " recurring",
+                                        " unbounded", " recurring unbounded"};
+    static const char *const periods[] = {" each day for 4", " each day for 2", " each week for 2",
+                                          " each 2d for 3"};
+    const char *where = ONE_OF(rng, wheres);
+    const char *range = ONE_OF(rng, ranges);
+    const char *zone = ONE_OF(rng, zones);
+    if (rng_below(rng, 2) == 0) {
+        (void)snprintf(out, size, "retention %s -> %s%s%s%s%s%s", ONE_OF(rng, starts),
+                       ONE_OF(rng, backs), ONE_OF(rng, periods), ONE_OF(rng, forms), where, range,
+                       zone);
+        return;
+    }
     const char *what = ONE_OF(rng, people);
     bool is_rolling = strncmp(what, "rolling", 7) == 0;
     (void)snprintf(out, size, "trend %s%s%s%s%s%s", what,
-                   is_rolling ? " each day" : ONE_OF(rng, buckets), ONE_OF(rng, keys),
-                   ONE_OF(rng, wheres), ONE_OF(rng, ranges), ONE_OF(rng, zones));
+                   is_rolling ? " each day" : ONE_OF(rng, buckets), ONE_OF(rng, keys), where, range,
+                   zone);
 }
 
 static void values_and_days_say_what_rows_say(void **state)
@@ -123,9 +143,9 @@ static void values_and_days_say_what_rows_say(void **state)
                                  .seed = seed + i};
         opts.memory_count = rng_below(&rng, 3) == 0 ? 1 : 0;
         crowd_make(&crowd, &rng);
-        CLEANUP(snap_freep) struct snap *snap = snap_build(crowd.events, EVENTS, &opts);
+        CLEANUP(snap_freep) struct snap *snap = snap_build(crowd.events, crowd.event_count, &opts);
         for (uint64_t k = rng_below(&rng, 8); k > 0; k--) { /* some are erased, or left out */
-            snap_delete(snap, crowd.events[rng_below(&rng, EVENTS)].user);
+            snap_delete(snap, crowd.events[rng_below(&rng, crowd.event_count)].user);
         }
         for (uint32_t k = 0; k < 6; k++) {
             const struct snap_query_opts by_rows = {.is_reference_path = true};

@@ -4,6 +4,9 @@
 
 #include "storage/base/buf.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 void *__real_realloc(void *ptr, size_t bytes);
 void *__wrap_realloc(void *ptr, size_t bytes);
 
@@ -53,6 +56,22 @@ static void varints_have_their_published_bytes(void **state)
     assert_bytes(&buf, 0, 1, 2, 0x7f);
     buf_zigzag(&buf, INT64_MIN);
     assert_bytes(&buf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1);
+    buf_done(&buf);
+}
+
+static void integers_in_decimal(void **state)
+{
+    static const int64_t values[] = {0, 7, -1, 10, 1234567890, INT64_MAX, INT64_MIN};
+    (void)state;
+    struct buf buf = {0};
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        char want[24];
+        int len = snprintf(want, sizeof(want), "%" PRId64, values[i]);
+        buf_int(&buf, values[i]);
+        assert_int_equal(buf.len, len);
+        assert_memory_equal(buf.ptr, want, (size_t)len);
+        buf_clear(&buf);
+    }
     buf_done(&buf);
 }
 
@@ -162,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_little_endian),
         cmocka_unit_test(varints_have_their_published_bytes),
+        cmocka_unit_test(integers_in_decimal),
         cmocka_unit_test(texts_and_blobs),
         cmocka_unit_test(align_pads_with_zeroes_to_the_multiple),
         cmocka_unit_test(growing_keeps_what_was_written),

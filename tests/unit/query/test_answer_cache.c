@@ -68,6 +68,33 @@ static void a_name_finds_its_own_answer(void **state)
     assert_int_equal(stats.misses[ANSWER_PARTIAL], 0);
 }
 
+static void of_a_name_that_comes_again_the_newest_is_found(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    CLEANUP(answer_cache_freep) struct answer_cache *cache = NULL;
+    struct answer_hit hit = {.block = NULL};
+    assert_ok(answer_cache_create(MIB, &cache, &err));
+    assert_false(answer_cache_find_newest(cache, ANSWER_OUTCOMES, STR("a"), &hit));
+    answer_cache_keep_newest(cache, ANSWER_OUTCOMES, STR("a"), STR("old"));
+    answer_cache_keep_newest(cache, ANSWER_OUTCOMES, STR("b"), STR("other"));
+    assert_true(answer_cache_find_newest(cache, ANSWER_OUTCOMES, STR("a"), &hit));
+    struct answer_hit held = hit; /* stays readable, whatever comes after it */
+    answer_cache_keep_newest(cache, ANSWER_OUTCOMES, STR("a"), STR("newer"));
+    assert_true(answer_cache_find_newest(cache, ANSWER_OUTCOMES, STR("a"), &hit));
+    assert_true(str_eq(hit.bytes, STR("newer")));
+    assert_true(str_eq(held.bytes, STR("old")));
+    answer_hit_done(&hit);
+    answer_hit_done(&held);
+    assert_true(answer_cache_find_newest(cache, ANSWER_OUTCOMES, STR("b"), &hit));
+    assert_true(str_eq(hit.bytes, STR("other")));
+    answer_hit_done(&hit);
+    assert_false(answer_cache_find(cache, ANSWER_OUTCOMES, STR("a"), &hit));
+    struct answer_cache_stats stats = answer_cache_stats(cache);
+    assert_int_equal(stats.hits[ANSWER_OUTCOMES], 3);
+    assert_int_equal(stats.misses[ANSWER_OUTCOMES], 2);
+}
+
 static void what_is_too_long_is_not_kept(void **state)
 {
     (void)state;
@@ -224,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_finds_its_own_answer),
+        cmocka_unit_test(of_a_name_that_comes_again_the_newest_is_found),
         cmocka_unit_test(what_is_too_long_is_not_kept),
         cmocka_unit_test(many_threads_stay_within_the_bound),
         cmocka_unit_test(a_packed_answer_comes_back_as_it_was),

@@ -77,9 +77,12 @@ static void fixture_close(struct fixture *f)
     schema_free(f->schema);
 }
 
-/* Walk all journeys of subjects [begin, end) and hold them against the rows, which get sorted. */
+#define EVERYBODY UINT64_MAX
+
+/* Walk all journeys of subjects [begin, end) and hold them against the rows, which get sorted. `only`: of subjects as bits, whose
+ * rows are found and given. */
 static void check(const struct fixture *f, struct mem_row *rows, uint32_t count, uint32_t begin,
-                  uint32_t end, bool is_reference)
+                  uint32_t end, bool is_reference, uint64_t only)
 {
     struct err err = {0};
     struct bound_query query = {.selectors = selectors, .selector_count = 2};
@@ -89,11 +92,18 @@ static void check(const struct fixture *f, struct mem_row *rows, uint32_t count,
     struct run_task task = {0, begin, end, f->sources, f->source_count};
     struct journeys_spec spec = {.query = &query, .wants = wants, .want_count = 2};
     struct journey journey = {0};
+    struct journey_rows given[5];
     bool has_more = false;
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     CLEANUP(journeys_closep) struct journeys *journeys = NULL;
 
     qsort(rows, count, sizeof(*rows), row_order);
+    for (uint32_t s = 0; only != EVERYBODY && s < f->source_count; s++) {
+        assert_int_equal(
+            journey_rows_of(&run, f->sources[s], 0, &only, 1, arena, NULL, &given[s], &err),
+            ERR_OK);
+        spec.rows = given;
+    }
     assert_int_equal(journeys_open(&run, &task, &spec, arena, NULL, &journeys, &err), ERR_OK);
     for (uint32_t i = 0; i < count;) {
         uint32_t stop = i;
@@ -104,7 +114,8 @@ static void check(const struct fixture *f, struct mem_row *rows, uint32_t count,
             masks[mask] += mask;
             matched += mask != 0 ? 1 : 0;
         }
-        if (matched > 0 && rows[i].subject >= begin && rows[i].subject < end) {
+        bool is_given = only == EVERYBODY || (only >> rows[i].subject & 1) != 0;
+        if (is_given && matched > 0 && rows[i].subject >= begin && rows[i].subject < end) {
             assert_int_equal(journeys_next(journeys, &journey, &has_more, &err), ERR_OK);
             assert_true(has_more);
             assert_int_equal(journey.subject, rows[i].subject);
@@ -154,8 +165,10 @@ static void journeys_equal_the_events_of_each_subject(void **state)
         struct fixture f = fixture_open(rows, ends, 5);
         struct mem_row sorted[400]; /* sources borrow their rows as they are */
         memcpy(sorted, rows, count * sizeof(*rows));
-        check(&f, sorted, count, 0, UINT32_MAX, seed % 2 == 0);
-        check(&f, sorted, count, 10, 30, seed % 2 == 0);
+        check(&f, sorted, count, 0, UINT32_MAX, seed % 2 == 0, EVERYBODY);
+        check(&f, sorted, count, 10, 30, seed % 2 == 0, EVERYBODY);
+        check(&f, sorted, count, 0, UINT32_MAX, false, rng_next(&rng) & rng_next(&rng));
+        check(&f, sorted, count, 0, UINT32_MAX, false, UINT64_C(1) << rng_below(&rng, SUBJECTS));
         fixture_close(&f);
     }
 }
@@ -180,7 +193,10 @@ static void a_journey_may_be_longer_than_blocks(void **state)
     assert_non_null(copy);
     memcpy(copy, rows, count * sizeof(*copy));
     struct fixture f = fixture_open(rows, ends, 2);
-    check(&f, copy, count, 0, UINT32_MAX, false);
+    check(&f, copy, count, 0, UINT32_MAX, false, EVERYBODY);
+    for (uint64_t only = 0; only < 8; only++) {
+        check(&f, copy, count, 0, UINT32_MAX, false, only);
+    }
     fixture_close(&f);
     free(rows);
     free(copy);

@@ -235,7 +235,8 @@ static void check_times(const struct funnel_spec *spec, const struct at *events,
     int64_t times[QUERY_STEPS_MAX];
     struct funnel_reach reach = kernel_funnel(spec, flat.times, flat.masks, flat.count);
     assert_int_equal(reach.level, level);
-    (void)funnel_attempt(spec, &journey, &reach, scratch, times);
+    (void)funnel_attempt(spec, &journey, &reach, funnel_attempt_start(&journey, reach.start_ms),
+                         scratch, times);
     for (uint32_t i = 0; i < level; i++) {
         assert_int_equal(times[i], want[i]);
     }
@@ -261,14 +262,12 @@ static void an_entry_must_leave_the_other_steps_of_its_instant_fillable(void **s
     const struct at events[] = {{5, A | B}, {5, A}, {9, C}};
     struct flat flat = flatten(events, 3);
     struct funnel_journey journey = {flat.times, flat.masks, flat.count};
-    size_t begin = 9;
-    size_t end = 9;
-    funnel_attempt_start(&journey, 5, &begin, &end);
-    assert_int_equal(begin, 0);
-    assert_int_equal(end, 2);
-    assert_false(funnel_attempt_is_entry(&journey, begin, end, 2, 0)); /* it has to be b */
-    assert_true(funnel_attempt_is_entry(&journey, begin, end, 2, 1));
-    assert_true(funnel_attempt_is_entry(&journey, begin, end, 1, 0));
+    struct funnel_instant start = funnel_attempt_start(&journey, 5);
+    assert_int_equal(start.begin, 0);
+    assert_int_equal(start.end, 2);
+    assert_false(funnel_attempt_is_entry(&journey, start, 2, 0)); /* it has to be b */
+    assert_true(funnel_attempt_is_entry(&journey, start, 2, 1));
+    assert_true(funnel_attempt_is_entry(&journey, start, 1, 0));
 }
 
 int main(void)

@@ -1,0 +1,461 @@
+/* query/retention_where.c - see retention_where.h. */
+#include "query/retention_where.h"
+
+#include "query/subject_bits.h"
+#include "query/subject_truth.h"
+#include "storage/base/size.h"
+
+#define ATOM_STEPS 8u /* that are gone one by one before the atom is searched for */
+#define UNSURE_PARTS                                                                               \
+    4u /* where more than a quarter of the subjects are unsure, all rows are read */
+
+/* What a source says of the task's subjects. */
+struct where_source {
+    bool is_known;
+    bool has_days; /* of the open ones */
+    struct subject_truth truth;
+    uint64_t *full; /* who has no row that does not meet `where` */
+    uint32_t *open; /* places of those that have both */
+    uint32_t open_count;
+};
+
+struct retention_where {
+    struct query_run_ctx *run;
+    const struct run_task *task;
+    struct arena *arena;
+    struct io *io;
+    struct read_ctx read;
+    struct read_held held; /* what sources say, until the end */
+    uint32_t base, end;    /* subjects */
+    size_t words;
+    struct where_source *sources; /* by source of the task */
+    uint64_t *unsure;
+    bool is_given_up; /* a source does not tell who has two rows */
+
+    /* What is gathered now: */
+    const struct index_ask *ask;
+    const struct where_sets *into;
+    bool is_any;
+    uint32_t source;      /* at hand; UINT32_MAX: none yet */
+    struct slot_bits raw; /* who did it in an atom by that source's sets, whatever `where` says */
+    uint64_t *scratch;
+};
+
+/* ---- what sources say ---- */
+
+static void mark(const struct retention_where *w, uint64_t *words, uint32_t subject)
+{
+    uint32_t bit = subject - w->base;
+    words[bit / 64] |= UINT64_C(1) << (bit % 64);
+}
+
+static enum err_code ask_source(struct retention_where *w, uint32_t idx, struct err *err)
+{
+    struct where_source *of = &w->sources[idx];
+    const struct source *source = w->task->sources[idx];
+    of->truth = (struct subject_truth){.where = w->run->query->where,
+                                       .read = &w->read,
+                                       .subject_begin = w->base,
+                                       .subject_end = w->end};
+    ERR_TRY(truth_init(&of->truth, NULL, w->arena, err));
+    ERR_TRY(truth_of_source(&of->truth, source, &of->is_known, err));
+    if (!of->is_known) {
+        return ERR_OK; /* its rows will say */
+    }
+    ERR_TRY(ARENA_NEW(w->arena, w->words, &of->full, err));
+    ERR_TRY(ARENA_NEW(w->arena, of->truth.end - of->truth.begin + 1, &of->open, err));
+    for (uint32_t place = of->truth.begin; place < of->truth.end; place++) {
+        enum truth truth = truth_at(&of->truth, place);
+        uint32_t bit = truth_subject(&of->truth, place) - w->base;
+        of->full[bit / 64] |= (uint64_t)(truth == TRUTH_ALL) << (bit % 64);
+        of->open[of->open_count] = place;
+        of->open_count += truth == TRUTH_SOME || truth == TRUTH_ROWS;
+    }
+    if (of->open_count > 0 &&
+        source->time_min_ms >=
+            w->run->snapshot->expired_before_ms) { /* else a day may have expired rows */
+        ERR_TRY(truth_find_days(&of->truth, source, &of->has_days, err));
+    }
+    for (uint32_t o = 0; !of->has_days && o < of->open_count; o++) {
+        mark(w, w->unsure, truth_subject(&of->truth, of->open[o]));
+    }
+    return ERR_OK;
+}
+
+enum err_code retention_where_open(struct query_run_ctx *run, const struct run_task *task,
+                                   size_t word_count, struct arena *arena, struct io *io,
+                                   struct retention_where **ret, struct err *err)
+{
+    CLEANUP(retention_where_closep) struct retention_where *w = NULL;
+    ERR_TRY(ARENA_NEW(arena, 1, &w, err));
+    w->run = run;
+    w->task = task;
+    w->arena = arena;
+    w->io = io;
+    w->read = (struct read_ctx){.arena = arena, .io = io, .held = &w->held};
+    w->base = task->subject_begin;
+    w->end = MAX_OF(run_task_end(run, task), w->base);
+    w->words = word_count;
+    ASSERT((uint64_t)w->end - w->base <= (uint64_t)word_count * 64);
+    ERR_TRY(ARENA_NEW(arena, task->source_count, &w->sources, err));
+    ERR_TRY(ARENA_NEW(arena, w->words, &w->unsure, err));
+    ERR_TRY(ARENA_NEW(arena, w->words, &w->scratch, err));
+    for (uint32_t s = 0; s < task->source_count; s++) {
+        ERR_TRY(ask_source(w, s, err));
+    }
+    *ret = TAKE(w);
+    return ERR_OK;
+}
+
+void retention_where_close(struct retention_where *w)
+{
+    if (w != NULL) {
+        run_count(w->run, 0, &w->read);
+        read_held_done(&w->held);
+    }
+}
+
+/* ---- days of a subject, atom by atom ---- */
+
+/* No edge cuts a day on which the source has rows. */
+static bool are_days_whole(const struct source *source, const int64_t *edges, uint32_t atom_count)
+{
+    for (uint32_t a = 0; a <= atom_count; a++) {
+        int64_t edge = edges[a];
+        if (edge > source->time_min_ms && edge <= source->time_max_ms &&
+            edge != source_day(edge) * SOURCE_DAY_MS) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What a subject's days in an atom say together. */
+struct atom_truth {
+    uint32_t atom;
+    uint32_t days; /* on which some row meets `where` */
+    bool is_all;   /* no row of any day does not */
+    bool has_rows; /* of some day it cannot be said */
+};
+struct atom_walk {
+    struct subject_truth *truth;
+    const struct source *source;
+    const int64_t *edges;
+    uint32_t atom_count;
+    uint32_t place, day;
+    uint32_t atom; /* of the day before: days ascend */
+    struct truth_days days;
+};
+
+static struct atom_walk atoms_of(struct subject_truth *truth, uint32_t place,
+                                 const struct source *source, const int64_t *edges,
+                                 uint32_t atom_count)
+{
+    return (struct atom_walk){
+        .truth = truth,
+        .source = source,
+        .edges = edges,
+        .atom_count = atom_count,
+        .place = place,
+        .days = truth_days_of(truth, place),
+    };
+}
+
+/* The atom of the n-th day; UINT32_MAX: none. */
+static uint32_t atom_of_day(struct atom_walk *walk, uint32_t n)
+{
+    /* when some row of the source may lie on that day: a border may lie before it */
+    int64_t time_ms = MAX_OF(walk->days.days[n] * SOURCE_DAY_MS, walk->source->time_min_ms);
+    if (time_ms < walk->edges[0] || time_ms >= walk->edges[walk->atom_count]) {
+        return UINT32_MAX;
+    }
+    for (uint32_t steps = 0; time_ms >= walk->edges[walk->atom + 1]; steps++) {
+        if (steps == ATOM_STEPS) {
+            walk->atom = civil_bucket_idx(walk->edges, walk->atom_count, time_ms);
+            break;
+        }
+        walk->atom++;
+    }
+    return walk->atom;
+}
+
+/* The next atom on whose days the subject has rows; false after the last. */
+static bool atoms_next(struct atom_walk *walk, struct atom_truth *ret)
+{
+    *ret = (struct atom_truth){.atom = UINT32_MAX, .is_all = true};
+    while (walk->day < walk->days.count) {
+        uint32_t atom = atom_of_day(walk, walk->day);
+        if (ret->atom != UINT32_MAX && atom != ret->atom) {
+            break;
+        }
+        ret->atom = atom;
+        if (atom != UINT32_MAX) {
+            enum truth truth = truth_on_day(walk->truth, walk->place, walk->day);
+            ret->days += truth == TRUTH_ALL || truth == TRUTH_SOME;
+            ret->is_all = ret->is_all && truth == TRUTH_ALL;
+            ret->has_rows = ret->has_rows || truth == TRUTH_ROWS;
+        }
+        walk->day++;
+    }
+    return ret->atom != UINT32_MAX;
+}
+
+/* ---- gathering ---- */
+
+static const struct slot_bits *set_of(const struct retention_where *w, uint32_t atom,
+                                      uint32_t *ret_slot)
+{
+    uint32_t first = w->into->before == NULL ? 0 : 1;
+    *ret_slot = atom < first ? 0 : atom - first;
+    return atom < first ? w->into->before : w->into->slots;
+}
+
+static void add_row(const struct retention_where *w, uint32_t atom, uint32_t subject)
+{
+    uint32_t slot = 0;
+    const struct slot_bits *bits = set_of(w, atom, &slot);
+    bool was_in = slot_bits_add(bits, slot, subject);
+    if (was_in && w->into->twice != NULL && slot < w->into->twice->count) {
+        (void)slot_bits_add(w->into->twice, slot, subject);
+    }
+}
+
+static void tell_any(struct retention_where *w, const struct atom_truth *now, uint32_t subject)
+{
+    for (uint32_t i = 0; i < MIN_OF(now->days, 2u); i++) { /* rows of two days are two */
+        add_row(w, now->atom, subject);
+    }
+    if (now->has_rows && now->days < 2) {
+        mark(w, w->unsure, subject);
+    }
+}
+
+static void tell_named(struct retention_where *w, const struct atom_truth *now, uint32_t subject)
+{
+    if (!slot_bits_has(&w->raw, now->atom, subject)) {
+        return;
+    }
+    if (now->is_all) {
+        add_row(w, now->atom, subject);
+    } else if (now->days > 0 || now->has_rows) {
+        mark(w, w->unsure, subject);
+    }
+}
+
+/* What days say of the source's open subjects, and of a named event its sets of the others. */
+static enum err_code finish_source(struct retention_where *w, struct err *err)
+{
+    if (w->source == UINT32_MAX || !w->sources[w->source].is_known) {
+        return ERR_OK;
+    }
+    struct where_source *of = &w->sources[w->source];
+    const struct source *source = w->task->sources[w->source];
+    const struct index_ask *ask = w->ask;
+    for (uint32_t a = 0; !w->is_any && a < ask->atom_count; a++) {
+        uint32_t slot = 0;
+        const struct slot_bits *bits = set_of(w, a, &slot);
+        if (w->raw.is_touched[a]) {
+            bits_or_and(slot_bits_touch(bits, slot), slot_bits_of(&w->raw, a), of->full, w->words);
+        }
+    }
+    if (!of->has_days) {
+        return ERR_OK; /* nobody is open, or they are unsure already */
+    }
+    bool are_whole = are_days_whole(source, ask->edges, ask->atom_count);
+    truth_days_again(&of->truth);
+    for (uint32_t o = 0; o < of->open_count; o++) {
+        uint32_t subject = truth_subject(&of->truth, of->open[o]);
+        struct atom_truth now;
+        ERR_TRY(o % 1024 == 0 ? run_check(w->run, err) : ERR_OK);
+        if (!are_whole) {
+            mark(w, w->unsure, subject);
+            continue;
+        }
+        struct atom_walk walk =
+            atoms_of(&of->truth, of->open[o], source, ask->edges, ask->atom_count);
+        while (atoms_next(&walk, &now)) {
+            if (w->is_any) {
+                tell_any(w, &now, subject);
+            } else {
+                tell_named(w, &now, subject);
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code where_begin(void *arg, const struct source *source, bool *ret_wants_sets,
+                                 struct err *err)
+{
+    struct retention_where *w = arg;
+    ERR_TRY(finish_source(w, err));
+    w->source = 0;
+    while (w->task->sources[w->source] != source) {
+        w->source++;
+    }
+    *ret_wants_sets = w->sources[w->source].is_known;
+    if (!w->is_any) {
+        slot_bits_clear(&w->raw);
+    }
+    return ERR_OK;
+}
+
+static enum err_code where_take(void *arg, const struct source *source, uint32_t atom,
+                                const struct subject_members *members, struct err *err)
+{
+    (void)source;
+    (void)err;
+    struct retention_where *w = arg;
+    const struct where_source *of = &w->sources[w->source];
+    if (!w->is_any) {
+        bits_add_members(slot_bits_touch(&w->raw, atom), w->base, w->end, members);
+        return ERR_OK;
+    }
+    uint32_t slot = 0;
+    const struct slot_bits *bits = set_of(w, atom, &slot);
+    uint64_t *words = slot_bits_touch(bits, slot);
+    memset(w->scratch, 0, w->words * sizeof(*w->scratch));
+    bits_add_members(w->scratch, w->base, w->end, members);
+    bits_and(w->scratch, of->full, w->words);
+    if (w->into->twice != NULL && slot < w->into->twice->count) {
+        bits_or_and(slot_bits_touch(w->into->twice, slot), words, w->scratch, w->words);
+    }
+    bits_or(words, w->scratch, w->words);
+    return ERR_OK;
+}
+
+static void add_block(const struct retention_where *w, const struct scan_block *block)
+{
+    const struct where_source *of = &w->sources[w->source];
+    const int64_t *edges = w->ask->edges;
+    uint32_t atom = 0;
+    for (uint32_t i = 0; i < block->count; i++) {
+        uint32_t subject = block->subjects[i];
+        uint32_t bit = subject - w->base;
+        bool is_full = !of->is_known || (of->full[bit / 64] >> (bit % 64) & 1) != 0;
+        int64_t ts = block->times[i];
+        if (ts < edges[atom] || ts >= edges[atom + 1]) {
+            atom = civil_bucket_idx(edges, w->ask->atom_count, ts);
+        }
+        if (is_full || !w->is_any) { /* of the others any row is told of by its day */
+            add_row(w, atom, subject);
+        }
+    }
+}
+
+/* Where sets cross a border, or there are none, rows that meet `where` say who did it. Of whom sets were taken, days tell the
+ * rest. */
+static enum err_code where_rows(void *arg, const struct source *source,
+                                const struct scan_want *wants, uint32_t want_count, bool is_taken,
+                                struct err *err)
+{
+    struct retention_where *w = arg;
+    const struct scan_spec spec = {
+        .query = w->run->query,
+        .wants = wants,
+        .want_count = want_count,
+        .subject_begin = w->task->subject_begin,
+        .subject_end = w->task->subject_end,
+        .deleted = w->run->snapshot->deleted[w->task->shard],
+    };
+    CLEANUP(scan_closep) struct scan *scan = NULL;
+    if (is_taken) {
+        return ERR_OK;
+    }
+    ERR_TRY(scan_open(source, &spec, w->run, w->arena, w->io, &scan, err));
+    while (true) {
+        struct scan_block block = {0};
+        bool has_more = false;
+        ERR_TRY(scan_next(scan, &block, &has_more, err));
+        if (!has_more) {
+            return ERR_OK;
+        }
+        add_block(w, &block);
+    }
+}
+
+enum err_code retention_where_gather(struct retention_where *w, const struct index_ask *ask,
+                                     const struct where_sets *into, struct err *err)
+{
+    const struct index_taker taker = {
+        .arg = w, .begin = where_begin, .take = where_take, .rows = where_rows};
+    w->ask = ask;
+    w->into = into;
+    w->is_any = selector_has_any(&ask->query->selectors[ask->selector]);
+    w->source = UINT32_MAX;
+    if (!w->is_any) {
+        ERR_TRY(slot_bits_make_later(&w->raw, ask->atom_count, w->base, w->words, w->arena, err));
+    }
+    ERR_TRY(index_walk(w->run, w->task, ask, &taker, w->arena, w->io, err));
+    return finish_source(w, err);
+}
+
+/* ---- two rows of one source ---- */
+
+static void take_repeats(void *arg, uint32_t slot, const uint32_t *subjects, uint32_t count)
+{
+    struct retention_where *w = arg;
+    const struct subject_members members = members_of_list(subjects, count);
+    bits_add_members(slot_bits_touch(&w->raw, slot), w->base, w->end, &members);
+}
+
+static enum err_code repeats_of(struct retention_where *w, uint32_t idx, const int64_t *edges,
+                                uint32_t slot_count, const struct slot_bits *starts,
+                                const struct slot_bits *actives, struct err *err)
+{
+    struct where_source *of = &w->sources[idx];
+    const struct source *source = w->task->sources[idx];
+    const struct repeats_taker taker = {.arg = w, .take = take_repeats};
+    bool is_told = false;
+    slot_bits_clear(&w->raw);
+    ERR_TRY(source_repeats(source, &w->read, edges, slot_count, &taker, &is_told, err));
+    if (!is_told) {
+        w->is_given_up = true;
+        return ERR_OK;
+    }
+    for (uint32_t s = 0; s < slot_count; s++) {
+        if (w->raw.is_touched[s]) {
+            bits_or_and(slot_bits_touch(actives, s), slot_bits_of(&w->raw, s), of->full, w->words);
+        }
+    }
+    if (!of->has_days || !are_days_whole(source, edges, slot_count)) {
+        return ERR_OK; /* the open ones are unsure */
+    }
+    truth_days_again(&of->truth);
+    for (uint32_t o = 0; o < of->open_count; o++) {
+        uint32_t subject = truth_subject(&of->truth, of->open[o]);
+        struct atom_walk walk = atoms_of(&of->truth, of->open[o], source, edges, slot_count);
+        struct atom_truth now;
+        while (atoms_next(&walk, &now)) {
+            if (!slot_bits_has(&w->raw, now.atom, subject)) {
+                continue;
+            }
+            if (now.is_all) {
+                (void)slot_bits_add(actives, now.atom, subject);
+            } else if (now.days > 0 && slot_bits_has(starts, now.atom, subject) &&
+                       !slot_bits_has(actives, now.atom, subject)) {
+                mark(w, w->unsure, subject);
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code retention_where_repeats(struct retention_where *w, const int64_t *edges,
+                                      uint32_t slot_count, const struct slot_bits *starts,
+                                      const struct slot_bits *actives, struct err *err)
+{
+    ERR_TRY(slot_bits_make_later(&w->raw, slot_count, w->base, w->words, w->arena, err));
+    for (uint32_t s = 0; s < w->task->source_count; s++) {
+        if (w->sources[s].is_known) {
+            ERR_TRY(repeats_of(w, s, edges, slot_count, starts, actives, err));
+        }
+    }
+    return ERR_OK;
+}
+
+const uint64_t *retention_where_unsure(const struct retention_where *w)
+{
+    bool are_many = bits_count(w->unsure, w->words) > (uint64_t)(w->end - w->base) / UNSURE_PARTS;
+    return w->is_given_up || are_many ? NULL : w->unsure;
+}

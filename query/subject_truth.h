@@ -1,0 +1,96 @@
+/* query/subject_truth.h - what a source says of each of its subjects under `where`, without a look at rows.
+ *
+ * A source keeps, of a column of few values, which of them each subject has (source_subject_values), and of subjects that
+ * have several, which on each day (source_subject_days). A condition about one such column is met by all rows of a subject,
+ * by some, or by none; and of all conditions together:
+ *
+ *     all      every row of the subject in the source meets every condition
+ *     some     the same but for one condition, which some row meets: then some row meets them all
+ *     no       there is a condition that none of its rows meets
+ *     rows     look at them
+ *
+ * and the same of one of its days. Exact, whatever the data. A key of a breakdown is a column like those of conditions, about
+ * which nothing is asked: its values can be.
+ *
+ * Subjects are known by their *place* in the source's list of subjects, the same for all columns.
+ *
+ * Thread: one task. Memory: the read_ctx's arena, and what it holds, until the next source.
+ */
+#pragma once
+
+#include "query/bound.h"
+#include "storage/read_held.h"
+
+#define TRUTH_CODES_MAX (SUBJECT_VALUES_MAX + 1) /* and none */
+
+enum truth { TRUTH_ALL, TRUTH_SOME, TRUTH_NO, TRUTH_ROWS };
+#define TRUTHS 4u
+
+/* What a source says of one column: of a condition, or of the key. */
+struct truth_col {
+    uint32_t number;
+    struct subject_values values;
+    uint64_t codes; /* that meet the condition */
+    struct subject_days days;
+    uint32_t at; /* in days.subjects */
+};
+
+struct subject_truth {
+    const struct pred *where;
+    struct read_ctx *read;
+    uint32_t subject_begin, subject_end; /* of the task: others are left out */
+    struct truth_col *cols;              /* one per condition, and the key's behind them */
+    uint32_t col_count, condition_count;
+    uint32_t begin, end; /* the task's subjects, as places in the source at hand */
+    uint64_t *
+        met; /* by place from `begin`: conditions that only some rows meet, and beyond 32 bits those that no row meets */
+};
+
+/* Whether each condition of `where` (NULL: there are none) is about one string property. */
+bool truth_serves(const struct pred *where);
+/* `key` NULL: none; a string property. At least one of the two is there. The struct's fields but cols and below are the caller's. */
+enum err_code truth_init(struct subject_truth *truth, const struct field *key, struct arena *arena,
+                         struct err *err) ERR_MUST_CHECK;
+/* Ask a source; *ret_is_known false where it keeps no values of a column. The one before is forgotten. */
+enum err_code truth_of_source(struct subject_truth *truth, const struct source *source,
+                              bool *ret_is_known, struct err *err) ERR_MUST_CHECK;
+static inline enum truth truth_at(const struct subject_truth *truth, uint32_t place)
+{
+    uint64_t met = truth->met[place - truth->begin];
+    return met >= UINT64_C(1) << 32 ? TRUTH_NO
+           : met == 0               ? TRUTH_ALL
+           : met == 1               ? TRUTH_SOME
+                                    : TRUTH_ROWS;
+}
+static inline const struct subject_values *truth_values(const struct subject_truth *truth)
+{
+    return &truth->cols[0].values; /* of all columns the same subjects */
+}
+static inline uint32_t truth_subject(const struct subject_truth *truth, uint32_t place)
+{
+    return truth_values(truth)->subjects[place];
+}
+/* The key's column. */
+static inline const struct subject_values *truth_keys(const struct subject_truth *truth)
+{
+    return &truth->cols[truth->col_count - 1].values;
+}
+
+/* ---- by day ---- */
+
+/* Ask the source for days; *ret_is_found false where they are not kept. */
+enum err_code truth_find_days(struct subject_truth *truth, const struct source *source,
+                              bool *ret_is_found, struct err *err) ERR_MUST_CHECK;
+/* Places will be asked for from the first on again. */
+void truth_days_again(struct subject_truth *truth);
+/* Days of UTC (source_day), ascending, on which the subject has rows. */
+struct truth_days {
+    uint32_t count;
+    const int32_t *days;
+};
+/* Of a subject that is neither ALL nor NO, or has several keys. Places are asked for in ascending order. */
+struct truth_days truth_days_of(struct subject_truth *truth, uint32_t place);
+/* Of its n-th day. */
+enum truth truth_on_day(const struct subject_truth *truth, uint32_t place, uint32_t n);
+/* Values of the key on it, as bits. */
+uint64_t truth_keys_on_day(const struct subject_truth *truth, uint32_t place, uint32_t n);
