@@ -223,6 +223,7 @@ static enum err_code key_snapshot(const struct query_run_ctx *run, struct buf *o
     buf_i64(out, snapshot->past.late_ms);
     buf_i64(out, snapshot->past.late_before_ms);
     buf_i64(out, snapshot->past.facts_ms);
+    buf_u8(out, snapshot->past.is_by_arrival ? 1 : 0);
     buf_u64(out, snapshot->identity_version);
     buf_u64(out, snapshot->row_count);
     buf_i64(out, snapshot->watermark_ms);

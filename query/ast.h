@@ -236,6 +236,8 @@ struct ast_clauses {
     struct place compare_place;
     struct ast_name compare_cohort;
     struct ast_value as_of; /* NUMBER: an epoch; TIME, NOW: an instant; line 0: absent */
+    struct place identity;  /* line 0: absent, and `now` */
+    bool is_event_time;     /* of `identity` */
 };
 
 /* ---- verbs ---- */

@@ -431,6 +431,7 @@ static void print_clauses(const struct ast_clauses *clauses, struct buf *out)
         buf_z(out, " as of ");
         print_value(&clauses->as_of, out);
     }
+    buf_z(out, clauses->is_event_time ? " identity event_time" : "");
     ast_print_people(clauses, out);
 }
 

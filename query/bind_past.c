@@ -78,6 +78,40 @@ enum err_code query_bind_restatements(const struct query_request *request,
     return ERR_OK;
 }
 
+/* What is about nobody's events. */
+static bool is_about_catalogue(const struct ast_query *ast)
+{
+    return ast->verb == AST_SHOW &&
+           (ast->show.kind == AST_SHOW_SEGMENTS || ast->show.kind == AST_SHOW_COHORTS ||
+            ast->show.kind == AST_SHOW_METRICS);
+}
+
+/* Who is who by arrival is a snapshot's own matter: a cohort's question has that of the question that names it. */
+static enum err_code check_identity(struct binder *b)
+{
+    const struct ast_clauses *clauses = &b->ast->clauses;
+    if (!clauses->is_event_time) {
+        return ERR_OK;
+    }
+    b->query->is_event_time = true;
+    if (is_about_catalogue(b->ast) || b->ast->verb == AST_DROP) {
+        return bind_fail(b, clauses->identity,
+                         "\"identity\" is of questions about events: segments, cohorts and metrics "
+                         "are what they are");
+    }
+    if (clauses->save.place.line != 0 && !clauses->is_static) {
+        return bind_fail(b, clauses->save.place,
+                         "a live cohort is asked with the identity of the question that names it; "
+                         "save it without \"identity\", or \"static\"");
+    }
+    if (b->snapshot->has_facts && !b->snapshot->past.is_by_arrival) {
+        return bind_fail(b, clauses->identity,
+                         "what stands inside of another question is asked with that one's "
+                         "identity: say it there");
+    }
+    return ERR_OK;
+}
+
 /* What there is of now alone. */
 static enum err_code check_has_past(struct binder *b)
 {
@@ -86,9 +120,7 @@ static enum err_code check_has_past(struct binder *b)
     if (clauses->as_of.place.line == 0) {
         return ERR_OK;
     }
-    if (ast->verb == AST_SHOW &&
-        (ast->show.kind == AST_SHOW_SEGMENTS || ast->show.kind == AST_SHOW_COHORTS ||
-         ast->show.kind == AST_SHOW_METRICS)) {
+    if (is_about_catalogue(ast)) {
         return bind_fail(b, clauses->as_of.place,
                          "segments, cohorts and metrics are shown as they are now, as of no epoch");
     }
@@ -144,6 +176,7 @@ enum err_code bind_past(struct binder *b)
 {
     const struct snapshot *snapshot = b->snapshot;
     struct str text = {0};
+    ERR_TRY(check_identity(b));
     ERR_TRY(check_has_past(b));
     ERR_TRY(check_compared(b));
     if (!snapshot->is_past) {

@@ -488,6 +488,8 @@ struct bound_query {
     struct str expansion;    /* the question in canonical words, where metrics are put into it; else empty */
 
     bool is_now_read;        /* a condition compares with `now`: the answer depends on it to the millisecond */
+    bool
+        is_event_time; /* `identity event_time`: the snapshot is made for it, where anything was ever bound (query/past.h) */
     bool is_beyond_snapshot; /* the answer stands on more than text, now and snapshot, or asking does something: not kept */
 
     const struct str *warnings; /* "line 1, column 8: no event \"pay_sucess\" ...; did you mean \"pay_success\"?" */

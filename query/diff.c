@@ -36,6 +36,7 @@ static struct snapshot_past past_of_state(const struct diff *diff, uint32_t stat
         .late_ms = state == STATE_BEFORE ? diff->from_ms : diff->to_ms,
         .late_before_ms = diff->from_ms == INT64_MAX ? INT64_MAX : diff->from_ms + 1,
         .facts_ms = state == STATE_AFTER ? diff->to_ms : diff->from_ms,
+        .is_by_arrival = past_is_by_arrival(diff->ast, diff->present),
     };
 }
 
@@ -44,7 +45,7 @@ enum err_code diff_before(const struct diff *diff, struct budget *budget, struct
 {
     const struct snapshot_past past = past_of_state(diff, STATE_BEFORE);
     *ret = NULL;
-    return diff->from_ms == diff->present->commit_ms
+    return past_is_present(diff->present, &past)
                ? ERR_OK
                : past_snapshot(diff->present, &past, budget, io, ret, err);
 }

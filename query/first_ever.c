@@ -1,6 +1,7 @@
 /* query/first_ever.c - see first_ever.h. */
 #include "query/first_ever.h"
 
+#include "query/profile.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct gathering {
     struct best best[QUERY_SELECTORS_MAX];
     uint32_t base, subject_count;
     int64_t border_ms; /* rows from here on, that are no first times, are retained */
+    uint64_t source_count, row_count; /* that were read */
 };
 
 /* One event of a subject. */
@@ -84,20 +86,63 @@ static enum err_code bare_selectors(struct gathering *g, struct err *err)
     return ERR_OK;
 }
 
+static bool is_plain(const struct bound_query *query, uint32_t selector)
+{
+    const struct selector *of = &query->selectors[selector];
+    bool has_filter = false;
+    for (uint32_t a = 0; a < of->alt_count; a++) {
+        has_filter = has_filter || of->alts[a].pred != NULL;
+    }
+    return !has_filter;
+}
+
 /* What a filter is a part of is asked of retained rows as a whole. */
 static uint64_t bits_without_filter(const struct first_ask *ask)
 {
     uint64_t bits = 0;
     for (uint64_t left = ask->query->where == NULL ? ask->firsts : 0; left != 0; left &= left - 1) {
         uint32_t s = (uint32_t)__builtin_ctzll(left);
-        const struct selector *selector = &ask->query->selectors[s];
-        bool is_plain = true;
-        for (uint32_t a = 0; a < selector->alt_count; a++) {
-            is_plain = is_plain && selector->alts[a].pred == NULL;
-        }
-        bits |= is_plain ? UINT64_C(1) << s : 0;
+        bits |= is_plain(ask->query, s) ? UINT64_C(1) << s : 0;
     }
     return bits;
+}
+
+static bool is_asked_by_steps(const struct bound_query *query)
+{
+    bool is_asked = false;
+    for (uint32_t i = 0; i < query->funnel.step_count; i++) {
+        uint32_t first = query->funnel.steps[i].first_selector;
+        is_asked = is_asked || (first != SELECTOR_NONE && is_plain(query, first));
+    }
+    return is_asked;
+}
+
+static bool is_asked_by_cond(const struct bound_query *query, const struct cond *cond)
+{
+    bool is_asked = cond->is_first && is_plain(query, cond->selector);
+    for (uint32_t k = 0; k < cond->kid_count; k++) {
+        is_asked = is_asked || is_asked_by_cond(query, cond->kids[k]);
+    }
+    return is_asked;
+}
+
+bool first_ever_is_asked(const struct bound_query *query)
+{
+    const struct retention *retention = &query->retention;
+    if (query->where != NULL || query->per != NULL) {
+        return false;
+    }
+    switch (query->verb) {
+    case VERB_RETENTION:
+    case VERB_LTV:
+        return retention->start == RETENTION_FIRST_EVER_UNFILTERED ||
+               (retention->start == RETENTION_FIRST_EVER &&
+                is_plain(query, retention->start_selector));
+    case VERB_LIFECYCLE: return query->key_count == 0 && is_plain(query, query->habits.selector);
+    case VERB_FUNNEL: return is_asked_by_steps(query);
+    case VERB_SEGMENT: return is_asked_by_cond(query, query->segment.cond);
+    default: return false;
+    }
 }
 
 /* Of several events of one instant the one that fewest selectors take: what is counted then is the same however many first
@@ -132,6 +177,7 @@ static enum err_code read_source(struct gathering *g, const struct source *sourc
     };
     CLEANUP(scan_closep) struct scan *scan = NULL;
     ERR_TRY(scan_open(source, &spec, g->run, g->arena, g->io, &scan, err));
+    g->source_count++;
     while (true) {
         struct scan_block block = {0};
         bool has_more = false;
@@ -139,6 +185,7 @@ static enum err_code read_source(struct gathering *g, const struct source *sourc
         if (!has_more) {
             return ERR_OK;
         }
+        g->row_count += block.count;
         for (uint32_t i = 0; i < block.count; i++) {
             bool is_retained = !is_history && block.times[i] >= g->border_ms;
             take_row(g, bits, block.subjects[i], block.times[i], block.masks[i], is_retained);
@@ -280,5 +327,9 @@ enum err_code first_ever_gather(struct query_run_ctx *run, const struct run_task
     }
     ERR_TRY(bare_selectors(g, err));
     ERR_TRY(read_all(g, bits, err));
-    return list_events(g, bits, ret, err);
+    ERR_TRY(list_events(g, bits, ret, err));
+    if (run->profile != NULL) {
+        profile_add_firsts(run->profile, g->source_count, g->row_count, ret->count);
+    }
+    return ERR_OK;
 }

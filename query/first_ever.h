@@ -38,6 +38,8 @@ struct first_events { /* ascending by (subject, time) */
 bool first_ever_is_due(const struct query_run_ctx *run, uint32_t shard);
 /* Whether first times may be later than rows that are kept: an expiry was made longer since. */
 bool first_ever_is_mixed(const struct query_run_ctx *run);
+/* Whether the query asks for first events that may be expired (explain). */
+bool first_ever_is_asked(const struct bound_query *query);
 /* In the arena. */
 enum err_code first_ever_gather(struct query_run_ctx *run, const struct run_task *task,
                                 const struct first_ask *ask, struct arena *arena, struct io *io,

@@ -77,6 +77,7 @@ enum group {
     GROUP_EXCLUDE,
     GROUP_COMPARE,
     GROUP_AS_OF,
+    GROUP_IDENTITY,
 };
 
 /* ---- where, range ---- */
@@ -459,6 +460,25 @@ static enum err_code clause_as_of(struct parser *p)
     return parse_epoch(p, &p->query->clauses.as_of);
 }
 
+/* Of the whole question, too. A metric that is a question may say it of itself. */
+static enum err_code clause_identity(struct parser *p)
+{
+    static const char *const modes[] = {"now", "event_time"};
+    struct ast_clauses *clauses = &p->query->clauses;
+    clauses->identity = p->cur.place;
+    if (p->nesting > 0) {
+        return parse_fail(p, p->cur.place,
+                          "\"identity\" is said of the whole question, at its end");
+    }
+    for (uint32_t i = 0; i < COUNT_OF(modes); i++) {
+        if (parse_accept_word(p, modes[i])) {
+            clauses->is_event_time = i == 1;
+            return ERR_OK;
+        }
+    }
+    return parse_expected_of(p, "\"now\" or \"event_time\"", modes, COUNT_OF(modes));
+}
+
 /* ---- the tables ---- */
 
 struct clause {
@@ -573,6 +593,7 @@ static const struct clause clauses_known[] = {
     {"save", NULL, GROUP_SAVE, PEOPLE, clause_save},
     {"compare", NULL, GROUP_COMPARE, ANALYSES, clause_compare},
     {"as", "of", GROUP_AS_OF, ALL, clause_as_of},
+    {"identity", NULL, GROUP_IDENTITY, ALL, clause_identity},
     {"exclude", NULL, GROUP_EXCLUDE, ANALYSES | JOURNEYS | ROWS | V(AST_SHOW), clause_exclude},
 };
 
@@ -643,6 +664,7 @@ static bool is_shared(enum group group)
     case GROUP_SAVE:
     case GROUP_EXCLUDE:
     case GROUP_AS_OF:
+    case GROUP_IDENTITY:
     case GROUP_COMPARE: return true;
     default: return false;
     }

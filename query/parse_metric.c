@@ -334,6 +334,10 @@ static void take_absent(const struct ast_clauses *defined, struct ast_clauses *c
     if (clauses->per.place.line == 0) {
         clauses->per = defined->per;
     }
+    if (clauses->identity.line == 0) {
+        clauses->identity = defined->identity;
+        clauses->is_event_time = defined->is_event_time;
+    }
     clauses->is_list |= defined->is_list;
     if (clauses->compare == AST_COMPARE_NONE) {
         clauses->compare = defined->compare;

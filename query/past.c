@@ -16,20 +16,34 @@ enum err_code past_snapshot(const struct snapshot *present, const struct snapsho
     return ERR_OK;
 }
 
+bool past_is_by_arrival(const struct ast_query *ast, const struct snapshot *present)
+{
+    return ast->clauses.is_event_time && present->has_facts;
+}
+
+bool past_is_present(const struct snapshot *present, const struct snapshot_past *past)
+{
+    return !past->is_by_arrival && past->rows_ms == present->commit_ms &&
+           past->late_ms == present->commit_ms && past->facts_ms == present->commit_ms;
+}
+
 enum err_code past_of(const struct query_request *request, const struct ast_query *ast,
                       const struct snapshot *present, struct io *io, struct arena *arena,
                       struct snapshot **ret, int64_t *ret_now_ms, struct err *err)
 {
-    int64_t epoch_ms = 0;
-    ERR_TRY(query_bind_epoch(request, ast, &ast->clauses.as_of, present, arena, &epoch_ms, err));
-    *ret_now_ms = epoch_ms;
-    if (epoch_ms == present->commit_ms) {
-        *ret = NULL;
-        return ERR_OK;
+    int64_t epoch_ms = present->commit_ms;
+    if (ast->clauses.as_of.place.line != 0) {
+        ERR_TRY(
+            query_bind_epoch(request, ast, &ast->clauses.as_of, present, arena, &epoch_ms, err));
+        *ret_now_ms = epoch_ms;
     }
     const struct snapshot_past past = {.rows_ms = epoch_ms,
                                        .late_ms = epoch_ms,
                                        .late_before_ms = INT64_MIN,
-                                       .facts_ms = epoch_ms};
-    return past_snapshot(present, &past, arena_budget(arena), io, ret, err);
+                                       .facts_ms = epoch_ms,
+                                       .is_by_arrival = past_is_by_arrival(ast, present)};
+    *ret = NULL;
+    return past_is_present(present, &past)
+               ? ERR_OK
+               : past_snapshot(present, &past, arena_budget(arena), io, ret, err);
 }

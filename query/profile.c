@@ -46,6 +46,15 @@ void profile_add_sets(struct query_profile *profile, uint64_t sets, uint64_t mem
     profile_add_reads(&profile->sets.reads, read);
 }
 
+void profile_add_firsts(struct query_profile *profile, uint64_t sources, uint64_t rows,
+                        uint64_t found)
+{
+    struct profile_firsts *firsts = &profile->firsts;
+    atomic_fetch_add_explicit(&firsts->sources, sources, memory_order_relaxed);
+    atomic_fetch_add_explicit(&firsts->rows, rows, memory_order_relaxed);
+    atomic_fetch_add_explicit(&firsts->found, found, memory_order_relaxed);
+}
+
 struct profile_round *profile_begin_round(struct query_profile *profile, uint32_t tasks)
 {
     if (profile->round_count < PROFILE_ROUNDS_MAX) {

@@ -34,6 +34,11 @@ struct profile_sets {
     struct profile_reads reads;
 };
 
+/* First events ever of expired data (first_ever.h). Their scans are among the others as well. */
+struct profile_firsts {
+    _Atomic uint64_t sources, rows, found;
+};
+
 /* Tasks that were started together. The last one of PROFILE_ROUNDS_MAX stands for all after it as well. */
 struct profile_round {
     uint64_t rounds, tasks;
@@ -48,6 +53,7 @@ struct profile_thread {
 struct query_profile {
     struct profile_scans scans;
     struct profile_sets sets;
+    struct profile_firsts firsts;
     struct profile_reads others; /* read by neither */
     struct profile_round rounds[PROFILE_ROUNDS_MAX];
     uint32_t round_count;
@@ -62,6 +68,8 @@ void profile_add_scan(struct query_profile *profile, const struct scan_counters 
                       const struct read_ctx *read);
 void profile_add_sets(struct query_profile *profile, uint64_t sets, uint64_t members,
                       uint64_t time_us, const struct read_ctx *read);
+void profile_add_firsts(struct query_profile *profile, uint64_t sources, uint64_t rows,
+                        uint64_t found);
 /* The round that begins; its tasks add to it. */
 struct profile_round *profile_begin_round(struct query_profile *profile, uint32_t tasks);
 void profile_add_task(struct query_profile *profile, struct profile_round *round, uint32_t thread,

@@ -357,7 +357,7 @@ static enum err_code go_back(struct query_run_ctx *run, const struct ast_query *
         ERR_TRY(restatements_end(&then->restatements, &run->budget, run->io, &then->past, err));
         then->request.now_ms = then->restatements.until_ms;
         run->restatements = &then->restatements;
-    } else if (ast->clauses.as_of.place.line != 0) {
+    } else if (ast->clauses.as_of.place.line != 0 || ast->clauses.is_event_time) {
         ERR_TRY(past_of(run->request, ast, present, run->io, run->arena, &then->past,
                         &then->request.now_ms, err));
     } else {

@@ -24,27 +24,35 @@ enum err_code restatements_open(const struct query_request *request, const struc
     return ERR_OK;
 }
 
-static struct snapshot_past past_at(int64_t rows_ms, int64_t facts_ms)
+static struct snapshot_past past_at(const struct restatements *restatements, int64_t rows_ms,
+                                    int64_t facts_ms)
 {
     return (struct snapshot_past){
-        .rows_ms = rows_ms, .late_ms = rows_ms, .late_before_ms = INT64_MIN, .facts_ms = facts_ms};
+        .rows_ms = rows_ms,
+        .late_ms = rows_ms,
+        .late_before_ms = INT64_MIN,
+        .facts_ms = facts_ms,
+        .is_by_arrival = past_is_by_arrival(restatements->ast, restatements->present),
+    };
 }
 
 enum err_code restatements_end(const struct restatements *restatements, struct budget *budget,
                                struct io *io, struct snapshot **ret, struct err *err)
 {
-    const struct snapshot_past past = past_at(restatements->until_ms, restatements->until_ms);
+    const struct snapshot_past past =
+        past_at(restatements, restatements->until_ms, restatements->until_ms);
     *ret = NULL;
-    return restatements->until_ms == restatements->present->commit_ms
+    return past_is_present(restatements->present, &past)
                ? ERR_OK
                : past_snapshot(restatements->present, &past, budget, io, ret, err);
 }
 
 /* ---- acts ---- */
 
-/* All acts of a commit. */
+/* All acts of a commit, or its erasures. */
 struct moment {
     int64_t epoch_ms;
+    uint64_t erased; /* ids; then there are no acts */
     uint64_t count;
     uint32_t kinds;            /* bit k: one of kind k */
     struct snapshot_act first; /* of them */
@@ -74,6 +82,37 @@ static enum err_code take_act(void *arg, const struct snapshot_act *act, struct 
     struct moment *moment = &moments->items[moments->count - 1];
     moment->count++;
     moment->kinds |= 1u << act->kind;
+    return ERR_OK;
+}
+
+/* No more than a line each: of these there may be any number. */
+static enum err_code take_erasure(void *arg, int64_t commit_ms, uint64_t ids, struct err *err)
+{
+    struct moments *moments = arg;
+    ERR_TRY(GROW(moments->run->arena, &moments->items, moments->count, &moments->cap, err));
+    moments->items[moments->count++] = (struct moment){.epoch_ms = commit_ms, .erased = ids};
+    return ERR_OK;
+}
+
+static int moment_cmp(const void *a, const void *b)
+{
+    const struct moment *x = a;
+    const struct moment *y = b;
+    return (x->epoch_ms > y->epoch_ms) - (x->epoch_ms < y->epoch_ms);
+}
+
+static enum err_code list_moments(struct moments *moments, struct err *err)
+{
+    const struct query_run_ctx *run = moments->run;
+    const struct restatements *restatements = run->restatements;
+    const struct snapshot *snapshot = run->unmasked == NULL ? run->snapshot : run->unmasked;
+    int64_t after_ms = restatements->after_ms;
+    int64_t until_ms = restatements->until_ms;
+    ERR_TRY(snapshot_acts(snapshot, after_ms, until_ms, take_act, moments, err));
+    ERR_TRY(snapshot_erasures(snapshot, after_ms, until_ms, take_erasure, moments, err));
+    if (moments->count > 0) {
+        qsort(moments->items, moments->count, sizeof(*moments->items), moment_cmp);
+    }
     return ERR_OK;
 }
 
@@ -122,7 +161,7 @@ static enum err_code state_ask(struct query_run_ctx *run, int64_t rows_ms, int64
                                struct state *ret, struct err *err)
 {
     const struct restatements *restatements = run->restatements;
-    const struct snapshot_past past = past_at(rows_ms, facts_ms);
+    const struct snapshot_past past = past_at(restatements, rows_ms, facts_ms);
     state_done(ret);
     ret->answer.arena = arena_create(&run->budget);
     return past_answer(run, restatements->ast, restatements->present, &past, &ret->answer, err);
@@ -207,6 +246,19 @@ static enum err_code add_row(struct ledger *ledger, const struct cell *keys, str
     row[TAIL_BEFORE] = before == NULL ? null : *before;
     row[TAIL_AFTER] = after == NULL ? null : *after;
     row[TAIL_CHANGE] = past_minus(after, before);
+    return ERR_OK;
+}
+
+/* A line about no number. */
+static enum err_code add_bare_row(struct ledger *ledger, struct err *err)
+{
+    struct cell *row = NULL;
+    ERR_TRY(GROW(ledger->run->arena, &ledger->rows, ledger->row_count, &ledger->row_cap, err));
+    ERR_TRY(ARENA_NEW(ledger->run->arena, ledger->col_count, &row, err));
+    ledger->rows[ledger->row_count++] = row;
+    for (uint32_t c = 0; c < ledger->col_count; c++) {
+        row[c] = c < HEADS ? ledger->heads[c] : (struct cell){.kind = CELL_NULL};
+    }
     return ERR_OK;
 }
 
@@ -304,6 +356,17 @@ static enum err_code tell_events(struct ledger *ledger, int64_t epoch_ms, const 
     return compare(ledger, last, next, err);
 }
 
+/* Who is erased is in neither answer: of that there are no numbers. */
+static enum err_code tell_erasure(struct ledger *ledger, const struct moment *moment,
+                                  struct err *err)
+{
+    struct str ids = {0};
+    ERR_TRY(arena_printf(ledger->result->arena, &ids, err, "%" PRIu64 " %s", moment->erased,
+                         moment->erased == 1 ? "id" : "ids"));
+    ERR_TRY(set_head(ledger, moment->epoch_ms, STR("erased"), ids, err));
+    return add_bare_row(ledger, err);
+}
+
 static enum err_code tell_moment(struct ledger *ledger, const struct moment *moment,
                                  struct state *last, struct err *err)
 {
@@ -311,6 +374,9 @@ static enum err_code tell_moment(struct ledger *ledger, const struct moment *mom
     CLEANUP(state_done) struct state before = {0};
     CLEANUP(state_done) struct state after = {0};
     struct str concerned = {0};
+    if (moment->erased > 0) {
+        return tell_erasure(ledger, moment, err);
+    }
     ERR_TRY(state_ask(run, moment->epoch_ms, moment->epoch_ms - 1, &before, err));
     ERR_TRY(tell_events(ledger, moment->epoch_ms, last, &before, err));
     ERR_TRY(state_ask(run, moment->epoch_ms, moment->epoch_ms, &after, err));
@@ -344,9 +410,7 @@ enum err_code verb_restatements(struct query_run_ctx *run, struct result *result
         .run = run, .result = result, .key_count = past_key_columns(run->query)};
     CLEANUP(state_done) struct state end = {0};
     CLEANUP(state_done) struct state last = {0};
-    const struct snapshot *snapshot = run->unmasked == NULL ? run->snapshot : run->unmasked;
-    ERR_TRY(snapshot_acts(snapshot, restatements->after_ms, restatements->until_ms, take_act,
-                          &moments, err));
+    ERR_TRY(list_moments(&moments, err));
     /* the end, for the columns, and with events for what came last */
     ERR_TRY(state_ask(run, restatements->until_ms, restatements->until_ms, &end, err));
     ERR_TRY(make_columns(&ledger, &end.answer, err));

@@ -6,6 +6,8 @@
  *     of each act    before: rows until e and facts of earlier commits; after: and the facts of e
  *     with events    between two acts the facts stand still: what moved there came with events, late and new ones
  *
+ *     of an erasure  that there was one, and of how many ids: they are in no answer, so no number is told
+ *
  * All are asked at the instant of the last epoch, so that a line is the same line in each. The answers follow each other
  * without a gap, so with events the changes of a line add up to what it is at the end less what it was at the begin.
  */

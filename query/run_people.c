@@ -207,7 +207,7 @@ enum err_code run_people_ids(struct query_run_ctx *run, const struct people *peo
         sets[shard] = people_of(people, shard);
     }
     ERR_TRY(ARENA_NEW(arena, list.cap, &list.items, err));
-    ERR_TRY(dataset_ids_of(run->snapshot->dataset, sets, take_id, &list, err));
+    ERR_TRY(snapshot_ids_of(run->snapshot, sets, take_id, &list, err));
     ERR_TRY(run_check(run, err));
     qsort(list.items, list.count, sizeof(*list.items), compare_ids);
     *ret = list.items;

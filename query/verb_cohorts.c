@@ -21,9 +21,8 @@ enum err_code cohort_save(struct query_run_ctx *run, const struct people *people
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         sets[shard] = people_of(people, shard);
     }
-    return run->snapshot->dataset == NULL
-               ? no_dataset(err)
-               : dataset_save_cohort(run->snapshot->dataset, &saved, sets, err);
+    return run->snapshot->dataset == NULL ? no_dataset(err)
+                                          : snapshot_save_cohort(run->snapshot, &saved, sets, err);
 }
 
 enum err_code verb_show_cohorts(struct query_run_ctx *run, struct result *result, struct err *err)

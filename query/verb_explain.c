@@ -1,17 +1,19 @@
 /* query/verb_explain.c - what a query would do, found out by doing all of it but the reading of
  * blocks: sources are pruned by time and by event name, blocks by their zones, and the posting lists
  * of the named events say how many rows are candidates. */
+#include "query/first_ever.h"
 #include "query/pred_eval.h"
 #include "query/run_people.h"
 #include "query/saturating.h"
 #include "query/way.h"
 #include "storage/base/size.h"
+#include "storage/identity.h"
 
 #include <inttypes.h>
 
 #define VALUE_BYTES       6u /* of an encoded value, roughly: for the estimate only */
 #define COLUMNS_MAX       64u
-#define EXPLAIN_LINES_MAX (31u + SCAN_PATHS)
+#define EXPLAIN_LINES_MAX (33u + SCAN_PATHS)
 
 struct explain {
     struct query_run_ctx *run;
@@ -411,6 +413,56 @@ static enum err_code explain_past(struct explain *explain, struct explain_rows *
     return explain_number(rows, "sources filtered by arrival", snapshot->cut_count, err);
 }
 
+/* What `identity event_time` costs. */
+static enum err_code explain_identity(struct explain *explain, struct explain_rows *rows,
+                                      struct err *err)
+{
+    const struct snapshot *snapshot = explain->run->snapshot;
+    struct str text = {0};
+    if (!explain->run->query->is_event_time) {
+        return ERR_OK;
+    }
+    if (snapshot->own_identity == NULL) {
+        return explain_line(rows, "identity",
+                            STR("event_time: no id was ever bound or merged, so it is as now"),
+                            err);
+    }
+    struct identity_stats stats = identity_stats(snapshot->own_identity);
+    ERR_TRY(arena_printf(rows->result->arena, &text, err,
+                         "event_time: %" PRIu64 " events of ids that were ever bound, merged or "
+                         "nobody's, gathered anew into %" PRIu64 " bytes",
+                         stats.rows, stats.bytes));
+    return explain_line(rows, "identity", text, err);
+}
+
+/* What is read beside the range to know who was first, where data are expired. */
+static enum err_code explain_firsts(struct explain *explain, struct explain_rows *rows,
+                                    struct err *err)
+{
+    const struct snapshot *snapshot = explain->run->snapshot;
+    struct str text = {0};
+    uint64_t firsts = 0;
+    uint32_t files = 0;
+    uint32_t masked = 0;
+    for (uint32_t i = 0; i < snapshot->history_count; i++) {
+        bool is_firsts = snapshot->history[i]->is_first_times;
+        firsts += is_firsts ? snapshot->history[i]->row_count : 0;
+        files += is_firsts;
+        masked += !is_firsts;
+    }
+    for (uint32_t i = 0; i < snapshot->source_count; i++) {
+        masked += snapshot->sources[i]->time_min_ms < snapshot->expired_before_ms;
+    }
+    if ((files == 0 && masked == 0) || !first_ever_is_asked(explain->run->query)) {
+        return ERR_OK;
+    }
+    ERR_TRY(arena_printf(rows->result->arena, &text, err,
+                         "of %" PRIu64 " in %" PRIu32 " sources, and of %" PRIu32
+                         " sources with expired rows, those of the named events",
+                         firsts, files, masked));
+    return explain_line(rows, "first times", text, err);
+}
+
 static enum err_code explain_fill(struct explain *explain, struct explain_rows *rows,
                                   struct err *err)
 {
@@ -462,6 +514,7 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     ERR_TRY(explain_number(rows, "segments", explain->segments, err));
     ERR_TRY(explain_number(rows, "memtables", explain->memtables, err));
     ERR_TRY(explain_past(explain, rows, err));
+    ERR_TRY(explain_identity(explain, rows, err));
     ERR_TRY(explain_number(rows, "sources pruned by time", explain->pruned_by_time, err));
     ERR_TRY(explain_number(rows, "sources pruned by event name", explain->pruned_by_name, err));
     ERR_TRY(explain_number(rows, "sources pruned by conditions that never hold",
@@ -474,6 +527,7 @@ static enum err_code explain_fill(struct explain *explain, struct explain_rows *
     ERR_TRY(explain_way(explain, rows, is_index_only, err));
     ERR_TRY(explain_columns_line(explain, rows, err));
     ERR_TRY(explain_profiles_line(explain, rows, err));
+    ERR_TRY(explain_firsts(explain, rows, err));
     if (run->query->people_term_count > 0) {
         ERR_TRY(explain_number(rows, "conditions that leave out people as a whole",
                                run->query->people_term_count, err));

@@ -37,7 +37,7 @@ static const struct result_col columns[COLS] = {
 };
 
 /* Lines beside those of rounds, threads, and ways to find rows. */
-#define LINES_MAX 24u
+#define LINES_MAX 25u
 
 struct lines {
     struct query_run_ctx *run;
@@ -191,6 +191,20 @@ static enum err_code add_sets(struct lines *lines, struct err *err)
                : add_line(lines, "read", STR("what is known of subjects, shown rows"), &rest, err);
 }
 
+static enum err_code add_firsts(struct lines *lines, struct err *err)
+{
+    const struct profile_firsts *firsts = &lines->profile->firsts;
+    struct figures figures = NO_FIGURES;
+    figures.times = load(&firsts->sources);
+    figures.rows_in = load(&firsts->rows);
+    figures.rows_out = load(&firsts->found);
+    return figures.times == 0
+               ? ERR_OK
+               : add_line(lines, "first times",
+                          STR("first events ever of what is expired; among the scans as well"),
+                          &figures, err);
+}
+
 static enum err_code add_cached(struct lines *lines, struct err *err)
 {
     struct query_run_ctx *run = lines->run;
@@ -299,6 +313,7 @@ enum err_code verb_profile(struct query_run_ctx *run, const struct result *answe
     ERR_TRY(add_sources(&lines, err));
     ERR_TRY(add_scans(&lines, err));
     ERR_TRY(add_sets(&lines, err));
+    ERR_TRY(add_firsts(&lines, err));
     ERR_TRY(add_cached(&lines, err));
     ERR_TRY(add_tasks(&lines, &rounds_us, err));
     return add_end(&lines, answer, rounds_us, err);

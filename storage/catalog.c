@@ -862,6 +862,39 @@ enum err_code catalog_count_deleted(struct catalog *catalog, int64_t dataset, in
     return code;
 }
 
+static enum err_code each_deleted(struct catalog *catalog, const int64_t values[3],
+                                  catalog_deletion_fn fn, void *arg, struct err *err)
+{
+    CLEANUP(finalize) sqlite3_stmt *stmt = NULL;
+    bool has_row = false;
+    ERR_TRY(prepare(catalog,
+                    "SELECT deleted_ms, count(*) FROM deleted_subject"
+                    " WHERE dataset = ? AND deleted_ms > ? AND deleted_ms <= ?"
+                    " GROUP BY deleted_ms ORDER BY deleted_ms",
+                    &stmt, err));
+    ERR_TRY(bind_ints(catalog, stmt, 3, values, err));
+    ERR_TRY(step(catalog, stmt, &has_row, err));
+    while (has_row) {
+        ERR_TRY(fn(arg, sqlite3_column_int64(stmt, 0), col_u64(stmt, 1), err));
+        ERR_TRY(step(catalog, stmt, &has_row, err));
+    }
+    return ERR_OK;
+}
+
+enum err_code catalog_deletions(struct catalog *catalog, int64_t dataset, int64_t after_ms,
+                                int64_t until_ms, catalog_deletion_fn fn, void *arg,
+                                struct err *err)
+{
+    const int64_t values[3] = {dataset, after_ms, until_ms};
+    if (catalog->version < 4) {
+        return ERR_OK; /* nobody knows when */
+    }
+    pthread_mutex_lock(&catalog->lock);
+    enum err_code code = each_deleted(catalog, values, fn, arg, err);
+    pthread_mutex_unlock(&catalog->lock);
+    return code;
+}
+
 enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, uint32_t shard,
                                      uint32_t subject, int64_t commit_ms, struct err *err)
 {

@@ -140,6 +140,12 @@ enum err_code catalog_delete_subject(struct catalog *catalog, int64_t dataset, u
 enum err_code catalog_count_deleted(struct catalog *catalog, int64_t dataset, int64_t after_ms,
                                     int64_t until_ms, uint64_t *ret,
                                     struct err *err) ERR_MUST_CHECK;
+/* Call `fn` for each commit in (after_ms, until_ms] that deleted some, and how many, in their order; under the catalog's lock. */
+typedef enum err_code (*catalog_deletion_fn)(void *arg, int64_t commit_ms, uint64_t count,
+                                             struct err *err);
+enum err_code catalog_deletions(struct catalog *catalog, int64_t dataset, int64_t after_ms,
+                                int64_t until_ms, catalog_deletion_fn fn, void *arg,
+                                struct err *err) ERR_MUST_CHECK;
 
 /* A saved set of people. A static one keeps who they were, by shard; a live one the question alone. */
 struct catalog_cohort {

@@ -481,10 +481,11 @@ static void undo(struct merge *merge)
 /* Who was first among the rows that are left out. */
 static enum err_code write_first_times(struct merge *merge, struct err *err)
 {
+    CLEANUP(first_times_facts_done) struct first_times_facts facts = {.then = NULL};
     return merge->expired_rows == 0
                ? ERR_OK
                : first_times_write(merge->dataset, merge->version, merge->shard, merge->sources,
-                                   merge->input_count, merge->expired_before_ms, merge->io,
+                                   merge->input_count, merge->expired_before_ms, &facts, merge->io,
                                    &merge->first, &merge->first_number, err);
 }
 

@@ -1072,6 +1072,7 @@ static enum err_code snapshot_once(struct dataset *dataset, bool shows_identity,
     pin->snapshot.time_max_ms = INT64_MIN;
     take_moment(dataset, pin, &moment);
     pin->snapshot.identity_version = dataset->identity_version + moment.facts;
+    pin->snapshot.has_facts = moment.facts > 0;
     /* After the version is pinned: whatever expiry has taken out of it is older than this. */
     pin->snapshot.expired_before_ms = dataset_expired_before(dataset);
     pin->snapshot.history_from_ms =
@@ -1115,6 +1116,15 @@ enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret, s
     enum err_code code = snapshot_once(dataset, true, ret, &facts, err);
     pthread_mutex_unlock(&dataset->identity_lock);
     return code;
+}
+
+enum err_code dataset_snapshot_stored(struct dataset *dataset, struct snapshot **ret,
+                                      uint64_t *ret_ids_count, struct err *err)
+{
+    uint64_t facts = 0;
+    ERR_TRY(snapshot_once(dataset, false, ret, &facts, err));
+    *ret_ids_count = ((const struct snapshot_pin *)*ret)->ids_count;
+    return ERR_OK;
 }
 
 void snapshot_unpin(struct snapshot *snapshot)
@@ -1194,7 +1204,7 @@ bool snapshot_find_subject(const struct snapshot *snapshot, struct str user_id,
                            struct str anonymous_id, uint32_t *ret_shard, uint32_t *ret_subject)
 {
     bool is_user = !event_id_is_sentinel(user_id);
-    if (!snapshot->is_past) {
+    if (!snapshot->is_own) {
         return dataset_find_subject(snapshot->dataset, user_id, anonymous_id, ret_shard,
                                     ret_subject);
     }
@@ -1202,7 +1212,7 @@ bool snapshot_find_subject(const struct snapshot *snapshot, struct str user_id,
                      is_user ? user_id : anonymous_id, ret_shard, ret_subject)) {
         return false;
     }
-    if (*ret_subject >= snapshot->known_count[*ret_shard] &&
+    if (snapshot->is_past && *ret_subject >= snapshot->known_count[*ret_shard] &&
         (snapshot->own_identity == NULL ||
          !identity_knows(snapshot->own_identity, identity_place(*ret_shard, *ret_subject)))) {
         return false; /* it came later */

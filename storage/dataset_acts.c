@@ -1,4 +1,4 @@
-/* storage/dataset_acts.c - the acts of identity of a span of commits: marks of the directory say which facts came with which
+/* storage/dataset_acts.c - the acts of identity of a span of commits, and its erasures: marks of the directory say which facts came with which
  * (identity.h). A login is told only where it can have moved something: its anonymous id has rows without a user, and they
  * are masked where they lie because they stand under somebody. Those of a user that was ever declared to be nobody's may have
  * done so before, or after, and are all told. */
@@ -117,4 +117,12 @@ enum err_code snapshot_acts(const struct snapshot *snapshot, int64_t after_ms, i
         ERR_TRY(fn(arg, &act, err));
     }
     return ERR_OK;
+}
+
+enum err_code snapshot_erasures(const struct snapshot *snapshot, int64_t after_ms, int64_t until_ms,
+                                snapshot_erasure_fn fn, void *arg, struct err *err)
+{
+    const struct dataset *dataset = snapshot->dataset;
+    return catalog_deletions(dataset->store->catalog, dataset->row.id, after_ms, until_ms, fn, arg,
+                             err);
 }

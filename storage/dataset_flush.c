@@ -25,6 +25,7 @@ struct flushing {
     struct io *io;
     struct seg_ref *added[2 * SHARD_COUNT]; /* segments, and first times of rows that are expired already */
     uint32_t added_count;
+    struct first_times_facts facts;
     int64_t expired_before_ms; /* older rows are left out, so many: */
     uint64_t expired_rows;
     uint64_t bytes;                /* written */
@@ -65,7 +66,8 @@ static enum err_code flush_shard(struct flushing *flushing, const struct frozen 
     struct seg_ref *first = NULL;
     if (code == ERR_OK && expired > 0) {
         code = first_times_write(dataset, version, shard, &source, 1, flushing->expired_before_ms,
-                                 flushing->io, &first, &flushing->first_numbers[shard], err);
+                                 &flushing->facts, flushing->io, &first,
+                                 &flushing->first_numbers[shard], err);
     }
     if (first != NULL) {
         flushing->added[flushing->added_count++] = first;
@@ -172,6 +174,7 @@ static enum err_code flush_one(struct dataset *dataset, struct io *io, struct er
         code = publish(&flushing, &frozen, err);
     }
     version_unref(version);
+    first_times_facts_done(&flushing.facts);
     if (code != ERR_OK) {
         undo_files(&flushing);
         return err_context(err, "data set \"%s\": flush", dataset->name);

@@ -131,6 +131,25 @@ enum err_code dataset_show_identity(struct dataset *dataset, struct snapshot *sn
     return identity_show(dataset->identity, snapshot, moment, opts->io_kind, ret, err);
 }
 
+enum err_code dataset_facts_by_arrival(struct dataset *dataset, struct identity **ret,
+                                       struct err *err)
+{
+    CLEANUP(snapshot_unpinp) struct snapshot *stored = NULL;
+    struct identity *identity = NULL;
+    struct identity_moment moment = {.count = 0};
+    ERR_TRY(dataset_snapshot_stored(dataset, &stored, &moment.ids_count, err));
+    ERR_TRY(identity_create_by_arrival(dataset->ids, dataset->schema, UINT64_MAX, NULL, &identity,
+                                       err));
+    enum err_code code =
+        identity_refresh(identity, stored, &moment, dataset->store->opts.io_kind, err);
+    if (code != ERR_OK) {
+        identity_free(identity);
+        return code;
+    }
+    *ret = identity;
+    return ERR_OK;
+}
+
 void identity_overlay_done(struct identity_overlay *overlay)
 {
     for (uint32_t i = 0; i < overlay->view_count; i++) {
@@ -162,7 +181,14 @@ void identity_find_owner(struct identity *identity, int64_t at_ms, uint32_t *sha
                          uint32_t *subject)
 {
     if (identity != NULL) {
-        uint64_t owner = identity_owner(identity, identity_place(*shard, *subject), at_ms);
+        struct err ignored; /* out of memory: then it is itself */
+        uint64_t place = identity_place(*shard, *subject);
+        uint64_t owner = place;
+        if (!identity_is_by_arrival(identity)) {
+            owner = identity_owner(identity, place, at_ms);
+        } else if (identity_find_own(identity, place, &owner, &ignored) != ERR_OK) {
+            owner = place;
+        }
         *shard = (uint32_t)(owner >> 32);
         *subject = (uint32_t)owner;
     }
@@ -194,8 +220,13 @@ static enum err_code move_set(struct identity *identity, uint32_t shard,
     roaring_init_iterator(gone, &at);
     enum err_code code = ERR_OK;
     for (; at.has_value && code == ERR_OK; (void)roaring_advance_uint32_iterator(&at)) {
-        uint64_t owner =
-            identity_owner(identity, identity_place(shard, at.current_value), INT64_MIN);
+        uint64_t place = identity_place(shard, at.current_value);
+        uint64_t owner = place;
+        if (!identity_is_by_arrival(identity)) {
+            owner = identity_owner(identity, place, INT64_MIN);
+        } else if (!identity_own_rows(identity, place, &owner)) {
+            continue; /* all of its rows were another's when they came */
+        }
         roaring_bitmap_t **home = &sets[owner >> 32];
         *home = *home == NULL ? roaring_bitmap_create() : *home;
         if (*home == NULL) {

@@ -297,6 +297,10 @@ uint64_t dataset_next_segment(struct dataset *dataset); /* takes catalog_lock */
 /* Remember a failure of the background for stats and health; NULL clears the flush's part. */
 void dataset_note_error(struct dataset *dataset, const struct err *err);
 
+/* Rows under whom they are stored, whoever they belong to; and how much of the id directory there is. */
+enum err_code dataset_snapshot_stored(struct dataset *dataset, struct snapshot **ret,
+                                      uint64_t *ret_ids_count, struct err *err) ERR_MUST_CHECK;
+
 /* ---- settings.c ---- */
 
 int64_t store_wall_ms(const struct store *store);
@@ -351,11 +355,14 @@ struct snapshot_pin {
 
 /* ---- dataset_identity.c, for snapshots of the past ---- */
 
-/* Who a subject of `identity` (NULL: nobody is moved) is. */
+/* Who a subject of `identity` (NULL: nobody is moved) is; by arrival, of no time (identity_find_own). */
 void identity_find_owner(struct identity *identity, int64_t at_ms, uint32_t *shard,
                          uint32_t *subject);
 enum err_code identity_move_sets(struct identity *identity, roaring_bitmap_t *sets[SHARD_COUNT],
                                  struct err *err) ERR_MUST_CHECK;
+/* Whose a row was when it came, of all commits so far: an identity by arrival, of facts alone. The caller's. */
+enum err_code dataset_facts_by_arrival(struct dataset *dataset, struct identity **ret,
+                                       struct err *err) ERR_MUST_CHECK;
 /* As dataset_show_identity, by `identity`. */
 enum err_code identity_show(struct identity *identity, struct snapshot *snapshot,
                             const struct identity_moment *moment, enum io_kind io_kind,

@@ -11,8 +11,12 @@
  * Facts of identity lie in the order of their commits, with marks of the clock between them (identity.h): who was who at e is
  * an identity of its own, made of the facts until the first mark after e and of the rows that are shown. Subjects get their
  * numbers in the order of commits too: whoever has a number at most that of a shown row had come.
+ *
+ * An identity by arrival is made in the same way, also for the present: then all sources are shown as they are.
  */
 #include "storage/dataset_int.h"
+
+#include "storage/stand_ins.h"
 
 #include "storage/base/size.h"
 
@@ -190,6 +194,19 @@ static void add_shown(struct snapshot *snapshot, const struct source *source, ui
     snapshot->time_max_ms = MAX_OF(snapshot->time_max_ms, source->time_max_ms);
 }
 
+static enum err_code look_at(const struct snapshot_pin *pin, const struct source *source,
+                             struct read_ctx *ctx, struct shown *shown, struct err *err)
+{
+    if (!pin->snapshot.is_past) {
+        shown->rows = source->row_count;
+        return ERR_OK;
+    }
+    for (uint32_t block = 0; block < source->block_count; block++) {
+        ERR_TRY(look_at_block(source, &pin->cut, block, ctx, shown, err));
+    }
+    return ERR_OK;
+}
+
 static enum err_code add_source(struct snapshot_pin *pin, const struct source *source,
                                 struct read_ctx *ctx, struct err *err)
 {
@@ -197,14 +214,14 @@ static enum err_code add_source(struct snapshot_pin *pin, const struct source *s
     struct shown shown = {.time_min_ms = INT64_MAX, .time_max_ms = INT64_MIN};
     bool is_history =
         source->is_first_times || source->time_max_ms < snapshot->expired_before_ms;
-    for (uint32_t block = 0; block < source->block_count; block++) {
-        ERR_TRY(look_at_block(source, &pin->cut, block, ctx, &shown, err));
-    }
+    ERR_TRY(look_at(pin, source, ctx, &shown, err));
     if (shown.rows == 0) {
         snapshot->later_count += !is_history;
         return ERR_OK;
     }
-    ERR_TRY(know_subjects(snapshot, source, shown.last_row, ctx, err));
+    if (snapshot->is_past) {
+        ERR_TRY(know_subjects(snapshot, source, shown.last_row, ctx, err));
+    }
     if (shown.rows < source->row_count) {
         struct cut_source *cut = &pin->cuts[pin->cut_made++];
         snapshot->cut_count += !is_history;
@@ -266,6 +283,35 @@ static enum err_code add_sources(struct snapshot_pin *pin, struct io *io, struct
 
 /* ---- who was who ---- */
 
+/* Stand-ins begin behind every number that the directory has given and any row is of. */
+static enum err_code make_by_arrival(struct snapshot *snapshot, uint64_t bytes_max, struct err *err)
+{
+    struct dataset *dataset = snapshot->dataset;
+    uint32_t first[SHARD_COUNT];
+    memcpy(first, snapshot->subject_count, sizeof(first));
+    for (uint32_t i = 0; i < snapshot->source_count; i++) {
+        const struct source *source = snapshot->sources[i];
+        first[source->shard] = MAX_OF(first[source->shard], source->subject_last + 1);
+    }
+    for (uint32_t i = 0; i < snapshot->history_count; i++) {
+        const struct source *source = snapshot->history[i];
+        first[source->shard] = MAX_OF(first[source->shard], source->subject_last + 1);
+    }
+    return identity_create_by_arrival(dataset->ids, dataset->schema, bytes_max, first,
+                                      &snapshot->own_identity, err);
+}
+
+static void show_stand_ins(struct snapshot *snapshot)
+{
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        const struct stand_ins *stand_ins = identity_stand_ins(snapshot->own_identity, shard);
+        if (stand_ins->count > 0) {
+            snapshot->stand_ins[shard] = stand_ins;
+            snapshot->subject_count[shard] = stand_ins->first + stand_ins->count;
+        }
+    }
+}
+
 static enum err_code show_identity(struct snapshot_pin *pin, uint64_t bytes_max, struct err *err)
 {
     struct snapshot *snapshot = &pin->snapshot;
@@ -280,11 +326,13 @@ static enum err_code show_identity(struct snapshot_pin *pin, uint64_t bytes_max,
     if (!has_facts) {
         return ERR_OK;
     }
-    ERR_TRY(identity_create(dataset->ids, dataset->schema,
-                            MIN_OF(bytes_max, opts->identity_bytes_max), &snapshot->own_identity,
-                            err));
+    uint64_t cap = MIN_OF(bytes_max, opts->identity_bytes_max);
+    ERR_TRY(snapshot->past.is_by_arrival ? make_by_arrival(snapshot, cap, err)
+                                         : identity_create(dataset->ids, dataset->schema, cap,
+                                                           &snapshot->own_identity, err));
     ERR_TRY(identity_show(snapshot->own_identity, snapshot, &moment, opts->io_kind, &pin->overlay,
                           err));
+    show_stand_ins(snapshot);
     snapshot->bytes = identity_stats(snapshot->own_identity).bytes;
     return ERR_OK;
 }
@@ -304,7 +352,8 @@ static void pin_what(const struct snapshot_pin *from, struct snapshot_pin *pin)
 /* The largest time that is at most its arrival cannot be told without reading all rows; it is no later than this. */
 static int64_t watermark_of(const struct snapshot *snapshot, int64_t present_ms)
 {
-    return snapshot->source_count == 0
+    return !snapshot->is_past ? present_ms
+           : snapshot->source_count == 0
                ? INT64_MIN
                : MIN_OF(present_ms, MIN_OF(snapshot->time_max_ms, snapshot->past.rows_ms));
 }
@@ -326,6 +375,8 @@ enum err_code snapshot_of_past(const struct snapshot *present, const struct snap
                                struct err *err)
 {
     const struct snapshot_pin *from = (const struct snapshot_pin *)present;
+    bool is_past = past->rows_ms < present->commit_ms || past->late_ms < present->commit_ms ||
+                   past->facts_ms < present->commit_ms;
     struct snapshot_pin *pin = calloc(1, sizeof(*pin));
     if (pin == NULL) {
         return no_memory(err);
@@ -333,13 +384,16 @@ enum err_code snapshot_of_past(const struct snapshot *present, const struct snap
     pin->snapshot = (struct snapshot){
         .dataset = present->dataset,
         .schema = present->schema,
+        .epoch = is_past ? 0 : present->epoch,
         .commit_ms = past->rows_ms,
         .identity_version = present->identity_version,
+        .has_facts = present->has_facts,
         .time_min_ms = INT64_MAX,
         .time_max_ms = INT64_MIN,
         .expired_before_ms = present->expired_before_ms,
         .history_from_ms = present->history_from_ms,
-        .is_past = true,
+        .is_own = true,
+        .is_past = is_past,
         .past = *past,
     };
     memcpy(pin->snapshot.subject_count, present->subject_count,

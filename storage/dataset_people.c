@@ -1,6 +1,8 @@
 /* storage/dataset_people.c - sets of subjects: from them back to ids, and those that are saved. */
 #include "storage/dataset_int.h"
 
+#include "storage/stand_ins.h"
+
 #include <inttypes.h>
 
 /* Finding a key by its number walks over up to 256 entries, of which half are looked at. */
@@ -58,6 +60,67 @@ enum err_code dataset_ids_of(struct dataset *dataset,
         }
     }
     return each.code;
+}
+
+/* ---- stand-ins ---- */
+
+/* Sets of a snapshot, as subjects of the data set: those that have stand-ins are copies. */
+struct stored_sets {
+    const roaring_bitmap_t *sets[SHARD_COUNT];
+    roaring_bitmap_t *copies[SHARD_COUNT]; /* NULL: as it was */
+};
+
+static void stored_sets_done(struct stored_sets *stored)
+{
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        if (stored->copies[shard] != NULL) {
+            roaring_bitmap_free(stored->copies[shard]);
+        }
+    }
+}
+
+/* *ret is filled after a failure as well, as far as it came. */
+static enum err_code store_sets(const struct snapshot *snapshot,
+                                const roaring_bitmap_t *const sets[SHARD_COUNT],
+                                struct stored_sets *ret, struct err *err)
+{
+    for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
+        const struct stand_ins *stand_ins = snapshot->stand_ins[shard];
+        ret->sets[shard] = sets[shard];
+        if (sets[shard] == NULL || stand_ins == NULL || roaring_bitmap_is_empty(sets[shard]) ||
+            roaring_bitmap_maximum(sets[shard]) < stand_ins->first) {
+            continue;
+        }
+        roaring_bitmap_t *copy = roaring_bitmap_copy(sets[shard]);
+        if (copy == NULL) {
+            return err_set(err, ERR_NOMEM, "no memory for a set of people");
+        }
+        ret->sets[shard] = ret->copies[shard] = copy;
+        for (uint32_t i = 0; i < stand_ins->count; i++) {
+            if (roaring_bitmap_remove_checked(copy, stand_ins->first + i)) {
+                roaring_bitmap_add(copy, stand_ins->subjects[i]);
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code snapshot_ids_of(const struct snapshot *snapshot,
+                              const roaring_bitmap_t *const sets[SHARD_COUNT], dataset_id_fn fn,
+                              void *arg, struct err *err)
+{
+    CLEANUP(stored_sets_done) struct stored_sets stored = {.sets = {NULL}};
+    ERR_TRY(store_sets(snapshot, sets, &stored, err));
+    return dataset_ids_of(snapshot->dataset, stored.sets, fn, arg, err);
+}
+
+enum err_code snapshot_save_cohort(const struct snapshot *snapshot,
+                                   const struct saved_cohort *cohort,
+                                   const roaring_bitmap_t *const sets[SHARD_COUNT], struct err *err)
+{
+    CLEANUP(stored_sets_done) struct stored_sets stored = {.sets = {NULL}};
+    ERR_TRY(store_sets(snapshot, sets, &stored, err));
+    return dataset_save_cohort(snapshot->dataset, cohort, stored.sets, err);
 }
 
 /* ---- cohorts ---- */
@@ -160,7 +223,7 @@ enum err_code snapshot_cohort(const struct snapshot *snapshot, struct str name, 
                               struct saved_cohort *ret, roaring_bitmap_t *out_sets[SHARD_COUNT],
                               struct err *err)
 {
-    if (!snapshot->is_past) {
+    if (!snapshot->is_own) {
         return dataset_cohort(snapshot->dataset, name, arena, ret, out_sets, err);
     }
     ERR_TRY(read_cohort(snapshot->dataset, name, arena, ret, out_sets, err));

@@ -99,11 +99,12 @@ static enum err_code choose_dropped(struct dropping *dropping, struct err *err)
 /* Of each segment by itself: merged they are later, as files of first times are. */
 static enum err_code write_first_times(struct dropping *dropping, struct err *err)
 {
+    CLEANUP(first_times_facts_done) struct first_times_facts facts = {.then = NULL};
     for (uint32_t i = 0; i < dropping->count; i++) {
         const struct source *source = segment_source(dropping->dropped[i]->segment);
         struct seg_ref *made = NULL;
         ERR_TRY(first_times_write(dropping->dataset, dropping->version, source->shard, &source, 1,
-                                  dropping->expired_before_ms, dropping->io, &made,
+                                  dropping->expired_before_ms, &facts, dropping->io, &made,
                                   &dropping->numbers[i], err));
         if (made != NULL) {
             dropping->firsts[dropping->first_count++] = made;

@@ -18,38 +18,86 @@
 struct company {
     struct dataset *dataset;
     uint32_t shard;
+    struct identity *then;
 };
 
-/* Of a user's row on a shared weak id: the turn of logins that it lies in, so that the first of each turn stays; of a
- * weak id's row: whose it is. Under identity_lock. */
-static uint64_t company_of(struct dataset *dataset, uint64_t place, int64_t time_ms,
-                           const struct str *weak)
+void first_times_facts_done(struct first_times_facts *facts)
+{
+    identity_free(facts->then);
+    facts->then = NULL;
+}
+
+/* Whose a row is, logins say that may be leaving, too. Should it fail, the next question reads all of it anew. */
+static void know_logins(struct dataset *dataset)
+{
+    struct err ignored;
+    (void)!dataset_follow_identity(dataset, &ignored);
+}
+
+static enum err_code know_facts(struct dataset *dataset, struct first_times_facts *facts,
+                                struct err *err)
+{
+    if (!dataset_has_facts(dataset)) {
+        return ERR_OK;
+    }
+    know_logins(dataset);
+    return facts->then != NULL ? ERR_OK : dataset_facts_by_arrival(dataset, &facts->then, err);
+}
+
+/* Of a weak id's row: whose it is. Under identity_lock. */
+static uint64_t company_now(struct dataset *dataset, uint64_t place, int64_t time_ms)
+{
+    if (dataset->identity == NULL) {
+        return 0;
+    }
+    uint64_t owner = identity_owner(dataset->identity, place, time_ms);
+    return owner == place ? 0 : hash_mix(owner + 1);
+}
+
+/* Of a user's row on a weak id that several met: the turn of logins that it lies in, so that the first of each turn stays. */
+static uint64_t company_of_turn(const struct company *company, const struct str *weak,
+                                int64_t time_ms)
 {
     uint32_t shard = 0;
     uint32_t subject = 0;
     int64_t since_ms = 0;
-    if (dataset->identity == NULL) {
-        return 0;
-    }
-    if (weak == NULL) {
-        uint64_t owner = identity_owner(dataset->identity, place, time_ms);
-        return owner == place ? 0 : hash_mix(owner + 1);
-    }
-    if (!ids_find(dataset->ids, ID_ANONYMOUS, *weak, &shard, &subject) ||
-        !identity_turn(dataset->identity, identity_place(shard, subject), time_ms, &since_ms)) {
-        return 0;
-    }
-    return hash_mix((uint64_t)since_ms);
+    bool is_turn = ids_find(company->dataset->ids, ID_ANONYMOUS, *weak, &shard, &subject) &&
+                   identity_turn(company->then, identity_place(shard, subject), time_ms, &since_ms);
+    return is_turn ? hash_mix((uint64_t)since_ms) : 0;
 }
 
-static uint64_t company_of_row(void *arg, uint32_t subject, int64_t time_ms, const struct str *weak)
+/* Whose it was when it came: that does not change any more. */
+static enum err_code company_then(const struct company *company, uint64_t place,
+                                  const struct identity_row *row, uint64_t *ret, struct err *err)
+{
+    uint64_t owner = 0;
+    bool is_somebodys = false;
+    ERR_TRY(identity_owner_then(company->then, place, row, &owner, &is_somebodys, err));
+    *ret = !is_somebodys    ? hash_mix(UINT64_MAX)
+           : owner == place ? 0
+                            : hash_mix(hash_mix(owner + 1));
+    return ERR_OK;
+}
+
+static enum err_code company_of_row(void *arg, uint32_t subject, int64_t time_ms,
+                                    int64_t arrival_ms, const struct str *weak, uint64_t *ret,
+                                    struct err *err)
 {
     const struct company *company = arg;
     struct dataset *dataset = company->dataset;
-    pthread_mutex_lock(&dataset->identity_lock);
-    uint64_t number = company_of(dataset, identity_place(company->shard, subject), time_ms, weak);
-    pthread_mutex_unlock(&dataset->identity_lock);
-    return number;
+    uint64_t place = identity_place(company->shard, subject);
+    const struct identity_row row = {time_ms, arrival_ms, weak == NULL ? STR("") : *weak};
+    uint64_t number = 0;
+    ERR_TRY(company_then(company, place, &row, ret, err));
+    if (weak != NULL) {
+        number = company_of_turn(company, weak, time_ms);
+    } else {
+        pthread_mutex_lock(&dataset->identity_lock);
+        number = company_now(dataset, place, time_ms);
+        pthread_mutex_unlock(&dataset->identity_lock);
+    }
+    *ret ^= number;
+    return ERR_OK;
 }
 
 /* ---- writing ---- */
@@ -72,10 +120,11 @@ void first_times_undo(struct dataset *dataset, uint32_t shard, uint64_t number, 
 /* Of subjects [subject_begin, subject_end). */
 static enum err_code write_subjects(struct dataset *dataset, const struct version *version,
                                     uint32_t shard, const struct source *const *sources,
-                                    uint32_t source_count, struct first_times_of of, struct io *io,
+                                    uint32_t source_count, struct first_times_of of,
+                                    const struct first_times_facts *facts, struct io *io,
                                     struct seg_ref **ret, uint64_t *ret_number, struct err *err)
 {
-    struct company company = {dataset, shard};
+    struct company company = {dataset, shard, facts->then};
     const struct segment_company by_identity = {&company, company_of_row};
     const struct segment_write_opts opts = {.shard = shard,
                                             .identity_version = dataset->identity_version};
@@ -86,7 +135,7 @@ static enum err_code write_subjects(struct dataset *dataset, const struct versio
     struct catalog_segment meta = meta_of(shard, *ret_number);
     dataset_segment_file(dataset, &meta, path);
     of.deleted = version->deleted[shard] == NULL ? NULL : version->deleted[shard]->bits;
-    of.company = dataset_has_facts(dataset) ? &by_identity : NULL;
+    of.company = facts->then != NULL ? &by_identity : NULL;
     ERR_TRY(segment_write_first_times(io, path, sources, source_count, &of, &opts, &stats, err));
     if (stats.row_count == 0) {
         *ret_number = 0;
@@ -101,22 +150,18 @@ static enum err_code write_subjects(struct dataset *dataset, const struct versio
     return seg_ref_open(dataset, io, &meta, ret, err);
 }
 
-/* Whose a row is, logins say that may be leaving, too. Should it fail, the next question reads all of it anew. */
-static void know_logins(struct dataset *dataset)
-{
-    struct err ignored;
-    (void)!dataset_follow_identity(dataset, &ignored);
-}
-
 enum err_code first_times_write(struct dataset *dataset, const struct version *version,
                                 uint32_t shard, const struct source *const *sources,
-                                uint32_t source_count, int64_t before_ms, struct io *io,
+                                uint32_t source_count, int64_t before_ms,
+                                struct first_times_facts *facts, struct io *io,
                                 struct seg_ref **ret, uint64_t *ret_number, struct err *err)
 {
     const struct first_times_of of = {.before_ms = before_ms, .subject_end = UINT32_MAX};
-    know_logins(dataset);
-    return write_subjects(dataset, version, shard, sources, source_count, of, io, ret, ret_number,
-                          err);
+    *ret = NULL;
+    *ret_number = 0;
+    ERR_TRY(know_facts(dataset, facts, err));
+    return write_subjects(dataset, version, shard, sources, source_count, of, facts, io, ret,
+                          ret_number, err);
 }
 
 /* ---- merging ---- */
@@ -235,8 +280,9 @@ static enum err_code find_end(const struct merging *merging, uint32_t begin, uin
 
 static enum err_code write_parts(struct merging *merging, struct err *err)
 {
+    CLEANUP(first_times_facts_done) struct first_times_facts facts = {.then = NULL};
     uint32_t begin = 0;
-    know_logins(merging->dataset);
+    ERR_TRY(know_facts(merging->dataset, &facts, err));
     while (begin < UINT32_MAX) {
         struct first_times_of of = {.before_ms = INT64_MAX, .subject_begin = begin};
         struct seg_ref *made = NULL;
@@ -249,7 +295,7 @@ static enum err_code write_parts(struct merging *merging, struct err *err)
         }
         ERR_TRY(find_end(merging, begin, &of.subject_end, err));
         ERR_TRY(write_subjects(merging->dataset, merging->version, merging->shard, merging->sources,
-                               merging->count, of, merging->io, &made,
+                               merging->count, of, &facts, merging->io, &made,
                                &merging->numbers[merging->number_count], err));
         merging->number_count += made != NULL;
         if (made != NULL) {

@@ -8,7 +8,7 @@
  *     subject that rows are stored under, event name, and company
  *         company: of a row under a user id the anonymous id that it came with, so that a login stays one, and what came
  *         under a user id that is declared to be nobody's later finds its owner; of a weak id that several users share,
- *         whose turn it was. So whose a first time is follows from what is kept (identity.h), as it followed from the rows
+ *         whose turn it was; whose the row was when it came, if it was another's. So whose a first time is follows from what is kept (identity.h), as it followed from the rows
  *
  * and where a row that is later in time had arrived earlier, for that one as well: what snapshots of the past show stays what
  * it was. Two files, or a file and the rows it was made of, may tell of one event twice: only the earliest counts, so that
@@ -30,14 +30,22 @@
 #include "storage/source.h"
 
 struct dataset;
+struct identity;
 struct seg_ref;
 struct version;
 
+/* What was said of who is who until the first file was written: read once for files that are written one behind the other.
+ * Begins empty. */
+struct first_times_facts {
+    struct identity *then; /* by arrival; NULL: nothing was said */
+};
+void first_times_facts_done(struct first_times_facts *facts);
 /* Write the first times of the rows from before before_ms of these sources of a shard; durable, its directory synced. *ret
  * NULL: there are none. *ret_number is the number of the file as soon as there may be one (first_times_undo), else 0. */
 enum err_code first_times_write(struct dataset *dataset, const struct version *version,
                                 uint32_t shard, const struct source *const *sources,
-                                uint32_t source_count, int64_t before_ms, struct io *io,
+                                uint32_t source_count, int64_t before_ms,
+                                struct first_times_facts *facts, struct io *io,
                                 struct seg_ref **ret, uint64_t *ret_number,
                                 struct err *err) ERR_MUST_CHECK;
 /* Remove a file that no catalog names. */

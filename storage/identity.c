@@ -156,7 +156,8 @@ static enum err_code find_or_add(struct identity *identity, uint64_t place, enum
                             .key = entry.key,
                             .kind = kind,
                             .is_new = true,
-                            .chunk_shard = (uint32_t)(owner >> 32)};
+                            .chunk_shard = (uint32_t)(owner >> 32),
+                            .stand_in = STAND_IN_NONE};
     identity->new_count++;
     touch_nobodies(identity);
     *slot_of(identity->table, identity->table_size, identity->moved, place) = identity->moved_count;
@@ -186,10 +187,17 @@ static void forget_seen(struct identity *identity)
 static void forget(struct identity *identity)
 {
     struct identity fresh = {
-        .ids = identity->ids, .schema = identity->schema, .bytes_max = identity->bytes_max};
+        .ids = identity->ids,
+        .schema = identity->schema,
+        .bytes_max = identity->bytes_max,
+        .is_by_arrival = identity->is_by_arrival,
+        .is_facts_alone = identity->is_facts_alone,
+        .commit_ms = INT64_MIN,
+    };
     for (uint32_t i = 0; i < identity->moved_count; i++) {
         free(identity->moved[i].users);
         free(identity->moved[i].logins);
+        identity_then_done(&identity->moved[i]);
     }
     for (uint32_t i = 0; i < identity->chunk_count; i++) {
         identity_chunk_done(&identity->chunks[i]);
@@ -198,6 +206,8 @@ static void forget(struct identity *identity)
         if (identity->masks[i] != NULL) {
             roaring_bitmap_free(identity->masks[i]);
         }
+        fresh.stand_ins[i].first = identity->stand_ins[i].first;
+        free(identity->stand_ins[i].subjects);
     }
     forget_seen(identity);
     free(identity->moved);
@@ -226,7 +236,7 @@ static enum err_code take_binding(struct identity *identity, uint64_t weak, uint
                                   struct err *err)
 {
     struct moved *moved = NULL;
-    if (identity_is_nobody(identity, user)) {
+    if (identity_is_nobody(identity, user)) { /* by arrival nobody is so from the start */
         return ERR_OK;
     }
     ERR_TRY(find_or_add(identity, weak, ID_ANONYMOUS, user, &moved, err));
@@ -239,14 +249,14 @@ static enum err_code take_binding(struct identity *identity, uint64_t weak, uint
     void *users = moved->users;
     ERR_TRY(identity_grow(&users, moved->user_count, &moved->user_cap, sizeof(*moved->users), err));
     moved->users = users;
-    moved->users[moved->user_count++] = user;
+    moved->users[moved->user_count++] = (struct bound_user){user, identity->commit_ms};
     if (moved->user_count == 1) {
         return ERR_OK;
     }
     identity_touch(identity, (uint32_t)(moved - identity->moved));
     if (moved->user_count == 2) {
         identity->shared_count++;
-        ERR_TRY(add_search(identity, moved, moved->users[0], err));
+        ERR_TRY(add_search(identity, moved, moved->users[0].place, err));
     }
     return add_search(identity, moved, user, err);
 }
@@ -264,6 +274,9 @@ bool identity_is_nobody(const struct identity *identity, uint64_t place)
 
 static bool is_merged(const struct moved *moved)
 {
+    if (moved != NULL && moved->turn_count > 0) { /* by arrival */
+        return moved->turns[moved->turn_count - 1].is_merged;
+    }
     return moved != NULL && moved->kind == ID_USER && moved->is_active && !moved->is_nobody;
 }
 
@@ -297,9 +310,47 @@ static enum err_code take_merge(struct identity *identity, bool is_undone, uint6
     return ERR_OK;
 }
 
+/* Of an identity by arrival, in the order of commits. Whatever is written, following merges ends as of every commit. */
+static enum err_code take_act(struct identity *identity, const struct id_entry *entry,
+                              struct err *err)
+{
+    struct identity_fact act;
+    struct moved *user = NULL;
+    if (!identity_fact(entry, &act)) {
+        return err_set(err, ERR_CORRUPT, "a merge in the id directory is malformed");
+    }
+    if (act.act == IDENTITY_COMMIT) {
+        identity->commit_ms = act.at_ms;
+    }
+    if (act.act >= IDENTITY_COMMIT) {
+        return ERR_OK;
+    }
+    bool is_merge = act.act == IDENTITY_MERGE;
+    if (is_merge && identity_root_then(identity, act.into, INT64_MAX) == act.from) {
+        return ERR_OK;
+    }
+    ERR_TRY(find_or_add(identity, act.from, ID_USER, is_merge ? act.into : act.from, &user, err));
+    if (user == NULL || user->kind != ID_USER ||
+        (is_merge && (identity_turn_at(user, INT64_MAX).is_nobody ||
+                      identity_turn_at(user, INT64_MAX).is_merged))) {
+        return ERR_OK;
+    }
+    set_active(identity, user, true);
+    user->into = act.into;
+    return identity_take_turn(user,
+                              (struct user_turn){.commit_ms = identity->commit_ms,
+                                                 .is_merged = is_merge,
+                                                 .is_nobody = act.act == IDENTITY_NOBODY,
+                                                 .into = act.into},
+                              err);
+}
+
 static enum err_code take_fact(struct identity *identity, const struct id_entry *entry,
                                struct err *err)
 {
+    if (identity->is_by_arrival && entry->kind != ID_BINDING) {
+        return take_act(identity, entry, err);
+    }
     struct rd rd = rd_init(entry->key);
     if (entry->kind == ID_BINDING) {
         uint64_t weak = rd_place(&rd);
@@ -410,7 +461,7 @@ static bool has_news_of_nobody(const struct identity *identity, uint64_t ids_cou
 
 static enum err_code take_facts(struct identity *identity, uint64_t ids_count, struct err *err)
 {
-    if (has_news_of_nobody(identity, ids_count)) {
+    if (!identity->is_by_arrival && has_news_of_nobody(identity, ids_count)) {
         forget(identity);
         ERR_TRY(take_nobodies(identity, ids_count, err));
     }
@@ -426,20 +477,19 @@ static enum err_code take_facts(struct identity *identity, uint64_t ids_count, s
 
 /* ---- whose a row is ---- */
 
-enum err_code identity_add_login(struct moved *moved, int64_t time_ms, uint64_t user,
-                                 struct err *err)
+enum err_code identity_add_login(struct moved *moved, struct login login, struct err *err)
 {
     void *items = moved->logins;
     ERR_TRY(
         identity_grow(&items, moved->login_count, &moved->login_cap, sizeof(*moved->logins), err));
     moved->logins = items;
-    moved->logins[moved->login_count++] = (struct login){time_ms, user};
+    moved->logins[moved->login_count++] = login;
     moved->is_unsorted = true;
     return ERR_OK;
 }
 
 /* By the ids' bytes: numbers tell in which order users came. */
-static int user_cmp(const struct identity *identity, uint64_t a, uint64_t b)
+int identity_user_cmp(const struct identity *identity, uint64_t a, uint64_t b)
 {
     struct id_entry x = {0};
     struct id_entry y = {0};
@@ -455,11 +505,12 @@ static int login_cmp(const void *a, const void *b, void *identity)
 {
     const struct login *x = a;
     const struct login *y = b;
-    return x->time_ms != y->time_ms ? (x->time_ms > y->time_ms ? 1 : -1)
-                                    : user_cmp(identity, x->user, y->user);
+    int order = x->time_ms != y->time_ms ? (x->time_ms > y->time_ms ? 1 : -1)
+                                         : identity_user_cmp(identity, x->user, y->user);
+    return order != 0 ? order : (x->arrival_ms > y->arrival_ms) - (x->arrival_ms < y->arrival_ms);
 }
 
-static void sort_logins(struct identity *identity, struct moved *moved)
+void identity_sort_logins(struct identity *identity, struct moved *moved)
 {
     uint32_t kept = 0;
     qsort_r(moved->logins, moved->login_count, sizeof(*moved->logins), login_cmp, identity);
@@ -493,15 +544,16 @@ static uint32_t logins_until(const struct moved *moved, int64_t at_ms)
 static uint64_t user_at(struct identity *identity, struct moved *moved, int64_t at_ms)
 {
     if (moved->user_count == 1) {
-        return moved->users[0];
+        return moved->users[0].place;
     }
     if (moved->is_unsorted) {
-        sort_logins(identity, moved);
+        identity_sort_logins(identity, moved);
     }
     if (moved->login_count == 0) { /* they are expired: what is left is that they were */
-        uint64_t first = moved->users[0];
+        uint64_t first = moved->users[0].place;
         for (uint32_t i = 1; i < moved->user_count; i++) {
-            first = user_cmp(identity, moved->users[i], first) < 0 ? moved->users[i] : first;
+            uint64_t other = moved->users[i].place;
+            first = identity_user_cmp(identity, other, first) < 0 ? other : first;
         }
         return first;
     }
@@ -516,7 +568,7 @@ bool identity_turn(struct identity *identity, uint64_t weak, int64_t at_ms, int6
         return false;
     }
     if (moved->is_unsorted) {
-        sort_logins(identity, moved);
+        identity_sort_logins(identity, moved);
     }
     uint32_t end = logins_until(moved, at_ms);
     if (end == 0) {
@@ -657,8 +709,34 @@ enum err_code identity_create(const struct ids *ids, const struct schema *schema
     identity->ids = ids;
     identity->schema = schema;
     identity->bytes_max = bytes_max;
+    identity->commit_ms = INT64_MIN;
     *ret = identity;
     return ERR_OK;
+}
+
+enum err_code identity_create_by_arrival(const struct ids *ids, const struct schema *schema,
+                                         uint64_t bytes_max, const uint32_t *first,
+                                         struct identity **ret, struct err *err)
+{
+    struct identity *identity = NULL;
+    ERR_TRY(identity_create(ids, schema, bytes_max, &identity, err));
+    identity->is_by_arrival = true;
+    identity->is_facts_alone = first == NULL;
+    for (uint32_t shard = 0; shard < SHARD_COUNT && first != NULL; shard++) {
+        identity->stand_ins[shard].first = first[shard];
+    }
+    *ret = identity;
+    return ERR_OK;
+}
+
+bool identity_is_by_arrival(const struct identity *identity)
+{
+    return identity->is_by_arrival;
+}
+
+const struct stand_ins *identity_stand_ins(const struct identity *identity, uint32_t shard)
+{
+    return &identity->stand_ins[shard];
 }
 
 void identity_free(struct identity *identity)

@@ -23,7 +23,8 @@
  *    nobody                 a user id that the owner declared to stand for nobody: a row is of the weak id that it came with
  *                           as well, or of that one's user; without one it is left out; and it is no login
  *
- * All of it is a function of the events and of the acts' order, whatever order the events came in.
+ * All of it is a function of the events and of the acts' order, whatever order the events came in. Of an identity *by arrival*
+ * it is one of the commits' order as well: see identity_create_by_arrival.
  *
  * The moved rows are copied into memory, in *chunks*, when they are first moved and as they come; where they belong is
  * decided again, chunk by chunk, when that may have changed. ERR_LIMIT where they need more than bytes_max.
@@ -37,6 +38,7 @@
 #include "storage/store.h"
 
 struct identity;
+struct stand_ins;
 
 /* A subject in one number. */
 static inline uint64_t identity_place(uint32_t shard, uint32_t subject)
@@ -76,6 +78,29 @@ bool identity_fact(const struct id_entry *entry, struct identity_fact *ret);
 enum err_code identity_create(const struct ids *ids, const struct schema *schema,
                               uint64_t bytes_max, struct identity **ret,
                               struct err *err) ERR_MUST_CHECK;
+/* The same by arrival: a row counts for whom the facts made it out to belong to as of the commit that it came with, those of
+ * that commit among them, logins on shared ids likewise; what comes later does not move it. A moved subject may then have
+ * rows of its own beside those that are another's. As it is masked all the same, they are shown under a *stand-in*, a
+ * number from first[shard] on that is nobody else's (stand_ins.h). It is refreshed once, without memtables: all rows are
+ * gathered out of sources; with `first` NULL none, but logins: then it can be asked whose a row was, and shows nothing. */
+enum err_code identity_create_by_arrival(const struct ids *ids, const struct schema *schema,
+                                         uint64_t bytes_max, const uint32_t *first,
+                                         struct identity **ret, struct err *err) ERR_MUST_CHECK;
+bool identity_is_by_arrival(const struct identity *identity);
+const struct stand_ins *identity_stand_ins(const struct identity *identity, uint32_t shard);
+/* By arrival: the number that the subject's own rows have, if it has any; it may be moved or not. */
+bool identity_own_rows(const struct identity *identity, uint64_t place, uint64_t *ret);
+/* By arrival: whom an id means: itself where it has rows of its own, else whose its rows would be that came last. */
+enum err_code identity_find_own(struct identity *identity, uint64_t place, uint64_t *ret,
+                                struct err *err) ERR_MUST_CHECK;
+struct identity_row {
+    int64_t time_ms, arrival_ms;
+    struct str weak; /* the anonymous id that it came with; empty: none */
+};
+/* By arrival: whose a row of the subject was when it came. *ret_is_somebodys false: nobody's. */
+enum err_code identity_owner_then(struct identity *identity, uint64_t place,
+                                  const struct identity_row *row, uint64_t *ret,
+                                  bool *ret_is_somebodys, struct err *err) ERR_MUST_CHECK;
 void identity_free(struct identity *identity);
 
 /* The memtables of a snapshot and how many rows of each it has, and how much of the directory was there. */

@@ -144,11 +144,16 @@ static int wanted_cmp(const void *a, const void *b)
                                     : (x->moved_idx > y->moved_idx) - (x->moved_idx < y->moved_idx);
 }
 
+static bool wants_rows(const struct identity *identity, uint32_t moved_idx)
+{
+    return identity->moved[moved_idx].is_new && !identity->is_facts_alone;
+}
+
 static enum err_code list_wanted(struct gathering *gathering, struct err *err)
 {
     struct identity *identity = gathering->identity;
     for (uint32_t i = 0; i < identity->moved_count; i++) {
-        gathering->row_count[identity->moved[i].place >> 32] += identity->moved[i].is_new;
+        gathering->row_count[identity->moved[i].place >> 32] += wants_rows(identity, i);
     }
     for (uint32_t i = 0; i < identity->search_count; i++) {
         gathering->login_count[identity->searches[i].user >> 32]++;
@@ -163,7 +168,7 @@ static enum err_code list_wanted(struct gathering *gathering, struct err *err)
     for (uint32_t i = 0; i < identity->moved_count; i++) {
         const struct moved *moved = &identity->moved[i];
         uint32_t shard = (uint32_t)(moved->place >> 32);
-        if (moved->is_new) {
+        if (wants_rows(identity, i)) {
             gathering->rows[shard][gathering->row_count[shard]++] =
                 (struct wanted){(uint32_t)moved->place, i};
         }
@@ -205,24 +210,91 @@ static enum err_code give_picked(struct gathering *gathering, const struct sourc
     return code;
 }
 
+/* Where subjects' rows begin in a source, for ascending subjects: a block is decoded once, however many are asked for. */
+struct row_finder {
+    const struct source *source;
+    struct read_ctx ctx; /* with an arena of its own, for the block at hand */
+    struct arena_mark empty;
+    uint32_t block;      /* no subject asked for begins before it */
+    struct vec subjects; /* of it, where is_read */
+    bool is_read;
+};
+
+/* The subject of the block's last row is below this one. */
+static enum err_code ends_before(struct row_finder *finder, uint32_t subject, bool *ret,
+                                 struct err *err)
+{
+    int64_t min = 0;
+    int64_t max = 0;
+    if (!finder->is_read && source_zone(finder->source, COL_SUBJECT, finder->block, &min, &max) &&
+        max < (int64_t)subject) {
+        *ret = true;
+        return ERR_OK;
+    }
+    if (!finder->is_read) {
+        arena_rewind(finder->ctx.arena, finder->empty);
+        ERR_TRY(source_read(finder->source, &finder->ctx, COL_SUBJECT, finder->block,
+                            &finder->subjects, err));
+        finder->is_read = true;
+    }
+    *ret = finder->subjects.u32[finder->subjects.rows - 1] < subject;
+    return ERR_OK;
+}
+
+/* As source_subject_row. */
+static enum err_code find_row(struct row_finder *finder, uint32_t subject, uint32_t *ret,
+                              struct err *err)
+{
+    const struct source *source = finder->source;
+    bool is_before = true;
+    if (source->is_memory) {
+        return source_subject_row(source, &finder->ctx, subject, ret, err);
+    }
+    while (finder->block < source->block_count) {
+        ERR_TRY(ends_before(finder, subject, &is_before, err));
+        if (!is_before) {
+            break;
+        }
+        finder->block++;
+        finder->is_read = false;
+    }
+    uint32_t low = 0;
+    uint32_t high = finder->block < source->block_count ? finder->subjects.rows : 0;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (finder->subjects.u32[mid] < subject) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    *ret =
+        finder->block < source->block_count ? finder->block * BLOCK_ROWS + low : source->row_count;
+    return ERR_OK;
+}
+
 /* The rows of the wanted subjects in one source, block by block. A row may be wanted for several: it comes again. */
 static enum err_code pick(struct gathering *gathering, const struct source *source,
                           const struct wanted *wanted, uint32_t count, struct picked *picked,
                           picked_fn fn, struct err *err)
 {
+    CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
+    struct row_finder finder = {.source = source, .ctx = gathering->ctx};
+    uint32_t begin = 0;
+    uint32_t end = 0;
+    finder.ctx.arena = arena;
+    finder.empty = arena_mark(arena);
     picked->count = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t begin = 0;
-        uint32_t end = 0;
         uint32_t subject = wanted[i].subject;
         if (subject < source->subject_first || subject > source->subject_last) {
             continue;
         }
-        struct arena_mark mark = arena_mark(gathering->arena);
-        ERR_TRY(source_subject_row(source, &gathering->ctx, subject, &begin, err));
-        ERR_TRY(source_subject_row(source, &gathering->ctx, subject + 1, &end, err));
-        arena_rewind(gathering->arena, mark);
         bool is_again = i > 0 && wanted[i - 1].subject == subject;
+        if (!is_again) {
+            ERR_TRY(find_row(&finder, subject, &begin, err));
+            ERR_TRY(find_row(&finder, subject + 1, &end, err));
+        }
         for (uint32_t row = begin; row < end; row++) {
             if (row / BLOCK_ROWS != picked->block || (is_again && row == begin)) {
                 ERR_TRY(give_picked(gathering, source, picked, fn, err));
@@ -331,7 +403,8 @@ static enum err_code login_picked(struct gathering *gathering, const struct sour
         if (is_shown && picked->places[i] != UINT32_MAX &&
             str_eq(vec_str(&vec, picked->places[i]), moved->key)) {
             uint64_t user = identity_place(source->shard, subjects.u32[subject_places[i]]);
-            ERR_TRY(identity_add_login(moved, time_ms, user, err));
+            const struct login login = {time_ms, arrivals.i64[picked->rows[i]], user};
+            ERR_TRY(identity_add_login(moved, login, err));
         }
     }
     return ERR_OK;
@@ -383,8 +456,10 @@ static enum err_code follow_login(struct identity *identity, const struct mem_ro
         identity_is_nobody(identity, identity_place(shard, facts->subject))) {
         return ERR_OK;
     }
+    const struct login login = {facts->time_ms, facts->arrival_ms,
+                                identity_place(shard, facts->subject)};
     identity_touch(identity, (uint32_t)(moved - identity->moved));
-    return identity_add_login(moved, facts->time_ms, identity_place(shard, facts->subject), err);
+    return identity_add_login(moved, login, err);
 }
 
 enum err_code identity_follow(struct identity *identity, const struct memtable *memtable,
@@ -447,30 +522,73 @@ static bool weak_of_row(const struct identity *identity, const struct memtable *
     return true;
 }
 
+/* A row of a chunk. */
+struct chunk_row {
+    const struct memtable *rows;
+    uint32_t shard, row;
+};
+
+/* Whose the row is, by now. False: nobody's. */
+static bool owner_now(struct identity *identity, const struct moved *moved, struct chunk_row at,
+                      int64_t time_ms, uint64_t *ret)
+{
+    uint64_t place = moved->place;
+    if (!moved->is_active ||
+        (moved->is_nobody && !weak_of_row(identity, at.rows, at.shard, at.row, &place))) {
+        return false;
+    }
+    *ret = identity_owner(identity, place, time_ms);
+    return true;
+}
+
+/* Whose it was when it arrived, as the number that it is shown under; nobody's, too, where its owner is deleted: stand-ins
+ * are not masked. */
+static enum err_code owner_then(struct identity *identity, const struct snapshot *base,
+                                const struct moved *moved, struct chunk_row at, uint64_t *ret,
+                                bool *ret_is_somebodys, struct err *err)
+{
+    struct mem_row_facts facts;
+    uint32_t subject = 0;
+    memtable_row(at.rows, at.shard, at.row, &facts);
+    const struct identity_row row = {facts.time_ms, facts.arrival_ms, facts.anonymous_id};
+    ERR_TRY(identity_owner_then(identity, moved->place, &row, ret, ret_is_somebodys, err));
+    *ret_is_somebodys = *ret_is_somebodys && !is_deleted(base, *ret);
+    if (*ret_is_somebodys && identity_knows(identity, *ret)) {
+        ERR_TRY(identity_stand_in(identity, *ret, &subject, err));
+        *ret = identity_place((uint32_t)(*ret >> 32), subject);
+    }
+    return ERR_OK;
+}
+
 /* Two passes: how many, then which. */
-static void sort_into_homes(struct identity *identity, const struct snapshot *base,
-                            const struct chunk *chunk, uint32_t shard, uint32_t row_count,
-                            bool is_counting, struct homes *homes)
+static enum err_code sort_into_homes(struct identity *identity, const struct snapshot *base,
+                                     const struct chunk *chunk, uint32_t shard, uint32_t row_count,
+                                     bool is_counting, struct homes *homes, struct err *err)
 {
     memset(homes->count, 0, sizeof(homes->count));
     for (uint32_t row = 0; row < row_count; row++) {
         struct mem_home as_it_came = memtable_row_home(chunk->rows, shard, row);
         const struct moved *moved = &identity->moved[as_it_came.subject];
-        if (!moved->is_active || is_deleted(base, moved->place)) {
+        struct chunk_row at = {chunk->rows, shard, row};
+        int64_t time_ms = as_it_came.time_ms;
+        uint64_t owner = 0;
+        bool is_somebodys = !is_deleted(base, moved->place);
+        if (is_somebodys && identity->is_by_arrival) {
+            ERR_TRY(owner_then(identity, base, moved, at, &owner, &is_somebodys, err));
+        } else if (is_somebodys) {
+            is_somebodys = owner_now(identity, moved, at, time_ms, &owner);
+        }
+        if (!is_somebodys) {
             continue;
         }
-        uint64_t weak = moved->place;
-        if (moved->is_nobody && !weak_of_row(identity, chunk->rows, shard, row, &weak)) {
-            continue;
-        }
-        uint64_t owner = identity_owner(identity, weak, as_it_came.time_ms);
         uint32_t home = (uint32_t)(owner >> 32);
         if (!is_counting) {
             homes->items[home][homes->count[home]] =
-                (struct mem_home){as_it_came.time_ms, (uint32_t)owner, row};
+                (struct mem_home){time_ms, (uint32_t)owner, row};
         }
         homes->count[home]++;
     }
+    return ERR_OK;
 }
 
 static enum err_code add_view(struct chunk *chunk, struct memtable_view *view, struct err *err)
@@ -492,16 +610,17 @@ static enum err_code view_shard(struct identity *identity, const struct snapshot
 {
     CLEANUP(arena_freep) struct arena *arena = arena_create(NULL);
     struct homes homes = {0};
-    sort_into_homes(identity, base, chunk, shard, row_count, true, &homes);
+    ERR_TRY(sort_into_homes(identity, base, chunk, shard, row_count, true, &homes, err));
     for (uint32_t home = 0; home < SHARD_COUNT; home++) {
         ERR_TRY(ARENA_NEW(arena, (size_t)homes.count[home] + 1, &homes.items[home], err));
     }
-    sort_into_homes(identity, base, chunk, shard, row_count, false, &homes);
+    ERR_TRY(sort_into_homes(identity, base, chunk, shard, row_count, false, &homes, err));
     for (uint32_t home = 0; home < SHARD_COUNT; home++) {
         struct memtable_view *view = NULL;
         if (homes.count[home] > 0) {
             ERR_TRY(memtable_view_rehomed(chunk->rows, shard, row_count, homes.items[home],
-                                          homes.count[home], home, identity->ids, &view, err));
+                                          homes.count[home], home, identity->ids,
+                                          &identity->stand_ins[home], &view, err));
             ERR_TRY(add_view(chunk, view, err));
         }
     }

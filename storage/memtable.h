@@ -18,6 +18,7 @@
 
 struct memtable;
 struct memtable_view;
+struct stand_ins;
 
 enum err_code memtable_create(const struct schema *schema, uint64_t identity_version,
                               struct memtable **ret, struct err *err) ERR_MUST_CHECK;
@@ -71,10 +72,12 @@ struct mem_home { /* a row of a shard, and whose it is */
 /* As it was appended. */
 struct mem_home memtable_row_home(const struct memtable *memtable, uint32_t shard, uint32_t row);
 /* Some of the first `row_limit` rows of `shard`, each at most once, as rows of `home_shard` under the subjects
- * that `homes` gives, which is sorted here. count > 0. The directory, which knows them all, must outlive the view. */
+ * that `homes` gives, which is sorted here. count > 0. The directory, which knows them all, and the home's stand-ins among
+ * them (may be NULL) must outlive the view. */
 enum err_code memtable_view_rehomed(struct memtable *memtable, uint32_t shard, uint32_t row_limit,
                                     struct mem_home *homes, uint32_t count, uint32_t home_shard,
-                                    const struct ids *ids, struct memtable_view **ret, struct err *err) ERR_MUST_CHECK;
+                                    const struct ids *ids, const struct stand_ins *stand_ins,
+                                    struct memtable_view **ret, struct err *err) ERR_MUST_CHECK;
 
 /* ---- known event ids: by the writer; a memtable that takes no more rows, by anybody ---- */
 

@@ -6,6 +6,7 @@
  */
 #include "storage/memtable_int.h"
 
+#include "storage/stand_ins.h"
 #include "storage/uuid.h"
 
 #include "storage/base/size.h"
@@ -273,6 +274,7 @@ struct memtable_view {
     struct mem_shard *shard;
     struct perm *perm;
     const struct ids *ids; /* with has_owner_ids */
+    const struct stand_ins *stand_ins; /* likewise; may be NULL */
     struct view_dict *_Atomic dicts; /* handed out once per column, so pointers stay equal */
 };
 
@@ -345,7 +347,8 @@ enum err_code memtable_view_at(struct memtable *memtable, uint32_t shard_idx, ui
 enum err_code memtable_view_rehomed(struct memtable *memtable, uint32_t shard_idx,
                                     uint32_t row_limit, struct mem_home *homes, uint32_t count,
                                     uint32_t home_shard, const struct ids *ids,
-                                    struct memtable_view **ret, struct err *err)
+                                    const struct stand_ins *stand_ins, struct memtable_view **ret,
+                                    struct err *err)
 {
     struct mem_shard *shard = &memtable->shards[shard_idx];
     size_t bytes = (size_t)count * sizeof(*homes);
@@ -366,6 +369,7 @@ enum err_code memtable_view_rehomed(struct memtable *memtable, uint32_t shard_id
     perm_zones(perm);
     view_fill(view, memtable, shard, perm, home_shard);
     view->ids = ids;
+    view->stand_ins = stand_ins;
     view->source.has_owner_ids = true;
     *ret = view;
     return ERR_OK;
@@ -588,8 +592,8 @@ static enum err_code read_owners(const struct memtable_view *view, struct read_c
     ERR_TRY(ARENA_NEW(ctx->arena, (size_t)vec->rows + 1, &offs, err));
     for (uint32_t i = 0; i < vec->rows; i++) {
         if (i == 0 || entries[i].subject != entries[i - 1].subject) {
-            bool is_there =
-                ids_find_key(view->ids, view->source.shard, entries[i].subject, &entry);
+            bool is_there = ids_find_key(view->ids, view->source.shard,
+                                         stand_in_for(view->stand_ins, entries[i].subject), &entry);
             ASSERT(is_there);
         }
         buf_str(&bytes, entry.key);

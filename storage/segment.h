@@ -43,7 +43,8 @@ enum err_code segment_write(struct io *io, const char *path, const struct schema
  * (`weak`; NULL: it has none, or came under no user id): of each company the first stays. */
 struct segment_company {
     void *arg;
-    uint64_t (*of_row)(void *arg, uint32_t subject, int64_t time_ms, const struct str *weak);
+    enum err_code (*of_row)(void *arg, uint32_t subject, int64_t time_ms, int64_t arrival_ms,
+                            const struct str *weak, uint64_t *ret, struct err *err);
 };
 /* Of which rows, and which of them are of one kind. */
 struct first_times_of {

@@ -143,8 +143,11 @@ static enum err_code feed_companies(struct firsts *firsts, struct feed *feed, st
         struct str weak = has_weak ? vec_str(vec, place) : (struct str){0};
         uint64_t number = has_weak ? hash64(weak.ptr, weak.len, 1) : 0;
         if (company != NULL) {
-            number ^= company->of_row(company->arg, merge->subjects[row], merge->times_ms[row],
-                                      has_weak ? &weak : NULL);
+            uint64_t more = 0;
+            ERR_TRY(company->of_row(company->arg, merge->subjects[row], merge->times_ms[row],
+                                    firsts->facts.arrivals[row], has_weak ? &weak : NULL, &more,
+                                    err));
+            number ^= more;
         }
         bit_set(firsts->weak, row, has_weak);
         firsts->facts.companies[row] = number;

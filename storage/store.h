@@ -19,6 +19,7 @@
 struct store;
 struct dataset;
 struct identity;
+struct stand_ins;
 
 struct store_opts {
     enum io_kind io_kind;
@@ -108,6 +109,8 @@ struct snapshot_past {
     int64_t late_ms;        /* and of those that arrived until then */
     int64_t late_before_ms; /* the ones that happened before this */
     int64_t facts_ms;       /* bindings, merges and nobodies of commits until then */
+    bool
+        is_by_arrival; /* and of these for each row the ones of commits until its own (identity.h) */
 };
 
 /* A consistent, immutable view: sources stay readable until it is unpinned. */
@@ -117,6 +120,7 @@ struct snapshot {
     uint64_t epoch; /* number of the last commit it contains */
     int64_t commit_ms; /* the clock of that commit: what every answer names as its epoch; 0: there was none */
     uint64_t identity_version;
+    bool has_facts; /* something was said of who is who: else identity by arrival is that of now */
     int64_t
         watermark_ms; /* largest event_time seen, at most its arrival, minus 5 min; INT64_MIN when empty */
     int64_t time_min_ms, time_max_ms; /* over all rows; min > max when empty */
@@ -137,8 +141,9 @@ struct snapshot {
     const roaring_bitmap_t *deleted
         [SHARD_COUNT]; /* subjects masked from every answer, deleted, or moved: their rows then stand
                                 under others in sources of their own (identity.h); NULL = none */
-    /* of a snapshot of the past: */
-    bool is_past;
+    /* of snapshot_of_past: */
+    bool is_own;  /* who is who is its own to say, not the data set's */
+    bool is_past; /* something has come since */
     struct snapshot_past past;
     uint32_t later_count; /* sources that are left out, for all of their rows came later */
     uint32_t cut_count;   /* sources of which some rows did */
@@ -146,6 +151,8 @@ struct snapshot {
     uint64_t bytes;       /* of memory that it takes by itself, for the rows of who is moved */
     uint64_t erased;      /* subjects that were deleted after past.rows_ms: they are left out all the same */
     struct identity *own_identity; /* who was who then; NULL: everybody was who they came as. Its snapshot's owner's thread */
+    const struct stand_ins *stand_ins
+        [SHARD_COUNT]; /* who is shown under another number (stand_ins.h); NULL: nobody is */
 };
 enum err_code dataset_snapshot(struct dataset *dataset, struct snapshot **ret,
                                struct err *err) ERR_MUST_CHECK;
@@ -156,7 +163,7 @@ static inline void snapshot_unpinp(struct snapshot **snapshot)
         snapshot_unpin(*snapshot);
     }
 }
-/* What `present` shows, as of then: a snapshot of its own. It reads arrivals and times of the sources that have rows from both
+/* What `present` shows, as of then (which may be now, where is_by_arrival): a snapshot of its own. It reads arrivals and times of the sources that have rows from both
  * sides of rows_ms, and where there are facts the rows of who they move (identity.h): its cost and its memory are those of the
  * first snapshot after opening; ERR_LIMIT where it needs more than bytes_max. */
 enum err_code snapshot_of_past(const struct snapshot *present, const struct snapshot_past *past,
@@ -181,6 +188,11 @@ typedef enum err_code (*snapshot_act_fn)(void *arg, const struct snapshot_act *a
                                          struct err *err);
 enum err_code snapshot_acts(const struct snapshot *snapshot, int64_t after_ms, int64_t until_ms,
                             snapshot_act_fn fn, void *arg, struct err *err) ERR_MUST_CHECK;
+/* The same for the commits in that span that erased ids, and how many: not which, and none of who is left. */
+typedef enum err_code (*snapshot_erasure_fn)(void *arg, int64_t commit_ms, uint64_t ids,
+                                             struct err *err);
+enum err_code snapshot_erasures(const struct snapshot *snapshot, int64_t after_ms, int64_t until_ms,
+                                snapshot_erasure_fn fn, void *arg, struct err *err) ERR_MUST_CHECK;
 /* dataset_find_subject and dataset_cohort below, by who was who in the snapshot where it is one of the past, and of who had
  * come by then. */
 struct saved_cohort;
@@ -202,6 +214,15 @@ typedef enum err_code (*dataset_id_fn)(void *arg, struct str id, struct err *err
 enum err_code dataset_ids_of(struct dataset *dataset,
                              const roaring_bitmap_t *const sets[SHARD_COUNT], dataset_id_fn fn,
                              void *arg, struct err *err) ERR_MUST_CHECK;
+/* The same of sets of a snapshot, of whom some may be stand-ins. */
+enum err_code snapshot_ids_of(const struct snapshot *snapshot,
+                              const roaring_bitmap_t *const sets[SHARD_COUNT], dataset_id_fn fn,
+                              void *arg, struct err *err) ERR_MUST_CHECK;
+/* Save a set of a snapshot's people (dataset_save_cohort). */
+enum err_code snapshot_save_cohort(const struct snapshot *snapshot,
+                                   const struct saved_cohort *cohort,
+                                   const roaring_bitmap_t *const sets[SHARD_COUNT],
+                                   struct err *err) ERR_MUST_CHECK;
 /* Make one person of two users: from the next snapshot on all events of `user_id` are those of `into`, until it is undone.
  * One durable commit. Nothing else ever makes one of two users. ERR_NOT_FOUND: no such user; ERR_INVALID: it is merged
  * already (unmerge: it is not), would be merged into itself, one of the two is nobody; read-only. Blocks while batches are

@@ -4,7 +4,7 @@
  * events has the bytes of a data set that has all events ever accepted, under whom they belong to, and never expires any.
  * Method: random events of few users and devices, late ones among them, under a clock of the test; borders that move on and
  * back; users merged, unmerged and erased; flushes, merges, expiry, crashes and reopening between. Questions are asked with and
- * without indexes, of now and as of an epoch before. And for ranges that reach before the border the answer is the same
+ * without indexes, of now and as of an epoch before, by who is who and by who was who when each event came. And for ranges that reach before the border the answer is the same
  * before and after all upkeep has run: it cannot depend on what the background has done. */
 #include "tests/support/claims.h"
 
@@ -61,6 +61,9 @@ struct put {
     uint32_t number;
     int name, channel;
     int64_t cents;
+    /* As of its own commit: */
+    int batch_end; /* how many events there were */
+    int merged_into[REF_IDENTITY_USERS];
 };
 
 /* What had been said by an epoch. */
@@ -165,6 +168,7 @@ static void put_batch(struct life *life)
     struct err err = {0};
     struct batch_builder builder;
     int count = 1 + (int)rng_below(&life->rng, 16);
+    int first = life->count;
     int64_t begin_ms = clock_ms - SPAN_DAYS * SHOP_DAY_MS;
     if (life->has_expiry) {
         begin_ms = MAX_OF(begin_ms, dataset_expired_before(life->dataset));
@@ -174,8 +178,12 @@ static void put_batch(struct life *life)
         struct put *put = &life->events[life->count];
         *put = random_event(life, begin_ms);
         life->count++;
+        memcpy(put->merged_into, life->merged_into, sizeof(put->merged_into));
         add_event(&builder, put, put->who.user < 0 ? "" : users[put->who.user],
                   put->who.device < 0 ? "" : devices[put->who.device]);
+    }
+    for (int i = first; i < life->count; i++) {
+        life->events[i].batch_end = life->count;
     }
     assert_ok(live_ingest_batch(life->dataset, builder.batch, life->io, &err));
 }
@@ -268,8 +276,9 @@ static void upkeep(struct life *life)
 
 /* ---- comparing ---- */
 
-/* All events of then, under whom they belonged to then; erased is who is erased now. */
-static struct dataset *plain_dataset(struct life *life, const struct epoch *then)
+/* All events of then, under whom they belonged to then, or when each of them came; erased is who is erased now. */
+static struct dataset *plain_dataset(struct life *life, const struct epoch *then,
+                                     bool is_by_arrival)
 {
     struct err err = {0};
     struct ref_identity_event all[EVENTS_MAX];
@@ -283,8 +292,10 @@ static struct dataset *plain_dataset(struct life *life, const struct epoch *then
     }
     assert_ok(batch_begin(NULL, clock_ms, &builder, &err));
     for (int i = 0; i < then->count; i++) {
+        const struct put *put = &life->events[i];
         struct ref_identity_owner owner =
-            ref_identity_owner(all, then->count, then->merged_into, &all[i]);
+            ref_identity_owner(all, is_by_arrival ? put->batch_end : then->count,
+                               is_by_arrival ? put->merged_into : then->merged_into, &all[i]);
         if (!owner.is_user || owner.id != ERASABLE || !life->is_erased) {
             add_event(&builder, &life->events[i], owner.is_user ? users[owner.id] : "",
                       owner.is_user ? "" : devices[owner.id]);
@@ -323,7 +334,8 @@ static void put_dates(const char *pattern, int64_t from_ms, int64_t to_ms, char 
 }
 
 static void compare_one(struct life *life, struct snapshot *plain, struct snapshot *snapshot,
-                        const char *pattern, const struct epoch *then, bool is_past)
+                        const char *pattern, const struct epoch *then, bool is_past,
+                        bool is_by_arrival)
 {
     CLEANUP(buf_freep) struct buf got = {0};
     CLEANUP(buf_freep) struct buf want = {0};
@@ -342,6 +354,9 @@ static void compare_one(struct life *life, struct snapshot *plain, struct snapsh
     if (is_past) {
         size_t len = strlen(question);
         snprintf(question + len, sizeof(question) - len, " as of %" PRId64, then->commit_ms);
+    }
+    if (is_by_arrival) {
+        strcat(question, " identity event_time");
     }
     for (uint32_t path = 0; path < 2; path++) {
         const char *found = shop_ask(snapshot, question, clock_ms, path == 1, NULL, life->io, &got);
@@ -365,10 +380,11 @@ static void compare(struct life *life)
     }
     CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
     CLEANUP(snapshot_unpinp) struct snapshot *plain = NULL;
-    assert_ok(dataset_snapshot(plain_dataset(life, &then), &plain, &err));
+    bool is_by_arrival = rng_below(&life->rng, 2) == 0;
+    assert_ok(dataset_snapshot(plain_dataset(life, &then, is_by_arrival), &plain, &err));
     assert_ok(dataset_snapshot(life->dataset, &snapshot, &err));
     for (uint32_t q = 0; q < COUNT_OF(questions); q++) {
-        compare_one(life, plain, snapshot, questions[q], &then, is_past);
+        compare_one(life, plain, snapshot, questions[q], &then, is_past, is_by_arrival);
     }
     life->compared++;
 }

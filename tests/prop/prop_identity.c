@@ -4,7 +4,9 @@
  * came under who they belong to from the start. Method: random events of few users and devices, with ties in time, put in
  * batches in an order of its own; users are merged, user ids declared to be nobody's, and that is undone; between two of these the data set is flushed,
  * compacted, closed or dropped as by a crash and opened again. Every now and then the reference says whose each event is, these go to a fresh
- * data set, and questions of all kinds must have the same bytes, with and without indexes. And threads that ask while ids are
+ * data set, and questions of all kinds must have the same bytes, with and without indexes. With `identity event_time` the
+ * reference replays the commits: each event is whose it is by the events and acts until the commit that it came with, as of
+ * now or of an epoch; and who was active on a day never gets fewer by what comes later. In some lives people are erased. And threads that ask while ids are
  * being bound, flushed and merged see each commit as a whole. */
 #include "tests/support/claims.h"
 
@@ -62,8 +64,21 @@ static const char *const questions[] = {
     "lifecycle of any each day by channel from 2025-05-12 to 2025-05-18",
 };
 
+/* What the acts have made of users. */
+struct acts {
+    int merged_into[REF_IDENTITY_USERS];
+    int nobody; /* -1: every user id is somebody's */
+};
+/* After a commit. */
+struct era {
+    int64_t epoch_ms;
+    int count; /* of events */
+    struct acts acts;
+};
+
 struct put {
     struct ref_identity_event who;
+    int era; /* that it came with */
     uint32_t number;
     int name, channel;
     int64_t cents;
@@ -78,8 +93,12 @@ struct bench {
     uint64_t seed;
     struct put events[EVENTS_MAX];
     int count;
-    int merged_into[REF_IDENTITY_USERS];
-    int nobody; /* -1: every user id is somebody's */
+    struct acts acts;
+    struct era eras[STEPS + 2];
+    int era_count;
+    bool erases; /* people, and then each device is one user's: logins go with who is erased */
+    bool is_erased[REF_IDENTITY_USERS];
+    char *days; /* the last answer to who was active when, by arrival */
     uint32_t plain_count;
 };
 
@@ -160,6 +179,10 @@ static void put_batch(struct bench *b, struct rng *rng)
     for (int i = 0; i < count && b->count < EVENTS_MAX; i++) {
         struct put *put = &b->events[b->count];
         *put = random_event(rng, (uint32_t)b->count++);
+        put->era = b->era_count;
+        if (b->erases && put->who.user >= 0 && put->who.device >= 0) {
+            put->who.device = put->who.user;
+        }
         add_event(&builder, put, put->who.user < 0 ? "" : users[put->who.user],
                   put->who.device < 0 ? "" : devices[put->who.device]);
     }
@@ -170,7 +193,7 @@ static void put_batch(struct bench *b, struct rng *rng)
 
 static int root_of(const struct bench *b, int user)
 {
-    return b->merged_into[user] < 0 ? user : root_of(b, b->merged_into[user]);
+    return b->acts.merged_into[user] < 0 ? user : root_of(b, b->acts.merged_into[user]);
 }
 
 static bool is_known(const struct bench *b, int user)
@@ -191,12 +214,12 @@ static void merge_some(struct bench *b, struct rng *rng)
         dataset_merge_user(b->dataset, str_of(users[from]), str_of(users[into]), &err);
     if (!is_known(b, from) || !is_known(b, into)) {
         assert_int_equal(code, ERR_NOT_FOUND);
-    } else if (b->merged_into[from] >= 0 || root_of(b, into) == from || from == b->nobody ||
-               into == b->nobody) {
+    } else if (b->acts.merged_into[from] >= 0 || root_of(b, into) == from ||
+               from == b->acts.nobody || into == b->acts.nobody) {
         assert_int_equal(code, ERR_INVALID);
     } else {
         assert_ok(code);
-        b->merged_into[from] = into;
+        b->acts.merged_into[from] = into;
     }
 }
 
@@ -205,10 +228,10 @@ static void unmerge_some(struct bench *b, struct rng *rng)
     struct err err = {0};
     int user = (int)rng_below(rng, REF_IDENTITY_USERS);
     enum err_code code = dataset_unmerge_user(b->dataset, str_of(users[user]), &err);
-    assert_int_equal(code, b->merged_into[user] >= 0 ? ERR_OK
-                           : is_known(b, user)       ? ERR_INVALID
-                                                     : ERR_NOT_FOUND);
-    b->merged_into[user] = -1;
+    assert_int_equal(code, b->acts.merged_into[user] >= 0 ? ERR_OK
+                           : is_known(b, user)            ? ERR_INVALID
+                                                          : ERR_NOT_FOUND);
+    b->acts.merged_into[user] = -1;
 }
 
 /* One at a time; others may be merged into one who becomes nobody: they stay what they are, and so does their user. */
@@ -216,27 +239,49 @@ static void declare_some(struct bench *b, struct rng *rng)
 {
     struct err err = {0};
     int user = (int)rng_below(rng, REF_IDENTITY_USERS);
-    if (b->nobody >= 0) {
-        assert_ok(dataset_declare_nobody(b->dataset, str_of(users[b->nobody]), false, &err));
-        b->nobody = -1;
+    if (b->acts.nobody >= 0) {
+        assert_ok(dataset_declare_nobody(b->dataset, str_of(users[b->acts.nobody]), false, &err));
+        b->acts.nobody = -1;
         return;
     }
     for (int u = 0; u < REF_IDENTITY_USERS; u++) {
-        if (b->merged_into[u] == user) {
+        if (b->acts.merged_into[u] == user) {
             return;
         }
     }
     enum err_code code = dataset_declare_nobody(b->dataset, str_of(users[user]), true, &err);
-    assert_int_equal(code, !is_known(b, user)          ? ERR_NOT_FOUND
-                           : b->merged_into[user] >= 0 ? ERR_INVALID
-                                                       : ERR_OK);
-    b->nobody = code == ERR_OK ? user : -1;
+    assert_int_equal(code, !is_known(b, user)               ? ERR_NOT_FOUND
+                           : b->acts.merged_into[user] >= 0 ? ERR_INVALID
+                                                            : ERR_OK);
+    b->acts.nobody = code == ERR_OK ? user : -1;
+}
+
+static void erase_some(struct bench *b, struct rng *rng)
+{
+    struct err err = {0};
+    int user = (int)rng_below(rng, REF_IDENTITY_USERS);
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    if (b->erases && dataset_find_stored(b->dataset, str_of(users[user]), &shard, &subject)) {
+        assert_ok(dataset_delete_subject(b->dataset, shard, subject, &err));
+        b->is_erased[user] = true;
+        free(TAKE(b->days)); /* there are fewer now */
+    }
+}
+
+static void note_era(struct bench *b)
+{
+    struct err err = {0};
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    b->eras[b->era_count++] =
+        (struct era){.epoch_ms = snapshot->commit_ms, .count = b->count, .acts = b->acts};
 }
 
 static void step(struct bench *b, struct rng *rng)
 {
     struct err err = {0};
-    switch (rng_below(rng, 13)) {
+    switch (rng_below(rng, 14)) {
     case 0: assert_ok(dataset_flush(b->dataset, &err)); break;
     case 1: assert_ok(dataset_compact(b->dataset, NULL, &err)); break;
     case 2:
@@ -250,45 +295,82 @@ static void step(struct bench *b, struct rng *rng)
     case 4: merge_some(b, rng); break;
     case 5: unmerge_some(b, rng); break;
     case 6: declare_some(b, rng); break;
+    case 7: erase_some(b, rng); break;
     default: put_batch(b, rng); break;
     }
 }
 
 /* ---- comparing ---- */
 
-/* A data set of the same events, under whom they belong to. */
-static struct dataset *plain_dataset(struct bench *b)
+/* What is asked of: the events until an era, whose they are by now, or by the commit that they came with. */
+struct look {
+    const struct era *until;
+    bool is_by_arrival;
+};
+
+/* False: the event is nobody's. */
+static bool owner_of(const struct bench *b, const struct put *put, struct look look,
+                     struct ref_identity_owner *ret)
+{
+    const struct era *era = look.is_by_arrival ? &b->eras[put->era] : look.until;
+    struct ref_identity_event all[EVENTS_MAX];
+    struct ref_identity_event own = put->who;
+    for (int i = 0; i < era->count; i++) {
+        all[i] = b->events[i].who;
+        all[i].user = all[i].user == era->acts.nobody ? -1 : all[i].user;
+    }
+    own.user = own.user == era->acts.nobody ? -1 : own.user;
+    if (own.user < 0 && own.device < 0) {
+        return false;
+    }
+    *ret = ref_identity_owner(all, era->count, era->acts.merged_into, &own);
+    return !(ret->is_user && b->is_erased[ret->id]) &&
+           !(put->who.user >= 0 && b->is_erased[put->who.user]);
+}
+
+/* A data set of the same events, under whom they belong to; NULL: there are none. */
+static struct dataset *plain_dataset(struct bench *b, struct look look)
 {
     struct err err = {0};
-    struct ref_identity_event all[EVENTS_MAX];
     struct batch_builder builder;
     struct dataset *plain = NULL;
     char name[32];
+    int count = 0;
     snprintf(name, sizeof(name), "plain-%" PRIu32, b->plain_count++);
     assert_ok(store_dataset(b->plain, str_of(name), true, &plain, &err));
-    for (int i = 0; i < b->count; i++) {
-        all[i] = b->events[i].who;
-        all[i].user = all[i].user == b->nobody ? -1 : all[i].user;
-    }
     assert_ok(batch_begin(NULL, NOW_MS, &builder, &err));
-    for (int i = 0; i < b->count; i++) {
-        if (all[i].user < 0 && all[i].device < 0) {
-            continue; /* nobody's */
+    for (int i = 0; i < look.until->count; i++) {
+        struct ref_identity_owner owner;
+        if (!owner_of(b, &b->events[i], look, &owner)) {
+            continue;
         }
-        struct ref_identity_owner owner =
-            ref_identity_owner(all, b->count, b->merged_into, &all[i]);
         add_event(&builder, &b->events[i], owner.is_user ? users[owner.id] : "",
                   owner.is_user ? "" : devices[owner.id]);
+        count++;
     }
     builder.batch->bytes = 1000;
-    assert_ok(dataset_ingest(plain, builder.batch, b->io, &err));
+    if (count > 0) {
+        assert_ok(dataset_ingest(plain, builder.batch, b->io, &err));
+    }
     event_batch_free(builder.batch);
-    return plain;
+    return count > 0 ? plain : NULL;
 }
 
-static bool names_gone_id(const char *question, const struct bench *b)
+/* Whether some event is this user's own, or the device's. */
+static bool has_own(const struct bench *b, struct look look, bool is_user, int id)
 {
-    /* In the plain data set nobody has the ids of who is bound or merged: by them only the other one can be asked. */
+    bool has = false;
+    for (int i = 0; i < look.until->count; i++) {
+        struct ref_identity_owner owner;
+        has = has || (owner_of(b, &b->events[i], look, &owner) && owner.is_user == is_user &&
+                      owner.id == id);
+    }
+    return has;
+}
+
+/* In the plain data set nobody has an id that no event is under: by such one the other data set alone can be asked. */
+static bool names_gone_id(const char *question, const struct bench *b, struct look look)
+{
     bool is_asked =
         strncmp(question, "timeline \"", 10) == 0 || strncmp(question, "why \"", 5) == 0;
     if (!is_asked) {
@@ -297,44 +379,91 @@ static bool names_gone_id(const char *question, const struct bench *b)
     const char *id = strchr(question, '"') + 1;
     for (int u = 0; u < REF_IDENTITY_USERS; u++) {
         if (strncmp(id, users[u], strlen(users[u])) == 0 && id[strlen(users[u])] == '"') {
-            return b->merged_into[u] >= 0 || u == b->nobody || !is_known(b, u);
+            return !has_own(b, look, true, u);
+        }
+    }
+    for (int d = 0; d < REF_IDENTITY_DEVICES; d++) {
+        if (strncmp(id, devices[d], strlen(devices[d])) == 0 && id[strlen(devices[d])] == '"') {
+            return !has_own(b, look, false, d);
         }
     }
     return true;
 }
 
-static void compare(struct bench *b, struct rng *rng)
+static void compare_with(struct bench *b, struct rng *rng, struct look look)
 {
     struct err err = {0};
     CLEANUP(buf_freep) struct buf got = {0};
     CLEANUP(buf_freep) struct buf want = {0};
-    struct snapshot *snapshot = NULL;
-    struct snapshot *plain = NULL;
-    if (b->count == 0) {
+    CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+    CLEANUP(snapshot_unpinp) struct snapshot *plain = NULL;
+    bool is_past = look.until != &b->eras[b->era_count - 1];
+    int64_t now_ms = is_past ? look.until->epoch_ms : NOW_MS;
+    struct dataset *plain_data = plain_dataset(b, look);
+    if (plain_data == NULL) {
         return;
     }
-    assert_ok(dataset_snapshot(plain_dataset(b), &plain, &err));
+    assert_ok(dataset_snapshot(plain_data, &plain, &err));
     assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
     for (uint32_t i = 0; i < COUNT_OF(questions); i++) {
         bool is_reference = rng_below(rng, 3) == 0;
-        if (names_gone_id(questions[i], b)) {
+        char text[400];
+        char epoch[40] = "";
+        if (names_gone_id(questions[i], b, look) || (is_past && rng_below(rng, 2) == 0)) {
             continue;
         }
-        const char *wanted = shop_ask(plain, questions[i], NOW_MS, false, NULL, b->io, &want);
+        if (is_past) {
+            snprintf(epoch, sizeof(epoch), " as of %" PRId64, look.until->epoch_ms);
+        }
+        snprintf(text, sizeof(text), "%s%s%s", questions[i], epoch,
+                 look.is_by_arrival ? " identity event_time" : "");
+        const char *wanted = shop_ask(plain, questions[i], now_ms, false, NULL, b->io, &want);
         if (strncmp(wanted, "error", 5) == 0 && strstr(wanted, "NOT_FOUND") == NULL) {
             fail_msg("%s: %s", questions[i], wanted);
         }
-        const char *found =
-            shop_ask(snapshot, questions[i], NOW_MS, is_reference, NULL, b->io, &got);
+        const char *found = shop_ask(snapshot, text, now_ms, is_reference, NULL, b->io, &got);
         if (strcmp(wanted, found) != 0) {
             fail_msg("seed %" PRIu64
                      ", %d events: %s (%s path)\n  wanted %.1500s\n  found  %.1500s",
-                     b->seed, b->count, questions[i], is_reference ? "reference" : "index", wanted,
-                     found);
+                     b->seed, b->count, text, is_reference ? "reference" : "index", wanted, found);
         }
     }
-    snapshot_unpin(plain);
-    snapshot_unpin(snapshot);
+}
+
+/* Who was active on a day, by whom events belonged to when they came: more may come, nobody goes. */
+static void compare_days(struct bench *b)
+{
+    CLEANUP(buf_freep) struct buf out = {0};
+    const char *days = shop_rows(
+        b->dataset, "trend users(any) each day from 2025-05-12 to 2025-05-17 identity event_time",
+        NOW_MS, b->io, &out);
+    const char *was = b->days;
+    for (const char *at = days; was != NULL && *at != '\0'; at++) {
+        uint64_t before = 0;
+        uint64_t now = 0;
+        /* rows of ["2025-05-12",3] */
+        if (sscanf(at, "\",%" SCNu64 "]", &now) == 1) {
+            was = strstr(was, "\",");
+            assert_non_null(was);
+            assert_int_equal(sscanf(was, "\",%" SCNu64 "]", &before), 1);
+            was++;
+            if (now < before) {
+                fail_msg("seed %" PRIu64 ": a day lost people: %s, and then %s", b->seed, b->days,
+                         days);
+            }
+        }
+    }
+    free(b->days);
+    b->days = strdup(days);
+}
+
+static void compare(struct bench *b, struct rng *rng)
+{
+    const struct era *now = &b->eras[b->era_count - 1];
+    const struct era *then = &b->eras[rng_below(rng, (uint64_t)b->era_count)];
+    compare_with(b, rng, (struct look){now, false});
+    compare_with(b, rng, (struct look){now, true});
+    compare_with(b, rng, (struct look){then, true});
 }
 
 static void answers_are_as_if_ids_had_been_known_from_the_start(void **state)
@@ -348,8 +477,9 @@ static void answers_are_as_if_ids_had_been_known_from_the_start(void **state)
         struct rng rng = rng_init(seed + trial);
         char plain_dir[64];
         b->seed = seed + trial;
-        memset(b->merged_into, 0xff, sizeof(b->merged_into));
-        b->nobody = -1;
+        memset(b->acts.merged_into, 0xff, sizeof(b->acts.merged_into));
+        b->erases = trial % 3 == 2;
+        b->acts.nobody = -1;
         live_dir_make(b->dir);
         live_dir_make(plain_dir);
         store_opts_default(&b->opts);
@@ -361,6 +491,8 @@ static void answers_are_as_if_ids_had_been_known_from_the_start(void **state)
         open_store(b);
         for (uint32_t i = 0; i < STEPS; i++) {
             step(b, &rng);
+            note_era(b);
+            compare_days(b);
             if (rng_below(&rng, 4) == 0) {
                 compare(b, &rng);
             }
@@ -371,8 +503,52 @@ static void answers_are_as_if_ids_had_been_known_from_the_start(void **state)
         io_free(b->io);
         live_dir_remove(b->dir);
         live_dir_remove(plain_dir);
+        free(b->days);
         free(b);
     }
+}
+
+/* ---- where nothing was ever said of who is who ---- */
+
+#define PLAIN_EVENTS 300u
+
+static void without_facts_answers_by_arrival_are_those_of_now(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf now = {0};
+    CLEANUP(buf_freep) struct buf then = {0};
+    struct bench *b = calloc(1, sizeof(*b));
+    struct shop_event *events = calloc(PLAIN_EVENTS, sizeof(*events));
+    struct snapshot *snapshot = NULL;
+    struct rng rng = rng_init(test_seed());
+    live_dir_make(b->dir);
+    store_opts_default(&b->opts);
+    b->opts.io_kind = IO_POSIX;
+    b->opts.block_cache_bytes = 16u << 20;
+    b->opts.compact_in_background = false;
+    assert_ok(io_create(IO_POSIX, &b->io, &err));
+    open_store(b);
+    shop_random(&rng, 0, PLAIN_EVENTS, BEGIN_MS, NOW_MS, events);
+    assert_ok(shop_put(b->dataset, events, PLAIN_EVENTS / 2, NOW_MS, b->io, &err));
+    assert_ok(dataset_flush(b->dataset, &err));
+    assert_ok(
+        shop_put(b->dataset, events + PLAIN_EVENTS / 2, PLAIN_EVENTS / 2, NOW_MS, b->io, &err));
+    assert_ok(dataset_snapshot(b->dataset, &snapshot, &err));
+    for (uint32_t i = 0; i < shop_question_count(); i++) {
+        char question[512];
+        char text[600];
+        snprintf(text, sizeof(text), "%s identity event_time",
+                 shop_question(i, "2025-05-12", "2025-05-18", question));
+        assert_string_equal(shop_ask(snapshot, text, NOW_MS, false, NULL, b->io, &then),
+                            shop_ask(snapshot, question, NOW_MS, false, NULL, b->io, &now));
+    }
+    snapshot_unpin(snapshot);
+    store_abandon(b->store);
+    io_free(b->io);
+    live_dir_remove(b->dir);
+    free(events);
+    free(b);
 }
 
 /* ---- while ids are being bound ---- */
@@ -480,6 +656,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_as_if_ids_had_been_known_from_the_start),
+        cmocka_unit_test(without_facts_answers_by_arrival_are_those_of_now),
         cmocka_unit_test(questions_see_each_commit_whole_while_ids_are_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

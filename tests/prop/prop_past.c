@@ -6,7 +6,7 @@
  * still. Answers are remembered with their epochs, and asked again at any time later, with and without indexes. Where people
  * are erased, nobody can tell the old numbers any more: then the answers as of old epochs lose them, and stay as they are from
  * then on. And `diff` puts two such answers side by side: its `before` and `after` are theirs, and its parts add up to the
- * change. `restatements` are held against the question asked around every commit, with and without its facts: what differs
+ * change. A third of the questions has `identity event_time`, which keeps its answers as well. `restatements` are held against the question asked around every commit, with and without its facts: what differs
  * there is told, nothing else is, and with events the changes of a number add up from one end to the other. */
 #include "tests/support/claims.h"
 
@@ -90,6 +90,10 @@ static const char *const of_all_data[] = {
     "show values of channel",
 };
 
+#define BY_ARRIVAL " identity event_time"
+#define QUESTIONS  (COUNT_OF(questions) + COUNT_OF(of_all_data))
+static char by_arrival[QUESTIONS][600]; /* the same ones, with that clause */
+
 struct answer {
     int64_t epoch_ms;
     const char *question;
@@ -114,6 +118,9 @@ struct bench {
     uint32_t epoch_count;
     uint32_t told_count; /* lines of restatements that were acts */
     bool erases;         /* some people */
+    int64_t erased_ms[USERS]; /* when, of each once */
+    uint32_t erased_count;
+    bool is_erased[USERS];
 };
 
 static int64_t clock_ms;
@@ -235,7 +242,19 @@ static const char *pick_question(struct bench *b)
 {
     uint64_t count = COUNT_OF(questions) + (b->erases ? 0 : COUNT_OF(of_all_data));
     uint64_t idx = rng_below(&b->rng, count);
+    if (rng_below(&b->rng, 3) == 0) {
+        return by_arrival[idx];
+    }
     return idx < COUNT_OF(questions) ? questions[idx] : of_all_data[idx - COUNT_OF(questions)];
+}
+
+static void make_by_arrival(void)
+{
+    for (size_t i = 0; i < QUESTIONS; i++) {
+        const char *question =
+            i < COUNT_OF(questions) ? questions[i] : of_all_data[i - COUNT_OF(questions)];
+        snprintf(by_arrival[i], sizeof(by_arrival[i]), "%s" BY_ARRIVAL, question);
+    }
 }
 
 /* Columns, rows and totals, with and without indexes and kept answers. */
@@ -336,8 +355,10 @@ static struct result *result_of_state(struct bench *b, const char *question, int
     CLEANUP(snapshot_unpinp) struct snapshot *present = NULL;
     CLEANUP(snapshot_unpinp) struct snapshot *past = NULL;
     struct result *result = NULL;
-    const struct snapshot_past then = {rows_ms, rows_ms, INT64_MIN, facts_ms};
-    const struct query_request request = {.text = str_of(question), .now_ms = now_ms};
+    const char *clause = strstr(question, BY_ARRIVAL); /* the snapshot is made for it here */
+    const struct snapshot_past then = {rows_ms, rows_ms, INT64_MIN, facts_ms, clause != NULL};
+    struct str text = {question, clause == NULL ? strlen(question) : (size_t)(clause - question)};
+    const struct query_request request = {.text = text, .now_ms = now_ms};
     assert_ok(dataset_snapshot(b->dataset, &present, &err));
     assert_ok(snapshot_of_past(present, &then, UINT64_MAX, b->io, &past, &err));
     assert_ok(query_run(past, NULL, b->io, &request, &result, &err));
@@ -520,7 +541,8 @@ static bool has_act(const struct ledger *ledger, int64_t epoch_ms)
 {
     for (uint64_t r = 0; r < ledger->rows->row_count; r++) {
         const struct cell *row = ledger_row(ledger, r);
-        if (row[0].i64 == epoch_ms && !str_eq(row[2].string, STR("events"))) {
+        if (row[0].i64 == epoch_ms && !str_eq(row[2].string, STR("events")) &&
+            !str_eq(row[2].string, STR("erased"))) {
             return true;
         }
     }
@@ -613,14 +635,22 @@ static void check_restatements(struct bench *b)
     assert_int_equal(rows->meta.epoch, to_ms);
     check_ledger(&ledger, from_ms);
     uint64_t acts = 0;
+    uint64_t erasures = 0;
     for (uint64_t r = 0; r < rows->row_count; r++) {
-        acts += !str_eq(ledger_row(&ledger, r)[2].string, STR("events")) ? 1 : 0;
+        struct str act = ledger_row(&ledger, r)[2].string;
+        acts += !str_eq(act, STR("events")) && !str_eq(act, STR("erased")) ? 1 : 0;
+        erasures += str_eq(act, STR("erased")) ? 1 : 0;
     }
     assert_int_equal(ledger.told, acts); /* and no more are told */
     snprintf(text, sizeof(text), "restatements from %" PRId64 " to %" PRId64 " of %s", from_ms,
              to_ms, question);
     CLEANUP(result_freep) struct result *alone = result_of(b, text);
-    assert_int_equal(alone->row_count, acts);
+    assert_int_equal(alone->row_count, acts + erasures);
+    uint64_t erased = 0;
+    for (uint32_t i = 0; i < b->erased_count; i++) {
+        erased += b->erased_ms[i] > from_ms && b->erased_ms[i] <= to_ms;
+    }
+    assert_int_equal(erasures, erased);
 }
 
 static void note_epoch(struct bench *b)
@@ -641,7 +671,8 @@ static void erase(struct bench *b)
 {
     struct err err = {0};
     CLEANUP(buf_freep) struct buf out = {0};
-    const char *user = users[1 + rng_below(&b->rng, USERS - 1)]; /* a device is "a" as well */
+    uint64_t idx = 1 + rng_below(&b->rng, USERS - 1); /* a device is "a" as well */
+    const char *user = users[idx];
     uint32_t shard = 0;
     uint32_t subject = 0;
     char quoted[16];
@@ -649,6 +680,10 @@ static void erase(struct bench *b)
         return;
     }
     assert_ok(dataset_delete_subject(b->dataset, shard, subject, &err));
+    if (!b->is_erased[idx]) { /* once more says nothing */
+        b->is_erased[idx] = true;
+        b->erased_ms[b->erased_count++] = dataset_stats(b->dataset).commit_ms;
+    }
     snprintf(quoted, sizeof(quoted), "\"%s\"]", user);
     for (uint32_t i = 0; i < b->answer_count; i++) {
         struct answer *answer = &b->answers[i];
@@ -731,6 +766,7 @@ static void an_answer_as_of_an_epoch_is_the_answer_of_then(void **state)
     (void)state;
     uint64_t seed = test_seed();
     uint32_t told = 0;
+    make_by_arrival();
     for (uint64_t trial = 0; trial < TRIALS; trial++) {
         struct bench *b = calloc(1, sizeof(*b));
         b->seed = seed + trial;

@@ -371,6 +371,23 @@ static const struct {
      "invalid 1:20: segments, cohorts and metrics are shown as they are now, as of no epoch"},
     {"segment reached(funnel a -> b within 1d as of 12, 2)",
      "invalid 1:44: \"as of\" is said of the whole question, at its end"},
+    {"trend count(any) identity",
+     "invalid 1:26: expected \"now\" or \"event_time\", found the end of "
+     "the query"},
+    {"trend count(any) identity event_tiem",
+     "invalid 1:27: expected \"now\" or \"event_time\", found \"event_tiem\"; did you mean "
+     "\"event_time\"?"},
+    {"trend count(any) identity now identity event_time",
+     "invalid 1:31: clause \"identity\" is given twice"},
+    {"segment reached(funnel a -> b within 1d identity event_time, 2)",
+     "invalid 1:50: \"identity\" is said of the whole question, at its end"},
+    {"show cohorts identity event_time",
+     "invalid 1:23: \"identity\" is of questions about events: segments, cohorts and metrics are "
+     "what they are"},
+    {"segment did(any) identity event_time save cohort \"x\"",
+     "invalid 1:50: a live cohort is asked with the identity of the question that names it; save "
+     "it "
+     "without \"identity\", or \"static\""},
     {"segment did(any) as of 12 save cohort \"x\"",
      "invalid 1:39: a live cohort is asked anew whenever it is used; as of an epoch save it "
      "\"static\""},

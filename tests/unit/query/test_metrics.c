@@ -46,6 +46,7 @@ static const struct {
     {"latency", 1, "trend p50(amount), p99(amount) as tail order by p50(amount) desc limit 3"},
     {"either", 1, "trend count(any) where channel = \"a\" or channel = \"b\""},
     {"clean", 1, "trend count(any) exclude cohort \"bots\" top 3 by channel"},
+    {"then", 1, "trend users(any) identity event_time"},
     {"circle", 1, "metric(\"lap\") + 1"},
     {"lap", 1, "metric(\"circle\") * 2"},
     {"wrong", 1, "sum(channel)"},
@@ -230,6 +231,10 @@ static void a_question_takes_the_askers_clauses(void **state)
            "trend count(any) where (channel = \"a\" or channel = \"b\") and amount = 1");
     expect(state, "metric(\"clean\") exclude cohort \"staff\" top 2 with other",
            "trend count(any) by channel top 2 with other exclude cohort \"bots\", \"staff\"");
+    expect(state, "metric(\"then\")", "trend users(any) identity event_time");
+    expect(state, "metric(\"then\") identity now each day", "trend users(any) each day");
+    expect(state, "metric(\"clean\") identity event_time",
+           "trend count(any) by channel top 3 identity event_time exclude cohort \"bots\"");
     expect(state, "users of (period = 1) in metric(\"d7\")",
            "users of (period = 1) in retention register -> any each day for 7 where channel = "
            "\"ad\" last 30d");

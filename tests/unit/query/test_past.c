@@ -1,9 +1,11 @@
-/* tests/unit/query/test_past.c - `as of` and `diff` by example: what is shown, left out, said. Random lives are prop_past's. */
+/* tests/unit/query/test_past.c - `as of`, `identity event_time`, `diff` and `restatements` by example: what is shown, left out,
+ * said. Random lives are prop_past's, prop_identity's and prop_first_times'. */
 #include "tests/support/claims.h"
 
 #include "query/query.h"
 #include "storage/base/size.h"
 #include "storage/dataset_int.h"
+#include "storage/expiry.h"
 #include "tests/support/live_events.h"
 
 #include <inttypes.h>
@@ -371,6 +373,50 @@ static void explain_says_what_is_left_out(void **state)
     assert_null(strstr(ask(b, "explain trend count(any)", 0, 0), "arrival"));
 }
 
+static void explain_and_profile_say_what_is_read_of_first_times(void **state)
+{
+    static const char *const asking[] = {
+        "retention view -> any each day for 1 from 2025-06-10 to 2025-06-25",
+        "lifecycle of view each day from 2025-06-10 to 2025-06-25",
+        "funnel first view -> pay within 1d from 2025-06-10 to 2025-06-25",
+        "segment first(view) from 2025-06-10 to 2025-06-25",
+    };
+    static const char *const others[] = {
+        "retention view -> any first each day for 1 from 2025-06-10 to 2025-06-25",
+        "retention view -> any each day for 1 from 2025-06-10 to 2025-06-25 where event_id is set",
+        "funnel view -> pay within 1d from 2025-06-10 to 2025-06-25",
+        "lifecycle of view[event_id is set] each day from 2025-06-10 to 2025-06-25",
+        "segment did(view) from 2025-06-10 to 2025-06-25",
+    };
+    struct bench *b = *state;
+    struct err err = {0};
+    bool did = false;
+    char text[200];
+    const struct settings_change change = {.has_expire_after = true,
+                                           .to = {.expire_after_ms = 30 * SETTINGS_DAY_MS}};
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "v", "");
+    put(b, 40 * 86400, 40 * 86400, "view", "u", "");
+    snprintf(text, sizeof(text), "explain %s", asking[0]);
+    assert_null(strstr(ask(b, text, 0, 0), "first times"));
+    assert_ok(dataset_configure(b->live.dataset, &change, &err));
+    assert_ok(dataset_flush(b->live.dataset, &err));
+    assert_ok(expiry_step(b->live.dataset, true, b->live.io, &did, &err));
+    assert_int_equal(dataset_stats(b->live.dataset).first_times, 2);
+    for (size_t i = 0; i < COUNT_OF(asking); i++) {
+        snprintf(text, sizeof(text), "explain %s", asking[i]);
+        assert_non_null(strstr(ask(b, text, 0, 0), "first times|of 2 in "));
+        snprintf(text, sizeof(text), "profile %s", asking[i]);
+        assert_non_null(strstr(ask(b, text, 0, 0), "\nfirst times|"));
+    }
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        snprintf(text, sizeof(text), "explain %s", others[i]);
+        assert_null(strstr(ask(b, text, 0, 0), "first times"));
+        snprintf(text, sizeof(text), "profile %s", others[i]);
+        assert_null(strstr(ask(b, text, 0, 0), "first times"));
+    }
+}
+
 static void an_id_that_came_later_is_nobodys(void **state)
 {
     struct bench *b = *state;
@@ -396,6 +442,126 @@ static void a_static_cohort_is_who_was_saved(void **state)
     assert_string_equal(ask(b, "trend users(any) where in cohort \"payers\" as of @", 20, 0), "0");
 }
 
+/* phone at 10, u logs in on it at 20, and goes on without saying who at 30; then v is merged into u. */
+static void live_on_a_phone(struct bench *b)
+{
+    struct err err = {0};
+    put(b, 10, 10, "view", "", "phone");
+    put(b, 20, 20, "pay", "u", "phone");
+    put(b, 30, 30, "view", "", "phone");
+    put(b, 40, 40, "view", "v", "");
+    clock_ms = T0 + 50000;
+    assert_ok(dataset_merge_user(b->live.dataset, STR("v"), STR("u"), &err));
+    put(b, 60, 60, "pay", "v", "");
+}
+
+static void an_event_is_whose_it_was_when_it_came(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    live_on_a_phone(b);
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        assert_string_equal(ask(b, "trend users(any)", 0, 0), "1");
+        assert_string_equal(ask(b, "trend count(any), users(any) identity event_time", 0, 0),
+                            "5|3");
+        assert_string_equal(ask(b, "segment did(any) list users identity event_time", 0, 0),
+                            "phone\nu\nv");
+        assert_string_equal(ask(b, "segment count(any) >= 2 list users identity event_time", 0, 0),
+                            "u");
+        assert_string_equal(
+            ask(b, "segment did(pay) list users identity event_time as of @", 40, 0), "u");
+        assert_string_equal(ask(b, "trend users(any) identity event_time as of @", 10, 0), "1");
+        assert_string_equal(ask(b,
+                                "users of (step = 2) in funnel view -> pay within 1d list users "
+                                "identity event_time",
+                                0, 0),
+                            "u");
+        assert_ok(dataset_flush(b->live.dataset, &err));
+        assert_ok(dataset_compact(b->live.dataset, NULL, &err));
+    }
+}
+
+static void an_id_is_asked_by_what_was_its_own(void **state)
+{
+    struct bench *b = *state;
+    live_on_a_phone(b);
+    assert_non_null(strstr(
+        ask(b, "why \"phone\" in segment count(any) >= 1 identity event_time", 0, 0), "|in"));
+    assert_null(strstr(ask(b, "why \"phone\" in segment count(any) >= 2 identity event_time", 0, 0),
+                       "|in"));
+    assert_string_equal(
+        ask(b, "segment user in (\"phone\", \"v\") list users identity event_time", 0, 0),
+        "phone\nv");
+    assert_string_equal(ask(b, "segment user in (\"phone\", \"v\") list users", 0, 0), "u");
+    put(b, 70, 70, "view", "w", "tablet"); /* all that the tablet ever did was somebody's */
+    put(b, 80, 80, "view", "", "tablet");
+    assert_string_equal(ask(b, "segment user in (\"tablet\") list users identity event_time", 0, 0),
+                        "w");
+}
+
+static void cohorts_are_of_the_questions_identity(void **state)
+{
+    struct bench *b = *state;
+    live_on_a_phone(b);
+    assert_string_equal(
+        ask(b, "segment did(view) identity event_time save cohort \"then\" static", 0, 0), "3");
+    assert_string_equal(ask(b, "segment did(view) save cohort \"viewers\"", 0, 0), "1");
+    assert_string_equal(ask(b, "trend users(any) where in cohort \"then\"", 0, 0), "1");
+    assert_string_equal(
+        ask(b, "trend users(any) where in cohort \"then\" identity event_time", 0, 0), "3");
+    assert_string_equal(
+        ask(b, "trend users(any) where in cohort \"viewers\" identity event_time", 0, 0), "3");
+    assert_string_equal(
+        ask(b, "trend count(any) exclude cohort \"viewers\" identity event_time", 0, 0), "0");
+    assert_string_equal(ask(b, "segment did(pay) save cohort \"payers\" static", 0, 0), "1");
+    assert_string_equal(
+        ask(b, "segment did(any) list users exclude cohort \"payers\" identity event_time", 0, 0),
+        "phone\nv");
+    assert_string_equal(
+        ask(b, "trend users(any) compare cohort \"payers\" identity event_time", 0, 0),
+        "current|3\npayers|1");
+}
+
+static void what_facts_did_to_rows_of_before_is_no_difference(void **state)
+{
+    struct bench *b = *state;
+    live_on_a_phone(b);
+    assert_string_equal(ask(b, "diff @, @ in trend users(any) identity event_time", 40, 60),
+                        "users(any)|3|3|0|0|0|0");
+    assert_string_equal(ask(b, "diff @, @ in trend users(any)", 40, 60),
+                        "users(any)|2|1|-1|0|0|-1");
+    assert_string_equal(ask(b, "restatements of trend users(any) identity event_time", 0, 0), "");
+    assert_non_null(strstr(ask(b, "explain trend users(any) identity event_time", 0, 0),
+                           "identity|event_time: 4 events of ids"));
+    assert_null(strstr(ask(b, "explain trend users(any)", 0, 0), "identity|"));
+}
+
+static void without_facts_nothing_is_made(void **state)
+{
+    struct bench *b = *state;
+    put(b, 10, 10, "view", "u", "");
+    put(b, 20, 20, "view", "", "phone");
+    assert_string_equal(ask(b, "trend users(any) identity event_time", 0, 0), "2");
+    assert_non_null(strstr(ask(b, "explain trend users(any) identity event_time", 0, 0),
+                           "identity|event_time: no id was ever bound"));
+}
+
+static void who_is_erased_is_so_by_arrival(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    uint32_t shard = 0;
+    uint32_t subject = 0;
+    live_on_a_phone(b);
+    assert_true(dataset_find_stored(b->live.dataset, STR("u"), &shard, &subject));
+    clock_ms = T0 + 70000;
+    assert_ok(dataset_delete_subject(b->live.dataset, shard, subject, &err));
+    assert_string_equal(ask(b, "segment did(any) list users identity event_time", 0, 0),
+                        "phone\nv");
+    assert_string_equal(ask(b, "restatements from @ to @ of trend users(any)", 50, 70),
+                        "1747008070000|2025-05-12T00:01:10Z|erased|1 id|-|-|-|-");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,8 +575,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(restatements_have_their_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(every_form_of_answer_can_be_compared, setup, teardown),
         cmocka_unit_test_setup_teardown(explain_says_what_is_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(explain_and_profile_say_what_is_read_of_first_times, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_id_that_came_later_is_nobodys, setup, teardown),
         cmocka_unit_test_setup_teardown(a_static_cohort_is_who_was_saved, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_event_is_whose_it_was_when_it_came, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_id_is_asked_by_what_was_its_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(cohorts_are_of_the_questions_identity, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_facts_did_to_rows_of_before_is_no_difference, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(without_facts_nothing_is_made, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_erased_is_so_by_arrival, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
