@@ -9,6 +9,12 @@
 
 /* ---- who ---- */
 
+/* Whether the answer has a row per subject; behind `users of (...) in`, `list users` is said of those. */
+static inline bool answer_is_list(const struct bound_query *query)
+{
+    return query->is_list && query->cell == NULL;
+}
+
 /* The lane that says who a subject is: the value of `per KEY`, or the user id, or the anonymous id of events that
  * have none. The keys live in `storage`. */
 struct walk_lane answer_subject_lane(const struct bound_query *query, struct by_key storage[2]);

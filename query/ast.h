@@ -125,6 +125,7 @@ enum ast_agg {
     AST_AGG_MEDIAN,
     AST_AGG_PERCENTILE,
 };
+struct ast_range;
 enum ast_expr_kind {
     AST_EXPR_AGG,
     AST_EXPR_NUM,
@@ -145,6 +146,8 @@ struct ast_expr {
     struct ast_name key;   /* of what takes a KEY or NUMBER */
     bool has_selector;     /* `sum(amount)` has none: of any */
     struct ast_selector selector;
+    const struct ast_range
+        *range; /* of AGG in a condition on people: its own; NULL: none is given */
 };
 struct ast_measure {
     struct ast_duration rolling;
@@ -502,6 +505,7 @@ enum ast_cond_kind {
     AST_COND_FIRST, /* the first event of all that the selector takes lies in the range */
     AST_COND_LAST,
     AST_COND_MEASURE, /* a number made of the subject's own events, compared */
+    AST_COND_FORMULA, /* arithmetic of such numbers, compared */
     AST_COND_REACHED, /* got to a step of a funnel */
     AST_COND_COHORT,
     AST_COND_IDS,
@@ -517,7 +521,8 @@ struct ast_cond {
     enum ast_agg agg;             /* MEASURE: COUNT, UNIQUE, SUM, AVG, MIN or MAX */
     struct ast_name key;          /* what is unique, or the number; of COUNT: line 0 */
     bool has_selector;            /* `sum(amount)` has none: of any */
-    enum ast_pred_kind op;        /* EQ .. GE, BETWEEN */
+    const struct ast_expr *expr;  /* FORMULA: its AGGs are of the kinds of MEASURE */
+    enum ast_pred_kind op;        /* MEASURE, FORMULA: EQ .. GE, BETWEEN */
     struct ast_value values[2];   /* BETWEEN: both */
     const struct ast_query *funnel; /* REACHED */
     struct ast_count step;

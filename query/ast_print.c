@@ -240,6 +240,9 @@ static void print_agg(const struct ast_expr *expr, struct buf *out)
     if (expr->has_selector) {
         ast_print_selector(&expr->selector, out);
     }
+    if (expr->range != NULL) {
+        ast_print_range(expr->range, out);
+    }
     buf_u8(out, ')');
 }
 

@@ -11,26 +11,20 @@ static void print_did(const struct ast_cond *cond, const char *word, struct buf 
     buf_u8(out, ')');
 }
 
-static void print_measure_test(const struct ast_cond *cond, struct buf *out)
+static void print_number_test(const struct ast_cond *cond, struct buf *out)
 {
-    static const char *const words[] = {
-        [AST_AGG_COUNT] = "count", [AST_AGG_UNIQUE] = "unique", [AST_AGG_SUM] = "sum",
-        [AST_AGG_AVG] = "avg",     [AST_AGG_MIN] = "min",       [AST_AGG_MAX] = "max",
-    };
     static const char *const ops[] = {
         [AST_EQ] = "=",  [AST_NE] = "!=",           [AST_LT] = "<", [AST_LE] = "<=", [AST_GT] = ">",
         [AST_GE] = ">=", [AST_BETWEEN] = "between",
     };
-    buf_printf(out, "%s(", words[cond->agg]);
-    if (cond->key.place.line != 0) {
-        ast_print_field(cond->key.text, out);
-        buf_z(out, cond->has_selector ? " of " : "");
-    }
-    if (cond->has_selector) {
-        ast_print_selector(&cond->selector, out);
-    }
-    ast_print_range(&cond->range, out);
-    buf_printf(out, ") %s ", ops[cond->op]);
+    const struct ast_expr measure = {.kind = AST_EXPR_AGG,
+                                     .agg = cond->agg,
+                                     .key = cond->key,
+                                     .has_selector = cond->has_selector,
+                                     .selector = cond->selector,
+                                     .range = &cond->range};
+    ast_print_expr(cond->expr != NULL ? cond->expr : &measure, out);
+    buf_printf(out, " %s ", ops[cond->op]);
     num_format(cond->values[0].number, out);
     if (cond->op == AST_BETWEEN) {
         buf_z(out, " and ");
@@ -68,7 +62,8 @@ static void print_cond(const struct ast_cond *cond, uint32_t context, struct buf
     case AST_COND_DID: print_did(cond, "did", out); break;
     case AST_COND_FIRST: print_did(cond, "first", out); break;
     case AST_COND_LAST: print_did(cond, "last", out); break;
-    case AST_COND_MEASURE: print_measure_test(cond, out); break;
+    case AST_COND_MEASURE:
+    case AST_COND_FORMULA: print_number_test(cond, out); break;
     case AST_COND_REACHED:
         buf_z(out, "reached(");
         ast_print(cond->funnel, out);

@@ -472,10 +472,11 @@ static enum err_code column_names(struct binder *b, struct column_names *ret)
     case VERB_INTERVALS: ret->count = bind_journey_columns(query, ret->items); break;
     case VERB_CONDITIONS:
         if (query->is_list) {
-            static const char *const listed[] = {"user_id", "met"};
-            add_words(ret, listed, COUNT_OF(listed));
+            ret->items[ret->count++] = query->per != NULL ? query->per->name : STR("user_id");
+            ret->items[ret->count++] = STR("met");
         } else {
             static const char *const counted[] = {"condition", "event", "users", "rate"};
+            add_keys(ret, query);
             add_words(ret, counted, COUNT_OF(counted));
         }
         break;
@@ -593,6 +594,7 @@ static enum err_code bind_all(struct binder *b)
     ERR_TRY(bind_keys(b));
     ERR_TRY(bind_each(b));
     ERR_TRY(bind_per(b));
+    ERR_TRY(bind_churn_end(b));
     bind_funnel_end(b);
     ERR_TRY(bind_cell(b));
     ERR_TRY(bind_why(b));

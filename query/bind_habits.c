@@ -1,5 +1,28 @@
-/* query/bind_habits.c - lifecycle, stickiness, conditions. */
+/* query/bind_habits.c - lifecycle, stickiness, conditions; what they and churn say `by` a key. */
 #include "query/bind_int.h"
+
+/* Lines of values of events overlap. Those of a key of the people do not, unless the subject is another. */
+enum err_code bind_habit_keys(struct binder *b)
+{
+    const struct ast_clauses *clauses = &b->ast->clauses;
+    bool is_of_people = clauses->per.place.line == 0;
+    for (uint32_t k = 0; k < clauses->key_count; k++) {
+        is_of_people &= clauses->keys[k].field.profile == AST_PROFILE_NOW;
+    }
+    if (clauses->has_other && !is_of_people) {
+        return bind_fail(
+            b, clauses->top.place,
+            "%s by a property of events has no \"with other\": people of several values "
+            "would be in it twice; it goes with properties of profiles",
+            ast_verb_name(b->ast->verb));
+    }
+    if (b->ast->clauses.is_list && clauses->key_count > 0) {
+        return bind_fail(b, clauses->by,
+                         "\"list users\" has no lines to put them in: leave \"by\" out, or ask for "
+                         "\"users of (...) in\" this question");
+    }
+    return ERR_OK;
+}
 
 enum err_code bind_habits(struct binder *b)
 {
@@ -18,11 +41,7 @@ enum err_code bind_habits(struct binder *b)
     if (habits->has_over) {
         ERR_TRY(bind_unit(b, &ast->over, &habits->over_unit, &habits->over_count));
     }
-    if (b->ast->clauses.has_other) {
-        return bind_fail(b, b->ast->clauses.top.place,
-                         "%s has no \"with other\": people of several values would be in it twice",
-                         ast_verb_name(b->ast->verb));
-    }
+    ERR_TRY(bind_habit_keys(b));
     query->has_each = true; /* days, unless `each` says otherwise */
     query->each_unit = CIVIL_DAY;
     query->each_count = 1;
@@ -39,7 +58,7 @@ enum err_code bind_conditions(struct binder *b)
         ASSERT(selector == i);
     }
     b->query->is_list = b->ast->clauses.is_list;
-    return ERR_OK;
+    return bind_habit_keys(b);
 }
 
 enum err_code bind_habits_columns(struct binder *b, struct str *items, uint32_t *ret_count)

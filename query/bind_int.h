@@ -152,6 +152,8 @@ enum err_code bind_sequence(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_sessions(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_conditions(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_habits(struct binder *b) ERR_MUST_CHECK;
+/* What `by` cannot do for lifecycle, stickiness, conditions and churn. */
+enum err_code bind_habit_keys(struct binder *b) ERR_MUST_CHECK;
 /* `each week`, `over month` as a unit and how many of them. */
 enum err_code bind_unit(struct binder *b, const struct ast_each *each, enum civil_unit *ret_unit,
                         uint32_t *ret_count) ERR_MUST_CHECK;
@@ -171,6 +173,8 @@ uint32_t bind_journey_columns(const struct bound_query *query, struct str *items
 enum err_code bind_retention(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_ltv(struct binder *b) ERR_MUST_CHECK;
 enum err_code bind_churn(struct binder *b) ERR_MUST_CHECK;
+/* After `each`: its windows are long enough. */
+enum err_code bind_churn_end(struct binder *b) ERR_MUST_CHECK;
 /* `each` of retention and ltv. */
 enum err_code bind_period(struct binder *b, enum civil_unit unit, uint32_t count) ERR_MUST_CHECK;
 uint32_t bind_retention_columns(const struct bound_query *query, struct str *items);

@@ -47,6 +47,14 @@ static enum err_code bind_periods(struct binder *b)
     return ERR_OK;
 }
 
+enum err_code retention_bracket_text(const struct retention_bracket *bracket, struct arena *arena,
+                                     struct str *ret, struct err *err)
+{
+    return bracket->first == bracket->last
+               ? arena_printf(arena, ret, err, "%u", bracket->first)
+               : arena_printf(arena, ret, err, "%u-%u", bracket->first, bracket->last);
+}
+
 /* Whose property is summed up; without a selector, of any event. */
 static enum err_code bind_value(struct binder *b)
 {
@@ -151,6 +159,7 @@ enum err_code bind_churn(struct binder *b)
         (uint32_t)ast->silence.duration.count * (ast->silence.duration.unit == UNIT_W ? 7 : 1);
     churn->is_last_seen = ast->is_last_seen;
     query->is_list = b->ast->clauses.is_list;
+    ERR_TRY(bind_habit_keys(b));
     if (churn->is_last_seen) {
         /* N days ago or earlier: before the begin of the day that is N - 1 days ago */
         churn->seen_before_ms =
@@ -161,6 +170,45 @@ enum err_code bind_churn(struct binder *b)
         churn->base_begin_ms = days_before(&day, query->from_ms, churn->days);
     }
     return bind_churn_window(b, &day);
+}
+
+/* With `each` every bucket is a window of its own. */
+enum err_code bind_churn_end(struct binder *b)
+{
+    const struct bound_query *query = b->query;
+    const struct ast_each *each = &b->ast->clauses.each;
+    struct civil_grid day;
+    struct civil_grid grid;
+    int64_t *begins = NULL;
+    uint32_t count = 0;
+    if (query->verb != VERB_CHURN || !query->has_each) {
+        return ERR_OK;
+    }
+    if (query->churn.is_last_seen || b->ast->clauses.is_list) {
+        return bind_fail(b, each->place, "\"%s\" has no windows for \"each\" to tell apart",
+                         query->churn.is_last_seen ? "last_seen" : "list users");
+    }
+    if (query->each_unit < CIVIL_DAY) {
+        return bind_fail(b, each->place, "the windows of churn are whole days");
+    }
+    ERR_TRY(civil_grid_init(query->zone, CIVIL_DAY, 1, CIVIL_MONDAY, &day, b->err));
+    ERR_TRY(civil_grid_init(query->zone, query->each_unit, query->each_count,
+                            (enum civil_weekday)query->week_start, &grid, b->err));
+    ERR_TRY(civil_buckets(&grid, query->from_ms, query->to_ms, QUERY_BUCKETS_MAX, b->arena, &begins,
+                          &count, b->err));
+    for (uint32_t w = 0; w < count; w++) {
+        int64_t begin_ms = begins[w] > query->from_ms ? begins[w] : query->from_ms;
+        int64_t end_ms = begins[w + 1] < query->to_ms ? begins[w + 1] : query->to_ms;
+        if (days_before(&day, end_ms, query->churn.days) < begin_ms) {
+            char text[CIVIL_TEXT_BYTES];
+            return bind_fail(
+                b, each->place,
+                "the window from " STR_FMT " is shorter than the %u days of silence that "
+                "make churn",
+                STR_ARG(civil_format_date(query->zone, begin_ms, text)), query->churn.days);
+        }
+    }
+    return ERR_OK;
 }
 
 /* ---- columns ---- */
@@ -209,6 +257,12 @@ uint32_t bind_retention_columns(const struct bound_query *query, struct str *ite
         items[count++] = query->per != NULL ? query->per->name : STR("user_id");
         items[count++] = STR("last_seen");
     } else {
+        if (query->has_each) {
+            items[count++] = STR("time");
+        }
+        for (uint32_t i = 0; i < query->key_count; i++) {
+            items[count++] = query->keys[i].name;
+        }
         add_all(items, &count, churn, COUNT_OF(churn));
     }
     return count;

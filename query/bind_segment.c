@@ -3,6 +3,7 @@
  * What can be said by whether an event happened at all is said so, because stored sets of subjects answer that: `count(a)
  * >= 1` is did(a), `count(a) = 0` is not did(a), and the first ever event lies in a range where there is one in the range
  * and none before it. */
+#include "query/agg_expr.h"
 #include "query/bind_int.h"
 #include "query/segment_cond.h"
 #include "storage/base/buf.h"
@@ -18,6 +19,18 @@ struct segment_binder {
 
 static enum err_code bind_cond(struct segment_binder *s, const struct ast_cond *ast,
                                const struct cond **ret);
+
+/* With `per KEY` the condition is said of a value, which is no person. */
+static enum err_code check_people(struct segment_binder *s, struct place place, const char *what)
+{
+    const struct ast_name *per = &s->b->ast->clauses.per;
+    return per->place.line == 0
+               ? ERR_OK
+               : bind_fail(s->b, place,
+                           "%s is said of people, and the segment is one of values of \"" STR_FMT
+                           "\": people may be meant by \"where\", or inside of did(any[...])",
+                           what, STR_ARG(per->text));
+}
 
 static enum err_code cond_new(struct segment_binder *s, struct cond cond, struct cond **ret)
 {
@@ -128,8 +141,9 @@ static bool is_any_test(const struct ast_cond *ast, bool *ret_any)
     return ast->agg == AST_AGG_COUNT && (is_none || *ret_any);
 }
 
-static enum err_code bind_measure_cond(struct segment_binder *s, const struct ast_cond *ast,
-                                       const struct cond **ret)
+/* What a measure looks at, without the comparison. */
+static enum err_code bind_measure(struct segment_binder *s, const struct ast_cond *ast,
+                                  struct cond **ret)
 {
     static const struct ast_alt any = {.kind = AST_ANY};
     static const enum agg_kind aggs[] = {
@@ -137,16 +151,13 @@ static enum err_code bind_measure_cond(struct segment_binder *s, const struct as
         [AST_AGG_AVG] = AGG_AVG,     [AST_AGG_MIN] = AGG_MIN,       [AST_AGG_MAX] = AGG_MAX,
     };
     struct ast_selector of_any = {.alts = &any, .alt_count = 1, .place = ast->place};
-    struct cond cond = {.kind = COND_MEASURE, .agg = aggs[ast->agg], .op = op_of(ast->op)};
-    struct cond *leaf = NULL;
-    bool is_any = false;
-    if (is_any_test(ast, &is_any)) {
-        ERR_TRY(bind_did(s, ast, &leaf));
-        *ret = leaf;
-        return is_any ? ERR_OK : cond_node(s, COND_NOT, leaf, NULL, ret);
-    }
+    struct cond cond = {.kind = COND_MEASURE, .agg = aggs[ast->agg]};
     if (ast->agg == AST_AGG_UNIQUE) {
-        ERR_TRY(bind_one_field(s->b, ast->key, "unique", &cond.field));
+        struct by_key carried = {0}; /* with `per KEY` values are carried along */
+        bool is_per = s->b->ast->clauses.per.place.line != 0;
+        ERR_TRY(is_per ? bind_carried(s->b, ast->key, "\"unique\" with \"per\"", &carried)
+                       : bind_one_field(s->b, ast->key, "unique", &cond.field));
+        cond.field = is_per ? carried.field : cond.field;
     } else if (ast->agg != AST_AGG_COUNT) {
         ERR_TRY(bind_number_field(s->b, ast->key, "a sum, mean, smallest or largest value",
                                   &cond.field));
@@ -154,11 +165,90 @@ static enum err_code bind_measure_cond(struct segment_binder *s, const struct as
     const struct ast_selector *selector = ast->has_selector ? &ast->selector : &of_any;
     ERR_TRY(bind_selector(s->b, selector, true, &cond.selector));
     ERR_TRY(bind_cond_range(s, &ast->range, &cond));
-    cond.values[0] = ast->values[0].number;
-    cond.values[1] = ast->values[1].number;
-    ERR_TRY(leaf_new(s, ast->place, cond, &leaf));
-    s->needs_universe |= cond_holds_for_nothing(leaf);
+    return leaf_new(s, ast->place, cond, ret);
+}
+
+static void bind_comparison(struct segment_binder *s, const struct ast_cond *ast, struct cond *cond)
+{
+    cond->op = op_of(ast->op);
+    cond->values[0] = ast->values[0].number;
+    cond->values[1] = ast->values[1].number;
+    s->needs_universe |= cond_holds_for_nothing(cond);
+}
+
+static enum err_code bind_measure_cond(struct segment_binder *s, const struct ast_cond *ast,
+                                       const struct cond **ret)
+{
+    struct cond *leaf = NULL;
+    bool is_any = false;
+    if (is_any_test(ast, &is_any)) {
+        ERR_TRY(bind_did(s, ast, &leaf));
+        *ret = leaf;
+        return is_any ? ERR_OK : cond_node(s, COND_NOT, leaf, NULL, ret);
+    }
+    ERR_TRY(bind_measure(s, ast, &leaf));
+    bind_comparison(s, ast, leaf);
     *ret = leaf;
+    return ERR_OK;
+}
+
+/* ---- arithmetic ---- */
+
+static enum err_code bind_part(struct segment_binder *s, const struct ast_expr *ast,
+                               const struct cond **kids, uint32_t *kid_count, struct expr *ret)
+{
+    const struct ast_cond part = {
+        .kind = AST_COND_MEASURE,
+        .place = ast->place,
+        .agg = ast->agg,
+        .key = ast->key,
+        .has_selector = ast->has_selector,
+        .selector = ast->selector,
+        .range = ast->range == NULL ? (struct ast_range){0} : *ast->range,
+    };
+    struct cond *leaf = NULL;
+    if (*kid_count == QUERY_FORMULA_MAX) {
+        return bind_limit(s->b, ast->place, "a condition compares at most %u measures at a time",
+                          QUERY_FORMULA_MAX);
+    }
+    ERR_TRY(bind_measure(s, &part, &leaf));
+    ret->agg = *kid_count;
+    kids[(*kid_count)++] = leaf;
+    return ERR_OK;
+}
+
+static enum err_code bind_formula(struct segment_binder *s, const struct ast_expr *ast,
+                                  const struct cond **kids, uint32_t *kid_count,
+                                  const struct expr **ret)
+{
+    static const enum expr_kind kinds[] = {
+        [AST_EXPR_AGG] = EXPR_AGG, [AST_EXPR_NUM] = EXPR_NUM, [AST_EXPR_ADD] = EXPR_ADD,
+        [AST_EXPR_SUB] = EXPR_SUB, [AST_EXPR_MUL] = EXPR_MUL, [AST_EXPR_DIV] = EXPR_DIV,
+        [AST_EXPR_NEG] = EXPR_NEG,
+    };
+    struct expr *expr = NULL;
+    ERR_TRY(ARENA_NEW(s->b->arena, 1, &expr, s->b->err));
+    *expr = (struct expr){.kind = kinds[ast->kind], .num = ast->number};
+    *ret = expr;
+    if (ast->kind == AST_EXPR_AGG) {
+        return bind_part(s, ast, kids, kid_count, expr);
+    }
+    if (ast->left != NULL) {
+        ERR_TRY(bind_formula(s, ast->left, kids, kid_count, &expr->left));
+    }
+    return ast->right == NULL ? ERR_OK : bind_formula(s, ast->right, kids, kid_count, &expr->right);
+}
+
+static enum err_code bind_formula_cond(struct segment_binder *s, const struct ast_cond *ast,
+                                       const struct cond **ret)
+{
+    const struct cond **kids = NULL;
+    struct cond *cond = NULL;
+    ERR_TRY(ARENA_NEW(s->b->arena, QUERY_FORMULA_MAX, &kids, s->b->err));
+    ERR_TRY(cond_new(s, (struct cond){.kind = COND_FORMULA, .kids = kids}, &cond));
+    ERR_TRY(bind_formula(s, ast->expr, kids, &cond->kid_count, &cond->expr));
+    bind_comparison(s, ast, cond);
+    *ret = cond;
     return ERR_OK;
 }
 
@@ -225,6 +315,7 @@ static enum err_code bind_profile_cond(struct segment_binder *s, const struct as
     struct cond *leaf = NULL;
     bool is_without = false;
     s->needs_universe = true;
+    ERR_TRY(check_people(s, ast->place, "a property of the profile"));
     if (ast->profile->field.profile == AST_PROFILE_AT_EVENT) {
         return bind_fail(s->b, ast->place,
                          "a person is of no event: \"as of event\" stands in the conditions of "
@@ -242,6 +333,10 @@ static enum err_code bind_people_cond(struct segment_binder *s, const struct ast
     struct cond cond = {.kind = COND_PEOPLE};
     struct cond *leaf = NULL;
     s->needs_universe = true; /* whoever they are, the query is about people of its own range */
+    ERR_TRY(check_people(s, ast->place,
+                         ast->kind == AST_COND_IDS      ? "\"user in\""
+                         : ast->kind == AST_COND_COHORT ? "\"in cohort\""
+                                                        : "\"reached\""));
     if (ast->kind == AST_COND_IDS) {
         cond.kind = COND_IDS;
         ERR_TRY(bind_ids(s, ast, &cond));
@@ -321,6 +416,7 @@ static enum err_code bind_cond_node(struct segment_binder *s, const struct ast_c
     case AST_COND_FIRST:
     case AST_COND_LAST: return bind_edge(s, ast, ret);
     case AST_COND_MEASURE: return bind_measure_cond(s, ast, ret);
+    case AST_COND_FORMULA: return bind_formula_cond(s, ast, ret);
     case AST_COND_PROFILE: return bind_profile_cond(s, ast, ret);
     case AST_COND_REACHED:
     case AST_COND_COHORT:
@@ -329,10 +425,15 @@ static enum err_code bind_cond_node(struct segment_binder *s, const struct ast_c
     return bind_people_cond(s, ast, ret);
 }
 
+/* ---- what tests of numbers say ---- */
+
 bool cond_number_holds(const struct cond *cond, const struct cell *value)
 {
     struct cell literal = cell_of_num(cond->values[0]);
     int order = cell_cmp(value, &literal);
+    if (value->kind == CELL_NULL) {
+        return false;
+    }
     switch (cond->op) {
     case PRED_EQ: return order == 0;
     case PRED_NE: return order != 0;
@@ -346,11 +447,44 @@ bool cond_number_holds(const struct cond *cond, const struct cell *value)
     return order >= 0 && cell_cmp(value, &literal) <= 0;
 }
 
+struct cell cond_value_of_nothing(const struct cond *cond)
+{
+    bool is_zero = cond->agg == AGG_COUNT || cond->agg == AGG_UNIQUE || cond->agg == AGG_SUM;
+    return (struct cell){.kind = is_zero ? CELL_I64 : CELL_NULL};
+}
+
+static struct expr_value value_of(const struct cell *cell)
+{
+    switch (cell->kind) {
+    case CELL_I64: return expr_exact(cell->i64, 0);
+    case CELL_F64: return expr_double(cell->f64);
+    case CELL_DECIMAL: return expr_of_total(cell->decimal);
+    default: return (struct expr_value){.kind = VALUE_MISSING};
+    }
+}
+
+struct cell cond_formula_value(const struct cond *cond, const struct cell *kids)
+{
+    struct expr_value values[QUERY_FORMULA_MAX];
+    for (uint32_t k = 0; k < cond->kid_count; k++) {
+        values[k] = value_of(&kids[k]);
+    }
+    struct expr_value value = expr_eval(cond->expr, values);
+    return expr_cell(&value);
+}
+
 bool cond_holds_for_nothing(const struct cond *cond)
 {
-    const struct cell zero = {.kind = CELL_I64};
-    bool is_zero = cond->agg == AGG_COUNT || cond->agg == AGG_UNIQUE || cond->agg == AGG_SUM;
-    return is_zero && cond_number_holds(cond, &zero);
+    struct cell kids[QUERY_FORMULA_MAX];
+    if (cond->kind == COND_MEASURE) {
+        const struct cell nothing = cond_value_of_nothing(cond);
+        return cond_number_holds(cond, &nothing);
+    }
+    for (uint32_t k = 0; k < cond->kid_count; k++) {
+        kids[k] = cond_value_of_nothing(cond->kids[k]);
+    }
+    const struct cell value = cond_formula_value(cond, kids);
+    return cond_number_holds(cond, &value);
 }
 
 enum err_code bind_segment(struct binder *b)
@@ -358,6 +492,12 @@ enum err_code bind_segment(struct binder *b)
     static const struct ast_alt active = {.kind = AST_ACTIVE};
     const struct ast_selector everyone = {.alts = &active, .alt_count = 1};
     struct segment_binder s = {.b = b};
+    const struct ast_clauses *clauses = &b->ast->clauses;
+    if (clauses->per.place.line != 0 && clauses->save.place.line != 0) {
+        return bind_fail(b, clauses->save.place,
+                         "a cohort is of people, and \"per " STR_FMT "\" tells values",
+                         STR_ARG(clauses->per.text));
+    }
     ERR_TRY(bind_cond(&s, b->ast->segment.cond, &s.segment.cond));
     s.segment.has_universe = s.needs_universe || b->query->has_range;
     if (s.segment.has_universe) {

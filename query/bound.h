@@ -16,6 +16,7 @@
 #define QUERY_PERIODS_MAX   10000u
 #define QUERY_COHORTS_MAX   64u   /* of one `exclude` */
 #define QUERY_CONDS_MAX     1000u /* tests of one segment */
+#define QUERY_FORMULA_MAX   32u   /* measures of one test */
 
 /* ---- fields, literals, predicates ---- */
 enum field_kind {
@@ -199,6 +200,9 @@ enum retention_value { RETENTION_NO_VALUE, RETENTION_SUM, RETENTION_MEAN };
 struct retention_bracket { /* periods, both included */
     uint32_t first, last;
 };
+/* As answers show it: "2-7", or "3"; of the arena. */
+enum err_code retention_bracket_text(const struct retention_bracket *bracket, struct arena *arena,
+                                     struct str *ret, struct err *err) ERR_MUST_CHECK;
 struct retention {
     uint32_t start_selector, return_selector;
     enum retention_start start;
@@ -327,11 +331,13 @@ struct bound_cell {
     const bool *has_key;     /* says so; both NULL: no key */
     bool has_time;           /* the bucket, or the cohort, that begins at */
     int64_t time_ms;
-    uint32_t measure; /* of trend and distinct: one that counts users */
+    uint32_t measure; /* of trend and distinct: one that counts users; of lifecycle, churn: */
+    bool has_measure; /* a column of people, as bind_cell_habits.c numbers them; without: any */
     uint32_t step;    /* of a funnel, from 1: who did it */
     bool is_dropped;  /* or who did the step before, and not this one */
-    bool has_period;  /* of retention: who was back in it; else the members */
-    uint32_t period;
+    bool has_period;  /* of retention and ltv: who was back in it; else the members */
+    uint32_t period;  /* or the bracket's number, from 0 */
+    uint32_t number;  /* of stickiness: in how many periods; of conditions: which one; 0: any */
     const struct cell *next; /* of a sequence: the value behind the match; NULL: any */
     bool has_position, has_from, has_to; /* of paths: the edge, */
     uint32_t position;
@@ -340,11 +346,17 @@ struct bound_cell {
     uint32_t path_count;
     bool is_of_subjects; /* of silences: who was seen, not who had one */
 };
+/* Of lifecycle and churn: the columns that a cell's measure says. */
+enum { LIFE_NEW, LIFE_RETURNING, LIFE_RESURRECTING, LIFE_DORMANT, LIFE_KINDS };
+enum { CHURN_BASE, CHURN_CHURNED, CHURN_KINDS };
 
 enum cond_kind {
-    COND_AND, COND_OR, COND_NOT, /* kids */
+    COND_AND,
+    COND_OR,
+    COND_NOT, /* kids */
     COND_DID,
     COND_MEASURE,
+    COND_FORMULA, /* of its kids, which are MEASUREs that nothing is compared with */
     COND_PEOPLE,
     COND_IDS,
 };
@@ -358,7 +370,8 @@ struct cond {
     int64_t begin_ms, end_ms;
     enum agg_kind agg; /* MEASURE: COUNT, UNIQUE, SUM, AVG, MIN or MAX */
     struct field field;
-    enum pred_kind op; /* EQ .. GE, BETWEEN */
+    const struct expr *expr; /* FORMULA: its aggs are the kids */
+    enum pred_kind op;       /* MEASURE, FORMULA: EQ .. GE, BETWEEN */
     struct num values[2];
     bool is_first; /* DID: of first(...): a first event that is expired counts as well (first_ever.h) */
     const struct people_use *people; /* PEOPLE */

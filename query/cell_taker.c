@@ -124,6 +124,26 @@ enum err_code cell_take(struct cell_taker *taker, uint32_t subject, struct err *
     return ERR_OK;
 }
 
+enum err_code cell_take_part(struct cell_taker *taker, const struct groups *groups, uint32_t group,
+                             uint32_t subject, struct err *err)
+{
+    bool is_wanted = false;
+    ERR_TRY(cell_taker_wants(taker, groups, group, &is_wanted, err));
+    return is_wanted ? cell_take(taker, subject, err) : ERR_OK;
+}
+
+enum err_code cell_take_bits(struct cell_taker *taker, const uint64_t *bits, size_t word_count,
+                             uint32_t base, struct err *err)
+{
+    for (size_t w = 0; w < word_count; w++) {
+        for (uint64_t rest = bits[w]; rest != 0; rest &= rest - 1) {
+            uint32_t bit = (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(rest);
+            ERR_TRY(cell_take(taker, base + bit, err));
+        }
+    }
+    return ERR_OK;
+}
+
 void cell_takers_free(struct query_run_ctx *run)
 {
     struct cell_taker *taker =

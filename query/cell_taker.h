@@ -25,6 +25,13 @@ enum err_code cell_taker_open(struct query_run_ctx *run, uint32_t shard, struct 
 enum err_code cell_taker_wants(struct cell_taker *taker, const struct groups *groups,
                                uint32_t group, bool *ret, struct err *err) ERR_MUST_CHECK;
 enum err_code cell_take(struct cell_taker *taker, uint32_t subject, struct err *err) ERR_MUST_CHECK;
+/* Of a verb that cuts journeys by groups: take the subject of a part that is counted for the cell, if its group is the one.
+ * `groups` NULL: there is one. */
+enum err_code cell_take_part(struct cell_taker *taker, const struct groups *groups, uint32_t group,
+                             uint32_t subject, struct err *err) ERR_MUST_CHECK;
+/* Take the subjects of a set of words (subject_bits.h), bit 0 being subject `base`. */
+enum err_code cell_take_bits(struct cell_taker *taker, const uint64_t *bits, size_t word_count,
+                             uint32_t base, struct err *err) ERR_MUST_CHECK;
 
 /* The same for verbs that keep sets anyway. */
 /* Whether it is the group of missing keys. */

@@ -30,17 +30,18 @@ static enum err_code check_query(const struct query_run_ctx *run, struct err *er
     if (run_asks_people(query)) {
         return ERR_OK;
     }
+    if (query->is_list) {
+        return err_set(
+            err, ERR_INVALID,
+            "\"list users\" with columns of its own is put in order as a whole, in memory: ask it "
+            "as a "
+            "query; who they are is exported by \"users of (...) in ...\" or \"segment ...\"");
+    }
     if (query->verb != VERB_EVENTS) {
         return err_set(
             err, ERR_INVALID,
             "an export is a list of people (\"segment ...\", \"users of (...) in ...\") or of "
-            "rows (\"events ... columns (...)\"); what gives a table is asked as a query");
-    }
-    if (query->column_count == 0) {
-        return err_set(
-            err, ERR_INVALID,
-            "an export of events says which columns, for they stand before the rows: \"columns "
-            "(event_time, event_name, user_id)\"");
+            "rows (\"events ...\"); what gives a table is asked as a query");
     }
     if (query->has_order) {
         return err_set(
@@ -128,6 +129,7 @@ enum err_code export_open(struct snapshot **snapshot, struct pool *pool, struct 
     ERR_TRY(query_ask(*snapshot, pool, io, request, take, export, err));
     if (export->pages != NULL) {
         events_pages_begin(export->pages, TAKE(*snapshot), pool, request);
+        ERR_TRY(events_pages_columns(export, io, err));
     } else {
         snapshot_unpin(TAKE(*snapshot)); /* ids outlive it */
     }

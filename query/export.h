@@ -10,7 +10,8 @@
  *              # rows=2 epoch=8123                  the same; a field that begins with # stands in quotes
  *
  *     of people   segment ..., users of (...) in ...: everybody, by the bytes of their ids
- *     of events   events SEL columns (...): rows by (event_time, event_id), a page of them in memory (export_events.c)
+ *     of events   events SEL [columns (...)]: rows by (event_time, event_id), a page of them in memory (export_events.c); without
+ *                 `columns` those that some row has, which are looked for before the first is sent
  *
  * People are found once, when the export is opened. Of them 16 bytes each are kept; their ids are readable as long as the
  * data set, so no snapshot is held while somebody reads slowly. Rows of events are read page by page from the snapshot,
@@ -28,7 +29,7 @@ struct query_export;
 /* Rows of events in a page; an answer hangs on it in nothing. */
 #define EXPORT_PAGE_ROWS 16384u
 
-/* Ask. ERR_INVALID for what is no list (and as query_run). On success *snapshot is the export's, and NULL. The request,
+/* Ask. ERR_INVALID for what is no list (and as query_run). *snapshot is the export's, and NULL, on success; it may be so after an error. The request,
  * and what it points to, must live as long as the export. */
 enum err_code export_open(struct snapshot **snapshot, struct pool *pool, struct io *io,
                           const struct query_request *request, enum result_format format,

@@ -34,7 +34,16 @@ enum err_code events_pages_open(struct query_export *export, struct query_run_ct
 /* Which snapshot, and by whom: before the first page. */
 void events_pages_begin(struct events_pages *pages, struct snapshot *snapshot, struct pool *pool,
                         const struct query_request *request);
+/* Without `columns` in the query: find out which there are. Before the first page. */
+enum err_code events_pages_columns(struct query_export *export, struct io *io,
+                                   struct err *err) ERR_MUST_CHECK;
 /* The next row, readable until the next call; NULL after the last. */
 enum err_code events_pages_next(struct query_export *export, struct io *io, const struct cell **ret,
                                 struct err *err) ERR_MUST_CHECK;
 void events_pages_free(struct events_pages *pages);
+
+/* ---- export_columns.c ---- */
+/* Properties that some row of run->query, an `events`, has: each by its name, once for each type. */
+typedef enum err_code (*export_column_fn)(void *arg, struct str name, struct err *err);
+enum err_code export_used_columns(struct query_run_ctx *run, export_column_fn take, void *arg,
+                                  struct err *err) ERR_MUST_CHECK;

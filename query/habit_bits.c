@@ -13,6 +13,14 @@ bool habit_bits_serve(const struct query_run_ctx *run)
            index_serves(run, &query->selectors[query->habits.selector]);
 }
 
+bool churn_bits_serve(const struct query_run_ctx *run)
+{
+    const struct bound_query *query = run->query;
+    bool is_list = query->is_list && query->cell == NULL;
+    return !is_list && query->per == NULL && query->key_count == 0 && !query->has_each &&
+           index_serves(run, &query->selectors[query->churn.selector]);
+}
+
 static enum err_code take(void *arg, const struct source *source, uint32_t atom,
                           const struct subject_members *members, struct err *err)
 {

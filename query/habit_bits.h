@@ -19,6 +19,8 @@ static inline uint64_t *habit_bits_of(const struct habit_bits *bits, uint32_t at
 
 /* Whether stored sets say it: events without conditions, no `where`, one event makes active, users, no keys. */
 bool habit_bits_serve(const struct query_run_ctx *run);
+/* The same for churn, of one window or of last_seen. */
+bool churn_bits_serve(const struct query_run_ctx *run);
 /* Subjects with an event of the selector between neighbouring edges (atom_count + 1 of them, each after the one before), deleted ones left out. */
 enum err_code habit_bits_make(struct query_run_ctx *run, const struct run_task *task,
                               uint32_t selector, const int64_t *edges, uint32_t atom_count,

@@ -15,6 +15,7 @@ static enum err_code split_fit(struct habit_split *split, size_t count, struct e
     size_t cap = MAX_OF(count, 2 * split->cap);
     ERR_TRY(ARENA_NEW(split->arena, cap, &split->order, err));
     ERR_TRY(ARENA_NEW(split->arena, cap, &split->times, err));
+    ERR_TRY(ARENA_NEW(split->arena, cap, &split->masks, err));
     split->cap = cap;
     return ERR_OK;
 }
@@ -67,10 +68,13 @@ bool habit_split_next(struct habit_split *split, uint32_t *ret_group, struct jou
     uint32_t group = numbers[split->order[split->next]];
     size_t count = 0;
     while (split->next < journey->count && numbers[split->order[split->next]] == group) {
-        split->times[count++] = journey->times[split->order[split->next++]];
+        size_t event = split->order[split->next++];
+        split->times[count] = journey->times[event];
+        split->masks[count++] = journey->masks[event];
     }
     *ret_group = group;
-    *ret = (struct journey){.subject = journey->subject, .count = count, .times = split->times};
+    *ret = (struct journey){
+        .subject = journey->subject, .count = count, .times = split->times, .masks = split->masks};
     return true;
 }
 
@@ -134,7 +138,20 @@ enum err_code habit_rows_merge(struct query_run_ctx *run, const struct run_tasks
     return run->query->key_count > 0 ? ERR_OK : habit_rows_of(ret, 0, run->arena, &row, err);
 }
 
-enum err_code habit_rows_pick(struct query_run_ctx *run, const struct habit_rows *rows,
+/* What `top` leaves out, added up in one row. */
+static enum err_code pick_other(struct query_run_ctx *run, struct habit_rows *rows,
+                                const struct answer_group *rest, uint32_t count, struct err *err)
+{
+    ERR_TRY(ARENA_NEW(run->arena, rows->len, &rows->other, err));
+    for (uint32_t g = 0; g < count; g++) {
+        for (size_t i = 0; i < rows->len; i++) {
+            rows->other[i] += rows->rows[rest[g].number][i];
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code habit_rows_pick(struct query_run_ctx *run, struct habit_rows *rows,
                               uint64_t (*weigh)(const uint64_t *row, size_t len),
                               struct answer_group **ret, uint32_t *ret_count,
                               uint32_t *ret_left_out, struct err *err)
@@ -150,5 +167,30 @@ enum err_code habit_rows_pick(struct query_run_ctx *run, const struct habit_rows
     *ret = picked;
     *ret_count = answer_pick_groups(run->query, rows->groups, picked, count);
     *ret_left_out = count - *ret_count;
+    if (run->query->has_other && *ret_left_out > 0) {
+        ERR_TRY(pick_other(run, rows, picked + *ret_count, *ret_left_out, err));
+        picked[(*ret_count)++].number = HABIT_OTHER;
+        *ret_left_out = 0;
+    }
+    return ERR_OK;
+}
+
+const uint64_t *habit_row(const struct habit_rows *rows, uint32_t group)
+{
+    return group == HABIT_OTHER ? rows->other : rows->rows[group];
+}
+
+enum err_code habit_key_cells(const struct habit_rows *rows, uint32_t key_count, uint32_t group,
+                              struct arena *arena, struct cell *out, struct err *err)
+{
+    return answer_key_cells(rows->groups, key_count, group, group == HABIT_OTHER, arena, out, err);
+}
+
+enum err_code habit_key_cols(const struct bound_query *query, struct arena *arena,
+                             struct result_col *cols, uint32_t *count, struct err *err)
+{
+    for (uint32_t k = 0; k < query->key_count; k++) {
+        ERR_TRY(answer_key_col(query, k, query->has_other, arena, &cols[(*count)++], err));
+    }
     return ERR_OK;
 }

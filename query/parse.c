@@ -110,12 +110,6 @@ enum err_code parse_expected(struct parser *p, const char *what)
     return parse_expected_of(p, what, NULL, 0);
 }
 
-enum err_code parse_unsupported(struct parser *p, struct place place, const char *word)
-{
-    return err_set_at(p->err, ERR_UNSUPPORTED, place.line, place.column,
-                      "the word \"%s\" of the language is not in this version", word);
-}
-
 enum err_code parse_enter(struct parser *p)
 {
     if (p->depth == PARSE_DEPTH_MAX) {

@@ -1,8 +1,7 @@
 /* query/parse_clauses.c - the clauses, in any order, each at most once.
  *
  * One table says which words open a clause, which verbs take it, and which words stand for the same
- * thing and so exclude each other (a group). Words of the language that this version has not are in
- * a table of their own. */
+ * thing and so exclude each other (a group). */
 #include "query/parse_int.h"
 
 #include "query/bound.h"
@@ -499,16 +498,18 @@ static const struct clause clauses_known[] = {
     {"including", NULL, GROUP_INCLUDING, ANALYSES | JOURNEYS | ROWS, clause_including},
     {"by", NULL, GROUP_BY,
      ANALYSES | V(AST_SESSIONS) | V(AST_ATTRIBUTION) | V(AST_ABSENCE) | V(AST_LIFECYCLE) |
-         V(AST_STICKINESS) | V(AST_SEQUENCE) | V(AST_PATHS) | V(AST_INTERVALS),
+         V(AST_STICKINESS) | V(AST_CONDITIONS) | V(AST_CHURN) | V(AST_SEQUENCE) | V(AST_PATHS) |
+         V(AST_INTERVALS),
      clause_by},
     {"each", NULL, GROUP_EACH,
      V(AST_TREND) | V(AST_DISTINCT) | V(AST_FUNNEL) | COHORTS | V(AST_SESSIONS) | V(AST_ABSENCE) |
-         V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_SEQUENCE) | V(AST_PATHS) |
-         V(AST_ATTRIBUTION),
+         V(AST_INTERVALS) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CHURN) | V(AST_SEQUENCE) |
+         V(AST_PATHS) | V(AST_ATTRIBUTION),
      clause_each},
     {"top", NULL, GROUP_TOP,
      ANALYSES | V(AST_SEQUENCE) | V(AST_SESSIONS) | V(AST_PATHS) | V(AST_ATTRIBUTION) |
-         V(AST_ABSENCE) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_INTERVALS),
+         V(AST_ABSENCE) | V(AST_LIFECYCLE) | V(AST_STICKINESS) | V(AST_CONDITIONS) | V(AST_CHURN) |
+         V(AST_INTERVALS),
      clause_top},
     {"order", "by", GROUP_ORDER_BY, ANALYSES | JOURNEYS | V(AST_EVENTS), clause_order_by},
     {"order", NULL, GROUP_ORDER, V(AST_FUNNEL), clause_order},
@@ -550,8 +551,8 @@ static const struct clause clauses_known[] = {
     {"columns", NULL, GROUP_COLUMNS, V(AST_EVENTS), clause_columns},
     {"per", "session", GROUP_UNIT, V(AST_PATHS), clause_per_session},
     {"per", "user", GROUP_UNIT, V(AST_PATHS), clause_per_subject},
-    {"per", "user", GROUP_PER, JOURNEYS | ANALYSES, clause_per_user},
-    {"per", NULL, GROUP_PER, JOURNEYS | ANALYSES, clause_per},
+    {"per", "user", GROUP_PER, JOURNEYS | ANALYSES | PEOPLE, clause_per_user},
+    {"per", NULL, GROUP_PER, JOURNEYS | ANALYSES | PEOPLE, clause_per},
     {"list", NULL, GROUP_LIST,
      V(AST_FUNNEL) | V(AST_SEQUENCE) | V(AST_ABSENCE) | V(AST_CONDITIONS) | V(AST_CHURN) | PEOPLE,
      clause_list},
@@ -599,21 +600,6 @@ static const struct clause clauses_known[] = {
     {"exclude", NULL, GROUP_EXCLUDE, ANALYSES | JOURNEYS | ROWS | V(AST_SHOW), clause_exclude},
 };
 
-static const char *const words_later[] = {
-    "per", "list",
-};
-
-/* Some are words of one verb already, and are still to come for others. */
-static bool is_later_word(const struct token *token)
-{
-    for (size_t i = 0; i < COUNT_OF(words_later); i++) {
-        if (parse_is_word(token, words_later[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool parse_is_clause_word(const struct token *token)
 {
     for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {
@@ -621,7 +607,7 @@ bool parse_is_clause_word(const struct token *token)
             return true;
         }
     }
-    return is_later_word(token);
+    return false;
 }
 
 /* Whose clauses the query takes: its verb's, and behind `users of` those about people. */
@@ -651,11 +637,6 @@ static const struct clause *find_clause(const struct parser *p)
 static enum err_code no_clause(struct parser *p)
 {
     static const char what[] = "a clause (where, from, last, by, each, ...)";
-    for (size_t i = 0; i < COUNT_OF(words_later); i++) {
-        if (parse_is_word(&p->cur, words_later[i])) {
-            return parse_unsupported(p, p->cur.place, words_later[i]);
-        }
-    }
     const char *words[COUNT_OF(clauses_known)];
     size_t count = 0;
     for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {
@@ -695,10 +676,8 @@ static bool is_shared(enum group group)
 static enum err_code check_use(struct parser *p, const struct clause *clause)
 {
     if ((clause->verbs & verbs_of(p)) == 0) {
-        const char *verb = ast_verb_name(p->query->verb);
-        return is_later_word(&p->cur)
-                   ? parse_unsupported(p, p->cur.place, clause->word)
-                   : parse_fail(p, p->cur.place, "\"%s\" is no clause of %s", clause->word, verb);
+        return parse_fail(p, p->cur.place, "\"%s\" is no clause of %s", clause->word,
+                          ast_verb_name(p->query->verb));
     }
     if (p->metric_clauses != NULL && !is_shared(clause->group)) {
         return parse_fail(p, p->cur.place,

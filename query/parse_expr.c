@@ -5,6 +5,8 @@
  *     term    = unary { ("*" | "/") unary }
  *     unary   = "-" unary | NUMBER | "(" expr ")" | metric | agg
  *     agg     = ("count" | "users") "(" selector ")" | NAME "(" FIELD [ "of" selector ] ")"
+ *
+ * In conditions on people (parse_segment.c) a range may stand before the ")" of an agg, and behind a metric.
  */
 #include "query/parse_int.h"
 
@@ -70,6 +72,19 @@ static enum err_code parse_agg_name(struct parser *p, struct ast_expr *expr)
     return ERR_OK;
 }
 
+static enum err_code parse_agg_end(struct parser *p, struct ast_expr *expr)
+{
+    struct ast_range *range = NULL;
+    if (!p->takes_ranges) {
+        return parse_need(p, TOK_RPAREN, expr->has_selector ? "\")\"" : "\"of\" or \")\"");
+    }
+    ERR_TRY(ARENA_NEW(p->arena, 1, &range, p->err));
+    ERR_TRY(parse_range(p, range));
+    expr->range = range->kind == AST_RANGE_NONE ? NULL : range;
+    return parse_need(p, TOK_RPAREN,
+                      expr->has_selector ? "a range or \")\"" : "\"of\", a range or \")\"");
+}
+
 static enum err_code parse_agg(struct parser *p, struct ast_expr *expr)
 {
     if (p->cur.kind != TOK_NAME || p->peek.kind != TOK_LPAREN) {
@@ -87,9 +102,8 @@ static enum err_code parse_agg(struct parser *p, struct ast_expr *expr)
     expr->has_selector = !has_key || parse_accept_word(p, "of");
     if (expr->has_selector) {
         ERR_TRY(parse_selector(p, &expr->selector));
-        return parse_need(p, TOK_RPAREN, "\")\"");
     }
-    return parse_need(p, TOK_RPAREN, "\"of\" or \")\"");
+    return parse_agg_end(p, expr);
 }
 
 static enum err_code parse_sum(struct parser *p, const struct ast_expr **ret);
@@ -165,6 +179,20 @@ enum err_code parse_expr(struct parser *p, const struct ast_expr **ret)
         p->operator_count = 0; /* those of a definition count with the measure that it is put into */
     }
     return parse_sum(p, ret);
+}
+
+enum err_code parse_expr_of_people(struct parser *p, const struct ast_expr **ret)
+{
+    p->takes_ranges = true;
+    p->rolling_metric = (struct ast_measure){0};
+    ERR_TRY(parse_expr(p, ret));
+    p->takes_ranges = false;
+    return p->rolling_metric.expr == NULL
+               ? ERR_OK
+               : parse_fail(
+                     p, p->rolling_metric.place,
+                     "the metric looks back by itself (\"rolling\"); in a condition the range "
+                     "says how far: metric(\"...\") rolling 7d");
 }
 
 /* A metric that looks back by itself is the whole measure, and gives it its window. */

@@ -33,6 +33,8 @@ struct parser {
     struct ast_query *query;
     uint64_t clauses_seen; /* a bit for each group of clauses */
     struct ast_query *range_query; /* of parse_range */
+    bool
+        takes_ranges; /* a measure is one of a condition on people: each AGG, and each metric, may have a range */
     uint32_t nesting;      /* above 0: a query inside of another ends at "," or ")" */
     /* ---- metrics ---- */
     const struct parse_metric_link *metrics; /* whose definitions are read, from the inside out; NULL: none */
@@ -60,7 +62,6 @@ enum err_code parse_need_word(struct parser *p, const char *word) ERR_MUST_CHECK
 enum err_code parse_expected(struct parser *p, const char *what);
 enum err_code parse_expected_of(struct parser *p, const char *what, const char *const *words,
                                 size_t word_count);
-enum err_code parse_unsupported(struct parser *p, struct place place, const char *word);
 #define parse_fail(p, at, ...)                                                                     \
     err_set_at((p)->err, ERR_INVALID, (at).line, (at).column, __VA_ARGS__)
 #define parse_limit(p, at, ...) err_set_at((p)->err, ERR_LIMIT, (at).line, (at).column, __VA_ARGS__)
@@ -101,6 +102,8 @@ enum err_code parse_selector(struct parser *p, struct ast_selector *ret) ERR_MUS
 
 /* ---- parse_expr.c ---- */
 enum err_code parse_expr(struct parser *p, const struct ast_expr **ret) ERR_MUST_CHECK;
+/* The same of a condition on people. */
+enum err_code parse_expr_of_people(struct parser *p, const struct ast_expr **ret) ERR_MUST_CHECK;
 enum err_code parse_measures(struct parser *p, struct ast_trend *ret) ERR_MUST_CHECK;
 /* One without `as`: rolling and expression. */
 enum err_code parse_measure_alone(struct parser *p, struct ast_measure *ret) ERR_MUST_CHECK;

@@ -106,6 +106,21 @@ static enum err_code read_measure(struct parser *inner, struct ast_measure *ret)
                : parse_expected(inner, "an operator or the end of the metric");
 }
 
+static enum err_code fail_question(struct parser *p, const struct metric_use *use, struct str verb)
+{
+    if (p->takes_ranges) {
+        return parse_fail(p, use->name.place,
+                          "metric \"" STR_FMT "\" is a question of its own (" STR_FMT
+                          "), and a condition compares a measure; a funnel may stand in "
+                          "reached(metric(\"...\"), 2), people that are saved in \"in cohort\"",
+                          STR_ARG(use->name.text), STR_ARG(verb));
+    }
+    return parse_fail(p, use->name.place,
+                      "metric \"" STR_FMT "\" is a question of its own (" STR_FMT
+                      "), and no measure: it stands alone, as in metric(\"" STR_FMT "\") last 30d",
+                      STR_ARG(use->name.text), STR_ARG(verb), STR_ARG(use->name.text));
+}
+
 /* What a metric that is a measure stands for. */
 static enum err_code expand_measure(struct parser *p, const struct metric_use *use,
                                     struct ast_measure *ret)
@@ -114,17 +129,40 @@ static enum err_code expand_measure(struct parser *p, const struct metric_use *u
     struct parser inner;
     ERR_TRY(open_definition(p, use, &link, &inner));
     if (parse_is_question(&inner)) {
-        return parse_fail(p, use->name.place,
-                          "metric \"" STR_FMT "\" is a question of its own (%.*s), and no measure: "
-                          "it stands alone, as in metric(\"" STR_FMT "\") last 30d",
-                          STR_ARG(use->name.text), (int)inner.cur.value.len, inner.cur.value.ptr,
-                          STR_ARG(use->name.text));
+        return fail_question(p, use, inner.cur.value);
     }
     if (read_measure(&inner, ret) != ERR_OK) {
         return in_metric(p, use);
     }
     p->operator_count = inner.operator_count;
     return ERR_OK;
+}
+
+/* A copy of the tree in which each AGG is of this range. */
+static enum err_code in_range(struct parser *p, const struct ast_expr *expr,
+                              const struct ast_range *range, const struct ast_expr **ret)
+{
+    struct ast_expr *own = NULL;
+    ERR_TRY(ARENA_NEW(p->arena, 1, &own, p->err));
+    *own = *expr;
+    own->range = expr->kind == AST_EXPR_AGG ? range : NULL;
+    if (expr->left != NULL) {
+        ERR_TRY(in_range(p, expr->left, range, &own->left));
+    }
+    if (expr->right != NULL) {
+        ERR_TRY(in_range(p, expr->right, range, &own->right));
+    }
+    *ret = own;
+    return ERR_OK;
+}
+
+/* `metric("gmv") last 7d`: all of what it is made of. */
+static enum err_code parse_metric_range(struct parser *p, const struct ast_expr **expr)
+{
+    struct ast_range *range = NULL;
+    ERR_TRY(ARENA_NEW(p->arena, 1, &range, p->err));
+    ERR_TRY(parse_range(p, range));
+    return range->kind == AST_RANGE_NONE ? ERR_OK : in_range(p, *expr, range, expr);
 }
 
 enum err_code parse_metric_measure(struct parser *p, const struct ast_expr **ret)
@@ -137,7 +175,7 @@ enum err_code parse_metric_measure(struct parser *p, const struct ast_expr **ret
         p->rolling_metric = measure;
     }
     *ret = measure.expr;
-    return ERR_OK;
+    return p->takes_ranges ? parse_metric_range(p, ret) : ERR_OK;
 }
 
 /* ---- questions ---- */

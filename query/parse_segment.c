@@ -5,11 +5,12 @@
  *     factor  = "not" factor | "(" cond ")" | test
  *     test    = ( "did" | "first" | "last" ) "(" selector [ range ] ")"
  *             | measure ( op NUMBER | "between" NUMBER "and" NUMBER )
- *             | "reached" "(" "funnel" ... "," STEP ")"
+ *             | "reached" "(" ( "funnel" ... | metric ) "," STEP ")"
  *             | "in" "cohort" STRING
  *             | "user" "in" "(" STRING { "," STRING } ")"
  *             | a test of a property of the profile, as in a predicate
- *     measure = "count" "(" selector [ range ] ")"
+ *     measure = arithmetic (parse_expr.c) of numbers, metrics [ range ], and
+ *               "count" "(" selector [ range ] ")"
  *             | ( "unique" | "sum" | "avg" | "min" | "max" ) "(" FIELD [ "of" selector ] [ range ] ")"
  *
  *     users   = "users" "of" "(" [ COLUMN ( "=" VALUE | "is" "not" "set" ) { "," ... } ] ")" "in" query
@@ -60,20 +61,57 @@ static enum err_code parse_comparison(struct parser *p, struct ast_cond *cond)
     return parse_number_value(p, &cond->values[1]);
 }
 
-static enum err_code parse_measure_test(struct parser *p, struct ast_cond *cond)
+/* That each AGG is a number of one person's events, and that there is one. */
+static enum err_code check_aggs(struct parser *p, const struct ast_expr *expr, bool *has_agg)
 {
-    parse_advance(p); /* the parenthesis */
-    bool has_key = cond->agg != AST_AGG_COUNT;
-    if (has_key) {
-        ERR_TRY(parse_field(p, &cond->key));
+    if (expr->left != NULL) {
+        ERR_TRY(check_aggs(p, expr->left, has_agg));
     }
-    cond->has_selector = !has_key || parse_accept_word(p, "of");
-    if (cond->has_selector) {
-        ERR_TRY(parse_selector(p, &cond->selector));
+    if (expr->right != NULL) {
+        ERR_TRY(check_aggs(p, expr->right, has_agg));
     }
-    ERR_TRY(parse_range(p, &cond->range));
-    ERR_TRY(parse_need(p, TOK_RPAREN,
-                       cond->has_selector ? "a range or \")\"" : "\"of\", a range or \")\""));
+    if (expr->kind != AST_EXPR_AGG) {
+        return ERR_OK;
+    }
+    *has_agg = true;
+    switch (expr->agg) {
+    case AST_AGG_COUNT:
+    case AST_AGG_UNIQUE:
+    case AST_AGG_SUM:
+    case AST_AGG_AVG:
+    case AST_AGG_MIN:
+    case AST_AGG_MAX: return ERR_OK;
+    case AST_AGG_USERS:
+        return parse_fail(
+            p, expr->place,
+            "\"users\" counts people, and a condition is about one of them: did(...)");
+    default: break;
+    }
+    return parse_fail(
+        p, expr->place,
+        "a condition compares count, unique, sum, avg, min and max; no other measure");
+}
+
+static enum err_code parse_number_test(struct parser *p, struct ast_cond *cond)
+{
+    const struct ast_expr *expr = NULL;
+    bool has_agg = false;
+    ERR_TRY(parse_expr_of_people(p, &expr));
+    ERR_TRY(check_aggs(p, expr, &has_agg));
+    if (!has_agg) {
+        return parse_fail(p, cond->place, "nothing here is a number of somebody's events");
+    }
+    cond->kind = AST_COND_FORMULA;
+    cond->expr = expr;
+    if (expr->kind == AST_EXPR_AGG) {
+        cond->kind = AST_COND_MEASURE;
+        cond->expr = NULL;
+        cond->agg = expr->agg;
+        cond->key = expr->key;
+        cond->has_selector = expr->has_selector;
+        cond->selector = expr->selector;
+        cond->range = expr->range == NULL ? (struct ast_range){0} : *expr->range;
+    }
     return parse_comparison(p, cond);
 }
 
@@ -87,14 +125,20 @@ static enum err_code parse_reached(struct parser *p, struct ast_cond *cond)
     ERR_TRY(ARENA_NEW(p->arena, 1, &funnel, p->err));
     funnel->text = outer->text;
     funnel->place = p->cur.place;
-    if (!parse_is_word(&p->cur, "funnel")) {
+    bool is_metric = parse_is_metric(p);
+    if (!is_metric && !parse_is_word(&p->cur, "funnel")) {
         return parse_expected(p, "\"funnel\" and its steps");
     }
     p->query = funnel;
     p->clauses_seen = 0;
     p->nesting++;
-    ERR_TRY(parse_verb(p));
+    ERR_TRY(is_metric ? parse_metric_query(p) : parse_verb(p));
     ERR_TRY(parse_clauses(p));
+    if (funnel->verb != AST_FUNNEL) {
+        return parse_fail(p, funnel->place,
+                          "the metric is no funnel, and \"reached\" asks for one");
+    }
+    outer->has_metrics |= is_metric;
     p->nesting--;
     p->query = outer;
     p->clauses_seen = outer_seen;
@@ -145,27 +189,59 @@ enum err_code parse_cohort(struct parser *p, struct ast_name *ret)
     return ERR_OK;
 }
 
+/* What is compared begins here: a number, a sign, a parenthesis (is_formula), a metric, or a measure. */
+static bool is_number_begin(const struct parser *p)
+{
+    static const char *const aggs[] = {"count", "users", "unique", "sum", "avg", "min", "max"};
+    for (size_t i = 0; i < COUNT_OF(aggs); i++) {
+        if (parse_is_word(&p->cur, aggs[i]) && p->peek.kind == TOK_LPAREN) {
+            return true;
+        }
+    }
+    return parse_is_metric(p) || p->cur.kind == TOK_NUMBER || p->cur.kind == TOK_MINUS ||
+           p->cur.kind == TOK_LPAREN;
+}
+
+/* Of "(": whether arithmetic or a comparison follows the ")" that belongs to it; else it is around conditions. */
+static bool is_formula(const struct parser *p)
+{
+    struct parser ahead = *p;
+    uint32_t depth = 0;
+    do {
+        depth += ahead.cur.kind == TOK_LPAREN;
+        depth -= ahead.cur.kind == TOK_RPAREN;
+        parse_advance(&ahead);
+    } while (depth > 0 && ahead.cur.kind != TOK_END && ahead.cur.kind != TOK_BAD);
+    switch (ahead.cur.kind) {
+    case TOK_PLUS:
+    case TOK_MINUS:
+    case TOK_STAR:
+    case TOK_SLASH:
+    case TOK_EQ:
+    case TOK_NE:
+    case TOK_LT:
+    case TOK_LE:
+    case TOK_GT:
+    case TOK_GE: return true;
+    default: return parse_is_word(&ahead.cur, "between");
+    }
+}
+
 static enum err_code parse_cond_test(struct parser *p, const struct ast_cond **ret)
 {
     static const struct {
         const char *word;
         enum ast_cond_kind kind;
-        enum ast_agg agg;
         enum err_code (*parse)(struct parser *p, struct ast_cond *cond);
     } calls[] = {
-        {"did", AST_COND_DID, AST_AGG_COUNT, parse_did},
-        {"first", AST_COND_FIRST, AST_AGG_COUNT, parse_did},
-        {"last", AST_COND_LAST, AST_AGG_COUNT, parse_did},
-        {"count", AST_COND_MEASURE, AST_AGG_COUNT, parse_measure_test},
-        {"unique", AST_COND_MEASURE, AST_AGG_UNIQUE, parse_measure_test},
-        {"sum", AST_COND_MEASURE, AST_AGG_SUM, parse_measure_test},
-        {"avg", AST_COND_MEASURE, AST_AGG_AVG, parse_measure_test},
-        {"min", AST_COND_MEASURE, AST_AGG_MIN, parse_measure_test},
-        {"max", AST_COND_MEASURE, AST_AGG_MAX, parse_measure_test},
-        {"reached", AST_COND_REACHED, AST_AGG_COUNT, parse_reached},
+        {"did", AST_COND_DID, parse_did},
+        {"first", AST_COND_FIRST, parse_did},
+        {"last", AST_COND_LAST, parse_did},
+        {"reached", AST_COND_REACHED, parse_reached},
     };
+    static const char *const words[] = {"did", "first", "last", "count",   "unique", "sum",
+                                        "avg", "min",   "max",  "reached", "metric"};
     struct ast_cond *cond = NULL;
-    const char *words[COUNT_OF(calls)];
     ERR_TRY(ARENA_NEW(p->arena, 1, &cond, p->err));
     cond->place = p->cur.place;
     *ret = cond;
@@ -180,13 +256,14 @@ static enum err_code parse_cond_test(struct parser *p, const struct ast_cond **r
         return parse_ids(p, cond);
     }
     for (size_t i = 0; i < COUNT_OF(calls); i++) {
-        words[i] = calls[i].word;
         if (parse_is_word(&p->cur, calls[i].word) && p->peek.kind == TOK_LPAREN) {
             cond->kind = calls[i].kind;
-            cond->agg = calls[i].agg;
             parse_advance(p);
             return calls[i].parse(p, cond);
         }
+    }
+    if (is_number_begin(p)) {
+        return parse_number_test(p, cond);
     }
     if (parse_is_profile(p)) {
         cond->kind = AST_COND_PROFILE;
@@ -214,7 +291,7 @@ static enum err_code parse_cond_factor(struct parser *p, const struct ast_cond *
 {
     struct place place = p->cur.place;
     bool is_not = parse_is_word(&p->cur, "not");
-    if (!is_not && p->cur.kind != TOK_LPAREN) {
+    if (!is_not && (p->cur.kind != TOK_LPAREN || is_formula(p))) {
         return parse_cond_test(p, ret);
     }
     ERR_TRY(parse_enter(p));

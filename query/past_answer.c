@@ -66,11 +66,10 @@ uint32_t past_key_columns(const struct bound_query *query)
         return query->habits.is_dau_mau ? keys + 1 : keys + 1 + (query->habits.has_over ? 1 : 0);
     case VERB_FUNNEL:
         return query->funnel.table == FUNNEL_CORRELATION ? 1 : keys + 2 + (query->has_each ? 1 : 0);
-    case VERB_CONDITIONS: return 2;
+    case VERB_CONDITIONS: return keys + 2;
     case VERB_PATHS: return head + (query->paths.shape == PATHS_EDGES ? 3 : 1);
     case VERB_SEQUENCE: return head + (query->sequence.mode == SEQUENCE_NEXT ? 1 : 0);
-    case VERB_SEGMENT:
-    case VERB_CHURN: return 0;
+    case VERB_SEGMENT: return 0;
     default: return head;
     }
 }

@@ -82,7 +82,7 @@ enum err_code run_table(struct query_run_ctx *run, struct result *result, struct
     case VERB_SHOW_COHORTS: return verb_show_cohorts(run, result, err);
     case VERB_SHOW_METRICS: return verb_show_metrics(run, result, err);
     case VERB_DROP_COHORT: return verb_drop_cohort(run, result, err);
-    case VERB_SEGMENT: break;
+    case VERB_SEGMENT: return segment_per_key(run, result, err);
     }
     return err_set(err, ERR_UNSUPPORTED, "no such verb");
 }

@@ -125,13 +125,8 @@ static enum err_code make_labels(const struct retention_spec *spec, struct arena
             *label = answer_count_cell(n);
             continue;
         }
-        struct retention_bracket bracket = spec->brackets[n];
         label->kind = CELL_STRING;
-        if (bracket.first == bracket.last) {
-            ERR_TRY(arena_printf(arena, &label->string, err, "%u", bracket.first));
-        } else {
-            ERR_TRY(arena_printf(arena, &label->string, err, "%u-%u", bracket.first, bracket.last));
-        }
+        ERR_TRY(retention_bracket_text(&spec->brackets[n], arena, &label->string, err));
     }
     return ERR_OK;
 }

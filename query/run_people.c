@@ -156,7 +156,7 @@ bool run_find_subject(const struct query_run_ctx *run, struct str id, uint32_t *
 
 bool run_asks_people(const struct bound_query *query)
 {
-    return query->verb == VERB_SEGMENT || query->cell != NULL;
+    return (query->verb == VERB_SEGMENT && query->per == NULL) || query->cell != NULL;
 }
 
 enum err_code run_people(struct query_run_ctx *run, struct people *ret, struct err *err)

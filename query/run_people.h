@@ -25,7 +25,7 @@ enum err_code run_exclude(struct query_run_ctx *run, struct err *err) ERR_MUST_C
 enum err_code run_others(const struct query_run_ctx *run, const struct people *people,
                          uint32_t shard, struct people *ret, struct err *err) ERR_MUST_CHECK;
 
-/* True where the query asks for people, not for a table of its verb. */
+/* True where the query asks for people, not for a table of its verb. A segment `per KEY` asks for values. */
 bool run_asks_people(const struct bound_query *query);
 /* Put the people that the query asks for into `ret`, which is the caller's and empty. */
 enum err_code run_people(struct query_run_ctx *run, struct people *ret,
@@ -59,4 +59,9 @@ enum err_code verb_drop_cohort(struct query_run_ctx *run, struct result *result,
 
 /* ---- verb_segment.c ---- */
 enum err_code segment_people(struct query_run_ctx *run, struct people *ret,
+                             struct err *err) ERR_MUST_CHECK;
+
+/* ---- segment_per_key.c ---- */
+/* Of a segment `per KEY`: how many values, or which. */
+enum err_code segment_per_key(struct query_run_ctx *run, struct result *result,
                              struct err *err) ERR_MUST_CHECK;

@@ -77,14 +77,14 @@ static void adder_add(struct adder *adder, uint32_t subject)
 
 /* ---- rows ---- */
 
-static enum err_code add_number(struct segment_work *work, const struct cond *cond,
-                                union acc_cell *cell, struct num number, struct err *err)
+enum err_code cond_add_number(const struct cond *cond, struct acc_pool *pool, union acc_cell *cell,
+                              struct num number, struct err *err)
 {
     if (cond->agg == AGG_SUM || cond->agg == AGG_AVG) {
-        return acc_add_sum(&work->accs, cell, number.m, number.scale, err);
+        return acc_add_sum(pool, cell, number.m, number.scale, err);
     }
     const struct acc_value value = {.type = COL_NUMBER, .number = number};
-    return acc_add_value(&work->accs, acc_kind_of(cond->agg), cell, &value, err);
+    return acc_add_value(pool, acc_kind_of(cond->agg), cell, &value, err);
 }
 
 static enum err_code add_values(struct segment_work *work, union acc_cell *cell,
@@ -129,7 +129,7 @@ static enum err_code measure_block(struct segment_work *work, struct leaf *leaf,
         } else if (places[i] != UINT32_MAX) {
             ERR_TRY(cond->agg == AGG_UNIQUE
                         ? add_values(work, cell, &vec, places[i], err)
-                        : add_number(work, cond, cell, vec_num(&vec, places[i]), err));
+                        : cond_add_number(cond, &work->accs, cell, vec_num(&vec, places[i]), err));
         }
     }
     return ERR_OK;
@@ -335,8 +335,7 @@ static enum err_code open_leaves(struct segment_work *work, struct err *err)
     return ERR_OK;
 }
 
-/* What the cell of a subject says; null where it says nothing. */
-static struct cell measure_value(const struct cond *cond, const union acc_cell *cell)
+struct cell cond_value(const struct cond *cond, const union acc_cell *cell)
 {
     struct expr_value value = {.kind = VALUE_MISSING};
     switch (cond->agg) {
@@ -367,22 +366,48 @@ static enum err_code set_copy(struct segment_work *work, const roaring_bitmap_t 
     return people_charge(work->pool, *ret, err);
 }
 
-static enum err_code eval_measure(struct segment_work *work, const struct cond *cond,
-                                  struct people_set **ret, struct err *err)
+/* Whether some row of subject base + i says something to a MEASURE, or to one of a FORMULA's. */
+static bool has_number(const struct segment_work *work, const struct cond *cond, uint32_t i)
 {
-    const struct leaf *leaf = &work->leaves[cond->leaf];
+    for (uint32_t k = 0; k < cond->kid_count; k++) {
+        if (has_number(work, cond->kids[k], i)) {
+            return true;
+        }
+    }
+    const union acc_cell *cells =
+        cond->kind == COND_MEASURE ? work->leaves[cond->leaf].cells : NULL;
+    return cells != NULL && i < work->subject_count && cells[i].count != 0;
+}
+
+/* What it says of the subject. */
+static struct cell number_of(const struct segment_work *work, const struct cond *cond, uint32_t i)
+{
+    struct cell kids[QUERY_FORMULA_MAX];
+    if (cond->kind == COND_MEASURE) {
+        return has_number(work, cond, i) ? cond_value(cond, &work->leaves[cond->leaf].cells[i])
+                                         : cond_value_of_nothing(cond);
+    }
+    for (uint32_t k = 0; k < cond->kid_count; k++) {
+        kids[k] = number_of(work, cond->kids[k], i);
+    }
+    return cond_formula_value(cond, kids);
+}
+
+static enum err_code eval_number(struct segment_work *work, const struct cond *cond,
+                                 struct people_set **ret, struct err *err)
+{
     bool is_nothing_in = cond_holds_for_nothing(cond);
     struct adder adder;
     struct people_set *set = NULL; /* whom it holds for; or, with is_nothing_in, whom it does not */
     ERR_TRY(people_set_new(work->pool, &set, err));
     adder.bits = set->bits;
     adder.count = 0;
-    for (uint32_t i = 0; leaf->cells != NULL && i < work->subject_count; i++) {
-        if (leaf->cells[i].count == 0) {
+    for (uint32_t i = 0; i < work->subject_count; i++) {
+        if (!has_number(work, cond, i)) {
             continue;
         }
-        struct cell value = measure_value(cond, &leaf->cells[i]);
-        if (value.kind != CELL_NULL && cond_number_holds(cond, &value) != is_nothing_in) {
+        struct cell value = number_of(work, cond, i);
+        if (cond_number_holds(cond, &value) != is_nothing_in) {
             adder_add(&adder, work->base + i);
         }
     }
@@ -420,17 +445,6 @@ static enum err_code eval_kids(struct segment_work *work, const struct cond *con
     return ERR_OK;
 }
 
-/* What the only subject's cell says; of no event a count, or a sum, is 0. */
-static struct cell only_value(const struct segment_work *work, const struct cond *cond)
-{
-    const struct leaf *leaf = &work->leaves[cond->leaf];
-    bool is_zero = cond->agg == AGG_COUNT || cond->agg == AGG_UNIQUE || cond->agg == AGG_SUM;
-    if (leaf->cells == NULL || work->subject_count == 0 || leaf->cells[0].count == 0) {
-        return (struct cell){.kind = is_zero ? CELL_I64 : CELL_NULL};
-    }
-    return measure_value(cond, &leaf->cells[0]);
-}
-
 /* What has come out for the only subject, for `why`. */
 static enum err_code note_part(struct segment_work *work, const struct cond *cond,
                                const struct people_set *set, struct err *err)
@@ -439,8 +453,8 @@ static enum err_code note_part(struct segment_work *work, const struct cond *con
         .cond = cond,
         .is_met = roaring_bitmap_contains(set->bits, work->base),
     };
-    if (cond->kind == COND_MEASURE) {
-        part.value = only_value(work, cond);
+    if (cond->kind == COND_MEASURE || cond->kind == COND_FORMULA) {
+        part.value = number_of(work, cond, 0);
     }
     return why_note_part(work->run->notes, part, err);
 }
@@ -475,7 +489,8 @@ static enum err_code eval_node(struct segment_work *work, const struct cond *con
         ERR_TRY(set_copy(work, leaf->set == NULL ? NULL : leaf->set->bits, ret, err));
         break;
     }
-    case COND_MEASURE: ERR_TRY(eval_measure(work, cond, ret, err)); break;
+    case COND_MEASURE:
+    case COND_FORMULA: ERR_TRY(eval_number(work, cond, ret, err)); break;
     case COND_PEOPLE: people = cond->people->people; break;
     case COND_IDS: people = &work->plan->ids[cond->leaf]; break;
     }

@@ -3,7 +3,8 @@
  *     by month        mean of users(SEL) each day of the month  /  users(SEL) of the month
  *     rolling 28d     mean of users(SEL) of the last 28 days    /  users(SEL) of the last 28 * 24 hours
  *
- * Both are measures of trends, so two trends are run and their columns divided. Months are whole, whatever the range cuts,
+ * Both are measures of trends, so two trends are run and their columns divided; the people behind a cell are those of the
+ * second trend's (`mau` stands for its only measure). Months are whole, whatever the range cuts,
  * but days that have not begun yet are left out of the mean. Days are civil; what rolls is elapsed time, as everywhere.
  */
 #include "query/answer_journeys.h"
@@ -53,6 +54,9 @@ static enum err_code users_each(struct query_run_ctx *run, enum civil_unit unit,
     enum err_code code = verb_trend(run, &result, err);
     run->query = query;
     ERR_TRY(code);
+    if (query->cell != NULL) {
+        return ERR_OK; /* the trend has taken who is behind it */
+    }
     ASSERT(result.col_count == 2);
     if (result.row_count != count) {
         return err_set(err, ERR_INVALID, "the range touches the calendar's end");
@@ -108,6 +112,9 @@ static enum err_code months(struct query_run_ctx *run, int64_t from_ms, int64_t 
     ERR_TRY(civil_buckets(&day_grid, begin_ms, end_ms, QUERY_BUCKETS_MAX, run->arena, &day_begins,
                           &day_count, err));
     ERR_TRY(users_each(run, CIVIL_MONTH, begin_ms, end_ms, 0, month_count, &mau, err));
+    if (query->cell != NULL) {
+        return ERR_OK;
+    }
     ERR_TRY(users_each(run, CIVIL_DAY, begin_ms, end_ms, 0, day_count, &dau, err));
     ERR_TRY(run_result_rows(run, result, month_count, &cells, err));
     uint32_t d = 0;
@@ -151,6 +158,9 @@ static enum err_code trailing(struct query_run_ctx *run, int64_t from_ms, int64_
         back_ms = civil_floor(&grid, back_ms - 1);
     }
     ERR_TRY(users_each(run, CIVIL_DAY, begin_ms, end_ms, days * DAY_MS, count, &mau, err));
+    if (query->cell != NULL) {
+        return ERR_OK;
+    }
     ERR_TRY(users_each(run, CIVIL_DAY, back_ms, end_ms, 0, (uint64_t)count + days - 1, &dau, err));
     ERR_TRY(run_result_rows(run, result, count, &cells, err));
     uint64_t sum = 0; /* of dau[d .. d + days) */

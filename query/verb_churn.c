@@ -7,24 +7,36 @@
  *     churn 14d of SEL last_seen last 90d
  *         base: active in the range (all data where there is none); churned: last seen 14 civil days ago, or earlier
  *
+ *     churn 14d of SEL each month last 6mo
+ *         every month is a window by itself, with the 14 days before it
+ *
  * Days are civil, and a day that still runs is not silent yet. Counts come from stored sets where they say enough
- * (habit_bits.h), else from journeys; `list users` reads journeys.
+ * (habit_bits.h), else from journeys, which `by` cuts by its values (habit_split.h); `list users` reads journeys.
  */
 #include "query/answer_journeys.h"
+#include "query/cell_taker.h"
 #include "query/grow.h"
 #include "query/habit_bits.h"
-#include "query/index_sets.h"
+#include "query/habit_split.h"
 #include "query/subject_bits.h"
 #include "storage/base/size.h"
 
 #include <stdlib.h>
 
+/* The base was active in atoms [base, first), and the days that count are the `days` atoms from `first` on. */
+struct churn_window {
+    int64_t begin_ms; /* of its bucket */
+    uint32_t base, first, days;
+    uint32_t over; /* of the days */
+};
+
 /* Spans of time between neighbouring edges, in which a subject is seen or not. */
 struct churn_plan {
-    int64_t *edges; /* atom_count + 1; with a window: atom 0 is that of the base, atom d is day d */
+    int64_t *edges; /* atom_count + 1: of days, but what is before the only window is one atom */
     uint32_t atom_count;
-    uint32_t day_count; /* days of the window that are over */
-    uint32_t silence;   /* so many of them in a row make churn */
+    struct churn_window *windows; /* of last_seen: one, of no days */
+    uint32_t window_count;
+    uint32_t silence; /* so many days in a row make churn */
 };
 
 struct churn_line {
@@ -32,8 +44,10 @@ struct churn_line {
     int64_t last_ms;
 };
 
+/* Numbers of a group: [window * CHURN_KINDS + kind]. */
 struct churn_part {
-    uint64_t base, churned;
+    struct habit_rows rows;
+    struct cell_taker *taker; /* NULL: numbers are asked for */
     struct groups *subject_groups;
     struct churn_line *lines;
     uint32_t line_count, line_cap;
@@ -46,38 +60,86 @@ struct silence {
     bool is_churned;
 };
 
-static void silence_active(struct silence *s, const struct churn_plan *plan, uint32_t day)
+/* The days behind the last activity up to day `last` were silent, as far as they are over. */
+static void silence_until(struct silence *s, const struct churn_plan *plan,
+                          const struct churn_window *window, uint32_t last)
 {
-    s->is_churned = s->is_churned || day > s->last + plan->silence;
+    uint32_t over = MIN_OF(last, window->over);
+    s->is_churned = s->is_churned || (over >= s->last && over - s->last >= plan->silence);
+}
+
+static void silence_active(struct silence *s, const struct churn_plan *plan,
+                           const struct churn_window *window, uint32_t day)
+{
+    silence_until(s, plan, window, day - 1);
     s->last = day;
 }
 
-static void silence_end(struct silence *s, const struct churn_plan *plan)
+/* ---- plan ---- */
+
+/* Days of the window that are over at `now`. */
+static void window_end(const struct query_run_ctx *run, const struct churn_plan *plan,
+                       struct churn_window *window)
 {
-    s->is_churned =
-        s->is_churned || (plan->day_count >= s->last && plan->day_count - s->last >= plan->silence);
+    while (window->over < window->days &&
+           plan->edges[window->first + window->over + 1] <= run->query->now_ms) {
+        window->over++;
+    }
 }
 
-/* ---- plan ---- */
+/* The begins of the days in [from_ms, to), and its end. */
+static enum err_code plan_days(struct query_run_ctx *run, int64_t from_ms, int64_t **ret,
+                               uint32_t *ret_count, struct err *err)
+{
+    struct civil_grid day;
+    ERR_TRY(civil_grid_init(run->query->zone, CIVIL_DAY, 1, CIVIL_MONDAY, &day, err));
+    return civil_buckets(&day, from_ms, run->query->to_ms, QUERY_BUCKETS_MAX, run->arena, ret,
+                         ret_count, err);
+}
 
 static enum err_code plan_window(struct query_run_ctx *run, struct churn_plan *plan,
                                  struct err *err)
 {
     const struct bound_query *query = run->query;
-    struct civil_grid day;
     int64_t *begins = NULL;
     uint32_t count = 0;
 
-    ERR_TRY(civil_grid_init(query->zone, CIVIL_DAY, 1, CIVIL_MONDAY, &day, err));
-    ERR_TRY(civil_buckets(&day, query->from_ms, query->to_ms, QUERY_BUCKETS_MAX, run->arena,
-                          &begins, &count, err));
+    ERR_TRY(plan_days(run, query->from_ms, &begins, &count, err));
     ERR_TRY(ARENA_NEW(run->arena, (size_t)count + 2, &plan->edges, err));
     plan->edges[0] = query->churn.base_begin_ms;
     memcpy(plan->edges + 1, begins, ((size_t)count + 1) * sizeof(*begins));
     plan->atom_count = count + 1;
-    plan->silence = query->churn.days;
-    while (plan->day_count < count && begins[plan->day_count + 1] <= query->now_ms) {
-        plan->day_count++;
+    plan->windows[0] =
+        (struct churn_window){.begin_ms = query->from_ms, .base = 0, .first = 1, .days = count};
+    window_end(run, plan, &plan->windows[0]);
+    return ERR_OK;
+}
+
+/* A window for each bucket; what is before the first is told by days as well. */
+static enum err_code plan_windows(struct query_run_ctx *run, struct churn_plan *plan,
+                                  struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct answer_buckets buckets = {0};
+
+    ERR_TRY(answer_buckets(run, &buckets, err));
+    ERR_TRY(plan_days(run, query->churn.base_begin_ms, &plan->edges, &plan->atom_count, err));
+    ERR_TRY(ARENA_NEW(run->arena, buckets.count, &plan->windows, err));
+    plan->window_count = buckets.count;
+    uint32_t atom = 0;
+    for (uint32_t w = 0; w < buckets.count; w++) {
+        struct churn_window *window = &plan->windows[w];
+        window->begin_ms = buckets.begins[w];
+        while (plan->edges[atom] < MAX_OF(buckets.begins[w], query->from_ms)) {
+            atom++;
+        }
+        window->first = atom;
+        window->base = atom - query->churn.days;
+        while (atom < plan->atom_count && plan->edges[atom] < buckets.begins[w + 1]) {
+            atom++;
+        }
+        window->days = atom - window->first;
+        window_end(run, plan, window);
     }
     return ERR_OK;
 }
@@ -129,10 +191,15 @@ static bool is_in_range(const struct bound_query *query, int64_t ts_ms)
 
 /* ---- from stored sets ---- */
 
-static enum err_code count_window_bits(const struct churn_plan *plan, const struct habit_bits *bits,
-                                       struct arena *arena, struct churn_part *part,
-                                       struct err *err)
+/* Both sets, of the same words: who is looked at, and who of these churned. */
+struct churn_sets {
+    uint64_t *base, *churned;
+};
+
+static enum err_code window_sets(const struct churn_plan *plan, const struct habit_bits *bits,
+                                 struct arena *arena, struct churn_sets *sets, struct err *err)
 {
+    const struct churn_window *window = &plan->windows[0];
     const uint64_t *base = habit_bits_of(bits, 0);
     struct silence *silences = NULL;
 
@@ -141,43 +208,38 @@ static enum err_code count_window_bits(const struct churn_plan *plan, const stru
         const uint64_t *words = habit_bits_of(bits, day);
         for (size_t w = 0; w < bits->word_count; w++) {
             for (uint64_t rest = words[w] & base[w]; rest != 0; rest &= rest - 1) {
-                silence_active(&silences[w * 64 + (uint32_t)__builtin_ctzll(rest)], plan, day);
+                silence_active(&silences[w * 64 + (uint32_t)__builtin_ctzll(rest)], plan, window,
+                               day);
             }
         }
     }
     for (size_t w = 0; w < bits->word_count; w++) {
+        sets->base[w] = base[w];
         for (uint64_t rest = base[w]; rest != 0; rest &= rest - 1) {
-            struct silence *s = &silences[w * 64 + (uint32_t)__builtin_ctzll(rest)];
-            silence_end(s, plan);
-            part->base++;
-            part->churned += s->is_churned;
+            uint32_t bit = (uint32_t)__builtin_ctzll(rest);
+            struct silence *s = &silences[w * 64 + bit];
+            silence_until(s, plan, window, window->days);
+            sets->churned[w] |= (uint64_t)s->is_churned << bit;
         }
     }
     return ERR_OK;
 }
 
-static enum err_code count_last_seen_bits(const struct bound_query *query,
-                                          const struct churn_plan *plan,
-                                          const struct habit_bits *bits, struct arena *arena,
-                                          struct churn_part *part, struct err *err)
+static void last_seen_sets(const struct bound_query *query, const struct churn_plan *plan,
+                           const struct habit_bits *bits, uint64_t *alive, struct churn_sets *sets)
 {
     size_t words = bits->word_count;
-    uint64_t *base = NULL;
-    uint64_t *alive = NULL;
 
-    ERR_TRY(ARENA_NEW(arena, words, &base, err));
-    ERR_TRY(ARENA_NEW(arena, words, &alive, err));
     for (uint32_t a = 0; a < plan->atom_count; a++) {
         if (is_in_range(query, plan->edges[a])) {
-            bits_or(base, habit_bits_of(bits, a), words);
+            bits_or(sets->base, habit_bits_of(bits, a), words);
         }
         if (plan->edges[a] >= query->churn.seen_before_ms) {
             bits_or(alive, habit_bits_of(bits, a), words);
         }
     }
-    part->base = bits_count(base, words);
-    part->churned = part->base - bits_and_count(base, alive, words);
-    return ERR_OK;
+    memcpy(sets->churned, sets->base, words * sizeof(*sets->churned));
+    bits_andnot(sets->churned, alive, words);
 }
 
 static enum err_code bits_task(struct query_run_ctx *run, const struct run_task *task,
@@ -185,39 +247,131 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
 {
     const struct bound_query *query = run->query;
     const struct churn_plan *plan = run->verb_plan;
+    struct churn_part *part = slot;
     struct habit_bits bits;
+    uint64_t *row = NULL;
 
+    struct cell_taker *taker = NULL;
+    struct churn_sets sets = {0};
+    uint64_t *alive = NULL;
+
+    part->rows.len = CHURN_KINDS;
+    ERR_TRY(cell_taker_open(run, task->shard, &taker, err));
     ERR_TRY(habit_bits_make(run, task, query->churn.selector, plan->edges, plan->atom_count, arena,
                             io, &bits, err));
-    return query->churn.is_last_seen ? count_last_seen_bits(query, plan, &bits, arena, slot, err)
-                                     : count_window_bits(plan, &bits, arena, slot, err);
+    ERR_TRY(ARENA_NEW(arena, bits.word_count, &sets.base, err));
+    ERR_TRY(ARENA_NEW(arena, bits.word_count, &sets.churned, err));
+    ERR_TRY(ARENA_NEW(arena, bits.word_count, &alive, err));
+    if (query->churn.is_last_seen) {
+        last_seen_sets(query, plan, &bits, alive, &sets);
+    } else {
+        ERR_TRY(window_sets(plan, &bits, arena, &sets, err));
+    }
+    if (taker != NULL) {
+        bool is_churned = query->cell->has_measure && query->cell->measure == CHURN_CHURNED;
+        return cell_take_bits(taker, is_churned ? sets.churned : sets.base, bits.word_count,
+                              bits.base, err);
+    }
+    ERR_TRY(habit_rows_of(&part->rows, 0, arena, &row, err));
+    row[CHURN_BASE] = bits_count(sets.base, bits.word_count);
+    row[CHURN_CHURNED] = bits_count(sets.churned, bits.word_count);
+    return ERR_OK;
 }
 
 /* ---- from journeys ---- */
 
 /* *ret_base: is the subject looked at; returns whether it churned. */
-static bool journey_churned(const struct bound_query *query, const struct churn_plan *plan,
-                            const struct journey *journey, bool *ret_base)
+static bool last_seen_churned(const struct bound_query *query, const struct journey *journey,
+                              bool *ret_base)
+{
+    *ret_base = false;
+    for (size_t i = 0; i < journey->count && !*ret_base; i++) {
+        *ret_base = is_in_range(query, journey->times[i]);
+    }
+    return journey->times[journey->count - 1] < query->churn.seen_before_ms;
+}
+
+/* The same of one window; `*first` is the first event that is not before its base, and of the next one the first not before. */
+static bool window_churned(const struct churn_plan *plan, const struct churn_window *window,
+                           const struct journey *journey, size_t *first, bool *ret_base)
 {
     struct silence silence = {0};
+    int64_t end_ms = plan->edges[window->first + window->days];
 
     *ret_base = false;
-    if (query->churn.is_last_seen) {
-        for (size_t i = 0; i < journey->count && !*ret_base; i++) {
-            *ret_base = is_in_range(query, journey->times[i]);
-        }
-        return journey->times[journey->count - 1] < query->churn.seen_before_ms;
+    while (*first < journey->count && journey->times[*first] < plan->edges[window->base]) {
+        *first += 1;
     }
-    for (size_t i = 0; i < journey->count; i++) {
+    for (size_t i = *first; i < journey->count && journey->times[i] < end_ms; i++) {
         uint32_t atom = civil_bucket_idx(plan->edges, plan->atom_count, journey->times[i]);
-        if (atom == 0) {
+        if (atom < window->first) {
             *ret_base = true;
-        } else if (atom != silence.last) {
-            silence_active(&silence, plan, atom);
+        } else if (atom - window->first + 1 != silence.last) {
+            silence_active(&silence, plan, window, atom - window->first + 1);
         }
     }
-    silence_end(&silence, plan);
+    silence_until(&silence, plan, window, window->days);
     return silence.is_churned;
+}
+
+static bool cell_takes(const struct bound_cell *cell, const struct churn_window *window,
+                       bool is_churned)
+{
+    return (!cell->has_time || cell->time_ms == window->begin_ms) &&
+           (is_churned || !cell->has_measure || cell->measure == CHURN_BASE);
+}
+
+/* Where a part of a journey is in the base of a window. */
+static enum err_code count_window(const struct query_run_ctx *run, uint32_t w, bool is_churned,
+                                  const struct journey *own, uint32_t group,
+                                  struct churn_part *part, struct arena *arena, struct err *err)
+{
+    const struct churn_plan *plan = run->verb_plan;
+    const struct bound_cell *cell = run->query->cell;
+    uint64_t *row = NULL;
+    if (part->taker != NULL) {
+        return !cell_takes(cell, &plan->windows[w], is_churned)
+                   ? ERR_OK
+                   : cell_take_part(part->taker, part->rows.groups, group, own->subject, err);
+    }
+    ERR_TRY(habit_rows_of(&part->rows, group, arena, &row, err));
+    row[(size_t)w * CHURN_KINDS + CHURN_BASE]++;
+    row[(size_t)w * CHURN_KINDS + CHURN_CHURNED] += is_churned;
+    return ERR_OK;
+}
+
+static enum err_code list_churned(const struct journey *journey, struct churn_part *part,
+                                  struct arena *arena, struct err *err)
+{
+    ERR_TRY(GROW(arena, &part->lines, part->line_count, &part->line_cap, err));
+    part->lines[part->line_count++] =
+        (struct churn_line){journey->lanes[0][0], journey->times[journey->count - 1]};
+    return ERR_OK;
+}
+
+/* `own`: the journey, or a part of it. */
+static enum err_code count_part(const struct query_run_ctx *run, const struct journey *journey,
+                                const struct journey *own, uint32_t group, struct churn_part *part,
+                                struct arena *arena, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    const struct churn_plan *plan = run->verb_plan;
+    size_t first = 0;
+    for (uint32_t w = 0; w < plan->window_count; w++) {
+        bool is_base = false;
+        bool is_churned = query->churn.is_last_seen
+                              ? last_seen_churned(query, own, &is_base)
+                              : window_churned(plan, &plan->windows[w], own, &first, &is_base);
+        if (!is_base) {
+            continue;
+        }
+        if (!answer_is_list(query)) {
+            ERR_TRY(count_window(run, w, is_churned, own, group, part, arena, err));
+        } else if (is_churned) {
+            ERR_TRY(list_churned(journey, part, arena, err));
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
@@ -226,20 +380,26 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
     const struct bound_query *query = run->query;
     const struct churn_plan *plan = run->verb_plan;
     struct churn_part *part = slot;
+    struct habit_split split = {.lane = HABIT_LANE_NONE, .arena = arena};
     struct journey journey;
     bool has_more = false;
 
-    part->subject_groups = query->is_list ? walk_groups(walk, 0) : NULL;
+    part->rows.len = (size_t)plan->window_count * CHURN_KINDS;
+    part->subject_groups = answer_is_list(query) ? walk_groups(walk, 0) : NULL;
+    if (query->cell != NULL) {
+        ERR_TRY(cell_taker_open(run, walk_shard(walk), &part->taker, err));
+    }
+    if (query->key_count > 0) {
+        split.lane = 0;
+        part->rows.groups = walk_groups(walk, 0);
+    }
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
-        bool is_base = false;
-        bool is_churned = journey_churned(query, plan, &journey, &is_base);
-        part->base += is_base;
-        part->churned += is_base && is_churned;
-        if (query->is_list && is_base && is_churned) {
-            ERR_TRY(GROW(arena, &part->lines, part->line_count, &part->line_cap, err));
-            part->lines[part->line_count++] =
-                (struct churn_line){journey.lanes[0][0], journey.times[journey.count - 1]};
+        struct journey own;
+        uint32_t group = 0;
+        ERR_TRY(habit_split_load(&split, &journey, err));
+        while (habit_split_next(&split, &group, &own)) {
+            ERR_TRY(count_part(run, &journey, &own, group, part, arena, err));
         }
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
@@ -248,25 +408,75 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
 
 /* ---- the answer ---- */
 
-static enum err_code answer_counts(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                   struct result *result, struct err *err)
+static enum err_code make_columns(const struct bound_query *query, struct result *result,
+                                  struct err *err)
 {
-    static const struct result_col cols[] = {
-        {STR("base"), RESULT_INT64}, {STR("churned"), RESULT_INT64}, {STR("rate"), RESULT_NUMBER}};
-    const struct churn_part *parts = tasks->slots;
-    uint64_t base = 0;
-    uint64_t churned = 0;
-    struct cell *cells = NULL;
-
-    for (uint32_t t = 0; t < tasks->count; t++) {
-        base += parts[t].base;
-        churned += parts[t].churned;
+    struct result_col *cols = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(result->arena, (size_t)query->key_count + 4, &cols, err));
+    if (query->has_each) {
+        cols[count++] = answer_bucket_col(query);
     }
-    ERR_TRY(answer_cols(result, cols, COUNT_OF(cols), err));
-    ERR_TRY(run_result_rows(run, result, 1, &cells, err));
-    cells[0] = answer_count_cell(base);
-    cells[1] = answer_count_cell(churned);
-    cells[2] = answer_ratio(churned, base);
+    ERR_TRY(habit_key_cols(query, result->arena, cols, &count, err));
+    cols[count++] = (struct result_col){STR("base"), RESULT_INT64};
+    cols[count++] = (struct result_col){STR("churned"), RESULT_INT64};
+    cols[count++] = (struct result_col){STR("rate"), RESULT_NUMBER};
+    result->cols = cols;
+    result->col_count = count;
+    return ERR_OK;
+}
+
+/* The first measure, over all windows. */
+static uint64_t base_people(const uint64_t *row, size_t len)
+{
+    uint64_t sum = 0;
+    for (size_t i = CHURN_BASE; i < len; i += CHURN_KINDS) {
+        sum += row[i];
+    }
+    return sum;
+}
+
+static enum err_code put_row(const struct bound_query *query, const struct churn_window *window,
+                             const uint64_t *counts, const struct habit_rows *rows, uint32_t group,
+                             struct arena *arena, struct cell *out, struct err *err)
+{
+    if (query->has_each) {
+        ERR_TRY(answer_bucket_cell(query, window->begin_ms, arena, out++, err));
+    }
+    ERR_TRY(habit_key_cells(rows, query->key_count, group, arena, out, err));
+    out += query->key_count;
+    out[0] = answer_count_cell(counts[CHURN_BASE]);
+    out[1] = answer_count_cell(counts[CHURN_CHURNED]);
+    out[2] = answer_ratio(counts[CHURN_CHURNED], counts[CHURN_BASE]);
+    return ERR_OK;
+}
+
+static enum err_code answer_counts(struct query_run_ctx *run, const struct churn_plan *plan,
+                                   const struct run_tasks *tasks, struct result *result,
+                                   struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct habit_rows rows = {.len = (size_t)plan->window_count * CHURN_KINDS};
+    struct answer_group *groups = NULL;
+    struct cell *cells = NULL;
+    uint32_t count = 0;
+    uint32_t left_out = 0;
+
+    ERR_TRY(make_columns(query, result, err));
+    ERR_TRY(habit_rows_merge(run, tasks, offsetof(struct churn_part, rows), &rows, err));
+    ERR_TRY(habit_rows_pick(run, &rows, base_people, &groups, &count, &left_out, err));
+    ERR_TRY(run_result_rows(run, result, (uint64_t)plan->window_count * count, &cells, err));
+    for (uint32_t w = 0; w < plan->window_count; w++) {
+        ERR_TRY(run_check(run, err));
+        for (uint32_t i = 0; i < count; i++, cells += result->col_count) {
+            const uint64_t *counts = habit_row(&rows, groups[i].number) + (size_t)w * CHURN_KINDS;
+            ERR_TRY(put_row(query, &plan->windows[w], counts, &rows, groups[i].number,
+                            result->arena, cells, err));
+        }
+    }
+    if (left_out > 0) {
+        answer_left_out(result, (uint64_t)plan->window_count * left_out);
+    }
     return ERR_OK;
 }
 
@@ -305,12 +515,13 @@ static enum err_code run_plan(struct query_run_ctx *run, const struct churn_plan
     struct by_key subject_keys[2];
 
     run->verb_plan = plan;
-    if (!query->is_list && query->per == NULL &&
-        index_serves(run, &query->selectors[query->churn.selector])) {
+    if (churn_bits_serve(run)) {
         return run_all_tasks(run, bits_task, sizeof(struct churn_part), tasks, err);
     }
-    if (query->is_list) {
+    if (answer_is_list(query)) {
         spec.lanes[spec.lane_count++] = answer_subject_lane(query, subject_keys);
+    } else if (query->key_count > 0) {
+        spec.lanes[spec.lane_count++] = (struct walk_lane){query->keys, query->key_count};
     }
     return walk_all(run, &spec, walk_task, sizeof(struct churn_part), tasks, err);
 }
@@ -319,13 +530,18 @@ enum err_code verb_churn(struct query_run_ctx *run, struct result *result, struc
 {
     CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
     const struct bound_query *query = run->query;
-    struct churn_plan plan = {0};
+    struct churn_window only = {0};
+    struct churn_plan plan = {.windows = &only, .window_count = 1, .silence = query->churn.days};
 
     ERR_TRY(query->churn.is_last_seen ? plan_last_seen(run, &plan, err)
+            : query->has_each         ? plan_windows(run, &plan, err)
                                       : plan_window(run, &plan, err));
     if (plan.atom_count > 0) {
         ERR_TRY(run_plan(run, &plan, &tasks, err));
     }
-    return query->is_list ? answer_churned(run, &tasks, result, err)
-                          : answer_counts(run, &tasks, result, err);
+    if (query->cell != NULL) {
+        return ERR_OK;
+    }
+    return answer_is_list(query) ? answer_churned(run, &tasks, result, err)
+                                 : answer_counts(run, &plan, &tasks, result, err);
 }

@@ -500,6 +500,17 @@ static enum err_code merge_heaps(struct query_run_ctx *run, const struct run_tas
     return ERR_OK;
 }
 
+/* Of the columns that are known by name: the others are left out, like those that no shown row has. */
+static void choose_columns(struct out_cols *cols, const struct events_columns *shown)
+{
+    for (uint32_t c = 0; shown != NULL && c < cols->count; c++) {
+        cols->items[c].is_used = false;
+        for (uint32_t i = 0; i < shown->count && !cols->items[c].is_used; i++) {
+            cols->items[c].is_used = str_eq(shown->names[i], cols->items[c].name);
+        }
+    }
+}
+
 /* Leave out the columns that no shown row has. */
 static enum err_code fill_result(struct query_run_ctx *run, struct result *result,
                                  const struct out_cols *cols, const struct cell *wide,
@@ -529,8 +540,8 @@ static enum err_code fill_result(struct query_run_ctx *run, struct result *resul
 }
 
 static enum err_code events_answer(struct query_run_ctx *run, const struct run_tasks *tasks,
-                                   struct result *result, struct events_place *ret_last,
-                                   struct err *err)
+                                   const struct events_columns *shown, struct result *result,
+                                   struct events_place *ret_last, struct err *err)
 {
     struct row_ref *rows = NULL;
     struct out_cols cols = {0};
@@ -545,6 +556,7 @@ static enum err_code events_answer(struct query_run_ctx *run, const struct run_t
     }
     ERR_TRY(ARENA_NEW(run->arena, cell_count, &wide, err));
     ERR_TRY(read_rows(run, &cols, rows, count, wide, result->arena, err));
+    choose_columns(&cols, shown);
     ERR_TRY(fill_result(run, result, &cols, wide, count, err));
     result->meta.rows_total = total;
     result->meta.rows_left_out = total - count;
@@ -594,11 +606,12 @@ enum err_code verb_events(struct query_run_ctx *run, struct result *result, stru
     if (is_known) {
         ERR_TRY(run_all_tasks(run, events_task, sizeof(struct row_heap), &tasks, err));
     }
-    return events_answer(run, &tasks, result, NULL, err);
+    return events_answer(run, &tasks, NULL, result, NULL, err);
 }
 
 enum err_code events_page(struct query_run_ctx *run, const struct events_place *after,
-                          struct result *result, struct events_place *ret_last, struct err *err)
+                          const struct events_columns *shown, struct result *result,
+                          struct events_place *ret_last, struct err *err)
 {
     const struct bound_query *query = run->query;
     struct events_plan plan = {.limit = query->limit, .after = after};
@@ -608,5 +621,5 @@ enum err_code events_page(struct query_run_ctx *run, const struct events_place *
     if (query->from_ms < query->to_ms) {
         ERR_TRY(run_all_tasks(run, events_task, sizeof(struct row_heap), &tasks, err));
     }
-    return events_answer(run, &tasks, result, ret_last, err);
+    return events_answer(run, &tasks, shown, result, ret_last, err);
 }

@@ -270,7 +270,8 @@ static bool explain_is_index_only(const struct explain *explain)
         return false; /* events are named */
     }
     if (query->verb == VERB_SEGMENT) {
-        return !explain->has_predicate && !explain->has_number && !run_is_reference(explain->run);
+        return query->per == NULL && !explain->has_predicate && !explain->has_number &&
+               !run_is_reference(explain->run);
     }
     if (query->key_count > 0 || query->per != NULL || query->is_list || explain->has_predicate ||
         run_is_reference(explain->run)) {
@@ -279,8 +280,8 @@ static bool explain_is_index_only(const struct explain *explain)
     switch (query->verb) {
     case VERB_TREND:
     case VERB_DISTINCT: break;
-    case VERB_LIFECYCLE:
-    case VERB_CHURN: return true;
+    case VERB_LIFECYCLE: return true;
+    case VERB_CHURN: return !query->has_each;
     case VERB_STICKINESS:
         return query->habits.events_min == 1 && query->habits.events_max == UINT32_MAX;
     default: return false;

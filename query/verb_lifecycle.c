@@ -8,23 +8,25 @@
  * intersections of sets; else from journeys, which `by` cuts by its values (habit_split.h).
  */
 #include "query/answer_journeys.h"
+#include "query/cell_taker.h"
 #include "query/habit_bits.h"
 #include "query/habit_split.h"
 #include "query/subject_bits.h"
 #include "storage/base/size.h"
-
-enum { LIFE_NEW, LIFE_RETURNING, LIFE_RESURRECTING, LIFE_DORMANT, LIFE_KINDS };
 
 struct lifecycle_plan {
     const int64_t *begins; /* of the period before, of the n periods, and the end of the last */
     uint32_t count;        /* n */
     bool has_from, has_to; /* the range says so: rows up to there */
     int64_t data_begin_ms;
+    int64_t now_ms;
+    const struct bound_cell *cell; /* whose people are asked for; NULL: all numbers are */
 };
 
 /* Numbers of a group: [period * LIFE_KINDS + kind]. */
 struct lifecycle_part {
     struct habit_rows rows;
+    struct cell_taker *taker; /* NULL: numbers are asked for */
 };
 
 static size_t row_len(const struct lifecycle_plan *plan)
@@ -58,30 +60,78 @@ static enum err_code plan_make(struct query_run_ctx *run, struct lifecycle_plan 
         .has_from = buckets.has_from,
         .has_to = buckets.has_to,
         .data_begin_ms = run->snapshot->time_min_ms,
+        .now_ms = query->now_ms,
+        .cell = query->cell,
     };
     return ERR_OK;
 }
 
+/* Whether the number of a kind in a period, from 0 of those that are shown, is asked for, or the people behind it. Who is
+ * dormant in a period that has not begun nobody can tell yet. */
+static bool is_asked(const struct lifecycle_plan *plan, int64_t period, uint32_t kind)
+{
+    const struct bound_cell *cell = plan->cell;
+    int64_t begin_ms = plan->begins[period + 1];
+    if (kind == LIFE_DORMANT && begin_ms > plan->now_ms) {
+        return false;
+    }
+    return cell == NULL || ((!cell->has_time || cell->time_ms == begin_ms) &&
+                            (!cell->has_measure || cell->measure == kind));
+}
+
 /* ---- from stored sets ---- */
 
-static void count_bits(const struct habit_bits *bits, uint32_t first, uint32_t count,
-                       uint64_t *seen, uint64_t *fresh, uint64_t *counts)
+/* Who is of this kind in the period behind `before`; `seen`: who was active until then, `before` included. */
+static void kind_bits(uint32_t kind, const uint64_t *before, const uint64_t *now,
+                      const uint64_t *seen, uint64_t *restrict out, size_t words)
+{
+    switch (kind) {
+    case LIFE_NEW:
+        memcpy(out, now, words * sizeof(*out));
+        bits_andnot(out, seen, words);
+        break;
+    case LIFE_RETURNING:
+        memcpy(out, now, words * sizeof(*out));
+        bits_and(out, before, words);
+        break;
+    case LIFE_RESURRECTING:
+        memcpy(out, now, words * sizeof(*out));
+        bits_and(out, seen, words);
+        bits_andnot(out, before, words);
+        break;
+    default: /* dormant */
+        memcpy(out, before, words * sizeof(*out));
+        bits_andnot(out, now, words);
+        break;
+    }
+}
+
+/* `first`: the atom of the period before the first. `seen` is spent. */
+static enum err_code count_bits(const struct lifecycle_plan *plan, const struct habit_bits *bits,
+                                uint32_t first, uint64_t *seen, struct lifecycle_part *part,
+                                struct arena *arena, struct err *err)
 {
     size_t words = bits->word_count;
-    for (uint32_t p = 0; p < count; p++) {
+    uint64_t *set = NULL;
+    uint64_t *counts = NULL;
+    ERR_TRY(ARENA_NEW(arena, words, &set, err));
+    ERR_TRY(habit_rows_of(&part->rows, 0, arena, &counts, err));
+    for (uint32_t p = 0; p < plan->count; p++) {
         const uint64_t *before = habit_bits_of(bits, first + p);
         const uint64_t *now = habit_bits_of(bits, first + p + 1);
-        uint64_t active = bits_count(now, words);
-        uint64_t both = bits_and_count(now, before, words);
         bits_or(seen, before, words);
-        memcpy(fresh, now, words * sizeof(*fresh));
-        bits_andnot(fresh, seen, words);
-        uint64_t is_new = bits_count(fresh, words);
-        counts[p * LIFE_KINDS + LIFE_NEW] = is_new;
-        counts[p * LIFE_KINDS + LIFE_RETURNING] = both;
-        counts[p * LIFE_KINDS + LIFE_RESURRECTING] = active - is_new - both;
-        counts[p * LIFE_KINDS + LIFE_DORMANT] = bits_count(before, words) - both;
+        for (uint32_t kind = 0; kind < LIFE_KINDS; kind++) {
+            if (!is_asked(plan, p, kind)) {
+                continue;
+            }
+            kind_bits(kind, before, now, seen, set, words);
+            counts[(size_t)p * LIFE_KINDS + kind] = bits_count(set, words);
+            if (part->taker != NULL) {
+                ERR_TRY(cell_take_bits(part->taker, set, words, bits->base, err));
+            }
+        }
     }
+    return ERR_OK;
 }
 
 /* First events that are expired: before the periods, or active in one. */
@@ -120,8 +170,6 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     bool has_before = plan->data_begin_ms < plan->begins[0];
     int64_t *edges = NULL;
     uint64_t *seen = NULL;
-    uint64_t *fresh = NULL;
-    uint64_t *counts = NULL;
     uint32_t atoms = plan->count + 1 + (has_before ? 1 : 0);
     ERR_TRY(ARENA_NEW(arena, (size_t)atoms + 1, &edges, err));
     edges[0] = plan->data_begin_ms;
@@ -129,15 +177,13 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, edges, atoms, arena, io, &bits,
                             err));
     part->rows.len = row_len(plan);
-    ERR_TRY(habit_rows_of(&part->rows, 0, arena, &counts, err));
+    ERR_TRY(cell_taker_open(run, task->shard, &part->taker, err));
     ERR_TRY(ARENA_NEW(arena, bits.word_count, &seen, err));
-    ERR_TRY(ARENA_NEW(arena, bits.word_count, &fresh, err));
     if (has_before) {
         bits_or(seen, habit_bits_of(&bits, 0), bits.word_count);
     }
     ERR_TRY(add_firsts(run, task, &bits, has_before ? 1 : 0, seen, arena, io, err));
-    count_bits(&bits, has_before ? 1 : 0, plan->count, seen, fresh, counts);
-    return ERR_OK;
+    return count_bits(plan, &bits, has_before ? 1 : 0, seen, part, arena, err);
 }
 
 /* ---- from journeys ---- */
@@ -150,23 +196,41 @@ struct life {
     int64_t last; /* period that was active last, or LONG_AGO */
 };
 
-static void count_active(struct life *life, int64_t period, uint64_t *counts)
+/* Where a part of a journey is counted. */
+struct life_count {
+    const struct lifecycle_plan *plan;
+    uint64_t *counts; /* of its group, where numbers are asked for; */
+    bool is_met;      /* where people are: it is counted in their cell */
+};
+
+static void count_one(struct life_count *count, int64_t period, uint32_t kind)
+{
+    if (!is_asked(count->plan, period, kind)) {
+        return;
+    }
+    if (count->counts != NULL) {
+        count->counts[period * LIFE_KINDS + kind]++;
+    }
+    count->is_met = true;
+}
+
+static void count_active(struct life *life, int64_t period, struct life_count *count)
 {
     if (life->is_seen && life->last >= 0 && life->last + 1 < period) {
-        counts[life->last * LIFE_KINDS + LIFE_DORMANT]++; /* the period behind its last */
+        count_one(count, life->last, LIFE_DORMANT); /* the period behind its last */
     }
     if (period >= 1) {
         uint32_t kind = !life->is_seen             ? LIFE_NEW
                         : life->last == period - 1 ? LIFE_RETURNING
                                                    : LIFE_RESURRECTING;
-        counts[(period - 1) * LIFE_KINDS + kind]++;
+        count_one(count, period - 1, kind);
     }
     *life = (struct life){true, period};
 }
 
-static void count_journey(const struct lifecycle_plan *plan, const struct journey *journey,
-                          uint64_t *counts)
+static void count_journey(const struct journey *journey, struct life_count *count)
 {
+    const struct lifecycle_plan *plan = count->plan;
     struct life life = {false, LONG_AGO};
     for (size_t i = 0; i < journey->count;) {
         int64_t ts = journey->times[i];
@@ -180,12 +244,26 @@ static void count_journey(const struct lifecycle_plan *plan, const struct journe
         while (end < journey->count && journey->times[end] < plan->begins[period + 1]) {
             end++;
         }
-        count_active(&life, period, counts);
+        count_active(&life, period, count);
         i = end;
     }
     if (life.is_seen && life.last >= 0 && life.last < plan->count) {
-        counts[life.last * LIFE_KINDS + LIFE_DORMANT]++;
+        count_one(count, life.last, LIFE_DORMANT);
     }
+}
+
+static enum err_code count_part(const struct lifecycle_plan *plan, const struct journey *own,
+                                uint32_t group, struct lifecycle_part *part, struct arena *arena,
+                                struct err *err)
+{
+    struct life_count count = {.plan = plan};
+    if (part->taker == NULL) {
+        ERR_TRY(habit_rows_of(&part->rows, group, arena, &count.counts, err));
+    }
+    count_journey(own, &count);
+    return part->taker != NULL && count.is_met
+               ? cell_take_part(part->taker, part->rows.groups, group, own->subject, err)
+               : ERR_OK;
 }
 
 static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, struct arena *arena,
@@ -196,6 +274,9 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
     struct habit_split split = {.lane = HABIT_LANE_NONE, .arena = arena};
     struct journey journey;
     bool has_more = false;
+    if (plan->cell != NULL) {
+        ERR_TRY(cell_taker_open(run, walk_shard(walk), &part->taker, err));
+    }
     part->rows.len = row_len(plan);
     if (run->query->key_count > 0) {
         split.lane = 0;
@@ -207,9 +288,7 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
         uint32_t group = 0;
         ERR_TRY(habit_split_load(&split, &journey, err));
         while (habit_split_next(&split, &group, &own)) {
-            uint64_t *counts = NULL;
-            ERR_TRY(habit_rows_of(&part->rows, group, arena, &counts, err));
-            count_journey(plan, &own, counts);
+            ERR_TRY(count_part(plan, &own, group, part, arena, err));
         }
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
     }
@@ -226,9 +305,7 @@ static enum err_code make_columns(const struct bound_query *query, struct result
     uint32_t count = 0;
     ERR_TRY(ARENA_NEW(result->arena, 1 + (size_t)query->key_count + LIFE_KINDS, &cols, err));
     cols[count++] = answer_bucket_col(query);
-    for (uint32_t k = 0; k < query->key_count; k++) {
-        ERR_TRY(answer_key_col(query, k, false, result->arena, &cols[count++], err));
-    }
+    ERR_TRY(habit_key_cols(query, result->arena, cols, &count, err));
     for (uint32_t k = 0; k < LIFE_KINDS; k++) {
         cols[count++] = (struct result_col){str_of(kinds[k]), RESULT_INT64};
     }
@@ -249,7 +326,7 @@ static bool is_empty(const struct lifecycle_lines *lines, uint32_t period)
 {
     uint64_t all = 0;
     for (uint32_t i = 0; i < lines->count; i++) {
-        const uint64_t *row = lines->rows.rows[lines->groups[i].number];
+        const uint64_t *row = habit_row(&lines->rows, lines->groups[i].number);
         for (uint32_t k = 0; k < LIFE_KINDS; k++) {
             all |= row[(size_t)period * LIFE_KINDS + k];
         }
@@ -265,19 +342,6 @@ static uint64_t new_people(const uint64_t *row, size_t len)
         sum += row[i];
     }
     return sum;
-}
-
-/* Who is dormant in a period that has not begun nobody can tell yet. */
-static void forget_ahead(const struct query_run_ctx *run, const struct lifecycle_plan *plan,
-                         const struct habit_rows *rows)
-{
-    for (uint32_t g = 0; g < rows->cap; g++) {
-        for (uint32_t p = 0; rows->rows[g] != NULL && p < plan->count; p++) {
-            if (plan->begins[p + 1] > run->query->now_ms) {
-                rows->rows[g][(size_t)p * LIFE_KINDS + LIFE_DORMANT] = 0;
-            }
-        }
-    }
 }
 
 /* Over all of a range that was asked for; else from the first to the last period that has something. */
@@ -299,11 +363,10 @@ static enum err_code put_row(struct query_run_ctx *run, const struct lifecycle_p
 {
     uint32_t key_count = run->query->key_count;
     uint32_t group = lines->groups[line].number;
-    const uint64_t *counts = lines->rows.rows[group] + (size_t)period * LIFE_KINDS;
+    const uint64_t *counts = habit_row(&lines->rows, group) + (size_t)period * LIFE_KINDS;
     ERR_TRY(
         answer_bucket_cell(run->query, plan->begins[period + 1], result->arena, &cells[0], err));
-    ERR_TRY(answer_key_cells(lines->rows.groups, key_count, group, false, result->arena, &cells[1],
-                             err));
+    ERR_TRY(habit_key_cells(&lines->rows, key_count, group, result->arena, &cells[1], err));
     for (uint32_t k = 0; k < LIFE_KINDS; k++) {
         cells[1 + key_count + k] = answer_count_cell(counts[k]);
     }
@@ -335,7 +398,6 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct lifecyc
 {
     struct lifecycle_lines lines = {.rows = {.len = row_len(plan)}};
     ERR_TRY(habit_rows_merge(run, tasks, offsetof(struct lifecycle_part, rows), &lines.rows, err));
-    forget_ahead(run, plan, &lines.rows);
     ERR_TRY(habit_rows_pick(run, &lines.rows, new_people, &lines.groups, &lines.count,
                             &lines.left_out, err));
     cut_periods(plan, &lines);
@@ -357,5 +419,5 @@ enum err_code verb_lifecycle(struct query_run_ctx *run, struct result *result, s
     run->verb_plan = &plan;
     ERR_TRY(habit_run(run, INT64_MIN, plan.begins[plan.count + 1], true, bits_task, walk_task,
                       sizeof(struct lifecycle_part), &tasks, err));
-    return make_answer(run, &plan, &tasks, result, err);
+    return query->cell != NULL ? ERR_OK : make_answer(run, &plan, &tasks, result, err);
 }

@@ -1,7 +1,9 @@
 /* query/verb_segment.h - a segment between its two halves: what tasks are given, and what they leave. */
 #pragma once
 
+#include "query/agg.h"
 #include "query/people.h"
+#include "query/result.h"
 #include "query/run.h"
 
 /* What all tasks share; immutable while they run. */
@@ -27,3 +29,9 @@ struct segment_part {
 enum err_code segment_task(struct query_run_ctx *run, const struct run_task *task,
                            struct arena *arena, struct io *io, void *slot,
                            struct err *err) ERR_MUST_CHECK;
+
+/* Add a row's number to what a MEASURE knows of a subject (not of COUNT and UNIQUE). */
+enum err_code cond_add_number(const struct cond *cond, struct acc_pool *pool, union acc_cell *cell,
+                              struct num number, struct err *err) ERR_MUST_CHECK;
+/* What the cell says; null where it says nothing. */
+struct cell cond_value(const struct cond *cond, const union acc_cell *cell);

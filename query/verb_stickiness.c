@@ -7,6 +7,7 @@
  * journeys by its values (habit_split.h), and has a histogram of each.
  */
 #include "query/answer_journeys.h"
+#include "query/cell_taker.h"
 #include "query/habit_bits.h"
 #include "query/habit_split.h"
 #include "query/stickiness_int.h"
@@ -32,6 +33,7 @@ struct stickiness_part {
     struct habit_rows rows;
     uint64_t *whole; /* the same numbers of journeys before they are cut; NULL: they are not */
     uint64_t users;  /* active at all, in whatever group */
+    struct cell_taker *taker; /* NULL: numbers are asked for */
 };
 
 static size_t row_len(const struct stickiness_plan *plan)
@@ -134,6 +136,35 @@ static enum err_code sets_work_make(const struct stickiness_plan *plan,
     return ARENA_NEW(arena, bits->word_count, &ret->users, err);
 }
 
+/* Whether who was active in `times` buckets of the parent is in the cell that is asked for. */
+static bool is_in_cell(const struct bound_query *query, const struct parent *parent, uint32_t times)
+{
+    const struct bound_cell *cell = query->cell;
+    bool is_number = cell->number == 0             ? times > 0
+                     : query->habits.is_cumulative ? times >= cell->number
+                                                   : times == cell->number;
+    return is_number && (!cell->has_time || cell->time_ms == parent->begin_ms);
+}
+
+/* The people behind the cell, of the parent whose numbers the planes have. */
+static enum err_code take_parent(const struct bound_query *query, const struct sets_work *work,
+                                 const struct parent *parent, struct cell_taker *taker,
+                                 struct err *err)
+{
+    size_t words = work->bits->word_count;
+    uint32_t planes = planes_of(parent->count);
+    for (size_t i = 0; i < words * 64; i++) {
+        uint32_t times = 0;
+        for (uint32_t k = 0; k < planes; k++) {
+            times |= (uint32_t)(work->planes[k * words + i / 64] >> i % 64 & 1) << k;
+        }
+        if (is_in_cell(query, parent, times)) {
+            ERR_TRY(cell_take(taker, work->bits->base + (uint32_t)i, err));
+        }
+    }
+    return ERR_OK;
+}
+
 /* How many subjects were active in how many buckets of the parent. */
 static void count_parent(const struct sets_work *work, const struct parent *parent, uint64_t *row)
 {
@@ -160,11 +191,15 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
     ERR_TRY(habit_bits_make(run, task, run->query->habits.selector, plan->edges, plan->count, arena,
                             io, &bits, err));
     part->rows.len = row_len(plan);
+    ERR_TRY(cell_taker_open(run, task->shard, &part->taker, err));
     ERR_TRY(habit_rows_of(&part->rows, 0, arena, &row, err));
     ERR_TRY(sets_work_make(plan, &bits, arena, &work, err));
     for (uint32_t p = 0; p < plan->parent_count; p++) {
         ERR_TRY(run_check(run, err));
         count_parent(&work, &plan->parents[p], row);
+        if (part->taker != NULL) {
+            ERR_TRY(take_parent(run->query, &work, &plan->parents[p], part->taker, err));
+        }
     }
     part->users = row[plan->place_count] = bits_count(work.users, bits.word_count);
     return ERR_OK;
@@ -172,9 +207,28 @@ static enum err_code bits_task(struct query_run_ctx *run, const struct run_task 
 
 /* ---- from journeys ---- */
 
-static void count_journey(const struct stickiness_plan *plan, const struct habits *habits,
-                          const struct journey *journey, uint64_t *row)
+/* Where a part of a journey is counted. */
+struct stickiness_count {
+    const struct stickiness_plan *plan;
+    const struct bound_query *query;
+    uint64_t *row; /* of its group, where numbers are asked for; */
+    bool is_met;   /* where people are: it is counted in their cell */
+};
+
+/* Active in `times` buckets of the parent. Place 0 is of no active bucket: not shown. */
+static void count_times(struct stickiness_count *count, const struct parent *parent, uint32_t times)
 {
+    if (count->query->cell == NULL) {
+        count->row[parent->place + times]++;
+        return;
+    }
+    count->is_met |= is_in_cell(count->query, parent, times);
+}
+
+static void count_journey(const struct journey *journey, struct stickiness_count *count)
+{
+    const struct stickiness_plan *plan = count->plan;
+    const struct habits *habits = &count->query->habits;
     uint32_t p = 0;
     uint32_t times = 0;
     bool is_user = false;
@@ -191,7 +245,7 @@ static void count_journey(const struct stickiness_plan *plan, const struct habit
         }
         is_user = true;
         if (b >= plan->parents[p].first + plan->parents[p].count) {
-            row[plan->parents[p].place + times]++;
+            count_times(count, &plan->parents[p], times);
             times = 0;
             while (b >= plan->parents[p].first + plan->parents[p].count) {
                 p++;
@@ -199,8 +253,10 @@ static void count_journey(const struct stickiness_plan *plan, const struct habit
         }
         times++;
     }
-    row[plan->parents[p].place + times]++; /* place 0 is of no active bucket: not shown */
-    row[plan->place_count] += is_user;
+    count_times(count, &plan->parents[p], times);
+    if (count->row != NULL) {
+        count->row[plan->place_count] += is_user;
+    }
 }
 
 /* Each part for its group, and the journey as one for the total. */
@@ -208,18 +264,23 @@ static enum err_code count_parts(const struct query_run_ctx *run, struct habit_s
                                  const struct journey *journey, struct stickiness_part *part,
                                  struct arena *arena, struct err *err)
 {
-    const struct stickiness_plan *plan = run->verb_plan;
-    const struct habits *habits = &run->query->habits;
+    struct stickiness_count count = {.plan = run->verb_plan, .query = run->query};
     struct journey own;
     uint32_t group = 0;
     ERR_TRY(habit_split_load(split, journey, err));
     while (habit_split_next(split, &group, &own)) {
-        uint64_t *row = NULL;
-        ERR_TRY(habit_rows_of(&part->rows, group, arena, &row, err));
-        count_journey(plan, habits, &own, row);
+        count.is_met = false;
+        if (part->taker == NULL) {
+            ERR_TRY(habit_rows_of(&part->rows, group, arena, &count.row, err));
+        }
+        count_journey(&own, &count);
+        if (count.is_met) {
+            ERR_TRY(cell_take_part(part->taker, part->rows.groups, group, own.subject, err));
+        }
     }
     if (part->whole != NULL) {
-        count_journey(plan, habits, journey, part->whole);
+        count.row = part->whole;
+        count_journey(journey, &count);
     }
     return ERR_OK;
 }
@@ -233,15 +294,23 @@ static enum err_code walk_task(struct query_run_ctx *run, struct walk *walk, str
     struct journey journey;
     bool has_more = false;
     part->rows.len = row_len(plan);
+    if (run->query->cell != NULL) {
+        ERR_TRY(cell_taker_open(run, walk_shard(walk), &part->taker, err));
+    }
     if (run->query->key_count > 0) {
         split.lane = 0;
         part->rows.groups = walk_groups(walk, 0);
+    }
+    if (run->query->key_count > 0 && part->taker == NULL) {
         ERR_TRY(ARENA_NEW(arena, row_len(plan), &part->whole, err));
     }
     ERR_TRY(walk_next(walk, &journey, &has_more, err));
     while (has_more) {
         ERR_TRY(count_parts(run, &split, &journey, part, arena, err));
         ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    }
+    if (part->taker != NULL) {
+        return ERR_OK;
     }
     uint64_t *all = part->whole;
     ERR_TRY(all != NULL ? ERR_OK : habit_rows_of(&part->rows, 0, arena, &all, err));
@@ -262,9 +331,7 @@ static enum err_code make_columns(const struct bound_query *query, struct result
     if (query->habits.has_over) {
         cols[count++] = answer_bucket_col(&over);
     }
-    for (uint32_t k = 0; k < query->key_count; k++) {
-        ERR_TRY(answer_key_col(query, k, false, result->arena, &cols[count++], err));
-    }
+    ERR_TRY(habit_key_cols(query, result->arena, cols, &count, err));
     cols[count++] = (struct result_col){STR("periods"), RESULT_INT64};
     cols[count++] = (struct result_col){STR("users"), RESULT_INT64};
     result->cols = cols;
@@ -290,7 +357,7 @@ static void parent_rows(const struct bound_query *query, const struct parent *pa
 }
 
 static enum err_code lead_cells(const struct query_run_ctx *run, const struct parent *parent,
-                                const struct groups *groups, uint32_t group, struct arena *arena,
+                                const struct habit_rows *rows, uint32_t group, struct arena *arena,
                                 struct cell *out, struct err *err)
 {
     const struct bound_query *query = run->query;
@@ -299,7 +366,7 @@ static enum err_code lead_cells(const struct query_run_ctx *run, const struct pa
     if (query->habits.has_over) {
         ERR_TRY(answer_bucket_cell(&over, parent->begin_ms, arena, out++, err));
     }
-    return answer_key_cells(groups, query->key_count, group, false, arena, out, err);
+    return habit_key_cells(rows, query->key_count, group, arena, out, err);
 }
 
 static uint64_t active_people(const uint64_t *row, size_t len)
@@ -320,9 +387,8 @@ static enum err_code make_rows(struct query_run_ctx *run, const struct stickines
         const struct parent *parent = &plan->parents[p];
         ERR_TRY(run_check(run, err));
         for (uint32_t i = 0; i < group_count; i++) {
-            const uint64_t *row = rows->rows[groups[i].number];
-            ERR_TRY(
-                lead_cells(run, parent, rows->groups, groups[i].number, result->arena, lead, err));
+            const uint64_t *row = habit_row(rows, groups[i].number);
+            ERR_TRY(lead_cells(run, parent, rows, groups[i].number, result->arena, lead, err));
             parent_rows(run->query, parent, row + parent->place, lead, lead_count, cells);
             cells += (size_t)parent->count * result->col_count;
         }
@@ -372,5 +438,5 @@ enum err_code verb_stickiness(struct query_run_ctx *run, struct result *result, 
     run->verb_plan = &plan;
     ERR_TRY(habit_run(run, plan.edges[0], plan.edges[plan.count], false, bits_task, walk_task,
                       sizeof(struct stickiness_part), &tasks, err));
-    return make_answer(run, &plan, &tasks, result, err);
+    return query->cell != NULL ? ERR_OK : make_answer(run, &plan, &tasks, result, err);
 }

@@ -58,6 +58,10 @@ static enum err_code way_of_segment(struct query_run_ctx *run, struct str *ret, 
 {
     uint32_t indexed = 0;
     uint32_t all = 0;
+    if (run->query->per != NULL) {
+        *ret = STR("journeys");
+        return ERR_OK;
+    }
     count_tests(run, run->query->segment.cond, &indexed, &all);
     return arena_printf(run->arena, ret, err, "stored sets for %u of %u tests of events", indexed,
                         all);
@@ -84,6 +88,9 @@ enum err_code way_of(struct query_run_ctx *run, struct str *ret, struct err *err
     case VERB_STICKINESS:
         *ret = habit_bits_serve(run) ? STR("stored sets") : STR("journeys");
         return ERR_OK;
+    case VERB_CHURN:
+        *ret = churn_bits_serve(run) ? STR("stored sets") : STR("journeys");
+        return ERR_OK;
     case VERB_EVENTS:
     case VERB_TIMELINE: *ret = STR("rows"); return ERR_OK;
     case VERB_SHOW_EVENTS:
@@ -101,7 +108,6 @@ enum err_code way_of(struct query_run_ctx *run, struct str *ret, struct err *err
     case VERB_ATTRIBUTION:
     case VERB_ABSENCE:
     case VERB_INTERVALS:
-    case VERB_CHURN:
     case VERB_LTV: break;
     }
     *ret = STR("journeys");

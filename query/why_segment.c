@@ -26,7 +26,11 @@ static void people_donep(struct people *people)
 static enum err_code run_segment(struct query_run_ctx *run, struct err *err)
 {
     CLEANUP(people_donep) struct people people;
+    struct result none = {.arena = run->arena};
     people_init(&people, run->arena);
+    if (run->query->per != NULL) {
+        return segment_per_key(run, &none, err);
+    }
     return segment_people(run, &people, err);
 }
 
@@ -100,6 +104,7 @@ static enum err_code run_events(struct query_run_ctx *run, struct err *err)
         .lanes = {why_lane(keys)},
         .lane_count = 1,
         .is_ordered = true,
+        .subject = run->query->per,
     };
     return wants.count == 0 ? ERR_OK : walk_all(run, &spec, events_task, 1, &tasks, err);
 }
@@ -179,7 +184,7 @@ static enum err_code add_condition(struct why *why, const struct cond_line *line
         .holds = part != NULL && part->is_met ? WHY_YES : WHY_NO,
         .note = line->text,
     };
-    if (cond->kind == COND_MEASURE) {
+    if (cond->kind == COND_MEASURE || cond->kind == COND_FORMULA) {
         row.number = part == NULL ? row.number : part->value;
     } else if (line->is_test && has_events) {
         row.number = number_cell(count_events(cond, events));

@@ -61,6 +61,10 @@ static const char *const questions[] = {
     "retention view -> any each day for 5 rolling from %s to %s",
     "lifecycle of any each week from %s to %s",
     "stickiness of any each day from %s to %s",
+    "churn 1d of any by channel each 2d from %s to %s",
+    "conditions view, pay by channel, vip from %s to %s",
+    "segment count(pay) / count(any) > 0.2 per channel list users from %s to %s",
+    "users of (measure = \"dormant\") in lifecycle of any each day from %s to %s",
 };
 
 static _Atomic int64_t clock_ms;

@@ -1,5 +1,5 @@
-/* tests/prop/prop_cohorts.c - Goal: retention in every mode, rolling and in civil hours, with values and averages, ltv and
- * churn equal their definitions. Method: random journeys; ref_cohorts tries every event against every period; numbers are
+/* tests/prop/prop_cohorts.c - Goal: retention in every mode, rolling and in civil hours, with values and averages, ltv,
+ * churn and conditions equal their definitions. Method: random journeys; ref_cohorts tries every event against every period; numbers are
  * added up as integers here. And ltv keeps its identity: the sum of ARPU * survival is revenue per member. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -398,22 +398,150 @@ static void ltv_is_revenue_per_member(void **state)
     }
 }
 
+/* ---- lines of channels ---- */
+
+#define ALL_CHANNELS (-2)
+
+/* Channels in the order of lines: none, then by their bytes; or all events as one. */
+static int channels_in_order(bool is_by, int out[WALKER_CHANNELS + 1])
+{
+    int count = 1;
+    out[0] = is_by ? -1 : ALL_CHANNELS;
+    for (int c = 0; is_by && c < WALKER_CHANNELS; c++) {
+        int at = count++;
+        for (; at > 1 && strcmp(walker_channels[out[at - 1]], walker_channels[c]) > 0; at--) {
+            out[at] = out[at - 1];
+        }
+        out[at] = c;
+    }
+    return count;
+}
+
+static void print_channel(int channel, struct buf *want)
+{
+    if (channel != ALL_CHANNELS) {
+        buf_printf(want, "%s|", channel < 0 ? "-" : walker_channels[channel]);
+    }
+}
+
+static bool is_of(int channel, const struct walker_event *event)
+{
+    return channel == ALL_CHANNELS || event->channel == channel;
+}
+
 /* ---- churn ---- */
 
-static int days_of(const struct walkers *walkers, const struct selector *selector, bool is_device,
-                   int subject, int64_t *out, int64_t *ret_last_ms)
+struct churn_trial {
+    const struct selector *selector;
+    bool is_device, is_last_seen, is_by;
+    int silence;
+    int64_t today, first, last;
+    int64_t each; /* days of a window, at multiples of it since 1970; 0: one window */
+};
+
+static int days_of(const struct walkers *walkers, const struct churn_trial *trial, int subject,
+                   int channel, int64_t *out, int64_t *ret_last_ms)
 {
     struct walker_event events[WALKER_EVENTS_MAX];
-    int all = walkers_of(walkers, is_device, subject, events);
+    int all = walkers_of(walkers, trial->is_device, subject, events);
     int count = 0;
     *ret_last_ms = INT64_MIN;
     for (int i = 0; i < all; i++) {
-        if (is_selected(selector, &events[i])) {
+        if (is_selected(trial->selector, &events[i]) && is_of(channel, &events[i])) {
             out[count++] = events[i].time_ms / DAY_MS;
             *ret_last_ms = MAX_OF(*ret_last_ms, events[i].time_ms);
         }
     }
     return count;
+}
+
+struct churn_numbers {
+    int base, churned;
+};
+
+/* Of the window of days [first, last]. */
+static struct churn_numbers churn_of(const struct walkers *walkers, const struct churn_trial *trial,
+                                     int channel, int64_t first, int64_t last)
+{
+    struct churn_numbers sum = {0};
+    for (int s = 0; s < walkers_subjects(trial->is_device); s++) {
+        int64_t days[WALKER_EVENTS_MAX];
+        int64_t last_ms = 0;
+        bool is_base = false;
+        int count = days_of(walkers, trial, s, channel, days, &last_ms);
+        bool is_churned =
+            ref_churned(days, count, first, last, trial->today - 1, trial->silence, &is_base);
+        if (trial->is_last_seen) {
+            is_base = false;
+            for (int i = 0; i < count; i++) {
+                is_base = is_base || (days[i] >= first && days[i] <= last);
+            }
+            is_churned = count > 0 && trial->today - last_ms / DAY_MS >= trial->silence;
+        }
+        sum.base += is_base;
+        sum.churned += is_base && is_churned;
+    }
+    return sum;
+}
+
+static struct churn_trial churn_random(struct rng *rng)
+{
+    struct churn_trial trial = {
+        .selector = &selectors[rng_below(rng, COUNT_OF(selectors))],
+        .is_device = rng_below(rng, 4) == 0,
+        .is_last_seen = rng_below(rng, 3) == 0,
+        .is_by = rng_below(rng, 2) == 0,
+        .silence = 1 + (int)rng_below(rng, 5),
+        .today = SNAP_NOW_MS / DAY_MS,
+    };
+    trial.first = trial.today - (int64_t)rng_below(rng, 18);
+    trial.last = trial.first + trial.silence - 1 + (int64_t)rng_below(rng, 8);
+    if (!trial.is_last_seen &&
+        rng_below(rng, 3) == 0) { /* whole windows, the first is cut where it can be */
+        trial.each = trial.silence + (int64_t)rng_below(rng, 3);
+        trial.first = trial.first / trial.each * trial.each;
+        trial.last = trial.first + trial.each * (1 + (int64_t)rng_below(rng, 4)) - 1;
+        trial.first += (int64_t)rng_below(rng, (uint64_t)(trial.each - trial.silence + 1));
+    }
+    return trial;
+}
+
+/* Days of buckets of the window that day `first` lies in; *ret_first is the day that names it. */
+static int64_t window_last(const struct churn_trial *trial, int64_t first, int64_t *ret_first)
+{
+    *ret_first = trial->each == 0 ? first : first / trial->each * trial->each;
+    return trial->each == 0 ? trial->last : *ret_first + trial->each - 1;
+}
+
+static void expect_churn(const struct walkers *walkers, const struct churn_trial *trial,
+                         struct buf *want)
+{
+    int channels[WALKER_CHANNELS + 1];
+    int channel_count = channels_in_order(trial->is_by, channels);
+    bool has_line[WALKER_CHANNELS + 1] = {false};
+    int64_t name = 0;
+    for (int pass = 0; pass < 2; pass++) { /* a line is shown where some window of it has people */
+        int64_t last = 0;
+        for (int64_t day = trial->first; day <= trial->last; day = last + 1) {
+            last = window_last(trial, day, &name);
+            for (int c = 0; c < channel_count; c++) {
+                struct churn_numbers sum = churn_of(walkers, trial, channels[c], day, last);
+                has_line[c] = has_line[c] || sum.base > 0 || !trial->is_by;
+                if (pass == 0 || !has_line[c]) {
+                    continue;
+                }
+                if (trial->each > 0) {
+                    char date[CIVIL_TEXT_BYTES];
+                    buf_str(want, civil_format_date(zone_utc(), name * DAY_MS, date));
+                    buf_u8(want, '|');
+                }
+                print_channel(channels[c], want);
+                buf_printf(want, "%d|%d|", sum.base, sum.churned);
+                print_ratio(sum.churned, sum.base, want);
+                buf_u8(want, '\n');
+            }
+        }
+    }
 }
 
 static void churn_equals_its_definition(void **state)
@@ -425,47 +553,87 @@ static void churn_equals_its_definition(void **state)
         struct walkers walkers = walkers_random(&rng);
         CLEANUP(buf_freep) struct buf query = {0};
         CLEANUP(buf_freep) struct buf want = {0};
-        const struct selector *selector = &selectors[rng_below(&rng, COUNT_OF(selectors))];
-        bool is_device = rng_below(&rng, 4) == 0;
-        bool is_last_seen = rng_below(&rng, 3) == 0;
-        int silence = 1 + (int)rng_below(&rng, 5);
-        int64_t today = SNAP_NOW_MS / DAY_MS;
-        int64_t first = today - (int64_t)rng_below(&rng, 18);
-        int64_t last = first + silence - 1 + (int64_t)rng_below(&rng, 8);
+        struct churn_trial trial = churn_random(&rng);
         int64_t stretch = 1 + (int64_t)rng_below(&rng, 12);
-        int base = 0;
-        int churned = 0;
-
         for (int i = 0; i < walkers.count; i++) { /* hours become days */
             walkers.events[i].time_ms =
                 SNAP_NOW_MS - (SNAP_NOW_MS - walkers.events[i].time_ms) * stretch;
         }
-        for (int s = 0; s < walkers_subjects(is_device); s++) {
-            int64_t days[WALKER_EVENTS_MAX];
-            int64_t last_ms = 0;
-            bool is_base = false;
-            int count = days_of(&walkers, selector, is_device, s, days, &last_ms);
-            bool is_churned = ref_churned(days, count, first, last, today - 1, silence, &is_base);
-            if (is_last_seen) {
-                is_base = false;
-                for (int i = 0; i < count; i++) {
-                    is_base = is_base || (days[i] >= first && days[i] <= last);
-                }
-                is_churned = count > 0 && today - last_ms / DAY_MS >= silence;
-            }
-            base += is_base;
-            churned += is_base && is_churned;
-        }
         char from[CIVIL_TEXT_BYTES];
         char to[CIVIL_TEXT_BYTES];
-        (void)civil_format_date(zone_utc(), first * DAY_MS, from);
-        (void)civil_format_date(zone_utc(), (last + 1) * DAY_MS, to);
-        buf_printf(&query, "churn %dd of %s%s from %s to %s%s", silence, selector->text,
-                   is_last_seen ? " last_seen" : "", from, to, is_device ? " per device" : "");
+        (void)civil_format_date(zone_utc(), trial.first * DAY_MS, from);
+        (void)civil_format_date(zone_utc(), (trial.last + 1) * DAY_MS, to);
+        buf_printf(&query, "churn %dd of %s%s from %s to %s%s%s", trial.silence,
+                   trial.selector->text, trial.is_last_seen ? " last_seen" : "", from, to,
+                   trial.is_device ? " per device" : "", trial.is_by ? " by channel" : "");
+        if (trial.each > 0) {
+            buf_printf(&query, " each %" PRId64 "d", trial.each);
+        }
         buf_u8(&query, 0);
-        buf_printf(&want, "%d|%d|", base, churned);
-        print_ratio(churned, base, &want);
-        buf_u8(&want, '\n');
+        expect_churn(&walkers, &trial, &want);
+        walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
+    }
+}
+
+/* ---- conditions ---- */
+
+static uint64_t met_of(const struct walkers *walkers, const struct selector *const *asked, int asks,
+                       bool is_device, int subject, int channel)
+{
+    struct walker_event events[WALKER_EVENTS_MAX];
+    uint64_t masks[WALKER_EVENTS_MAX];
+    int all = walkers_of(walkers, is_device, subject, events);
+    int count = 0;
+    for (int i = 0; i < all; i++) {
+        if (!is_of(channel, &events[i])) {
+            continue;
+        }
+        masks[count] = 0;
+        for (int k = 0; k < asks; k++) {
+            masks[count] |= is_selected(asked[k], &events[i]) ? UINT64_C(1) << k : 0;
+        }
+        count++;
+    }
+    return ref_conditions(masks, count);
+}
+
+static void conditions_equal_their_definition(void **state)
+{
+    (void)state;
+    uint64_t first_seed = walkers_seed(818181);
+    for (uint64_t seed = first_seed; seed < first_seed + TRIALS; seed++) {
+        struct rng rng = rng_init(seed);
+        struct walkers walkers = walkers_random(&rng);
+        CLEANUP(buf_freep) struct buf query = {0};
+        CLEANUP(buf_freep) struct buf want = {0};
+        const struct selector *asked[4];
+        int asks = 1 + (int)rng_below(&rng, 4);
+        bool is_device = rng_below(&rng, 4) == 0;
+        bool is_by = rng_below(&rng, 2) == 0;
+        int channels[WALKER_CHANNELS + 1];
+        int channel_count = channels_in_order(is_by, channels);
+        buf_z(&query, "conditions ");
+        for (int k = 0; k < asks; k++) {
+            asked[k] = &selectors[rng_below(&rng, COUNT_OF(selectors))];
+            buf_printf(&query, "%s%s", k == 0 ? "" : ", ", asked[k]->text);
+        }
+        buf_printf(&query, "%s%s", is_device ? " per device" : "", is_by ? " by channel" : "");
+        buf_u8(&query, 0);
+        for (int c = 0; c < channel_count; c++) {
+            int users[4] = {0};
+            for (int s = 0; s < walkers_subjects(is_device); s++) {
+                uint64_t met = met_of(&walkers, asked, asks, is_device, s, channels[c]);
+                for (int k = 0; k < asks; k++) {
+                    users[k] += (int)(met >> k & 1);
+                }
+            }
+            for (int k = 0; k < asks && (users[0] > 0 || !is_by); k++) {
+                print_channel(channels[c], &want);
+                buf_printf(&want, "%d|%s|%d|", k + 1, asked[k]->text, users[k]);
+                print_ratio(users[k], users[0], &want);
+                buf_u8(&want, '\n');
+            }
+        }
         walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
     }
 }
@@ -476,6 +644,7 @@ int main(void)
         cmocka_unit_test(retention_equals_its_definition_in_every_mode),
         cmocka_unit_test(ltv_is_revenue_per_member),
         cmocka_unit_test(churn_equals_its_definition),
+        cmocka_unit_test(conditions_equal_their_definition),
     };
     return cmocka_run_group_tests_name("prop/cohorts", tests, NULL, NULL);
 }

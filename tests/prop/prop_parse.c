@@ -66,9 +66,11 @@ static const char *const seeds_of_mutation[] = {
     "users of (step = 2, channel is not set, dropped = true) in funnel register -> place_order by "
     "channel each day list users save cohort \"stuck\"",
     "segment reached(funnel register -> place_order (1h) within 1d last 7d, 2) or did(any)",
-    "segment in cohort \"a\" and did(any[not in cohort \"b\"]) exclude cohort \"c\", \"d\" last 2d save cohort "
+    "segment in cohort \"a\" and did(any[not in cohort \"b\"]) exclude cohort \"c\", \"d\" last 2d "
+    "save cohort "
     "\"e\" static",
-    "segment (did(register last 7d) or not first(any[vip = true] rolling 2d)) and count(pay_success "
+    "segment (did(register last 7d) or not first(any[vip = true] rolling 2d)) and "
+    "count(pay_success "
     "from 2025-01-01 to now) >= 2 and sum(amount of any last 6h) between -1 and 2.5 and user in "
     "(\"a\", \"b\") where channel = \"x\" last 30d list users limit 10",
     "funnel page_view -> (register[channel = \"x\"] | `a b`) (10m) -> \"sign up\" within 7d where "
@@ -81,9 +83,12 @@ static const char *const seeds_of_mutation[] = {
     "funnel a -> b within 1d by country last 7d as of 2025-05-01 tz \"Europe/Paris\"",
     "explain distinct task_id of any where event_time between 2025-05-01 and \"2025-05-02\" and "
     "channel matches \"^(a|b)+$\" each 5m last 6h limit 7",
-    "funnel first a -> first matching (b | c[x = 1])? (5m) -> d within 1d order strict considering any "
-    "without x between 1 and 2 dropping users with y holding amount, label ties strict closed reuse "
-    "mode \"clickhouse:strict_increase\" entry first attempt latest count sessions by channel at step 2 "
+    "funnel first a -> first matching (b | c[x = 1])? (5m) -> d within 1d order strict considering "
+    "any "
+    "without x between 1 and 2 dropping users with y holding amount, label ties strict closed "
+    "reuse "
+    "mode \"clickhouse:strict_increase\" entry first attempt latest count sessions by channel at "
+    "step 2 "
     "times (1s, 2m) each week",
     "funnel a! -> b order any list users correlate events at first set at last set at all steps",
     "events (a | b[x not in (1, 2.5)]) columns (event_time, `x y`, amount) order by amount on "
@@ -116,7 +121,20 @@ static const char *const seeds_of_mutation[] = {
     "ltv register -> any value sum(amount of pay_success) each month for 12 discount 0.01 last 2mo",
     "churn 14d of active last 30d list users per task_id",
     "churn 2w of any[vip = true] last_seen last 90d",
-    "trend users(any[profile.mixed = 1]) by profile.channel as of event, bucket(profile.amount, 0, 1) "
+    "churn 14d of active by channel, bucket(amount, 0, 1) each month last 6mo top 3 order by "
+    "churned",
+    "conditions register, pay_success by profile.plan top 2 with other limit 7",
+    "users of (time = 2025-05-01, measure = \"new\", channel is not set) in lifecycle of any each "
+    "day by "
+    "channel list users",
+    "users of (periods = 3, time = 2025-05-01) in stickiness of any over month save cohort \"x\" "
+    "static",
+    "users of (period = \"2-7\") in retention register -> any each day bracket (1, 2-7)",
+    "segment (sum(amount of pay_success last 7d) - 2 * sum(amount)) / -count(any rolling 3d) >= "
+    "1.5 and "
+    "not (did(register) or unique(channel of any) between 1 and 2) per task_id list users limit 3",
+    "trend users(any[profile.mixed = 1]) by profile.channel as of event, bucket(profile.amount, 0, "
+    "1) "
     "where profile.channel as of event in (\"a\", \"b\") and profile.`x y` is not set",
     "segment profile.channel = \"a\" and not (profile.vip is set or did(register)) last 7d",
     "intervals register -> pay_success measure utilisation, peak longest 8h per task_id each hour",

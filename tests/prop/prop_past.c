@@ -72,6 +72,12 @@ static const char *const questions[] = {
     "timeline \"tablet\" " RANGE,
     "events any columns (event_id, event_name, amount, user_id) " RANGE,
     "churn 2d of any " RANGE,
+    "churn 1d of any by channel each 2d " RANGE,
+    "conditions any, view, pay[amount > 20] by channel " RANGE,
+    "segment count(view) / count(any) > 0.5 and sum(amount) - 10 > 3 per channel " RANGE,
+    "users of (measure = \"dormant\", channel = \"ads\") in lifecycle of any each day by "
+    "channel " RANGE,
+    "users of (periods = 2) in stickiness of any each day " RANGE " list users",
     "intervals view -> pay measure peak, users each day " RANGE,
     "intervals view -> pay by channel measure peak, users each day " RANGE,
     "sequence \"(?1)(?2)\" over view, pay by channel each day " RANGE,

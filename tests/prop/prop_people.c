@@ -1,6 +1,7 @@
 /* tests/prop/prop_people.c - Goal: a segment is those people, and its list just those ids. Method: random events (ties,
  * borders of days), random trees of conditions, and a computation that looks at one person and one event at a time.
- * Every question is asked of memtables, of segments, and of merged segments, by index and by rows.
+ * Every question is asked of memtables, of segments, and of merged segments, by index and by rows. Of `per KEY` the same events
+ * are told of values of a property, as if these were the people.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +25,7 @@
 #define EVENTS_MAX 160u
 #define USERS      23u
 #define TEXT_BYTES 4096u
-#define CONDS_MAX  64u
+#define CONDS_MAX  256u
 
 static const char *const names[] = {"view", "add", "order", "pay", "rare"};
 #define ALL_NAMES UINT32_MAX
@@ -61,6 +62,7 @@ struct ask {
     int64_t begin_ms, end_ms; /* of the query */
     char text[TEXT_BYTES];
     const struct ref_cond *cohorts[2]; /* saved ones: REF_COHORT, REF_LISTED; NULL = none yet */
+    bool is_per;                       /* nothing about people */
 };
 static const char *const cohort_names[2] = {"live one", "fixed one"};
 
@@ -142,7 +144,9 @@ static struct ref_select random_select(struct ask *ask, struct rng *rng)
 static void random_number(struct ask *ask, struct rng *rng, struct ref_cond *cond)
 {
     static const char *const ops[] = {"=", "!=", "<", "<=", ">", ">="};
-    bool is_count = cond->kind == REF_COUNT || cond->kind == REF_UNIQUE;
+    bool is_formula = cond->kind == REF_MINUS || cond->kind == REF_RATIO;
+    bool is_count = (is_formula && cond->kids[0]->kind == REF_COUNT) || cond->kind == REF_COUNT ||
+                    cond->kind == REF_UNIQUE;
     uint64_t most = is_count ? 6 : cond->kind == REF_SUM ? 300000 : 100000;
     cond->op = (enum ref_op)rng_below(rng, 7);
     cond->values[0] = (int64_t)rng_below(rng, most);
@@ -158,6 +162,33 @@ static void random_number(struct ask *ask, struct rng *rng, struct ref_cond *con
             put(ask, "%d.%02d", (int)(cond->values[v] / 100), (int)(cond->values[v] % 100));
         }
     }
+}
+
+/* Arithmetic of two counts or sums, each with a range of its own, in one of the ways to write it. */
+static void random_formula(struct ask *ask, struct rng *rng, struct ref_cond *cond)
+{
+    bool is_sum = rng_below(rng, 2) == 0;
+    bool has_parens = rng_below(rng, 2) == 0;
+    cond->kind = is_sum || rng_below(rng, 2) == 0 ? REF_MINUS : REF_RATIO;
+    cond->kid_count = 2;
+    put(ask, has_parens ? "(" : "");
+    for (uint32_t k = 0; k < 2; k++) {
+        assert_true(ask->cond_count < CONDS_MAX);
+        struct ref_cond *kid = &ask->conds[ask->cond_count++];
+        *kid = (struct ref_cond){
+            .kind = is_sum ? REF_SUM : REF_COUNT, .begin_ms = ask->begin_ms, .end_ms = ask->end_ms};
+        cond->kids[k] = kid;
+        put(ask, "%s%s",
+            k == 0                    ? ""
+            : cond->kind == REF_MINUS ? " - "
+                                      : " / ",
+            is_sum ? "sum(amount of " : "count(");
+        kid->select = random_select(ask, rng);
+        random_range(ask, rng, &kid->begin_ms, &kid->end_ms);
+        put(ask, ")");
+    }
+    put(ask, has_parens ? ") * 1" : " + 0");
+    random_number(ask, rng, cond);
 }
 
 static const struct ref_cond *random_cond(struct ask *ask, struct rng *rng, uint32_t depth)
@@ -186,6 +217,13 @@ static const struct ref_cond *random_cond(struct ask *ask, struct rng *rng, uint
         }
         put(ask, ")");
         return cond;
+    }
+    if (kind >= 10 && rng_below(rng, 5) == 0) {
+        random_formula(ask, rng, cond);
+        return cond;
+    }
+    if (kind == 0 && ask->is_per) {
+        kind = 1;
     }
     if (kind == 0) {
         cond->kind = REF_LISTED;
@@ -409,6 +447,163 @@ static void segments_are_those_people(void **state)
     live_dir_remove(dir);
 }
 
+/* ---- values of a property ---- */
+
+#define AMOUNTS 14u
+
+static int64_t amount_of(uint64_t number)
+{
+    return (int64_t)number * 2550 - 5000;
+}
+
+struct per {
+    const char *key;
+    uint32_t count;
+    char names[AMOUNTS][16]; /* of subjects, as JSON, in the order of lists */
+};
+
+/* The subject of an event, or `count`: it has none. */
+static uint32_t per_subject(const struct per *per, const struct shop_event *event)
+{
+    if (strcmp(per->key, "vip") == 0) {
+        return event->user % 3 == 0;
+    }
+    if (strcmp(per->key, "channel") == 0) {
+        return event->channel < 3 ? event->channel : per->count;
+    }
+    return (uint32_t)((event->cents + 5000) / 2550);
+}
+
+static struct per per_random(struct rng *rng)
+{
+    static const char *const fixed[2][3] = {{"\"ads\"", "\"mail\"", "\"organic\""},
+                                            {"false", "true"}};
+    uint64_t which = rng_below(rng, 3);
+    struct per per = {.key = which == 0   ? "channel"
+                             : which == 1 ? "vip"
+                                          : "amount",
+                      .count = which == 0   ? 3
+                               : which == 1 ? 2
+                                            : AMOUNTS};
+    for (uint32_t s = 0; s < per.count; s++) {
+        CLEANUP(buf_freep) struct buf number = {0};
+        num_format(num_decimal(amount_of(s), 2), &number);
+        (void)snprintf(per.names[s], sizeof(per.names[s]), "%.*s", (int)number.len,
+                       (const char *)number.ptr);
+        if (which < 2) {
+            (void)snprintf(per.names[s], sizeof(per.names[s]), "%s", fixed[which][s]);
+        }
+    }
+    return per;
+}
+
+/* The same events, of the values. */
+static void per_events(const struct per *per, const struct world *w, struct world *out)
+{
+    out->count = 0;
+    for (uint32_t i = 0; i < w->count; i++) {
+        uint32_t subject = per_subject(per, &w->shop[i]);
+        if (subject < per->count) {
+            out->events[out->count] = w->events[i];
+            out->events[out->count++].user = subject;
+        }
+    }
+}
+
+static void check_per(struct snapshot *snapshot, const struct per *per, const struct world *w,
+                      const struct ask *ask, struct io *io, uint64_t seed)
+{
+    static struct world of_values;
+    CLEANUP(buf_freep) struct buf want = {0};
+    CLEANUP(buf_freep) struct buf got = {0};
+    char text[TEXT_BYTES + 64];
+    char part[64];
+    uint32_t count = 0;
+    const struct ref_cond active = {.kind = REF_DID,
+                                    .select = {.names = ALL_NAMES},
+                                    .begin_ms = ask->begin_ms,
+                                    .end_ms = ask->end_ms};
+    per_events(per, w, &of_values);
+    buf_z(&want, "\"rows\":[");
+    for (uint32_t s = 0; s < per->count; s++) {
+        bool is_in = ref_people_meets(&active, of_values.events, of_values.count, s) &&
+                     ref_people_meets(ask->root, of_values.events, of_values.count, s);
+        if (is_in) {
+            buf_printf(&want, "%s[%s]", count++ == 0 ? "" : ",", per->names[s]);
+        }
+        const char *name = per->names[s][0] == '"' ? per->names[s] + 1 : per->names[s];
+        (void)snprintf(text, sizeof(text), "why \"%.*s\" in %s per %s", (int)strcspn(name, "\""),
+                       name, ask->text, per->key);
+        (void)snprintf(part, sizeof(part), "\"rows\":[[\"verdict\",null,%s",
+                       is_in ? "true" : "false");
+        const char *verdict = shop_ask(snapshot, text, NOW_MS, s % 2 == 0, NULL, io, &got);
+        if (strstr(verdict, part) == NULL) {
+            fail_msg("seed %" PRIu64 ": %s\n%s\nexpected %s", seed, text, verdict, part);
+        }
+    }
+    buf_z(&want, "]");
+    buf_u8(&want, 0);
+    (void)snprintf(text, sizeof(text), "%s per %s", ask->text, per->key);
+    (void)snprintf(part, sizeof(part), "\"rows\":[[%u]]", count);
+    for (int path = 0; path < 2; path++) {
+        const char *answer = shop_ask(snapshot, text, NOW_MS, path == 1, NULL, io, &got);
+        if (strstr(answer, part) == NULL) {
+            fail_msg("seed %" PRIu64 ": %s\n%s\nexpected %s", seed, text, answer, part);
+        }
+    }
+    (void)snprintf(text, sizeof(text), "%s per %s list users", ask->text, per->key);
+    const char *answer = shop_ask(snapshot, text, NOW_MS, seed % 2 == 0, NULL, io, &got);
+    if (strstr(answer, (const char *)want.ptr) == NULL) {
+        fail_msg("seed %" PRIu64 ": %s\n%s\nexpected %s", seed, text, answer,
+                 (const char *)want.ptr);
+    }
+}
+
+static void segments_per_key_are_those_values(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 9000;
+    struct err err = {0};
+    struct live_store live;
+    assert_int_equal(live_store_make(&live, &err), ERR_OK);
+    assert_int_equal(live_store_open(&live, &err), ERR_OK);
+    for (uint64_t trial = 0; trial < 24; trial++) {
+        struct rng rng = rng_init(seed + trial);
+        static struct world w;
+        static struct ask ask;
+        struct dataset *dataset = NULL;
+        CLEANUP(snapshot_unpinp) struct snapshot *snapshot = NULL;
+        char name[16];
+        (void)snprintf(name, sizeof(name), "p%u", (unsigned)(trial % 1000));
+        world_make(&w, &rng);
+        for (uint32_t i = 0; i < w.count; i++) {
+            w.shop[i].cents = amount_of(rng_below(&rng, AMOUNTS));
+            w.events[i].cents = w.shop[i].cents;
+        }
+        uint32_t half = (uint32_t)rng_below(&rng, w.count + 1);
+        assert_int_equal(store_dataset(live.store, str_of(name), true, &dataset, &err), ERR_OK);
+        if (half > 0) {
+            assert_int_equal(shop_put(dataset, w.shop, half, NOW_MS, live.io, &err), ERR_OK);
+            assert_int_equal(dataset_flush(dataset, &err), ERR_OK);
+        }
+        if (half < w.count) {
+            assert_int_equal(
+                shop_put(dataset, w.shop + half, w.count - half, NOW_MS, live.io, &err), ERR_OK);
+        }
+        if (trial % 3 == 2) {
+            assert_int_equal(dataset_flush(dataset, &err), ERR_OK);
+        }
+        assert_int_equal(dataset_snapshot(dataset, &snapshot, &err), ERR_OK);
+        ask.is_per = true;
+        for (uint32_t i = 0; i < 40; i++) {
+            const struct per per = per_random(&rng);
+            ask_random(&ask, &rng);
+            check_per(snapshot, &per, &w, &ask, live.io, seed + trial);
+        }
+    }
+    live_store_end(&live);
+}
+
 /* ---- the people behind cells ---- */
 
 /* Questions whose every row names a cell: the columns before `number` that are coordinates, and the number of it. */
@@ -500,6 +695,53 @@ static const struct {
      {"time"},
      "users",
      ""},
+    {"retention view -> any each day bracket (1, 2-3, 0-4) by vip",
+     {"cohort", "period", "vip"},
+     "users",
+     ""},
+    {"retention any -> (add | pay) each day for 4 until at least 2",
+     {"cohort", "period"},
+     "users",
+     ""},
+    {"ltv view value sum(amount of pay) each day for 3 by channel",
+     {"cohort", "period", "channel"},
+     "active",
+     ""},
+    {"ltv any -> pay value sum(amount) each 2d for 2 recurring", {"cohort"}, "size", ""},
+    {"lifecycle of any each day", {"time"}, "new", "measure = \"new\", "},
+    {"lifecycle of (view | pay) each 2d last 8d by channel",
+     {"time", "channel"},
+     "returning",
+     "measure = \"returning\", "},
+    {"lifecycle of view each day last 6d including today by vip, channel",
+     {"time", "vip", "channel"},
+     "resurrecting",
+     "measure = \"resurrecting\", "},
+    {"lifecycle of any each day last 7d including today by bucket(amount, 0, 500)",
+     {"time", "bucket(amount, 0, 500)"},
+     "dormant",
+     "measure = \"dormant\", "},
+    {"stickiness of any each day", {"periods"}, "users", ""},
+    {"stickiness of any each day over week cumulative", {"time", "periods"}, "users", ""},
+    {"stickiness of (add | pay) each 2d by channel at least 2 events last 9d",
+     {"periods", "channel"},
+     "users",
+     ""},
+    {"stickiness dau_mau of any", {"time"}, "mau", ""},
+    {"stickiness dau_mau of view rolling 3d last 6d", {"time"}, "mau_3d", "measure = \"mau_3d\", "},
+    {"conditions any, view, (add | pay), order[amount > 200]", {"condition"}, "users", ""},
+    {"conditions view, pay by channel, vip last 9d", {"condition", "channel", "vip"}, "users", ""},
+    {"churn 2d of any last 6d", {NULL}, "churned", "measure = \"churned\", "},
+    {"churn 2d of view last 6d by channel", {"channel"}, "base", ""},
+    {"churn 1d of any each 2d last 8d by vip",
+     {"time", "vip"},
+     "churned",
+     "measure = \"churned\", "},
+    {"churn 3d of (view | add) last_seen by channel",
+     {"channel"},
+     "churned",
+     "measure = \"churned\", "},
+    {"churn 3d of any last_seen last 9d", {NULL}, "base", "measure = \"base\", "},
 };
 
 static const char reached_funnel[] = "funnel view -> (add | order) (1d) -> pay within 4d";
@@ -638,6 +880,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_are_the_people_behind_them),
         cmocka_unit_test(segments_are_those_people),
+        cmocka_unit_test(segments_per_key_are_those_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

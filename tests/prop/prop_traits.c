@@ -7,7 +7,7 @@
  * is flushed, compacted, closed or dropped as by a crash and opened again. Every now and then the reference says whose each
  * event is and what the profile says at it; a fresh data set gets the same events under whom they belong to, with these
  * values as the properties now_x and then_x, and the same questions about these must have the same bytes: with and without
- * indexes, and from the cache of answers. */
+ * indexes, and from the cache of answers. And numbers of people by what the profile says of them now add up to the number of all. */
 #include "tests/support/claims.h"
 
 #include "query/answer_cache.h"
@@ -76,11 +76,17 @@ static const struct question {
     {"retention view -> any first each day for 2 per channel by NOW.plan", NULL},
     {"ltv view value sum(amount of pay) each day for 3 by NOW.plan", NULL},
     {"churn 1d of any last 2d where NOW.plan is set", NULL},
+    {"churn 1d of any last 2d by NOW.plan top 2", NULL},
+    {"churn 1d of view each day last 2d by THEN.plan, NOW.vip", NULL},
+    {"conditions any, view, add[THEN.plan = \"pro\"] by THEN.level", NULL},
+    {"users of (NOW.plan = \"pro\", condition = 2) in conditions any, pay by NOW.plan list users",
+     NULL},
     {"lifecycle of any[THEN.vip = true] each day from 2025-05-12 to 2025-05-18", NULL},
     {"lifecycle of any each day by NOW.plan from 2025-05-12 to 2025-05-18", NULL},
     {"lifecycle of any each day where NOW.vip = true from 2025-05-12 to 2025-05-18", NULL},
     {"stickiness of any each day over week by THEN.plan from 2025-05-12 to 2025-05-19", NULL},
-    {"stickiness of any each day over week where NOW.vip = true from 2025-05-12 to 2025-05-19", NULL},
+    {"stickiness of any each day over week where NOW.vip = true from 2025-05-12 to 2025-05-19",
+     NULL},
     {"stickiness dau_mau of any rolling 28d last 3d where NOW.plan != \"pro\"", NULL},
     {"retention view -> any each day for 3 where NOW.vip = true", NULL},
     {"trend rolling 2d users(any) as r, users(view) as v each day where NOW.plan = \"pro\"", NULL},
@@ -488,6 +494,64 @@ static void compare_one(struct bench *b, struct rng *rng, const struct question 
     }
 }
 
+/* ---- adding up ---- */
+
+static const struct {
+    const char *text, *columns[4];
+} sums[] = {
+    {"lifecycle of any each day from 2025-05-12 to 2025-05-18",
+     {"new", "returning", "resurrecting", "dormant"}},
+    {"stickiness of (view | pay) each day over week from 2025-05-12 to 2025-05-19", {"users"}},
+    {"stickiness of any each day cumulative at least 2 from 2025-05-12 to 2025-05-19", {"users"}},
+    {"conditions any, view, pay[amount > 20]", {"users"}},
+    {"conditions view, pay from 2025-05-12 to 2025-05-14", {"users"}},
+    {"churn 1d of any from 2025-05-13 to 2025-05-16", {"base", "churned"}},
+    {"churn 1d of any each day from 2025-05-13 to 2025-05-16", {"base", "churned"}},
+    {"churn 2d of view last_seen", {"base", "churned"}},
+};
+
+/* Of all rows. */
+static int64_t sum_of(struct bench *b, struct snapshot *snapshot, const char *text,
+                      const char *column)
+{
+    struct err err = {0};
+    CLEANUP(result_freep) struct result *result = NULL;
+    const struct query_request request = {.text = str_of(text), .now_ms = NOW_MS};
+    int64_t sum = 0;
+    if (query_run(snapshot, NULL, b->io, &request, &result, &err) != ERR_OK) {
+        fail_msg("%s: %s", text, err.message);
+    }
+    for (uint32_t c = 0; c < result->col_count; c++) {
+        bool is_it = str_eq(result->cols[c].name, str_of(column));
+        for (uint64_t r = 0; is_it && r < result->row_count; r++) {
+            sum += result->cells[r * result->col_count + c].i64;
+        }
+    }
+    return sum;
+}
+
+static void groups_of_people_add_up(struct bench *b, struct snapshot *snapshot)
+{
+    static const char *const keys_of_people[] = {"by profile.plan", "by profile.plan, profile.vip",
+                                                 "by bucket(profile.level, 0, 2)"};
+    static const char *const tops[] = {"", " top 1 with other", " top 2 with other"};
+    char text[TEXT_MAX];
+    for (uint32_t i = 0; i < COUNT_OF(sums); i++) {
+        for (uint32_t c = 0; c < 4 && sums[i].columns[c] != NULL; c++) {
+            int64_t all = sum_of(b, snapshot, sums[i].text, sums[i].columns[c]);
+            for (uint32_t k = 0; k < 3; k++) {
+                (void)snprintf(text, sizeof(text), "%s %s%s", sums[i].text, keys_of_people[k],
+                               tops[(i + c + k) % 3]);
+                int64_t sum = sum_of(b, snapshot, text, sums[i].columns[c]);
+                if (sum != all) {
+                    fail_msg("seed %" PRIu64 ": %s: %s of the groups %" PRId64 ", of all %" PRId64,
+                             b->seed, text, sums[i].columns[c], sum, all);
+                }
+            }
+        }
+    }
+}
+
 static void compare(struct bench *b, struct rng *rng)
 {
     struct err err = {0};
@@ -500,6 +564,7 @@ static void compare(struct bench *b, struct rng *rng)
     for (uint32_t i = 0; i < COUNT_OF(questions); i++) {
         compare_one(b, rng, &questions[i], snapshot, plain, texts);
     }
+    groups_of_people_add_up(b, snapshot);
     snapshot_unpin(plain);
     snapshot_unpin(snapshot);
     free(texts);

@@ -154,3 +154,20 @@ bool ref_churned(const int64_t *days, int count, int64_t first, int64_t last, in
     }
     return false;
 }
+
+/* ---- conditions ---- */
+
+uint64_t ref_conditions(const uint64_t *events, int count)
+{
+    uint64_t met = 0;
+    for (int k = 0; k < 64; k++) {
+        bool is_met = false;
+        bool is_first_met = false;
+        for (int i = 0; i < count; i++) {
+            is_met = is_met || (events[i] >> k & 1) != 0;
+            is_first_met = is_first_met || (events[i] & 1) != 0;
+        }
+        met |= is_met && is_first_met ? UINT64_C(1) << k : 0;
+    }
+    return met;
+}

@@ -1,4 +1,4 @@
-/* tests/support/ref_cohorts.h - retention in all its modes, its values, and churn, of one subject, by SEMANTICS.md 2.
+/* tests/support/ref_cohorts.h - retention in all its modes, its values, churn, and conditions, of one subject, by SEMANTICS.md 2.
  *
  * Periods are of one length and begin at its multiples, or with `is_rolling` at the subject's start. (How civil periods of
  * other lengths are numbered is ref_retention's part.) */
@@ -50,3 +50,7 @@ int ref_cohorts(const struct ref_cohort_query *query, const struct ref_cohort_ev
  * *ret_base: was it active in the `silence` days before? Returns whether it then was silent for so many days in a row. */
 bool ref_churned(const int64_t *days, int count, int64_t first, int64_t last, int64_t over,
                  int silence, bool *ret_base);
+
+/* Conditions: bit k of events[i] says that event i meets condition k + 1. Which of them the subject has met; none without the
+ * first. */
+uint64_t ref_conditions(const uint64_t *events, int count);

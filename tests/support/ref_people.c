@@ -55,6 +55,28 @@ static bool number_holds(const struct ref_cond *cond, const struct ref_people_ev
     }
 }
 
+/* What a COUNT, or a SUM in cents, says. */
+static int64_t number_of(const struct ref_cond *cond, const struct ref_people_event *events,
+                         uint32_t count, uint32_t user)
+{
+    int64_t number = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (events[i].user == user && is_taken(&cond->select, &events[i]) &&
+            events[i].time_ms >= cond->begin_ms && events[i].time_ms < cond->end_ms) {
+            number += cond->kind == REF_COUNT ? 1 : events[i].cents;
+        }
+    }
+    return number;
+}
+
+static bool formula_holds(const struct ref_cond *cond, const struct ref_people_event *events,
+                          uint32_t count, uint32_t user)
+{
+    int64_t a = number_of(cond->kids[0], events, count, user);
+    int64_t b = number_of(cond->kids[1], events, count, user);
+    return cond->kind == REF_MINUS ? op_holds(cond, a - b, 1) : b != 0 && op_holds(cond, a, b);
+}
+
 /* Whether the first, or the last, of all events that the selector takes lies in the range. */
 static bool edge_holds(const struct ref_cond *cond, const struct ref_people_event *events,
                        uint32_t count, uint32_t user)
@@ -103,6 +125,8 @@ bool ref_people_meets(const struct ref_cond *cond, const struct ref_people_event
         return ref_people_meets(&active, events, count, user) &&
                ref_people_meets(cond->kids[0], events, count, user);
     }
+    case REF_MINUS:
+    case REF_RATIO: return formula_holds(cond, events, count, user);
     case REF_LISTED: return (cond->users >> user & 1) != 0;
     default: return number_holds(cond, events, count, user);
     }

@@ -35,6 +35,8 @@ enum ref_cond_kind {
     REF_UNIQUE, /* channels */
     REF_LISTED, /* bit u of `users` */
     REF_COHORT, /* kids[0], of who has an event in [begin, end) */
+    REF_MINUS, /* kids[0] less kids[1]: two COUNTs or two SUMs, of which only the numbers are meant */
+    REF_RATIO, /* kids[0] by kids[1]: two COUNTs; none where the second is 0 */
 };
 enum ref_op { REF_EQ, REF_NE, REF_LT, REF_LE, REF_GT, REF_GE, REF_BETWEEN };
 struct ref_cond {

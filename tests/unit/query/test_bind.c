@@ -198,7 +198,7 @@ static const struct {
     {"users of (next = 5) in sequence \"(?1)\" over a next channel",
      "invalid 1:18: \"next\" takes text in quotes"},
     {"users of () in sequence \"(?1)\" over a per channel",
-     "invalid 1:1: \"users of\" goes with users, not with the values of \"per KEY\""},
+     "invalid 1:1: \"users of\" tells people: a value of \"per channel\" is none"},
     {"users of (time = 2025-05-01) in sessions",
      "invalid 1:11: \"time\" names no cells of this answer: there are its keys, and time with "
      "\"each\""},
@@ -209,7 +209,7 @@ static const struct {
      "invalid 1:1: no cell of this answer counts users; its measures have to have \"users\" among "
      "them"},
     {"users of () in intervals a -> b per channel",
-     "invalid 1:1: \"users of\" goes with users, not with the values of \"per KEY\""},
+     "invalid 1:1: \"users of\" tells people: a value of \"per channel\" is none"},
     {"users of (position = 5) in paths",
      "invalid 1:22: \"position\" takes a whole number from 1 to 4"},
     {"users of (from is not set) in paths", "invalid 1:11: \"from\" takes a node in quotes"},
@@ -229,6 +229,45 @@ static const struct {
      "\"each\""},
     {"users of (measure = \"gaps\") in absence a gap 5m",
      "invalid 1:21: \"measure\" takes \"users\" or \"subjects\""},
+    {"segment count(place_order last 7d) >= 2 per task_id list users limit 5", ""},
+    {"segment unique(channel of any) > 1 and sum(amount) < 3 per user", ""},
+    {"segment in cohort \"x\" per task_id",
+     "invalid 1:9: \"in cohort\" is said of people, and the segment is one of values of "
+     "\"task_id\": "
+     "people may be meant by \"where\", or inside of did(any[...])"},
+    {"segment did(register) and not user in (\"a\") per task_id",
+     "invalid 1:31: \"user in\" is said of people, and the segment is one of values of "
+     "\"task_id\": "
+     "people may be meant by \"where\", or inside of did(any[...])"},
+    {"segment reached(funnel register, 1) per task_id",
+     "invalid 1:9: \"reached\" is said of people, and the segment is one of values of \"task_id\": "
+     "people may be meant by \"where\", or inside of did(any[...])"},
+    {"segment profile.plan = \"pro\" per task_id",
+     "invalid 1:9: a property of the profile is said of people, and the segment is one of values "
+     "of "
+     "\"task_id\": people may be meant by \"where\", or inside of did(any[...])"},
+    {"segment did(register) per task_id save cohort \"x\"",
+     "invalid 1:47: a cohort is of people, and \"per task_id\" tells values"},
+    {"users of () in segment did(register) per task_id",
+     "invalid 1:1: \"users of\" tells people: a value of \"per task_id\" is none"},
+    {"segment unique(tags of any) > 1 per task_id",
+     "invalid 1:16: property \"tags\" is a list, and \"unique\" with \"per\" needs single values"},
+    {"segment did(register) per tags",
+     "invalid 1:27: property \"tags\" is a list, and \"per\" needs single values"},
+    {"events any per task_id", "invalid 1:12: \"per\" is no clause of events"},
+    {"trend users(any) list users", "invalid 1:18: \"list\" is no clause of trend"},
+    {"why \"t1\" in segment did(register) per task_id", ""},
+    {"segment users(any) > 1",
+     "invalid 1:9: \"users\" counts people, and a condition is about one of them: did(...)"},
+    {"segment 1 + 2 > 1", "invalid 1:9: nothing here is a number of somebody's events"},
+    {"segment count(register) * p95(amount) > 1",
+     "invalid 1:27: a condition compares count, unique, sum, avg, min and max; no other measure"},
+    {"segment (count(register) + 1", "invalid 1:29: expected a comparison with a number (=, !=, <, "
+                                     "<=, >, >=, between), found the end "
+                                     "of the query"},
+    {"segment (count(register) + 1) * 2", "invalid 1:34: expected a comparison with a number (=, "
+                                          "!=, <, <=, >, >=, between), found the end "
+                                          "of the query"},
     {"users of () in funnel register count totals",
      "invalid 1:1: \"users of\" goes with a funnel that counts users, by its steps"},
     {"segment did(register last 7d including today) and did(place_order last 6h)", ""},
@@ -589,12 +628,77 @@ static const struct {
     {"churn 14d of any last 13d",
      "invalid 1:7: the window is shorter than the 14 days of silence that make churn"},
     {"churn 1d of any last 30h", "invalid 1:17: the window of churn begins and ends with a day"},
-    {"churn 14d of any last 30d by channel", "invalid 1:27: \"by\" is no clause of churn"},
+    {"churn 14d of any last 30d by channel top 3 order by churned desc limit 2", ""},
+    {"churn 14d of any last 30d by channel top 2 with other",
+     "invalid 1:42: churn by a property of events has no \"with other\": people of several values "
+     "would be in it twice; it goes with properties of profiles"},
+    {"churn 14d of any last 30d by channel list users",
+     "invalid 1:30: \"list users\" has no lines to put them in: leave \"by\" out, or ask for "
+     "\"users of (...) in\" this question"},
+    {"churn 14d of any each month last 6mo order by time desc", ""},
+    {"churn 14d of any each week last 6w",
+     "invalid 1:23: the window from 2025-03-31 is shorter than the 14 days of silence that make "
+     "churn"},
+    {"churn 14d of any each month last 20d",
+     "invalid 1:23: the window from 2025-04-25 is shorter than the 14 days of silence that make "
+     "churn"},
+    {"churn 14d of any each month last_seen",
+     "invalid 1:23: \"last_seen\" has no windows for \"each\" to tell apart"},
+    {"churn 14d of any each month last 3mo list users",
+     "invalid 1:23: \"list users\" has no windows for \"each\" to tell apart"},
+    {"churn 1d of any each 6h last 3d", "invalid 1:22: the windows of churn are whole days"},
+    {"conditions register, place_order by channel, vip top 2 order by users limit 5", ""},
+    {"conditions register by channel order by period",
+     "invalid 1:41: the answer has no column \"period\", it has channel, condition, event, users, "
+     "rate"},
+    {"conditions register list users order by met", ""},
+    {"conditions register per task_id list users order by task_id", ""},
+    {"conditions register by channel top 2 with other",
+     "invalid 1:36: conditions by a property of events has no \"with other\": people of several "
+     "values would be in it twice; it goes with properties of profiles"},
+    {"conditions register each day", "invalid 1:21: \"each\" is no clause of conditions"},
+    {"users of (condition = 2) in conditions register, place_order list users limit 3", ""},
+    {"users of (condition = 3) in conditions register, place_order",
+     "invalid 1:23: \"condition\" takes a whole number from 1 to 2"},
+    {"users of (measure = \"new\", time = 2025-05-01) in lifecycle of any each day save cohort "
+     "\"x\"",
+     ""},
+    {"users of (measure = \"newer\") in lifecycle of any",
+     "invalid 1:21: \"measure\" takes a column that counts people: \"new\", \"returning\", "
+     "\"resurrecting\", \"dormant\""},
+    {"users of (state = \"new\") in lifecycle of any",
+     "invalid 1:11: \"state\" names no cells of this answer: there are its keys, time and measure"},
+    {"users of (periods = 3) in stickiness of any", ""},
+    {"users of (periods = 3, time = 2025-05-01) in stickiness of any",
+     "invalid 1:24: \"time\" names no cells of this answer: there are its keys and periods"},
+    {"users of (time = 2025-05-01) in stickiness of any over month", ""},
+    {"users of (time = 2025-05-01, measure = \"mau_28d\") in stickiness dau_mau of any rolling 28d",
+     ""},
+    {"users of (measure = \"dau_mau\") in stickiness dau_mau of any",
+     "invalid 1:21: \"measure\" takes a column that counts people: \"mau\""},
+    {"users of (measure = \"churned\", time = 2025-05-01) in churn 14d of any each month last 3mo",
+     ""},
+    {"users of (measure = \"rate\") in churn 14d of any last 30d",
+     "invalid 1:21: \"measure\" takes a column that counts people: \"base\", \"churned\""},
+    {"users of () in churn 14d of any last 30d per task_id",
+     "invalid 1:1: \"users of\" tells people: a value of \"per task_id\" is none"},
+    {"users of (period = \"2-7\") in retention register -> any each day bracket (1, 2-7)", ""},
+    {"users of (period = 1) in retention register -> any each day bracket (1, 2-7)", ""},
+    {"users of (period = 2) in retention register -> any each day bracket (1, 2-7)",
+     "invalid 1:20: the answer has no such bracket"},
+    {"users of (period = 2, cohort = 2025-05-01) in ltv register value sum(amount) each day for 3",
+     ""},
+    {"users of (period = 2) in ltv register value sum(amount) each day for 3 average",
+     "invalid 1:1: \"users of\" goes with cohorts of users and periods: not with \"per\" or "
+     "\"average\""},
     {"lifecycle any", "invalid 1:11: expected \"of\", found \"any\""},
     {"lifecycle of any each day by channel top 2 order by new desc", ""},
     {"lifecycle of any each day by channel top 2 with other",
-     "invalid 1:42: lifecycle has no \"with other\": people of several values would be in it "
-     "twice"},
+     "invalid 1:42: lifecycle by a property of events has no \"with other\": people of several "
+     "values would be in it twice; it goes with properties of profiles"},
+    {"lifecycle of any each day by profile.plan top 2 with other per task_id",
+     "invalid 1:47: lifecycle by a property of events has no \"with other\": people of several "
+     "values would be in it twice; it goes with properties of profiles"},
     {"stickiness of any each day by channel order by channel", ""},
     {"stickiness dau_mau of any by channel",
      "invalid 1:30: \"by\" goes with the histogram, \"stickiness of\""},

@@ -53,6 +53,9 @@ static const struct {
     {"broken", 1, "sum(\namount off x)"},
     {"bent", 1, "sum(\"open"},
     {"asking", 1, "count(any[channel = :who])"},
+    {"way", 1, "funnel page_view -> pay_success within 1d where channel = \"a\""},
+    {"orders", 1, "count(pay_success)"},
+    {"speed", 1, "p95(amount of any)"},
 };
 
 static enum err_code find(void *arg, struct str name, uint32_t version, struct arena *arena,
@@ -150,6 +153,65 @@ static void a_metric_that_looks_back_is_a_whole_measure(void **state)
     expect(state, "trend rolling 1d metric(\"wau\") each day",
            "invalid 1:18: the metric looks back by itself (\"rolling\"): it is a measure alone, "
            "and no part of one");
+}
+
+/* ---- conditions on people ---- */
+
+static void a_measure_stands_in_conditions_on_people(void **state)
+{
+    expect_bound(state, "segment metric(\"gmv\", 1) >= 100",
+                 "segment sum(amount of pay_success) >= 100");
+    expect_bound(state, "segment metric(\"orders\") last 7d >= 2 and not did(refund) last 30d",
+                 "segment count(pay_success last 7d) >= 2 and not did(refund) last 30d");
+    expect_bound(state, "segment metric(\"gmv\") rolling 7d between 1 and 2 list users",
+                 "segment sum(amount of pay_success rolling 7d) - sum(amount of refund rolling 7d) "
+                 "between 1 and 2 list users");
+    expect_bound(state,
+                 "segment (metric(\"gmv\") on 2025-05-01 + 1) * 2 > 3 or metric(\"orders\") = 0",
+                 "segment (sum(amount of pay_success on 2025-05-01) - sum(amount of refund on "
+                 "2025-05-01) + 1) * 2 > 3 or count(pay_success) = 0");
+    expect_bound(state, "segment not metric(\"gmv\") / metric(\"orders\") last 7d > 3 per channel",
+                 "segment not (sum(amount of pay_success) - sum(amount of refund)) / "
+                 "count(pay_success last 7d) > 3 per channel");
+    expect_bound(
+        state, "segment reached(metric(\"way\") last 7d, 2)",
+        "segment reached(funnel page_view -> pay_success within 1d where channel = \"a\" last "
+        "7d, 2)");
+}
+
+static void a_condition_says_which_metric_does_not_fit(void **state)
+{
+    expect(state, "segment metric(\"arpu\") > 1",
+           "invalid 1:9: \"users\" counts people, and a condition is about one of them: did(...)");
+    expect(state, "segment did(any) and metric(\"speed\") > 1",
+           "invalid 1:22: a condition compares count, unique, sum, avg, min and max; no other "
+           "measure");
+    expect(
+        state, "segment metric(\"wau\") > 1",
+        "invalid 1:9: the metric looks back by itself (\"rolling\"); in a condition the range says "
+        "how far: metric(\"...\") rolling 7d");
+    expect(
+        state, "segment metric(\"d7\") > 1",
+        "invalid 1:9: metric \"d7\" is a question of its own (retention), and a condition compares "
+        "a "
+        "measure; a funnel may stand in reached(metric(\"...\"), 2), people that are saved in \"in "
+        "cohort\"");
+    expect(state, "segment reached(metric(\"d7\"), 2)",
+           "invalid 1:17: the metric is no funnel, and \"reached\" asks for one");
+    expect(state, "segment reached(metric(\"orders\"), 1)",
+           "invalid 1:17: the metric is no funnel, and \"reached\" asks for one");
+    expect(state, "segment reached(metric(\"buy\"), 1)",
+           "invalid 1:9: the funnel of \"reached\" takes steps, its own clauses, \"where\" and a "
+           "range; "
+           "what shapes an answer has no place in it");
+    expect(state, "segment metric(\"nothing\") > 1", "not_found 1:9: there is none");
+    expect(
+        state, "segment metric(\"gmv\") last 7d",
+        "invalid 1:30: expected a comparison with a number (=, !=, <, <=, >, >=, between), found "
+        "the end of the query");
+    expect_bound(state, "segment metric(\"wrong\") > 1",
+                 "invalid 1:9: a sum, mean, smallest or largest value needs a number, and property "
+                 "\"channel\" is a string");
 }
 
 /* ---- questions ---- */
@@ -316,6 +378,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_measure_is_its_definition, setup, teardown),
         cmocka_unit_test_setup_teardown(metrics_are_made_of_metrics, setup, teardown),
         cmocka_unit_test_setup_teardown(a_measure_alone_is_a_trend_of_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_measure_stands_in_conditions_on_people, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_condition_says_which_metric_does_not_fit, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_metric_that_looks_back_is_a_whole_measure, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_question_takes_the_askers_clauses, setup, teardown),

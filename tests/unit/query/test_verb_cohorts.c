@@ -295,6 +295,31 @@ static void churned_are_those_silent_for_long_enough_inside_of_the_window(void *
     EXPECT(dids, "churn 18d of any last_seen list users", "cat|2025-04-27T23:59:59.999Z\n");
 }
 
+static void every_bucket_is_a_window_of_churn_by_itself(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {
+        {"ann", "open", "2025-04-29T10:00:00.000Z", 1}, /* base of May 1 and 2 */
+        {"ann", "open", "2025-05-01T10:00:00.000Z", 2}, /* and of May 3 and 4, with another value */
+        {"bob", "open", "2025-05-02T10:00:00.000Z", 1},
+    };
+    EXPECT(dids, "churn 2d of any each 2d from 2025-04-30 to 2025-05-06",
+           "2025-04-30|1|0|0\n2025-05-02|1|1|1\n2025-05-04|1|1|1\n");
+    EXPECT(dids, "churn 1d of any each day by amount from 2025-05-01 to 2025-05-04",
+           "2025-05-01|1|0|0|-\n2025-05-01|2|0|0|-\n2025-05-02|1|0|0|-\n2025-05-02|2|1|1|1\n"
+           "2025-05-03|1|1|1|1\n2025-05-03|2|0|0|-\n");
+    EXPECT(dids, "churn 1d of any each day by amount top 1 from 2025-05-02 to 2025-05-04",
+           "2025-05-02|1|0|0|-\n2025-05-03|1|1|1|1\n");
+    /* a day that still runs is silent for nobody, even if a later one is known to be busy */
+    static const struct did ahead[] = {
+        {"ann", "open", "2025-05-13T10:00:00.000Z", 0},
+        {"ann", "open", "2025-05-16T10:00:00.000Z", 0},
+    };
+    EXPECT(ahead, "churn 1d of any from 2025-05-14 to 2025-05-17", "1|1|1\n");
+    EXPECT(ahead, "churn 1d of any from 2025-05-15 to 2025-05-17", "0|0|-\n");
+    EXPECT(ahead, "churn 2d of any from 2025-05-14 to 2025-05-17", "1|0|0\n");
+}
+
 static void dau_mau_is_the_mean_day_over_the_month(void **state)
 {
     (void)state;
@@ -316,6 +341,14 @@ static void conditions_say_who_met_the_first_and_which_others(void **state)
     (void)state;
     EXPECT(shop, "conditions reg, pay, open", "1|reg|3|1\n2|pay|2|0.666667\n3|open|1|0.333333\n");
     EXPECT(shop, "conditions pay, reg, open list users", "ann|1+2\nbob|\ncat|1+2\n");
+    /* of the events of each value alone */
+    EXPECT(shop, "conditions any, pay, open by amount",
+           "-|1|any|3|1\n-|2|pay|0|0\n-|3|open|1|0.333333\n7|1|any|1|1\n7|2|pay|1|1\n7|3|open|0|0\n"
+           "10|1|any|1|1\n10|2|pay|1|1\n10|3|open|0|0\n20|1|any|1|1\n20|2|pay|1|1\n20|3|open|0|0\n"
+           "30|1|any|1|1\n30|2|pay|1|1\n30|3|open|0|0\n");
+    EXPECT(shop, "conditions pay, reg by amount top 2",
+           "7|1|pay|1|1\n7|2|reg|0|0\n10|1|pay|1|1\n"
+           "10|2|reg|0|0\n");
 }
 
 int main(void)
@@ -332,6 +365,7 @@ int main(void)
         cmocka_unit_test(an_average_weighs_cohorts_by_their_members_and_takes_complete_cells_only),
         cmocka_unit_test(ltv_adds_up_arpu_times_survival),
         cmocka_unit_test(churned_are_those_silent_for_long_enough_inside_of_the_window),
+        cmocka_unit_test(every_bucket_is_a_window_of_churn_by_itself),
         cmocka_unit_test(dau_mau_is_the_mean_day_over_the_month),
         cmocka_unit_test(conditions_say_who_met_the_first_and_which_others),
     };
