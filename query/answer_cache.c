@@ -16,7 +16,8 @@
 #include <string.h>
 
 #define ITEM_PARTS 64u
-#define EDITIONS   8192u /* names whose newest edition is known */
+#define EDITIONS   4096u /* places for names whose newest edition is known, */
+#define WAYS       2u    /* two in each */
 #define BODY_ALIGN 16u
 
 _Static_assert(ITEM_PARTS > BLOCK_CACHE_PARTS, "an answer fits into a part of the block cache");
@@ -33,7 +34,7 @@ struct answer_cache {
     _Atomic uint64_t hits[ANSWER_KINDS], misses[ANSWER_KINDS];
     pthread_mutex_t editions_lock;
     uint64_t last_edition; /* under the lock, as: */
-    struct edition editions[EDITIONS];
+    struct edition editions[EDITIONS][WAYS];
 };
 
 enum err_code answer_cache_create(size_t bytes_max, struct answer_cache **ret, struct err *err)
@@ -158,14 +159,30 @@ static struct hash128 name_of_edition(struct hash128 name, uint64_t number)
     return name;
 }
 
+/* The name's place, or the one that it is to have: of those there, the older one's. Under the lock. */
+static struct edition *edition_of(struct answer_cache *cache, struct hash128 name, bool *ret_is_its)
+{
+    struct edition *ways = cache->editions[name.hi % EDITIONS];
+    struct edition *oldest = ways;
+    *ret_is_its = true;
+    for (uint32_t i = 0; i < WAYS; i++) {
+        if (ways[i].number != 0 && ways[i].name.lo == name.lo && ways[i].name.hi == name.hi) {
+            return &ways[i];
+        }
+        oldest = ways[i].number < oldest->number ? &ways[i] : oldest;
+    }
+    *ret_is_its = false;
+    return oldest;
+}
+
 bool answer_cache_find_newest(struct answer_cache *cache, enum answer_kind kind, struct str key,
                               struct answer_hit *ret)
 {
     struct hash128 name = name_of(cache, kind, key);
-    struct edition *edition = &cache->editions[name.hi % EDITIONS];
+    bool is_its = false;
     pthread_mutex_lock(&cache->editions_lock);
-    bool is_known = edition->name.lo == name.lo && edition->name.hi == name.hi;
-    uint64_t number = is_known ? edition->number : 0;
+    const struct edition *edition = edition_of(cache, name, &is_its);
+    uint64_t number = is_its ? edition->number : 0; /* no block has this one */
     pthread_mutex_unlock(&cache->editions_lock);
     return find_named(cache, kind, name_of_edition(name, number), key, ret);
 }
@@ -174,10 +191,10 @@ void answer_cache_keep_newest(struct answer_cache *cache, enum answer_kind kind,
                               struct str bytes)
 {
     struct hash128 name = name_of(cache, kind, key);
-    struct edition *edition = &cache->editions[name.hi % EDITIONS];
+    bool is_its = false;
     pthread_mutex_lock(&cache->editions_lock);
     uint64_t number = ++cache->last_edition;
-    *edition = (struct edition){name, number};
+    *edition_of(cache, name, &is_its) = (struct edition){name, number};
     pthread_mutex_unlock(&cache->editions_lock);
     keep_named(cache, name_of_edition(name, number), key, bytes);
 }

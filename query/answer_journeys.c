@@ -171,7 +171,7 @@ enum err_code answer_put_lines(struct query_run_ctx *run, const struct run_tasks
                                const struct answer_lines *lines, struct result *result,
                                struct err *err)
 {
-    uint32_t first_cols = 1;
+    uint32_t all_cols = result->col_count; /* a user and a device may have the same id */
     uint64_t row_count = 0;
     struct cell *cells = NULL;
     for (uint32_t t = 0; t < tasks->count; t++) {
@@ -186,6 +186,6 @@ enum err_code answer_put_lines(struct query_run_ctx *run, const struct run_tasks
             ERR_TRY(lines->put(run, slot, i, result->arena, row, err));
         }
     }
-    qsort_r(cells, row_count, result->col_count * sizeof(*cells), answer_rows_cmp, &first_cols);
+    qsort_r(cells, row_count, result->col_count * sizeof(*cells), answer_rows_cmp, &all_cols);
     return ERR_OK;
 }

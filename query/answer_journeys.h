@@ -56,7 +56,7 @@ struct cell answer_count_cell(uint64_t count);
 /* a / b for a sum that may be beyond 64 bits: int64 where it is whole, null where b is 0. */
 struct cell answer_mean_cell(unsigned __int128 sum, uint64_t count);
 struct cell answer_sum_cell(unsigned __int128 sum);
-/* A row for each line that tasks kept, in the order of its first column; the columns are made. */
+/* A row for each line that tasks kept, in the order of its columns; the columns are made. */
 struct answer_lines {
     uint32_t (*count)(const void *slot);
     enum err_code (*put)(struct query_run_ctx *run, const void *slot, uint32_t line,

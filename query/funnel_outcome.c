@@ -15,8 +15,9 @@
 #define WHAT_GAPS 4u /* not all steps below the level were done */
 #define WHAT_WIDE 8u
 
-enum err_code funnel_outcomes_plan(struct query_run_ctx *run, int64_t rows_from_ms, bool has_firsts,
-                                   struct outcomes_plan **ret, struct err *err)
+enum err_code funnel_outcomes_plan_make(struct query_run_ctx *run, int64_t rows_from_ms,
+                                        bool has_firsts, struct outcomes_plan **ret,
+                                        struct err *err)
 {
     const struct bound_query *query = run->query;
     bool is_counted = query->funnel.table == FUNNEL_STEPS || query->funnel.table == FUNNEL_TIMES;
@@ -30,7 +31,7 @@ enum err_code funnel_outcomes_plan(struct query_run_ctx *run, int64_t rows_from_
         .more = MIN_OF(MAX_OF(mature_before_ms, query->from_ms), query->to_ms),
     };
     *ret = NULL;
-    return is_counted ? outcomes_plan(run, &ask, ret, err) : ERR_OK;
+    return is_counted ? outcomes_plan_make(run, &ask, ret, err) : ERR_OK;
 }
 
 static uint64_t low_bits(uint32_t count)
@@ -56,14 +57,18 @@ static uint64_t get(const char **at, size_t width)
     return v;
 }
 
-static bool is_wide(const struct funnel_counted *attempt, uint64_t filled)
+static bool is_attempt_wide(const struct funnel_counted *attempt, uint64_t filled)
 {
     int64_t first = attempt->times[0];
-    bool is = first < -(INT64_C(1) << 47) || first >= INT64_C(1) << 47;
-    for (uint64_t bits = filled & ~UINT64_C(1); bits != 0; bits &= bits - 1) {
-        is = is || (uint64_t)attempt->times[__builtin_ctzll(bits)] - (uint64_t)first > UINT32_MAX;
+    if (first < -(INT64_C(1) << 47) || first >= INT64_C(1) << 47) {
+        return true;
     }
-    return is;
+    for (uint64_t bits = filled & ~UINT64_C(1); bits != 0; bits &= bits - 1) {
+        if ((uint64_t)attempt->times[__builtin_ctzll(bits)] - (uint64_t)first > UINT32_MAX) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void funnel_outcome_put(struct outcomes *outcomes, const struct bound_query *query,
@@ -74,16 +79,16 @@ void funnel_outcome_put(struct outcomes *outcomes, const struct bound_query *que
     char *at = bytes;
     uint64_t filled = attempt->filled & low_bits(attempt->level);
     bool has_gaps = filled != low_bits(attempt->level);
-    bool wide = is_wide(attempt, filled);
+    bool is_wide = is_attempt_wide(attempt, filled);
     uint64_t first = (uint64_t)attempt->times[0];
 
-    at = put(at, counts | (has_gaps ? WHAT_GAPS : 0) | (wide ? WHAT_WIDE : 0), 1);
+    at = put(at, counts | (has_gaps ? WHAT_GAPS : 0) | (is_wide ? WHAT_WIDE : 0), 1);
     at = put(at, attempt->level, 1);
     at = query->key_count > 0 ? put(at, group, 4) : at;
     at = has_gaps ? put(at, filled, 8) : at;
-    at = put(at, first, wide ? 8 : 6);
+    at = put(at, first, is_wide ? 8 : 6);
     for (uint64_t bits = filled & ~UINT64_C(1); bits != 0; bits &= bits - 1) {
-        at = put(at, (uint64_t)attempt->times[__builtin_ctzll(bits)] - first, wide ? 8 : 4);
+        at = put(at, (uint64_t)attempt->times[__builtin_ctzll(bits)] - first, is_wide ? 8 : 4);
     }
     outcomes_put(outcomes, subject, (struct str){bytes, (size_t)(at - bytes)});
 }
@@ -122,11 +127,11 @@ static enum err_code count_one(struct counting *c, struct str bytes, struct err 
     uint32_t level = (uint32_t)get(&at, 1);
     uint32_t cell = c->query->key_count > 0 ? (uint32_t)get(&at, 4) : 0;
     uint64_t filled = (what & WHAT_GAPS) != 0 ? get(&at, 8) : low_bits(level);
-    bool wide = (what & WHAT_WIDE) != 0;
-    uint64_t first = wide ? get(&at, 8) : get(&at, 6);
-    times[0] = wide ? (int64_t)first : (int64_t)(first << 16) >> 16;
+    bool is_wide = (what & WHAT_WIDE) != 0;
+    uint64_t first = is_wide ? get(&at, 8) : get(&at, 6);
+    times[0] = is_wide ? (int64_t)first : (int64_t)(first << 16) >> 16;
     for (uint64_t bits = filled & ~UINT64_C(1); bits != 0; bits &= bits - 1) {
-        uint64_t since = wide ? get(&at, 8) : get(&at, 4);
+        uint64_t since = is_wide ? get(&at, 8) : get(&at, 4);
         times[__builtin_ctzll(bits)] = (int64_t)((uint64_t)times[0] + since);
     }
     ASSERT_DEBUG(at == bytes.ptr + bytes.len); /* the bytes are our own */

@@ -195,7 +195,7 @@ static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **re
         plan->entries.last_ms = INT64_MAX;
     }
     bool is_of_all_time = plan->walk.firsts != NULL || query->funnel.session != SELECTOR_NONE;
-    ERR_TRY(funnel_outcomes_plan(run, is_of_all_time ? INT64_MIN : query->from_ms,
+    ERR_TRY(funnel_outcomes_plan_make(run, is_of_all_time ? INT64_MIN : query->from_ms,
                                  plan->walk.firsts != NULL, &plan->outcomes, err));
     plan->walk.outcomes = plan->outcomes;
     plan->is_all_apart = query->has_each || query->funnel.at == FUNNEL_AT_ALL_STEPS;

@@ -48,6 +48,7 @@ struct outcomes {
     struct journey_rows *rows;
 
     struct buf bytes; /* not found: what will be kept */
+    size_t charged;   /* of it, to the query's budget */
     const uint64_t *put_set;
     bool is_recording; /* they are worth keeping, and not too long for it */
 };
@@ -78,8 +79,8 @@ static int64_t sealed_max_ms(const struct snapshot *snapshot)
     return max_ms;
 }
 
-enum err_code outcomes_plan(struct query_run_ctx *run, const struct outcomes_ask *ask,
-                            struct outcomes_plan **ret, struct err *err)
+enum err_code outcomes_plan_make(struct query_run_ctx *run, const struct outcomes_ask *ask,
+                                 struct outcomes_plan **ret, struct err *err)
 {
     CLEANUP(buf_freep) struct buf name = {0};
     const struct snapshot *snapshot = run->snapshot;
@@ -130,6 +131,12 @@ static enum err_code live_add_source(struct outcomes *o, const struct source *so
     }
     for (uint32_t block = 0; block < source->block_count; block++) {
         struct vec vec = {0};
+        int64_t min = 0;
+        int64_t max = 0;
+        if (source_zone(source, COL_SUBJECT, block, &min, &max) &&
+            (max < (int64_t)o->base || min >= (int64_t)o->end)) {
+            continue;
+        }
         ERR_TRY(run_check(o->run, err));
         ERR_TRY(source_read(source, &read, COL_SUBJECT, block, &vec, err));
         for (uint32_t i = 0; i < vec.rows; i++) {
@@ -216,29 +223,26 @@ static void live_add_set(struct outcomes *o, const roaring_bitmap_t *set)
     roaring_iterate(set, add_live, o);
 }
 
+static void set_freep(roaring_bitmap_t **set)
+{
+    if (*set != NULL) {
+        roaring_bitmap_free(*set);
+    }
+}
+
 static enum err_code read_people(struct outcomes *o, struct err *err)
 {
-    roaring_bitmap_t *then = NULL;
-    roaring_bitmap_t *left_out = NULL;
+    CLEANUP(set_freep) roaring_bitmap_t *then = NULL;
+    CLEANUP(set_freep) roaring_bitmap_t *left_out = NULL;
     const roaring_bitmap_t *now = masked(o);
-    enum err_code code = get_set(&o->rd, &then, err);
-    if (code == ERR_OK) {
-        code = get_set(&o->rd, &left_out, err);
+    ERR_TRY(get_set(&o->rd, &then, err));
+    ERR_TRY(get_set(&o->rd, &left_out, err));
+    if (now != NULL) {
+        roaring_bitmap_xor_inplace(then, now);
     }
-    if (code == ERR_OK) {
-        if (now != NULL) {
-            roaring_bitmap_xor_inplace(then, now);
-        }
-        live_add_set(o, then);
-        live_add_set(o, left_out);
-    }
-    if (then != NULL) {
-        roaring_bitmap_free(then);
-    }
-    if (left_out != NULL) {
-        roaring_bitmap_free(left_out);
-    }
-    return code;
+    live_add_set(o, then);
+    live_add_set(o, left_out);
+    return ERR_OK;
 }
 
 /* What stands behind the outcomes. */
@@ -330,6 +334,29 @@ static roaring_bitmap_t *live_set(const struct outcomes *o)
     return set;
 }
 
+void outcomes_stop(struct outcomes *o)
+{
+    buf_done(&o->bytes);
+    budget_give(arena_budget(o->arena), o->charged);
+    o->charged = 0;
+    o->is_recording = false;
+}
+
+/* Nothing is kept that is too long, or for which memory, or the query's share of it, is not there: an answer is not the worse
+ * for it. */
+static void check_bytes(struct outcomes *o)
+{
+    struct err err;
+    bool is_good = !o->bytes.is_bad && o->bytes.len <= answer_cache_item_max(o->plan->answers);
+    if (is_good && o->bytes.cap > o->charged) {
+        is_good = budget_take(arena_budget(o->arena), o->bytes.cap - o->charged, &err) == ERR_OK;
+        o->charged = is_good ? o->bytes.cap : o->charged;
+    }
+    if (!is_good) {
+        outcomes_stop(o);
+    }
+}
+
 /* Subjects with rows in memory are left out of what is kept: they are live as long as those rows lie elsewhere. */
 static enum err_code begin_recording(struct outcomes *o, struct err *err)
 {
@@ -340,14 +367,15 @@ static enum err_code begin_recording(struct outcomes *o, struct err *err)
         sealed += source->is_memory ? 0 : 1;
         ERR_TRY(source->is_memory ? live_add_source(o, source, err) : ERR_OK);
     }
+    CLEANUP(set_freep)
     roaring_bitmap_t *live = sealed > 0 && !are_many_live(o) ? live_set(o) : NULL;
     if (live != NULL) {
+        o->is_recording = true;
         (void)buf_reserve(&o->bytes, BYTES_FIRST);
         put_sources(o);
         put_set(masked(o), &o->bytes);
         put_set(live, &o->bytes);
-        roaring_bitmap_free(live);
-        o->is_recording = !o->bytes.is_bad;
+        check_bytes(o);
     }
     return ERR_OK;
 }
@@ -382,9 +410,9 @@ enum err_code outcomes_open(struct query_run_ctx *run, const struct outcomes_pla
 void outcomes_close(struct outcomes *o)
 {
     if (o != NULL) {
+        outcomes_stop(o);
         answer_hit_done(&o->hit);
         buf_done(&o->key);
-        buf_done(&o->bytes);
     }
 }
 
@@ -441,16 +469,18 @@ void outcomes_put(struct outcomes *o, uint32_t subject, struct str bytes)
     if (o == NULL || !o->is_recording || is_live(o, subject)) {
         return;
     }
-    const struct outcome_head head = {subject, (uint16_t)bytes.len};
-    uint8_t *at = buf_reserve(&o->bytes, sizeof(head) + bytes.len);
-    if (at == NULL || bytes.len > OUTCOME_BYTES_MAX ||
-        o->bytes.len > answer_cache_item_max(o->plan->answers)) {
+    if (bytes.len > OUTCOME_BYTES_MAX) {
         outcomes_stop(o);
         return;
     }
-    memcpy(at, &head, sizeof(head));
-    memcpy(at + sizeof(head), bytes.ptr, bytes.len);
-    o->bytes.len += sizeof(head) + bytes.len;
+    const struct outcome_head head = {subject, (uint16_t)bytes.len};
+    uint8_t *at = buf_reserve(&o->bytes, sizeof(head) + bytes.len);
+    if (at != NULL) {
+        memcpy(at, &head, sizeof(head));
+        memcpy(at + sizeof(head), bytes.ptr, bytes.len);
+        o->bytes.len += sizeof(head) + bytes.len;
+    }
+    check_bytes(o);
 }
 
 void outcomes_put_set(struct outcomes *o, const uint64_t *words)
@@ -458,11 +488,6 @@ void outcomes_put_set(struct outcomes *o, const uint64_t *words)
     if (o != NULL) {
         o->put_set = words;
     }
-}
-
-void outcomes_stop(struct outcomes *o)
-{
-    o->is_recording = false;
 }
 
 void outcomes_keep(struct outcomes *o, struct str tail)
@@ -474,8 +499,9 @@ void outcomes_keep(struct outcomes *o, struct str tail)
     size_t set_bytes = o->put_set == NULL ? 0 : o->words * sizeof(*o->put_set);
     buf_blob(&o->bytes, tail);
     buf_blob(&o->bytes, (struct str){(const char *)(const void *)o->put_set, set_bytes});
-    buf_u32(&o->bytes, (uint32_t)(o->bytes.len - begin));
-    if (!o->bytes.is_bad) { /* an answer is not the worse for not being kept */
+    size_t trailer = o->bytes.len - begin;
+    buf_u32(&o->bytes, trailer <= UINT32_MAX ? (uint32_t)trailer : 0);
+    if (!o->bytes.is_bad && trailer <= UINT32_MAX) {
         answer_cache_keep_newest(o->plan->answers, ANSWER_OUTCOMES, buf_as_str(&o->key),
                                  buf_as_str(&o->bytes));
     }

@@ -34,7 +34,7 @@ struct outcomes_ask {
 struct outcomes_plan;
 /* *ret NULL where nothing is to be kept: no cache, or the question asks for more than rows of the subject itself
  * (saved cohorts, profiles, first times of what is expired, the past). */
-enum err_code outcomes_plan(struct query_run_ctx *run, const struct outcomes_ask *ask,
+enum err_code outcomes_plan_make(struct query_run_ctx *run, const struct outcomes_ask *ask,
                             struct outcomes_plan **ret, struct err *err) ERR_MUST_CHECK;
 
 struct outcomes;

@@ -104,8 +104,9 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         words = MAX_OF(words, (uint64_t)words_of(run, shard));
     }
-    return words * sizeof(uint64_t) * (spec->slot_count + 4 * (uint64_t)spec->cohort_count) <=
-           BITS_BYTES_MAX;
+    uint64_t sets = spec->slot_count + 4 * (uint64_t)spec->cohort_count;
+    sets += has_where ? 2 * (uint64_t)spec->slot_count : 0; /* raw ones */
+    return words * sizeof(uint64_t) * sets <= BITS_BYTES_MAX;
 }
 
 /* ---- gathering ---- */

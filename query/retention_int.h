@@ -73,7 +73,7 @@ enum err_code retention_totals(const struct bound_query *query, uint64_t size,
 /* ---- retention_outcome.c: members that are kept (outcomes.h) ---- */
 
 /* plan->outcomes; NULL where sums of values are asked for, which counts do not tell. */
-enum err_code retention_outcomes_plan(struct query_run_ctx *run, struct retention_plan *plan,
+enum err_code retention_outcomes_plan_make(struct query_run_ctx *run, struct retention_plan *plan,
                                       struct err *err) ERR_MUST_CHECK;
 /* `row` counts one member alone. */
 void retention_outcome_put(struct outcomes *outcomes, const struct retention_spec *spec,

@@ -8,7 +8,7 @@
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
 
-enum err_code retention_outcomes_plan(struct query_run_ctx *run, struct retention_plan *plan,
+enum err_code retention_outcomes_plan_make(struct query_run_ctx *run, struct retention_plan *plan,
                                       struct err *err)
 {
     const struct retention_spec *spec = &plan->spec;
@@ -20,7 +20,7 @@ enum err_code retention_outcomes_plan(struct query_run_ctx *run, struct retentio
         .to_ms = spec->to_ms,
         .has_firsts = plan->firsts.firsts != 0,
     };
-    return spec->has_value ? ERR_OK : outcomes_plan(run, &ask, &plan->outcomes, err);
+    return spec->has_value ? ERR_OK : outcomes_plan_make(run, &ask, &plan->outcomes, err);
 }
 
 void retention_outcome_put(struct outcomes *outcomes, const struct retention_spec *spec,

@@ -202,6 +202,16 @@ static bool atoms_next(struct atom_walk *walk, struct atom_truth *ret)
 
 /* ---- gathering ---- */
 
+/* Room for `count` raw sets, all empty. */
+static enum err_code raw_clear(struct retention_where *w, uint32_t count, struct err *err)
+{
+    if (w->raw.count < count) {
+        return slot_bits_make_later(&w->raw, count, w->base, w->words, w->arena, err);
+    }
+    slot_bits_clear(&w->raw);
+    return ERR_OK;
+}
+
 static const struct slot_bits *set_of(const struct retention_where *w, uint32_t atom,
                                       uint32_t *ret_slot)
 {
@@ -384,7 +394,7 @@ enum err_code retention_where_gather(struct retention_where *w, const struct ind
     w->is_any = selector_has_any(&ask->query->selectors[ask->selector]);
     w->source = UINT32_MAX;
     if (!w->is_any) {
-        ERR_TRY(slot_bits_make_later(&w->raw, ask->atom_count, w->base, w->words, w->arena, err));
+        ERR_TRY(raw_clear(w, ask->atom_count, err));
     }
     ERR_TRY(index_walk(w->run, w->task, ask, &taker, w->arena, w->io, err));
     return finish_source(w, err);
@@ -445,7 +455,7 @@ enum err_code retention_where_repeats(struct retention_where *w, const int64_t *
                                       uint32_t slot_count, const struct slot_bits *starts,
                                       const struct slot_bits *actives, struct err *err)
 {
-    ERR_TRY(slot_bits_make_later(&w->raw, slot_count, w->base, w->words, w->arena, err));
+    ERR_TRY(raw_clear(w, slot_count, err));
     for (uint32_t s = 0; s < w->task->source_count; s++) {
         if (w->sources[s].is_known) {
             ERR_TRY(repeats_of(w, s, edges, slot_count, starts, actives, err));

@@ -688,7 +688,8 @@ static enum err_code take_names(struct scan *scan, struct candidates *cand, stru
 /* How the candidates of a block are found. */
 struct choice {
     struct wanted wanted;
-    uint32_t terms; /* that are looked up by their rows */
+    uint32_t terms;      /* that are looked up by their rows */
+    uint32_t range_rows; /* of named events, with ranges: rows that these have; else UINT32_MAX */
     enum scan_path path;
 };
 
@@ -706,7 +707,7 @@ static enum err_code choose(struct scan *scan, struct choice *ret, struct err *e
     const struct wanted *wanted = &ret->wanted;
     uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
     bool has_bounds = scan->spec->ranges != NULL;
-    *ret = (struct choice){.path = SCAN_PATHS};
+    *ret = (struct choice){.path = SCAN_PATHS, .range_rows = UINT32_MAX};
     ERR_TRY(find_wanted(scan, &ret->wanted, err));
     if ((!wanted->with_others && wanted->rows == 0) || (has_bounds && !has_ranges(scan))) {
         return ERR_OK;
@@ -719,6 +720,7 @@ static enum err_code choose(struct scan *scan, struct choice *ret, struct err *e
         ret->path = SCAN_TERMS;
     } else if (has_bounds) {
         ret->path = SCAN_RANGES;
+        ret->range_rows = wanted->with_others ? UINT32_MAX : count_ranges(scan);
     } else if (wanted->with_others) {
         ret->path = SCAN_ALL_ROWS;
     } else if (wanted->rows <= block_rows / STREAM_PARTS && scan->source->ops->event_rows != NULL) {
@@ -776,13 +778,13 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
         cand->slot = SLOT_OTHER;
         ERR_TRY(take_all_rows(scan, cand, err));
         break;
-    case SCAN_RANGES: {
-        uint32_t rows = wanted->with_others ? UINT32_MAX : count_ranges(scan);
-        if (rows < wanted->rows) {
-            return take_ranges(scan, wanted->is_wanted, rows, cand, err);
+    case SCAN_RANGES:
+        if (choice.range_rows < wanted->rows) {
+            return take_ranges(scan, wanted->is_wanted, choice.range_rows, cand, err);
         }
-    }
-        __attribute__((fallthrough));
+        cand->slot = is_one ? wanted->slot : SLOT_OTHER;
+        ERR_TRY(take_by_bits(scan, wanted, choice.terms, cand, err));
+        break;
     case SCAN_TERMS:
     case SCAN_FEW_ROWS:
         cand->slot = is_one ? wanted->slot : SLOT_OTHER;

@@ -25,16 +25,20 @@ static inline enum err_code slot_bits_make(struct slot_bits *bits, uint32_t coun
                                            size_t word_count, struct arena *arena, struct err *err)
 {
     *bits = (struct slot_bits){.count = count, .base = base, .word_count = word_count};
-    return arena_alloc_array(arena, (size_t)count * word_count, sizeof(uint64_t),
-                             (void **)&bits->words, err);
+    return arena_alloc_array(arena, count, word_count * sizeof(uint64_t), (void **)&bits->words,
+                             err);
 }
 static inline enum err_code slot_bits_make_later(struct slot_bits *bits, uint32_t count,
                                                  uint32_t base, size_t word_count,
                                                  struct arena *arena, struct err *err)
 {
     void *memory = NULL;
+    size_t bytes = 0;
     *bits = (struct slot_bits){.count = count, .base = base, .word_count = word_count};
-    ERR_TRY(arena_alloc_raw(arena, (size_t)count * word_count * sizeof(uint64_t), &memory, err));
+    if (!size_mul(count, word_count * sizeof(uint64_t), &bytes)) {
+        return err_set(err, ERR_LIMIT, "%u sets of subjects are more than memory", count);
+    }
+    ERR_TRY(arena_alloc_raw(arena, bytes, &memory, err));
     bits->words = memory;
     return ARENA_NEW(arena, count, &bits->is_touched, err);
 }

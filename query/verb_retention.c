@@ -225,7 +225,7 @@ struct task_work {
     struct cell_taker *taker;    /* NULL: a table is asked for */
     struct why_notes *notes;     /* NULL: nobody asks why */
     struct outcomes *outcomes;   /* what is counted is noted there for the next time; NULL: it is not */
-    struct buf outcome;
+    struct buf *outcome;         /* scratch of one */
     uint64_t *own_row;           /* what one member is counted in, for any of the three */
     struct arena *arena;
 };
@@ -285,7 +285,7 @@ static enum err_code keep_member(struct task_work *work, uint64_t *own_row, uint
 {
     const struct retention_spec *spec = &work->plan->spec;
     uint64_t *row = NULL;
-    retention_outcome_put(work->outcomes, spec, subject, group, slot, own_row, &work->outcome);
+    retention_outcome_put(work->outcomes, spec, subject, group, slot, own_row, work->outcome);
     ERR_TRY(retention_row(work->part, spec, group, slot, work->arena, &row, err));
     return retention_row_add(spec, own_row, row, &work->part->pool, err);
 }
@@ -385,13 +385,12 @@ static enum err_code retention_walk(struct query_run_ctx *run, struct walk *walk
 static enum err_code retention_task(struct query_run_ctx *run, struct walk *walk,
                                     struct arena *arena, void *slot, struct err *err)
 {
-    struct task_work work = {.plan = run->verb_plan, .part = slot, .arena = arena};
-    enum err_code code = retention_walk(run, walk, &work, err);
-    buf_done(&work.outcome);
-    if (code == ERR_OK) {
-        retention_outcomes_keep(walk_outcomes(walk), work.plan, work.part);
-    }
-    return code;
+    CLEANUP(buf_freep) struct buf outcome = {0};
+    struct task_work work = {
+        .plan = run->verb_plan, .part = slot, .arena = arena, .outcome = &outcome};
+    ERR_TRY(retention_walk(run, walk, &work, err));
+    retention_outcomes_keep(walk_outcomes(walk), work.plan, work.part);
+    return ERR_OK;
 }
 
 enum err_code retention_read(struct query_run_ctx *run, const struct run_task *task,
@@ -439,7 +438,7 @@ static enum err_code walk_journeys(struct query_run_ctx *run, struct retention_p
         spec.lanes[spec.lane_count++] = why_lane(event_keys);
         spec.is_ordered = true;
     }
-    ERR_TRY(retention_outcomes_plan(run, plan, err));
+    ERR_TRY(retention_outcomes_plan_make(run, plan, err));
     spec.outcomes = plan->outcomes;
     return walk_all(run, &spec, retention_task, sizeof(struct retention_part), tasks, err);
 }

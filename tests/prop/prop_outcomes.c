@@ -26,6 +26,7 @@ static const char *const questions[] = {
     "funnel view -> add -> pay within 3d count totals each day",
     "funnel view -> pay within 3d count sessions from %s to %s",
     "funnel view -> add -> order within 5d order any by channel at step 2 from %s to %s",
+    "funnel view -> add -> order within 5d order any each 2d by vip",
     "funnel view -> add -> pay within 5d order strict",
     "funnel view -> add? -> pay within 5d by channel at last set from %s to %s",
     "funnel view -> order within 5d without rare between 1 and 2 by channel at first set",
