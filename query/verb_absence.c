@@ -265,7 +265,13 @@ static int by_subject_and_time(const void *a, const void *b)
     if (order != 0) {
         return order;
     }
-    return (x->line->begin_ms > y->line->begin_ms) - (x->line->begin_ms < y->line->begin_ms);
+    if (x->line->begin_ms != y->line->begin_ms) {
+        return x->line->begin_ms < y->line->begin_ms ? -1 : 1;
+    }
+    if (x->line->end_ms != y->line->end_ms) { /* of a user and a device with the same id */
+        return x->line->end_ms < y->line->end_ms ? -1 : 1;
+    }
+    return (int)x->line->is_open - (int)y->line->is_open;
 }
 
 static enum err_code collect_lines(struct query_run_ctx *run, const struct run_tasks *tasks,
