@@ -228,8 +228,16 @@ static void print_ltv(const struct trial *trial, const struct sums *sums, struct
         buf_z(out, "-");
     } else {
         /* terms of floats cancel to nearly nothing, where money adds up to nothing */
-        buf_printf(out, "%.6f", fabs(curve->terms) < 5e-7 ? 0.0 : curve->terms);
+        print_ltv(curve->terms, out);
     }
+}
+
+/* Six digits behind the point. What lies between two of them to the last bit is told from there upwards on both sides,
+ * which have added up in different orders. */
+static void print_ltv(double value, struct buf *out)
+{
+    double nudged = value + copysign(1e-9, value);
+    buf_printf(out, "%.6f", fabs(nudged) < 5e-7 ? 0.0 : nudged);
 }
 
 static void print_cells(const struct trial *trial, const struct sums *sums, int cohorts, int column,
@@ -339,7 +347,7 @@ static void round_ltv(struct buf *got)
             double value = is_ltv ? strtod(cell, NULL) : 0;
             buf_z(&rounded, col > 0 ? "|" : "");
             if (is_ltv) {
-                buf_printf(&rounded, "%.6f", fabs(value) < 5e-7 ? 0.0 : value);
+                print_ltv(value, &rounded);
             } else {
                 buf_z(&rounded, cell);
             }
