@@ -236,15 +236,19 @@ static void rolling_vector(const struct retention_spec *spec, const struct reten
     }
 }
 
+/* Civil periods; *ret_beyond as above. */
 static void calendar_vector(const struct retention_spec *spec,
                             const struct retention_scratch *scratch,
-                            const struct retention_member *member, uint8_t *restrict back)
+                            const struct retention_member *member, uint8_t *restrict back,
+                            bool *ret_beyond)
 {
     back[0] = member->is_active;
     for (uint32_t a = member->later; a < scratch->active_count; a++) {
         uint32_t n = scratch->actives[a] - member->slot;
         if (n < spec->period_count) {
             back[n] = 1;
+        } else {
+            *ret_beyond = true;
         }
     }
 }
@@ -317,7 +321,7 @@ void kernel_retention_add_vector(const struct retention_spec *spec,
     if (spec->rolling_ms > 0) {
         rolling_vector(spec, member, times, masks, count, back, &is_beyond);
     } else {
-        calendar_vector(spec, scratch, member, back);
+        calendar_vector(spec, scratch, member, back, &is_beyond);
     }
     add_by_mode(spec, member, back, is_beyond, users);
 }

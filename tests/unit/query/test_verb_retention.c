@@ -131,6 +131,9 @@ static void unbounded_and_at_least_change_what_coming_back_means(void **state)
            "1970-01-01|1|2|2|1|true\n"
            "1970-01-01|2|2|1|0.5|true\n"
            "= -|-|2|-|-|-\n");
+    /* Back after the last period is back in it or later, with sums beside it as well. */
+    EXPECT(app, "retention reg -> open each day for 0 unbounded value sum(amount) on 1970-01-01",
+           "1970-01-01|0|2|2|1|true|0\n= -|-|2|-|-|-|-\n");
     EXPECT(app, "retention reg -> any each day for 1 at least 2 on 1970-01-01",
            "1970-01-01|0|2|0|0|true\n1970-01-01|1|2|0|0|true\n= -|-|2|-|-|-\n");
 }
