@@ -11,6 +11,9 @@
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
 
+#define LIVE_PARTS        4u
+#define LIVE_PARTS_PRUNED 32u /* where sets leave few rows to be read of anybody */
+
 /* Beside the bits of funnel_counts: */
 #define WHAT_GAPS 4u /* not all steps below the level were done */
 #define WHAT_WIDE 8u
@@ -27,6 +30,7 @@ enum err_code funnel_outcomes_plan_make(struct query_run_ctx *run, int64_t rows_
         .from_ms = query->from_ms,
         .to_ms = query->to_ms,
         .has_firsts = has_firsts,
+        .live_parts = funnel_prune_serves(run) ? LIVE_PARTS_PRUNED : LIVE_PARTS,
         /* who was counted as mature without a row is so until then */
         .more = MIN_OF(MAX_OF(mature_before_ms, query->from_ms), query->to_ms),
     };

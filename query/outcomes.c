@@ -18,7 +18,6 @@
 #include "storage/read_held.h"
 
 #define BYTES_FIRST (64u << 10)
-#define LIVE_PARTS  4u /* where more than a quarter of the subjects are live, all is read */
 
 struct outcome_head {
     uint32_t subject;
@@ -28,6 +27,7 @@ struct outcome_head {
 struct outcomes_plan {
     struct answer_cache *answers;
     struct str name; /* of all that the tasks' names have in common */
+    uint32_t live_parts;
 };
 
 struct outcomes {
@@ -99,6 +99,7 @@ enum err_code outcomes_plan_make(struct query_run_ctx *run, const struct outcome
     ERR_TRY(buf_check(&name, err));
     ERR_TRY(ARENA_NEW(run->arena, 1, &plan, err));
     plan->answers = run_answers(run);
+    plan->live_parts = ask->live_parts;
     ERR_TRY(arena_str(run->arena, buf_as_str(&name), &plan->name, err));
     *ret = plan;
     return ERR_OK;
@@ -157,7 +158,7 @@ static bool add_live(uint32_t subject, void *arg)
 
 static bool are_many_live(const struct outcomes *o)
 {
-    return bits_count(o->live, o->words) > (uint64_t)(o->end - o->base) / LIVE_PARTS;
+    return bits_count(o->live, o->words) > (uint64_t)(o->end - o->base) / o->plan->live_parts;
 }
 
 static enum err_code live_alloc(struct outcomes *o, struct err *err)

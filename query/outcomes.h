@@ -29,13 +29,15 @@ struct outcomes_ask {
     int64_t from_ms,
         to_ms; /* the range; only rows before to_ms begin anything, whatever comes behind them */
     bool has_firsts; /* journeys have first events that are expired (first_ask) */
-    int64_t more;    /* whatever else they depend on */
+    uint32_t
+        live_parts; /* all is read where more than one in so many subjects is live; at least 1 */
+    int64_t more;   /* whatever else they depend on */
 };
 struct outcomes_plan;
 /* *ret NULL where nothing is to be kept: no cache, or the question asks for more than rows of the subject itself
  * (saved cohorts, profiles, first times of what is expired, the past). */
 enum err_code outcomes_plan_make(struct query_run_ctx *run, const struct outcomes_ask *ask,
-                            struct outcomes_plan **ret, struct err *err) ERR_MUST_CHECK;
+                                 struct outcomes_plan **ret, struct err *err) ERR_MUST_CHECK;
 
 struct outcomes;
 /* Look for what was kept. *ret NULL where `plan` is, or the task is not worth it. */

@@ -8,8 +8,10 @@
 #include "storage/base/rd.h"
 #include "storage/base/size.h"
 
+#define LIVE_PARTS 4u
+
 enum err_code retention_outcomes_plan_make(struct query_run_ctx *run, struct retention_plan *plan,
-                                      struct err *err)
+                                           struct err *err)
 {
     const struct retention_spec *spec = &plan->spec;
     bool is_ever =
@@ -19,6 +21,7 @@ enum err_code retention_outcomes_plan_make(struct query_run_ctx *run, struct ret
         .from_ms = spec->from_ms,
         .to_ms = spec->to_ms,
         .has_firsts = plan->firsts.firsts != 0,
+        .live_parts = LIVE_PARTS,
     };
     return spec->has_value ? ERR_OK : outcomes_plan_make(run, &ask, &plan->outcomes, err);
 }
