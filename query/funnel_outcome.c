@@ -107,22 +107,6 @@ struct counting {
     uint32_t *groups; /* of the numbers that are kept; NULL: there are no keys */
 };
 
-/* The groups that the outcomes name, numbered as the part does. */
-static enum err_code read_groups(struct counting *c, struct str tail, struct err *err)
-{
-    struct rd rd = rd_init(tail);
-    uint64_t count = rd_varint(&rd);
-    if (c->query->key_count == 0) {
-        return ERR_OK;
-    }
-    ERR_TRY(ARENA_NEW(c->arena, count, &c->groups, err));
-    for (uint64_t g = 0; g < count; g++) {
-        ERR_TRY(groups_unpack(c->part->groups, &rd, &c->groups[g], err));
-    }
-    ASSERT(rd_at_end(&rd)); /* the bytes are our own */
-    return ERR_OK;
-}
-
 static enum err_code count_one(struct counting *c, struct str bytes, struct err *err)
 {
     int64_t times[QUERY_STEPS_MAX];
@@ -161,7 +145,10 @@ enum err_code funnel_outcomes_count(struct outcomes *outcomes, struct funnel_par
     if (!outcomes_are_kept(outcomes)) {
         return ERR_OK;
     }
-    ERR_TRY(read_groups(&c, outcomes_tail(outcomes), err));
+    if (query->key_count > 0) {
+        struct rd tail = rd_init(outcomes_tail(outcomes));
+        ERR_TRY(groups_unpack_all(part->groups, &tail, arena, &c.groups, err));
+    }
     while (outcomes_next(outcomes, &part->subject, &bytes)) {
         ERR_TRY(count_one(&c, bytes, err));
     }
@@ -174,10 +161,8 @@ void funnel_outcomes_keep(struct outcomes *outcomes, const struct funnel_part *p
                           const struct bound_query *query)
 {
     CLEANUP(buf_freep) struct buf tail = {0};
-    uint32_t count = query->key_count == 0 ? 0 : groups_count(part->groups);
-    buf_varint(&tail, count);
-    for (uint32_t g = 0; g < count; g++) {
-        groups_pack(part->groups, g, &tail);
+    if (query->key_count > 0) {
+        groups_pack_all(part->groups, &tail);
     }
     if (!tail.is_bad) {
         outcomes_keep(outcomes, buf_as_str(&tail));

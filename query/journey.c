@@ -325,8 +325,8 @@ static enum err_code cursor_seek(struct subject_cursor *c, uint32_t subject, uin
     return ERR_OK;
 }
 
-enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *source, uint32_t base,
-                              const uint64_t *words, size_t word_count, struct arena *arena,
+enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *source,
+                              const uint32_t *subjects, uint32_t count, struct arena *arena,
                               struct io *io, struct journey_rows *ret, struct err *err)
 {
     CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(arena));
@@ -334,30 +334,44 @@ enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *so
     struct read_ctx read = {.arena = scratch, .io = io, .held = &held};
     struct subject_cursor cursor = {.source = source, .read = &read};
     struct scan_range *ranges = NULL;
-    uint32_t count = 0;
-    ERR_TRY(ARENA_NEW(arena, bits_count(words, word_count), &ranges, err));
-    for (size_t w = 0; w < word_count; w++) {
-        ERR_TRY(w % 1024 == 0 ? run_check(run, err) : ERR_OK);
-        for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1) {
-            uint32_t subject = base + (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
-            struct scan_range range = {.end = source->row_count};
-            if (subject < source->subject_first || subject > source->subject_last) {
-                continue;
-            }
-            ERR_TRY(cursor_seek(&cursor, subject, &range.begin, err));
-            if (subject < source->subject_last) {
-                ERR_TRY(cursor_seek(&cursor, subject + 1, &range.end, err));
-            }
-            if (count > 0 && ranges[count - 1].end == range.begin) {
-                ranges[count - 1].end = range.end;
-            } else if (range.begin < range.end) {
-                ranges[count++] = range;
-            }
+    uint32_t range_count = 0;
+    ERR_TRY(ARENA_NEW(arena, count, &ranges, err));
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t subject = subjects[i];
+        struct scan_range range = {.end = source->row_count};
+        ERR_TRY(i % 4096 == 0 ? run_check(run, err) : ERR_OK);
+        if (subject < source->subject_first || subject > source->subject_last) {
+            continue;
+        }
+        ERR_TRY(cursor_seek(&cursor, subject, &range.begin, err));
+        if (subject < source->subject_last) {
+            ERR_TRY(cursor_seek(&cursor, subject + 1, &range.end, err));
+        }
+        if (range_count > 0 && ranges[range_count - 1].end == range.begin) {
+            ranges[range_count - 1].end = range.end;
+        } else if (range.begin < range.end) {
+            ranges[range_count++] = range;
         }
     }
     run_count(run, 0, &read);
-    *ret = (struct journey_rows){.ranges = ranges, .count = count};
+    *ret = (struct journey_rows){.ranges = ranges, .count = range_count};
     return ERR_OK;
+}
+
+enum err_code journey_rows_of_bits(struct query_run_ctx *run, const struct source *source,
+                                   uint32_t base, const uint64_t *words, size_t word_count,
+                                   struct arena *arena, struct io *io, struct journey_rows *ret,
+                                   struct err *err)
+{
+    uint32_t *subjects = NULL;
+    uint32_t count = 0;
+    ERR_TRY(ARENA_NEW(arena, bits_count(words, word_count), &subjects, err));
+    for (size_t w = 0; w < word_count; w++) {
+        for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1) {
+            subjects[count++] = base + (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
+        }
+    }
+    return journey_rows_of(run, source, subjects, count, arena, io, ret, err);
 }
 
 void journeys_close(struct journeys *journeys)

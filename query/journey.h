@@ -37,12 +37,17 @@ struct journey_rows {
     uint32_t count;
 };
 
-/* The rows of subjects (bit i of `words` is subject base + i) in a source, neighbours as one range. In the arena. Cost: a search
- * from one subject to the next in the blocks of subjects that have some. */
-enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *source, uint32_t base,
-                              const uint64_t *words, size_t word_count, struct arena *arena,
+/* The rows of subjects, ascending, in a source, neighbours as one range. In the arena. Cost: a search from one subject to the next in the
+ * blocks of subjects that have some. */
+enum err_code journey_rows_of(struct query_run_ctx *run, const struct source *source,
+                              const uint32_t *subjects, uint32_t count, struct arena *arena,
                               struct io *io, struct journey_rows *ret,
                               struct err *err) ERR_MUST_CHECK;
+/* The same of subjects as bits: bit i of `words` is subject base + i. */
+enum err_code journey_rows_of_bits(struct query_run_ctx *run, const struct source *source,
+                                   uint32_t base, const uint64_t *words, size_t word_count,
+                                   struct arena *arena, struct io *io, struct journey_rows *ret,
+                                   struct err *err) ERR_MUST_CHECK;
 
 struct journeys_spec {
     const struct bound_query *query; /* whose selectors the wants number */

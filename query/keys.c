@@ -962,6 +962,26 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
     return ERR_OK;
 }
 
+void groups_pack_all(const struct groups *groups, struct buf *out)
+{
+    uint32_t count = groups_count(groups);
+    buf_varint(out, count);
+    for (uint32_t g = 0; g < count; g++) {
+        groups_pack(groups, g, out);
+    }
+}
+
+enum err_code groups_unpack_all(struct groups *groups, struct rd *rd, struct arena *arena,
+                                uint32_t **ret_numbers, struct err *err)
+{
+    uint64_t count = rd_varint(rd);
+    ERR_TRY(ARENA_NEW(arena, count, ret_numbers, err));
+    for (uint64_t g = 0; g < count; g++) {
+        ERR_TRY(groups_unpack(groups, rd, &(*ret_numbers)[g], err));
+    }
+    return ERR_OK;
+}
+
 static enum err_code group_import(struct groups *into, const struct groups *from, uint32_t number,
                                   bool is_borrowed, uint32_t *ret_number, struct err *err)
 {

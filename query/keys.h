@@ -62,6 +62,10 @@ void groups_pack(const struct groups *groups, uint32_t number, struct buf *out);
 struct rd;
 enum err_code groups_unpack(struct groups *groups, struct rd *rd, uint32_t *ret_number,
                             struct err *err) ERR_MUST_CHECK;
+/* All groups, and the numbers that they have in `groups`, by those they had, in the arena. */
+void groups_pack_all(const struct groups *groups, struct buf *out);
+enum err_code groups_unpack_all(struct groups *groups, struct rd *rd, struct arena *arena,
+                                uint32_t **ret_numbers, struct err *err) ERR_MUST_CHECK;
 /* The group whose keys are all missing, added when new. */
 enum err_code groups_null(struct groups *groups, uint32_t *ret_number,
                           struct err *err) ERR_MUST_CHECK;

@@ -274,9 +274,10 @@ static enum err_code read_kept(struct outcomes *o, bool *ret_serves, struct err 
     read_trailer(o);
     *ret_serves = !are_many_live(o);
     for (uint32_t s = 0; *ret_serves && s < o->task->source_count; s++) {
-        ERR_TRY(o->rows[s].is_all ? ERR_OK
-                                  : journey_rows_of(o->run, o->task->sources[s], o->base, o->live,
-                                                    o->words, o->arena, o->io, &o->rows[s], err));
+        ERR_TRY(o->rows[s].is_all
+                    ? ERR_OK
+                    : journey_rows_of_bits(o->run, o->task->sources[s], o->base, o->live, o->words,
+                                           o->arena, o->io, &o->rows[s], err));
     }
     return ERR_OK;
 }

@@ -651,8 +651,8 @@ static enum err_code count_where(struct index_work *work, struct retention_part 
     }
     ERR_TRY(ARENA_NEW(work->arena, task->source_count, &rows, err));
     for (uint32_t s = 0; s < task->source_count; s++) {
-        ERR_TRY(journey_rows_of(work->run, task->sources[s], work->starts.base, unsure, words,
-                                work->arena, work->io, &rows[s], err));
+        ERR_TRY(journey_rows_of_bits(work->run, task->sources[s], work->starts.base, unsure, words,
+                                     work->arena, work->io, &rows[s], err));
     }
     return retention_read(work->run, task, rows, part, work->arena, work->io, err);
 }

@@ -47,20 +47,6 @@ void retention_outcome_put(struct outcomes *outcomes, const struct retention_spe
     outcomes_put(outcomes, subject, buf_as_str(scratch));
 }
 
-/* The groups that the outcomes name, numbered as the part does. */
-static enum err_code read_groups(const struct retention_part *part, struct str tail,
-                                 struct arena *arena, uint32_t **ret, struct err *err)
-{
-    struct rd rd = rd_init(tail);
-    uint64_t count = rd_varint(&rd);
-    ERR_TRY(ARENA_NEW(arena, count, ret, err));
-    for (uint64_t g = 0; g < count; g++) {
-        ERR_TRY(groups_unpack(part->groups, &rd, &(*ret)[g], err));
-    }
-    ASSERT(rd_at_end(&rd)); /* the bytes are our own */
-    return ERR_OK;
-}
-
 enum err_code retention_outcomes_count(struct outcomes *outcomes, const struct retention_plan *plan,
                                        struct retention_part *part, struct arena *arena,
                                        struct err *err)
@@ -73,7 +59,8 @@ enum err_code retention_outcomes_count(struct outcomes *outcomes, const struct r
         return ERR_OK;
     }
     if (has_keys) {
-        ERR_TRY(read_groups(part, outcomes_tail(outcomes), arena, &groups, err));
+        struct rd tail = rd_init(outcomes_tail(outcomes));
+        ERR_TRY(groups_unpack_all(part->groups, &tail, arena, &groups, err));
     }
     while (outcomes_next(outcomes, &subject, &bytes)) {
         struct rd rd = rd_init(bytes);
@@ -98,11 +85,7 @@ void retention_outcomes_keep(struct outcomes *outcomes, const struct retention_p
 {
     CLEANUP(buf_freep) struct buf tail = {0};
     if (plan->lane_keys != UINT32_MAX) {
-        uint32_t count = groups_count(part->groups);
-        buf_varint(&tail, count);
-        for (uint32_t g = 0; g < count; g++) {
-            groups_pack(part->groups, g, &tail);
-        }
+        groups_pack_all(part->groups, &tail);
     }
     if (!tail.is_bad) {
         outcomes_keep(outcomes, buf_as_str(&tail));

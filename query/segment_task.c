@@ -179,48 +179,15 @@ static enum err_code row_wants(const struct segment_work *work, struct scan_want
     return ERR_OK;
 }
 
-/* The rows of the candidates, neighbours as one range. */
-static enum err_code candidate_ranges(struct segment_work *work, const struct source *source,
-                                      struct scan_range **ret, uint32_t *ret_count, struct err *err)
-{
-    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
-    CLEANUP(read_held_done) struct read_held held = {0};
-    struct read_ctx read = {.arena = scratch, .io = work->io, .held = &held};
-    struct arena_mark mark = arena_mark(scratch);
-    uint32_t count = 0;
-    ERR_TRY(ARENA_NEW(work->arena, work->candidate_count, ret, err));
-    for (uint32_t i = 0; i < work->candidate_count; i++) {
-        struct scan_range range = {0};
-        uint32_t subject = work->candidates[i];
-        if (subject < source->subject_first || subject > source->subject_last) {
-            continue;
-        }
-        ERR_TRY(source_subject_row(source, &read, subject, &range.begin, err));
-        range.end = source->row_count;
-        if (subject < source->subject_last) {
-            ERR_TRY(source_subject_row(source, &read, subject + 1, &range.end, err));
-        }
-        read_held_clear(&held);
-        arena_rewind(scratch, mark);
-        if (count > 0 && (*ret)[count - 1].end == range.begin) {
-            (*ret)[count - 1].end = range.end;
-        } else if (range.begin < range.end) {
-            (*ret)[count++] = range;
-        }
-    }
-    *ret_count = count;
-    return ERR_OK;
-}
-
 static enum err_code scan_source(struct segment_work *work, const struct source *source,
                                  const struct scan_want *wants, uint32_t want_count,
                                  struct err *err)
 {
-    struct scan_range *ranges = NULL;
-    uint32_t range_count = 0;
+    struct journey_rows rows = {0};
     if (work->candidates != NULL) {
-        ERR_TRY(candidate_ranges(work, source, &ranges, &range_count, err));
-        if (range_count == 0) {
+        ERR_TRY(journey_rows_of(work->run, source, work->candidates, work->candidate_count,
+                                work->arena, work->io, &rows, err));
+        if (rows.count == 0) {
             return ERR_OK;
         }
     }
@@ -233,8 +200,8 @@ static enum err_code scan_source(struct segment_work *work, const struct source 
         .subject_end = work->task->subject_end,
         .deleted = work->deleted,
         .no_index = run_is_reference(work->run),
-        .ranges = ranges,
-        .range_count = range_count,
+        .ranges = rows.ranges,
+        .range_count = rows.count,
         .cols = plan->cols,
         .col_count = plan->col_count,
     };

@@ -100,7 +100,7 @@ static void check(const struct fixture *f, struct mem_row *rows, uint32_t count,
     qsort(rows, count, sizeof(*rows), row_order);
     for (uint32_t s = 0; only != EVERYBODY && s < f->source_count; s++) {
         assert_int_equal(
-            journey_rows_of(&run, f->sources[s], 0, &only, 1, arena, NULL, &given[s], &err),
+            journey_rows_of_bits(&run, f->sources[s], 0, &only, 1, arena, NULL, &given[s], &err),
             ERR_OK);
         spec.rows = given;
     }
