@@ -224,17 +224,10 @@ static void live_add_set(struct outcomes *o, const roaring_bitmap_t *set)
     roaring_iterate(set, add_live, o);
 }
 
-static void set_freep(roaring_bitmap_t **set)
-{
-    if (*set != NULL) {
-        roaring_bitmap_free(*set);
-    }
-}
-
 static enum err_code read_people(struct outcomes *o, struct err *err)
 {
-    CLEANUP(set_freep) roaring_bitmap_t *then = NULL;
-    CLEANUP(set_freep) roaring_bitmap_t *left_out = NULL;
+    CLEANUP(bitmap_freep) roaring_bitmap_t *then = NULL;
+    CLEANUP(bitmap_freep) roaring_bitmap_t *left_out = NULL;
     const roaring_bitmap_t *now = masked(o);
     ERR_TRY(get_set(&o->rd, &then, err));
     ERR_TRY(get_set(&o->rd, &left_out, err));
@@ -369,7 +362,7 @@ static enum err_code begin_recording(struct outcomes *o, struct err *err)
         sealed += source->is_memory ? 0 : 1;
         ERR_TRY(source->is_memory ? live_add_source(o, source, err) : ERR_OK);
     }
-    CLEANUP(set_freep)
+    CLEANUP(bitmap_freep)
     roaring_bitmap_t *live = sealed > 0 && !are_many_live(o) ? live_set(o) : NULL;
     if (live != NULL) {
         o->is_recording = true;

@@ -83,18 +83,11 @@ void run_uses_done(struct query_run_ctx *run)
     people_done(&run->uncompared);
 }
 
-static void bits_freep(roaring_bitmap_t **bits)
-{
-    if (*bits != NULL) {
-        roaring_bitmap_free(*bits);
-    }
-}
-
 enum err_code run_others(const struct query_run_ctx *run, const struct people *people,
                          uint32_t shard, struct people *ret, struct err *err)
 {
     const roaring_bitmap_t *in = people_of(people, shard);
-    CLEANUP(bits_freep) roaring_bitmap_t *others = roaring_bitmap_create();
+    CLEANUP(bitmap_freep) roaring_bitmap_t *others = roaring_bitmap_create();
     if (others == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for a set of people");
     }

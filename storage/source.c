@@ -164,13 +164,6 @@ static enum err_code union_make(const struct source *source, struct read_ctx *ct
     return ERR_OK;
 }
 
-static void bitmap_freep(roaring_bitmap_t **bitmap)
-{
-    if (*bitmap != NULL) {
-        roaring_bitmap_free(*bitmap);
-    }
-}
-
 static enum err_code union_members(const roaring_bitmap_t *all, struct arena *arena,
                                    struct subject_members *ret, struct err *err)
 {

@@ -91,6 +91,14 @@ void vec_places(const struct vec *vec, const uint16_t *rows, uint32_t count, uin
 struct num vec_num(const struct vec *vec, uint32_t place); /* VEC_NUM, VEC_F64 */
 struct str vec_str(const struct vec *vec, uint32_t place); /* VEC_CODE, VEC_BYTES */
 
+/* For CLEANUP of a set that may not have been made. */
+static inline void bitmap_freep(roaring_bitmap_t **bitmap)
+{
+    if (*bitmap != NULL) {
+        roaring_bitmap_free(*bitmap);
+    }
+}
+
 struct read_ahead;
 struct read_held;
 
