@@ -127,7 +127,7 @@ static void explain_columns(struct explain *explain)
 }
 
 /* How far the verbs over journeys look beyond the range's ends. Sessions look further back only where somebody made
- * no pause in that time. */
+ * no pause in that time, intervals of those alone who may have had one open before it. */
 static void explain_beyond(const struct bound_query *query, uint64_t *ret_back_ms,
                            uint64_t *ret_after_ms)
 {

@@ -8,12 +8,24 @@
  * A start that no end closes within `longest` was lost: it counts for nothing. One that is not that old yet at the
  * query's `now` runs until then. Of one instant starts come first.
  *
+ * Which start an end closes may hang on a chain of starts that were open together, and so on events of any age:
+ *
+ *     longest           |----------------|
+ *     starts and ends   s1            s2 | e1           e2      with s1, e1 closes it and e2 closes s2; of who reads from
+ *     read from here                  ^                         s2 on, e1 closes s2, and e2 nothing
+ *
+ * So events are read from `longest` before the range, and of each subject it is looked at what the starts that were not
+ * read could do: take ends to themselves, as long as they are not too old. A subject is settled if the same starts are
+ * open when the range begins, whether all such ends go to starts that were not read or none does (what really happened lies between:
+ * the open starts are the last so many, and an end that goes to another start makes them more, never fewer). Those who
+ * are not settled are walked again, from longer and longer ago, in the end from the first event.
+ *
  * `utilisation` divides by the time that the bucket, the range and now have in common, and by the subjects that
- * have a start or end in what is read: from `longest` before the range to its end. `peak` is found by
+ * have a start or end from `longest` before the range to its end. `peak` is found by
  * sweeping over the borders of all subjects' online times.
  *
  * With `by` an interval is of the group of its start. A group is a line of its own: the union of a subject's intervals of
- * that group is online, and the subjects are those with such a start in what is read. Intervals that begin add up over
+ * that group is online, and the subjects are those with such a start in that time. Intervals that begin add up over
  * groups; time online and people do where no subject is online in two of them.
  */
 #include "query/cell_watch.h"
@@ -29,6 +41,8 @@
 #define START_BIT UINT64_C(1)
 #define END_BIT   UINT64_C(2)
 
+#define BACK_GROWS 8u /* each time that subjects are walked again */
+
 struct span {
     int64_t begin_ms, end_ms; /* [begin, end) */
 };
@@ -42,6 +56,9 @@ struct intervals_count {
 struct intervals_plan {
     struct answer_buckets buckets;
     int64_t from_ms, to_ms; /* online time is clipped to these */
+    int64_t seen_ms;        /* who has something from here to to_ms is a subject */
+    uint64_t
+        back_ms; /* events are read from so long before the range at first; see history_begin */
 };
 
 /* What is counted of a group, or of all. */
@@ -66,6 +83,7 @@ struct open_start {
 };
 
 struct intervals_part {
+    bool is_unsettled; /* per KEY: the slot is of no use */
     struct intervals_line all;
     struct groups *groups;        /* NULL: no keys */
     struct intervals_line *lines; /* by group */
@@ -84,6 +102,7 @@ struct intervals_work {
     struct intervals_part *part;
     struct arena *arena;
     uint32_t subject;
+    int64_t read_ms; /* events are read from here on; INT64_MIN: all */
 };
 
 /* ---- a subject ---- */
@@ -116,39 +135,82 @@ static void add_unclosed(const struct bound_query *query, struct intervals_part 
     }
 }
 
-/* The subject's intervals, by their begins, into the scratch. */
-static size_t pair_up(const struct bound_query *query, const struct journey *journey,
-                      struct intervals_part *part)
-{
-    uint64_t longest_ms = query->intervals.longest_ms;
-    size_t open_begin = 0;
-    size_t open_end = 0;
-    size_t count = 0;
+/* Where a subject's starts and ends have been paired up to. */
+struct pairing {
+    size_t open_begin, open_end; /* of the part's open starts */
+    size_t count;                /* intervals in the scratch */
+};
 
-    for (size_t i = 0; i < journey->count;) {
+/* What is too old at `now_ms` for an end. */
+static void drop_old(const struct bound_query *query, struct intervals_part *part, int64_t now_ms,
+                     struct pairing *pairing)
+{
+    while (
+        pairing->open_begin < pairing->open_end &&
+        !is_within(part->open[pairing->open_begin].time_ms, now_ms, query->intervals.longest_ms)) {
+        add_unclosed(query, part, part->open[pairing->open_begin++], &pairing->count);
+    }
+}
+
+/* Pair up what is before `until_ms`: intervals, by their begins, into the scratch. Ends before `ends_from_ms` go to starts that
+ * were not read. */
+static struct pairing pair_until(const struct bound_query *query, const struct journey *journey,
+                                 int64_t ends_from_ms, int64_t until_ms,
+                                 struct intervals_part *part)
+{
+    struct pairing pairing = {0};
+    for (size_t i = 0; i < journey->count && journey->times[i] < until_ms;) {
         int64_t now_ms = journey->times[i];
         size_t end = i;
         for (; end < journey->count && journey->times[end] == now_ms; end++) {
             if ((journey->masks[end] & START_BIT) != 0) {
-                part->open[open_end++] =
+                part->open[pairing.open_end++] =
                     (struct open_start){now_ms, part->groups == NULL ? 0 : journey->lanes[0][end]};
             }
         }
+        drop_old(query, part, now_ms, &pairing);
         for (; i < end; i++) {
-            while (open_begin < open_end &&
-                   !is_within(part->open[open_begin].time_ms, now_ms, longest_ms)) {
-                add_unclosed(query, part, part->open[open_begin++], &count);
-            }
-            if ((journey->masks[i] & END_BIT) != 0 && open_begin < open_end) {
-                struct open_start start = part->open[open_begin++];
-                part->scratch[count++] = (struct interval){{start.time_ms, now_ms}, start.group};
+            if ((journey->masks[i] & END_BIT) != 0 && now_ms >= ends_from_ms &&
+                pairing.open_begin < pairing.open_end) {
+                struct open_start start = part->open[pairing.open_begin++];
+                part->scratch[pairing.count++] =
+                    (struct interval){{start.time_ms, now_ms}, start.group};
             }
         }
     }
-    while (open_begin < open_end) {
-        add_unclosed(query, part, part->open[open_begin++], &count);
+    return pairing;
+}
+
+/* The subject's intervals, by their begins, into the scratch. */
+static size_t pair_up(const struct bound_query *query, const struct journey *journey,
+                      struct intervals_part *part)
+{
+    struct pairing pairing = pair_until(query, journey, INT64_MIN, INT64_MAX, part);
+    while (pairing.open_begin < pairing.open_end) {
+        add_unclosed(query, part, part->open[pairing.open_begin++], &pairing.count);
     }
-    return count;
+    return pairing.count;
+}
+
+/* How many of the starts before the range are no longer open when it begins. */
+static size_t gone_before_range(const struct bound_query *query, const struct journey *journey,
+                                int64_t ends_from_ms, struct intervals_part *part)
+{
+    struct pairing pairing = pair_until(query, journey, ends_from_ms, query->from_ms, part);
+    drop_old(query, part, query->from_ms, &pairing);
+    return pairing.open_begin;
+}
+
+/* Whether what was not read makes no difference within the range. */
+static bool is_settled(const struct bound_query *query, const struct journey *journey,
+                       int64_t read_ms, struct intervals_part *part)
+{
+    if (read_ms == INT64_MIN || journey->times[0] >= query->from_ms) {
+        return true;
+    }
+    int64_t ends_from_ms = ms_add_saturating(read_ms, query->intervals.longest_ms);
+    return gone_before_range(query, journey, INT64_MIN, part) ==
+           gone_before_range(query, journey, ends_from_ms, part);
 }
 
 /* ---- a line ---- */
@@ -252,6 +314,20 @@ static enum err_code line_of(struct intervals_work *work, uint32_t group,
     return line_init(work->plan, *ret, work->arena, err);
 }
 
+static bool is_seen(const struct intervals_plan *plan, int64_t time_ms)
+{
+    return time_ms >= plan->seen_ms && time_ms < plan->to_ms;
+}
+
+static bool has_seen(const struct intervals_plan *plan, const struct journey *journey)
+{
+    size_t i = 0;
+    while (i < journey->count && journey->times[i] < plan->seen_ms) {
+        i++;
+    }
+    return i < journey->count && is_seen(plan, journey->times[i]);
+}
+
 /* The groups that the subject has a start of. */
 static enum err_code count_groups(struct intervals_work *work, const struct journey *journey,
                                   struct err *err)
@@ -259,7 +335,7 @@ static enum err_code count_groups(struct intervals_work *work, const struct jour
     uint64_t subject = journey->subject;
     for (size_t i = 0; i < journey->count; i++) {
         struct intervals_line *line = NULL;
-        if ((journey->masks[i] & START_BIT) == 0 || journey->times[i] >= work->plan->to_ms) {
+        if ((journey->masks[i] & START_BIT) == 0 || !is_seen(work->plan, journey->times[i])) {
             continue;
         }
         ERR_TRY(line_of(work, journey->lanes[0][i], &line, err));
@@ -274,12 +350,15 @@ static enum err_code count_subject(struct intervals_work *work, const struct jou
 {
     struct intervals_part *part = work->part;
     struct intervals_line *line = NULL;
+    size_t first = 0;
 
     work->subject = journey->subject;
-    ERR_TRY(scratch_fit(part, journey->count, work->arena, err));
     size_t count = pair_up(work->run->query, journey, part);
-    part->all.subjects += journey->times[0] < work->plan->to_ms;
-    for (size_t i = 0; i < count; i++) {
+    part->all.subjects += has_seen(work->plan, journey);
+    while (first < count && part->scratch[first].span.begin_ms < work->plan->seen_ms) {
+        first++; /* over before the range */
+    }
+    for (size_t i = first; i < count; i++) {
         ERR_TRY(line_add(work, &part->all, &part->scratch[i], err));
     }
     ERR_TRY(line_end(work, &part->all, 0, err));
@@ -287,15 +366,81 @@ static enum err_code count_subject(struct intervals_work *work, const struct jou
         return ERR_OK;
     }
     ERR_TRY(count_groups(work, journey, err));
-    while (count > 0 && part->scratch[count - 1].span.begin_ms >= work->plan->to_ms) {
+    while (count > first && part->scratch[count - 1].span.begin_ms >= work->plan->to_ms) {
         count--; /* of no bucket, and perhaps of a group that has none */
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first; i < count; i++) {
         ERR_TRY(line_of(work, part->scratch[i].group, &line, err));
         ERR_TRY(line_add(work, line, &part->scratch[i], err));
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first; i < count; i++) {
         ERR_TRY(line_end(work, &part->lines[part->scratch[i].group], part->scratch[i].group, err));
+    }
+    return ERR_OK;
+}
+
+/* ---- a task ---- */
+
+/* From where on events are read, `back_ms` before the range; INT64_MIN where that is all there is. */
+static int64_t history_begin(const struct query_run_ctx *run, uint64_t back_ms)
+{
+    int64_t read_ms = ms_sub_saturating(run->query->from_ms, back_ms);
+    return run_is_reference(run) || read_ms <= run->snapshot->time_min_ms ? INT64_MIN : read_ms;
+}
+
+static uint64_t further_back(uint64_t back_ms)
+{
+    /* `longest` may be 0 */
+    return back_ms > UINT64_MAX / BACK_GROWS ? UINT64_MAX : MAX_OF(back_ms, 1u) * BACK_GROWS;
+}
+
+/* Count all that are settled. The others are put into `left`; per KEY (NULL) the first one ends the walk. */
+static enum err_code count_settled(struct intervals_work *work, struct walk *walk,
+                                   const struct walk_subjects *left, bool *ret_has_left,
+                                   struct err *err)
+{
+    struct journey journey;
+    bool has_more = false;
+
+    *ret_has_left = false;
+    ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    while (has_more) {
+        ERR_TRY(scratch_fit(work->part, journey.count, work->arena, err));
+        if (is_settled(work->run->query, &journey, work->read_ms, work->part)) {
+            ERR_TRY(count_subject(work, &journey, err));
+        } else {
+            *ret_has_left = true;
+            if (left == NULL) {
+                return ERR_OK;
+            }
+            walk_subjects_add(left, journey.subject);
+        }
+        ERR_TRY(walk_next(walk, &journey, &has_more, err));
+    }
+    return ERR_OK;
+}
+
+/* Walk on over those that are left, each time from further back. */
+static enum err_code count_by_user(struct intervals_work *work, struct walk *walk, struct err *err)
+{
+    uint64_t back_ms = work->plan->back_ms;
+    struct walk_subjects left = {0};
+    struct walk_subjects again = {0};
+    bool has_left = false;
+
+    ERR_TRY(walk_subjects_make(walk, &left, err));
+    ERR_TRY(walk_subjects_make(walk, &again, err));
+    ERR_TRY(count_settled(work, walk, &left, &has_left, err));
+    while (has_left) {
+        struct walk_subjects swap = again;
+        again = left;
+        left = swap;
+        memset(left.words, 0, left.word_count * sizeof(*left.words));
+        ASSERT(work->read_ms != INT64_MIN);
+        back_ms = further_back(back_ms);
+        work->read_ms = history_begin(work->run, back_ms);
+        ERR_TRY(walk_again(walk, &again, work->read_ms, err));
+        ERR_TRY(count_settled(work, walk, &left, &has_left, err));
     }
     return ERR_OK;
 }
@@ -305,20 +450,20 @@ static enum err_code intervals_task(struct query_run_ctx *run, struct walk *walk
 {
     const struct intervals_plan *plan = run->verb_plan;
     struct intervals_part *part = slot;
-    struct intervals_work work = {.run = run, .plan = plan, .part = part, .arena = arena};
-    struct journey journey;
-    bool has_more = false;
+    struct intervals_work work = {.run = run,
+                                  .plan = plan,
+                                  .part = part,
+                                  .arena = arena,
+                                  .read_ms = history_begin(run, plan->back_ms)};
 
     part->groups = run->query->key_count == 0 ? NULL : walk_groups(walk, 0);
     ERR_TRY(line_init(plan, &part->all, arena, err));
+    if (run->query->per != NULL) {
+        return count_settled(&work, walk, NULL, &part->is_unsettled, err);
+    }
     ERR_TRY(
         cell_watch_open(run, walk_shard(walk), &plan->buckets, part->groups, &part->watch, err));
-    ERR_TRY(walk_next(walk, &journey, &has_more, err));
-    while (has_more) {
-        ERR_TRY(count_subject(&work, &journey, err));
-        ERR_TRY(walk_next(walk, &journey, &has_more, err));
-    }
-    return ERR_OK;
+    return count_by_user(&work, walk, err);
 }
 
 /* ---- the answer ---- */
@@ -649,21 +794,57 @@ static enum err_code make_answer(struct query_run_ctx *run, const struct run_tas
     return ERR_OK;
 }
 
+static bool has_unsettled(const struct run_tasks *tasks)
+{
+    const struct intervals_part *parts = tasks->slots;
+    for (uint32_t t = 0; t < tasks->count; t++) {
+        if (parts[t].is_unsettled) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Per KEY rows are dealt out anew for each walk, so that all are walked again. */
+static enum err_code walk_parts(struct query_run_ctx *run, struct walk_spec *spec,
+                                struct intervals_plan *plan, struct run_tasks *ret, struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct scan_want wants[2]; /* the first selector is the start, the second the end */
+
+    spec->wants = wants;
+    spec->want_count = COUNT_OF(wants);
+    run->verb_plan = plan;
+    while (true) {
+        for (uint32_t i = 0; i < COUNT_OF(wants); i++) {
+            wants[i] =
+                (struct scan_want){i, history_begin(run, plan->back_ms),
+                                   ms_add_saturating(query->to_ms, query->intervals.longest_ms)};
+        }
+        ERR_TRY(walk_all(run, spec, intervals_task, sizeof(struct intervals_part), ret, err));
+        if (!has_unsettled(ret)) {
+            return ERR_OK;
+        }
+        run_tasks_free(ret);
+        plan->back_ms = further_back(plan->back_ms);
+    }
+}
+
 enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, struct err *err)
 {
     CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
     const struct bound_query *query = run->query;
     uint64_t longest_ms = query->intervals.longest_ms;
-    int64_t seen_from_ms = ms_sub_saturating(query->from_ms, longest_ms);
-    int64_t seen_to_ms = ms_add_saturating(query->to_ms, longest_ms);
-    /* The first selector is the start, the second the end. */
-    struct scan_want wants[2] = {{0, seen_from_ms, seen_to_ms}, {1, seen_from_ms, seen_to_ms}};
     struct walk_spec spec = {.query = query,
-                             .wants = wants,
-                             .want_count = 2,
                              .subject = query->per,
                              .is_ordered = query->key_count > 0}; /* which start an end closes */
-    struct intervals_plan plan = {.from_ms = query->from_ms, .to_ms = query->to_ms};
+    /* A KEY of which all is over within `longest` (a session) is settled if twice that is read. */
+    struct intervals_plan plan = {
+        .from_ms = query->from_ms,
+        .to_ms = query->to_ms,
+        .seen_ms = ms_sub_saturating(query->from_ms, longest_ms),
+        .back_ms = query->per == NULL ? longest_ms : span_add_saturating(longest_ms, longest_ms),
+    };
 
     ERR_TRY(answer_buckets(run, &plan.buckets, err));
     if (query->has_each) {
@@ -675,8 +856,7 @@ enum err_code verb_intervals(struct query_run_ctx *run, struct result *result, s
         spec.lanes[spec.lane_count++] =
             (struct walk_lane){.keys = query->keys, .key_count = query->key_count};
     }
-    run->verb_plan = &plan;
-    ERR_TRY(walk_all(run, &spec, intervals_task, sizeof(struct intervals_part), &tasks, err));
+    ERR_TRY(walk_parts(run, &spec, &plan, &tasks, err));
     if (query->cell != NULL) {
         return ERR_OK; /* the takers have who is asked for */
     }

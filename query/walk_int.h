@@ -6,11 +6,20 @@
 struct key_part; /* a partition of rows by the hash of their KEY */
 
 struct walk {
-    struct journeys *journeys; /* by user */
-    struct outcomes *outcomes; /* the same; NULL: none */
-    struct key_part *part;     /* per KEY */
+    /* by user */
+    struct query_run_ctx *run;
+    const struct walk_spec *spec;
+    const struct run_task *task;
+    struct arena *arena; /* the task's */
+    struct io *io;
+    struct journeys *journeys;
+    struct outcomes *outcomes;         /* NULL: none */
+    const struct walk_subjects *again; /* whose journeys are walked again; NULL: all are walked */
+    struct arena *again_arena;         /* theirs */
+    uint32_t shard;                    /* of the subjects */
+
+    struct key_part *part; /* per KEY */
     struct groups *lanes[JOURNEY_LANES_MAX - 1];
-    uint32_t shard; /* by user: of its subjects */
 };
 
 /* The query with the lane's keys as its own, for groups_create. */

@@ -287,8 +287,8 @@ static void silences_equal_their_definition(void **state)
 
 /* ---- intervals ---- */
 
-/* The subject's intervals, and of each the channel of its start. *ret_seen: it has a start or end, or, of one channel (-2:
- * any), such a start, in what is read before the range's end. */
+/* The subject's intervals, over all that ever happened, and of each the channel of its start. *ret_seen: it has a start or
+ * end, or, of one channel (-2: any), such a start, from the longest interval before the range to its end. */
 static int load_intervals(const struct walkers *walkers, const struct trial *trial, int subject,
                           int channel, struct ref_interval *out, bool *ret_seen)
 {
@@ -303,14 +303,14 @@ static int load_intervals(const struct walkers *walkers, const struct trial *tri
     *ret_seen = false;
     for (int i = 0; i < all_count; i++) {
         int64_t ms = all[i].time_ms;
-        bool is_read = ms >= trial->from_ms - trial->span_ms && ms < trial->to_ms + trial->span_ms;
-        if (is_read && (all[i].name == 0 || all[i].page == 3)) {
+        if (all[i].name == 0 || all[i].page == 3) {
             bool is_start = all[i].name == 0;
             channels[count] = all[i].channel;
             events[count++] = (struct ref_follow_event){
                 .time_ms = ms, .is_first = is_start, .is_second = all[i].page == 3};
             bool is_of_line = channel == -2 || (is_start && all[i].channel == channel);
-            *ret_seen = *ret_seen || (is_of_line && ms < trial->to_ms);
+            bool is_near = ms >= trial->from_ms - trial->span_ms && ms < trial->to_ms;
+            *ret_seen = *ret_seen || (is_of_line && is_near);
         }
     }
     int found = ref_intervals(events, count, trial->span_ms, SNAP_NOW_MS, any, starts);
@@ -365,25 +365,115 @@ static uint32_t interval_row(const struct walkers *walkers, const struct trial *
     return whose;
 }
 
+static void print_intervals(const struct trial *trial, const char *measures, struct buf *query)
+{
+    buf_clear(query);
+    buf_printf(query, "intervals a -> any[page = \"/q\"] measure %s longest %" PRId64 "ms",
+               measures, trial->span_ms);
+    print_range(trial, query);
+}
+
+static void check_intervals(const struct walkers *walkers, const struct trial *trial,
+                            struct rng *rng, uint64_t seed)
+{
+    CLEANUP(buf_freep) struct buf query = {0};
+    CLEANUP(buf_freep) struct buf want = {0};
+    print_intervals(trial, "utilisation, peak, online_ms, users, intervals", &query);
+    print_table(walkers, trial, interval_row, &want);
+    check_cell(walkers, trial, (const char *)query.ptr, interval_row, rng, seed);
+    walkers_check(walkers, (const char *)query.ptr, rng, seed, &want);
+}
+
 static void intervals_equal_their_definition(void **state)
 {
     (void)state;
     uint64_t first_seed = walkers_seed(20000);
     for (uint64_t seed = first_seed; seed < first_seed + TRIALS; seed++) {
-        CLEANUP(buf_freep) struct buf query = {0};
-        CLEANUP(buf_freep) struct buf want = {0};
         struct rng rng = rng_init(seed);
         struct walkers walkers = walkers_in_minutes(&rng);
         struct trial trial = trial_random(&rng);
         trial.is_intervals = true;
-        buf_printf(&query,
-                   "intervals a -> any[page = \"/q\"] measure utilisation, peak, online_ms, users, "
-                   "intervals longest %" PRId64 "ms",
-                   trial.span_ms);
-        print_range(&trial, &query);
-        print_table(&walkers, &trial, interval_row, &want);
-        check_cell(&walkers, &trial, (const char *)query.ptr, interval_row, &rng, seed);
-        walkers_check(&walkers, (const char *)query.ptr, &rng, seed, &want);
+        check_intervals(&walkers, &trial, &rng, seed);
+    }
+}
+
+/* Events of few users that are starts, ends or both, mostly nearer to each other than the longest interval: starts that are
+ * open together reach back through all of them. */
+static struct walkers walkers_in_chains(struct rng *rng, int64_t longest_ms)
+{
+    struct walkers walkers = walkers_in_minutes(rng);
+    uint64_t step_minutes = (uint64_t)(longest_ms / MINUTE_MS) / (1 + rng_below(rng, 4)) + 1;
+    uint64_t users = 1 + rng_below(rng, 3);
+    int64_t clocks[WALKER_USERS];
+    for (int u = 0; u < WALKER_USERS; u++) {
+        clocks[u] = SNAP_NOW_MS - (int64_t)rng_below(rng, 60 * 60) * MINUTE_MS;
+    }
+    for (int i = 0; i < walkers.count; i++) {
+        struct walker_event *event = &walkers.events[i];
+        event->user = (int)rng_below(rng, users);
+        event->name = (int)rng_below(rng, 2);
+        event->page = event->name == 1 || rng_below(rng, 8) == 0 ? 3 : 0;
+        clocks[event->user] += (int64_t)rng_below(rng, step_minutes) * MINUTE_MS;
+        event->time_ms = clocks[event->user];
+    }
+    return walkers;
+}
+
+/* The totals stand behind the rows, and are of the range. */
+static void cut_totals(struct buf *answer)
+{
+    char *totals = strstr((char *)answer->ptr, "= ");
+    ASSERT(totals != NULL);
+    *totals = '\0';
+}
+
+/* Each of the lines is one of the others. */
+static bool are_among(const struct buf *lines, const struct buf *others)
+{
+    for (const char *line = (const char *)lines->ptr; *line != '\0';) {
+        size_t len = (size_t)(strchr(line, '\n') - line) + 1;
+        const char *at = (const char *)others->ptr;
+        while (*at != '\0' && strncmp(at, line, len) != 0) {
+            at = strchr(at, '\n') + 1;
+        }
+        if (*at == '\0') {
+            return false;
+        }
+        line += len;
+    }
+    return true;
+}
+
+/* Method: the same hours asked for in a range that begins with the first event of all, and in one that begins later. */
+static void intervals_of_an_hour_are_the_same_wherever_the_range_begins(void **state)
+{
+    (void)state;
+    uint64_t first_seed = walkers_seed(30000);
+    for (uint64_t seed = first_seed; seed < first_seed + TRIALS; seed++) {
+        CLEANUP(buf_freep) struct buf query = {0};
+        CLEANUP(buf_freep) struct buf wide = {0};
+        CLEANUP(buf_freep) struct buf narrow = {0};
+        struct rng rng = rng_init(seed);
+        struct trial trial = trial_random(&rng);
+        trial.span_ms = (int64_t)(1 + rng_below(&rng, 6 * 60)) * MINUTE_MS;
+        struct walkers walkers = walkers_in_chains(&rng, trial.span_ms);
+        int64_t from_ms = trial.from_ms / HOUR_MS * HOUR_MS;
+        trial.is_intervals = true;
+        trial.has_each = true;
+        trial.from_ms = SNAP_NOW_MS / HOUR_MS * HOUR_MS - 70 * HOUR_MS;
+        trial.to_ms = MAX_OF(trial.to_ms, from_ms + HOUR_MS);
+        print_intervals(&trial, "peak, online_ms, users, intervals", &query);
+        walkers_ask(&walkers, (const char *)query.ptr, &rng, &wide);
+        trial.from_ms = from_ms;
+        print_intervals(&trial, "peak, online_ms, users, intervals", &query);
+        walkers_ask(&walkers, (const char *)query.ptr, &rng, &narrow);
+        cut_totals(&wide);
+        cut_totals(&narrow);
+        if (!are_among(&narrow, &wide)) {
+            fail_msg("seed %" PRIu64 ": %s\nanswer:\n%s\nof all hours:\n%s", seed,
+                     (const char *)query.ptr, (const char *)narrow.ptr, (const char *)wide.ptr);
+        }
+        check_intervals(&walkers, &trial, &rng, seed);
     }
 }
 
@@ -393,6 +483,7 @@ int main(void)
         cmocka_unit_test(absence_equals_its_definition),
         cmocka_unit_test(silences_equal_their_definition),
         cmocka_unit_test(intervals_equal_their_definition),
+        cmocka_unit_test(intervals_of_an_hour_are_the_same_wherever_the_range_begins),
     };
     return cmocka_run_group_tests_name("prop/absence", tests, NULL, NULL);
 }

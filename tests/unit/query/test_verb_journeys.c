@@ -318,6 +318,38 @@ static void overlapping_plays_and_a_play_across_midnight(void **state)
           "\"rows\":[[\"2025-05-14\",9900000],[\"2025-05-15\",900000]],\"totals\":[null,10800000]");
 }
 
+/* Starts that are open together: which one an end closes hangs on the first of them, however long before the range. */
+static void an_end_closes_the_oldest_start_wherever_the_range_begins(void **state)
+{
+    (void)state;
+    static const struct at chain[] = {
+        {"u1", "start", 8 * HOUR, "t1", 0},  {"u1", "start", 30 * HOUR, "t1", 0},
+        {"u1", "end", 31 * HOUR, "t1", 0},   {"u1", "start", 53 * HOUR, "t1", 0},
+        {"u1", "end", 53 * HOUR, "t1", 0},   {"u1", "end", 76 * HOUR, "t1", 0},
+        {"u2", "start", 30 * HOUR, "t2", 0}, {"u2", "end", 31 * HOUR, "t2", 0},
+    };
+    CHECK(chain,
+          "intervals start -> end measure online_ms, users, intervals each day from 2025-05-14 to "
+          "2025-05-18",
+          "\"rows\":[[\"2025-05-14\",57600000,1,1],[\"2025-05-15\",90000000,2,2],"
+          "[\"2025-05-16\",86400000,1,1],[\"2025-05-17\",14400000,1,0]],"
+          "\"totals\":[null,248400000,2,4]");
+    CHECK(chain,
+          "intervals start -> end measure online_ms, users from 2025-05-16T08:00 to 2025-05-18",
+          "\"rows\":[[72000000,1]],\"totals\":[72000000,1]");
+    CHECK(chain,
+          "intervals start -> end per key measure online_ms, users from 2025-05-16T08:00 to "
+          "2025-05-18",
+          "\"rows\":[[72000000,1]],\"totals\":[72000000,1]");
+    CHECK(chain,
+          "intervals start -> end by key measure online_ms, users from "
+          "2025-05-16T08:00 to 2025-05-16T18:00",
+          "\"rows\":[[\"t1\",36000000,1]],\"totals\":[null,36000000,1]");
+    CHECK(chain,
+          "users of () in intervals start -> end by key from 2025-05-16T08:00 to 2025-05-18",
+          "\"rows\":[[1]],\"totals\":null");
+}
+
 /* ---- by, each, and who is behind a cell ---- */
 
 static const struct at teams[] = {
@@ -513,6 +545,7 @@ int main(void)
         cmocka_unit_test(overlapping_plays_and_a_play_across_midnight),
         cmocka_unit_test(a_subject_is_in_the_group_of_its_first_event_in_sight),
         cmocka_unit_test(a_path_is_in_the_group_of_its_units_first_event),
+        cmocka_unit_test(an_end_closes_the_oldest_start_wherever_the_range_begins),
         cmocka_unit_test(an_interval_is_in_the_group_of_its_start),
         cmocka_unit_test(a_conversion_is_in_its_own_bucket),
         cmocka_unit_test(neither_workers_nor_emptiness_show),
