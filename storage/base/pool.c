@@ -1,305 +1,50 @@
-/* storage/base/pool.c - worker threads over a list of groups.
+/* storage/base/pool.c - places, the threads that take turns on them, and callers that wait.
  *
- *     jobs:    [job] -> [job]                           first come, first served
- *     groups:  [A, had 80 ms] [B, had 2 ms] [C, 0 ms]   next task: of C, whose account has had least
+ *     places:  [task of D]  [task of E]        as many as the pool has `threads`
+ *     parked:  [task of A]  [task of B]        without a place; each holds a thread, its stack and io
+ *     groups:  [C, 3 tasks to start]           first tasks, then rest: in the list of groups
+ *     jobs:    [job] -> [job]                  first come, first served
+ *     idle:    (thread) (thread)               for what has not begun
  *
- * Least attained service (Kleinrock, 1967): nobody says how long a query will take, but what it has
- * had so far tells small ones from big ones, and a big one that waits for small ones waits little.
- * Taken to the millisecond it would have all big ones share, and all end last; so it goes by classes
- * (0 to 15 ms, to 75, to 315, ...) and those of one class run one after the other. Where small ones
- * never end a big one would wait for ever, so the oldest account that waits has a credit: it grows by a
- * quarter of the time that others have, and from a slice on it buys the next task. A task that gave way gets its next slice
- * once others have had the time of four.
+ * Every place belongs to a turn (a task or a job that has begun) or is free. Whoever gives one up (a
+ * turn that ended, a task that gives way, a thread that waits for a group) or brings work calls
+ * pool_fill, which asks pool_order.c who is next and gives the place away: a parked turn is called by
+ * its own condition, a task or job that has not begun is taken and handed to an idle thread. So a
+ * decision is made once, by one function, and what was handed over has its place already.
  *
- * A task that yields stays where it is on its thread's stack, with the other tasks above it:
+ * A task that gives way parks among all that wait, and pool_fill decides: it may be chosen itself, for
+ * it is of the oldest account that has a credit, or where no thread can be had for a task to start.
+ * Then it goes on at once. Threads beside those of the places are started when a task is to give way
+ * to one that has not begun and nobody is idle; they stay. Past the bound, or where the system gives
+ * none, what is parked goes on instead, and what ends makes a thread free.
  *
- *     thread:   [task of A, had 80 ms]  <-  [task of B, had 9 ms]  <-  [task of C, new]
- *
- * Each is of a lower class than the one below when it starts. Tasks above another never wait for a group:
- * a pool_run in them does all the work itself. So a thread that waits has nothing suspended, what it
- * waits for runs or lies below something that runs, and there is no circle of waits.
+ * No circle of waits: a thread that waits in pool_run has started all of its group, and holds no place.
+ * Waits follow the nesting of calls, so below the last that waits something runs or is parked; what is
+ * parked has its thread and needs a place only; and places are held by what runs. A group's tasks have
+ * different slots while they are begun and not ended; one whose slots are all taken waits for an end.
  *
  * A group is on the stack of the pool_run that waits for it, and leaves the list when its last task
- * is taken. Which one is next is found by looking at all of them: there are as many as callers,
- * which the server bounds to some dozens.
+ * is taken.
  *
- * One mutex guards all of it. It is held for a walk over that list per task, and a task is thousands
+ * One mutex guards all of it. It is held for a walk over what waits per task, and a task is thousands
  * of rows: what would be gained by less locking is not measurable, what would be lost is that this
  * can be read in one sitting.
  */
-#include "storage/base/pool.h"
+#include "storage/base/pool_int.h"
 
 #include "storage/base/clock.h"
 #include "storage/base/size.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define POOL_THREADS_MAX   1024
-#define POOL_DEPTH_MAX     8
-#define POOL_CREDIT_US_MAX (10 * (int64_t)POOL_SLICE_US)
-#define POOL_NAME_BYTES    16 /* what the kernel keeps of a thread's name, with the NUL */
+#define SPARE_RETRY_US 1000000u /* where a spare thread could not be started */
 
-struct pool_group {
-    struct pool_group *next;
-    struct pool_group *prev;
-    struct pool_account *account;
-    pool_task_fn fn;
-    void *arg;
-    uint32_t count;
-    uint32_t started_count; /* tasks 0 .. started_count - 1 were taken */
-    uint32_t done_count;
-    uint64_t begin_us;
-    pthread_cond_t done; /* done_count reached count */
-};
+static _Thread_local struct pool_turn *turn_of_thread; /* the uppermost */
+static _Thread_local uint64_t away_us;                 /* that turns of this thread had no place */
 
-struct pool_job {
-    struct pool_job *next;
-    pool_job_fn fn;
-    void *arg;
-};
-
-struct pool_worker {
-    struct pool *pool;
-    struct io *io;
-    uint32_t idx;
-    pthread_t thread;
-};
-
-struct pool {
-    enum io_kind io_kind;
-    char name[POOL_NAME_BYTES];
-
-    pthread_mutex_t lock; /* guards everything from here to jobs_waiting, groups and accounts */
-    pthread_cond_t work;  /* there is something to take and a place is free, or is_stopping */
-    uint32_t idle_count;  /* workers that wait for `work` */
-    uint32_t busy_count;  /* places taken: <= threads, by workers and by callers that help */
-    bool is_stopping;     /* workers leave once nothing is left to take */
-    int64_t credit_us;    /* of the oldest account; below 0 where a task of it was long */
-    struct pool_stats stats;
-    struct pool_group groups; /* those with tasks left to start, a ring; only its links are used */
-    struct pool_job *job_first;
-    struct pool_job **job_end;     /* where the next job is linked */
-    _Atomic uint32_t jobs_waiting; /* written under the lock, read without */
-
-    uint32_t threads;
-    struct pool_worker workers[];
-};
-
-/* A task that a thread is in. */
-struct pool_turn {
-    struct pool_turn *below; /* suspended for this one; NULL: none */
-    uint32_t depth;          /* of those below */
-    struct pool *pool;
-    const struct pool_group *group;
-    uint32_t worker;
-    struct io *io;
-    uint64_t mark_us; /* charged until then */
-    bool is_credit;   /* started on the oldest account's credit */
-};
-
-/* The pool that the thread at hand works for: it has a place there. */
-static _Thread_local const struct pool *pool_of_thread;
-static _Thread_local struct pool_turn *turn_of_thread;
-static _Thread_local uint64_t away_us; /* that tasks of this thread were suspended */
-
-/* ---- whose turn it is; all of it under the lock ---- */
-
-/* How much the account has had: floor(log4(1 + slices)). */
-static uint32_t account_class(const struct pool_account *account)
-{
-    uint64_t slices = account->served_us / POOL_SLICE_US;
-    return (63 - (uint32_t)__builtin_clzll(slices + 1)) / 2;
-}
-
-static bool account_before(const struct pool_account *a, const struct pool_account *b)
-{
-    uint32_t class_a = account_class(a);
-    uint32_t class_b = account_class(b);
-    return class_a != class_b ? class_a < class_b : a->arrival < b->arrival;
-}
-
-static bool turn_is_of(const struct pool_turn *turn, const struct pool_account *account)
-{
-    while (turn != NULL && turn->group->account != account) {
-        turn = turn->below;
-    }
-    return turn != NULL;
-}
-
-/* The group to be served next, of those that have no task on the stack `above`; NULL where there is
- * none. */
-static struct pool_group *group_next(struct pool *pool, bool is_credit,
-                                     const struct pool_turn *above)
-{
-    struct pool_group *best = NULL;
-    for (struct pool_group *group = pool->groups.next; group != &pool->groups;
-         group = group->next) {
-        bool is_better =
-            best == NULL || (is_credit ? group->account->arrival < best->account->arrival
-                                       : account_before(group->account, best->account));
-        if (is_better && !turn_is_of(above, group->account)) {
-            best = group;
-        }
-    }
-    return best;
-}
-
-/* True where the next task is bought by the oldest account's credit. */
-static bool pool_is_credit_turn(const struct pool *pool)
-{
-    return pool->credit_us >= (int64_t)POOL_SLICE_US;
-}
-
-static bool pool_has_work(const struct pool *pool)
-{
-    return pool->job_first != NULL || pool->groups.next != &pool->groups;
-}
-
-/* Wake workers for what can be taken, at most `count`. */
-static void pool_wake(struct pool *pool, uint32_t count)
-{
-    uint32_t places = pool->threads - MIN_OF(pool->busy_count, pool->threads);
-    uint32_t wake_count = MIN_OF(count, MIN_OF(places, pool->idle_count));
-    for (uint32_t i = 0; i < wake_count && pool_has_work(pool); i++) {
-        pthread_cond_signal(&pool->work);
-    }
-}
-
-/* `is_alone`: no other thread gets to see it. */
-static void group_join(struct pool *pool, struct pool_group *group, bool is_alone)
-{
-    if (group->account->arrival == 0) {
-        group->account->arrival = ++pool->stats.arrivals;
-    }
-    group->begin_us = clock_mono_us();
-    group->next = is_alone ? group : &pool->groups;
-    group->prev = is_alone ? group : pool->groups.prev;
-    group->prev->next = group;
-    group->next->prev = group;
-}
-
-/* Take the next task of a group; the last one takes the group out of the list. */
-static uint32_t group_take(struct pool *pool, struct pool_group *group, uint64_t now_us)
-{
-    uint32_t task = group->started_count++;
-    if (task == 0) {
-        group->account->waited_us += now_us - group->begin_us;
-        pool->stats.groups++;
-        pool->stats.waited_us += now_us - group->begin_us;
-    }
-    pool->stats.tasks++;
-    if (group->started_count == group->count) {
-        group->prev->next = group->next;
-        group->next->prev = group->prev;
-    }
-    group->account->running++;
-    return task;
-}
-
-/* What a turn took since it was charged last; who waits longest gets a part of it as a credit. */
-static void turn_charge(struct pool_turn *turn, uint64_t now_us)
-{
-    struct pool *pool = turn->pool;
-    struct pool_account *account = turn->group->account;
-    uint64_t elapsed_us = now_us - turn->mark_us;
-    turn->mark_us = now_us;
-    account->served_us += elapsed_us;
-    pool->stats.served_us += elapsed_us;
-    const struct pool_group *oldest = group_next(pool, true, NULL);
-    if (turn->is_credit) {
-        pool->credit_us -= (int64_t)elapsed_us;
-    } else if (oldest != NULL && oldest->account->arrival < account->arrival) {
-        pool->credit_us =
-            MIN_OF(pool->credit_us + (int64_t)(elapsed_us / POOL_OLDEST_SHARE), POOL_CREDIT_US_MAX);
-    }
-}
-
-static void group_task_done(struct pool_group *group)
-{
-    group->account->running--;
-    group->account->task_count++;
-    group->done_count++;
-    if (group->done_count == group->count) {
-        pthread_cond_signal(
-            &group->done); /* under the lock: the group ends when the waiter has it */
-    }
-}
-
-/* Run the next task of a group, above what the thread is in: the lock is released meanwhile. */
-static void group_run_task(struct pool *pool, struct pool_group *group, bool is_credit,
-                           uint32_t worker, struct io *io)
-{
-    struct pool_turn turn = {
-        .below = turn_of_thread,
-        .depth = turn_of_thread == NULL ? 0 : turn_of_thread->depth + 1,
-        .pool = pool,
-        .group = group,
-        .worker = worker,
-        .io = io,
-        .mark_us = clock_mono_us(),
-        .is_credit = is_credit,
-    };
-    uint32_t task = group_take(pool, group, turn.mark_us);
-    pthread_mutex_unlock(&pool->lock);
-    turn_of_thread = &turn;
-    group->fn(group->arg, task, worker, io);
-    turn_of_thread = turn.below;
-    uint64_t end_us = clock_mono_us();
-    pthread_mutex_lock(&pool->lock);
-    turn_charge(&turn, end_us);
-    group_task_done(group);
-}
-
-/* Whose task goes before the rest of this one; NULL: nobody's. */
-static struct pool_group *turn_passed_by(const struct pool_turn *turn)
-{
-    if (turn->depth + 1 >= POOL_DEPTH_MAX || (turn->is_credit && turn->pool->credit_us > 0)) {
-        return NULL;
-    }
-    struct pool_group *group = group_next(turn->pool, false, turn);
-    bool is_lower =
-        group != NULL && account_class(group->account) < account_class(turn->group->account);
-    return is_lower ? group : NULL;
-}
-
-void pool_yield(void)
-{
-    struct pool_turn *turn = turn_of_thread;
-    if (turn == NULL) {
-        return;
-    }
-    uint64_t now_us = clock_mono_us();
-    if (now_us - turn->mark_us < POOL_SLICE_US) {
-        return;
-    }
-    struct pool *pool = turn->pool;
-    pthread_mutex_lock(&pool->lock);
-    turn_charge(turn, now_us);
-    uint64_t away_before_us = away_us;
-    struct pool_group *group = NULL;
-    uint64_t passed_us = 0; /* what others have had since it gave way: as much as a slice earns, and a task more */
-    while (passed_us < (uint64_t)POOL_OLDEST_SHARE * POOL_SLICE_US &&
-           (group = turn_passed_by(turn)) != NULL) {
-        group_run_task(pool, group, false, turn->worker, turn->io);
-        uint64_t then_us = clock_mono_us();
-        passed_us += then_us - turn->mark_us;
-        turn->mark_us = then_us;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    /* What those above were suspended lies within. */
-    away_us = away_before_us + (turn->mark_us - now_us);
-}
-
-uint64_t pool_own_us(void)
-{
-    return clock_mono_us() - away_us;
-}
+/* ---- places; all of it under the lock ---- */
 
 static struct pool_job *pool_take_job(struct pool *pool)
 {
@@ -312,57 +57,134 @@ static struct pool_job *pool_take_job(struct pool *pool)
     return job;
 }
 
-/* ---- workers ---- */
-
-/* One task or job: the lock is released meanwhile. */
-static void worker_work(struct pool *pool, struct pool_worker *worker)
+static void parked_call(struct pool_parked *parked, bool is_credit)
 {
-    bool is_credit = pool_is_credit_turn(pool);
-    struct pool_group *group = group_next(pool, is_credit, NULL);
-    pool->busy_count++;
-    if (pool->job_first != NULL && (group == NULL || !is_credit)) {
-        struct pool_job *job = pool_take_job(pool);
-        pthread_mutex_unlock(&pool->lock);
-        job->fn(job->arg, worker->io);
-        free(job);
-        pthread_mutex_lock(&pool->lock);
-    } else {
-        group_run_task(pool, group, is_credit, worker->idx, worker->io);
-    }
-    pool->busy_count--;
+    parked->prev->next = parked->next;
+    parked->next->prev = parked->prev;
+    parked->turn->is_credit = is_credit;
+    parked->has_place = true;
+    pthread_cond_signal(&parked->called);
 }
 
-static void *pool_worker_main(void *arg)
+static void idle_push(struct pool_thread *thread)
 {
-    struct pool_worker *worker = arg;
-    struct pool *pool = worker->pool;
-    pool_of_thread = pool;
-    pthread_mutex_lock(&pool->lock);
-    while (true) {
-        if (pool_has_work(pool) && pool->busy_count < pool->threads) {
-            worker_work(pool, worker);
-        } else if (pool->is_stopping && !pool_has_work(pool)) {
-            break;
-        } else {
-            pool->idle_count++;
-            pthread_cond_wait(&pool->work, &pool->lock);
-            pool->idle_count--;
+    thread->next_idle = thread->pool->idle;
+    thread->pool->idle = thread;
+}
+
+/* Hand a task of `group` to an idle thread, or the first job where that is NULL. */
+static void idle_call(struct pool *pool, struct pool_group *group, bool is_credit)
+{
+    struct pool_thread *thread = pool->idle;
+    pool->idle = thread->next_idle;
+    if (group != NULL) {
+        thread->turn = pool_group_take(pool, group, false, is_credit);
+    } else {
+        thread->turn = (struct pool_turn){
+            .pool = pool, .account = &pool->jobs_account, .job = pool_take_job(pool)};
+    }
+    thread->has_turn = true;
+    pthread_cond_signal(&thread->called);
+}
+
+/* Give the free places to who is next. */
+static void pool_fill(struct pool *pool)
+{
+    while (pool->busy_count < pool->threads) {
+        struct pool_choice next = pool_choose(pool, pool->idle != NULL);
+        if (next.account == NULL) {
+            return;
         }
+        pool->busy_count++;
+        if (next.parked != NULL) {
+            parked_call(next.parked, next.is_credit);
+        } else {
+            idle_call(pool, next.group, next.is_credit);
+        }
+    }
+}
+
+/* Wait for a place, as one of those that do. Time since the turn's mark it was away. */
+static void turn_park(struct pool_turn *turn)
+{
+    struct pool *pool = turn->pool;
+    struct pool_parked parked = {.next = &pool->parked, .prev = pool->parked.prev, .turn = turn};
+    pthread_cond_init(&parked.called, NULL);
+    parked.prev->next = &parked;
+    parked.next->prev = &parked;
+    pool_fill(pool);
+    while (!parked.has_place) {
+        pthread_cond_wait(&parked.called, &pool->lock);
+    }
+    pthread_cond_destroy(&parked.called);
+    uint64_t now_us = clock_mono_us();
+    away_us += now_us - turn->mark_us;
+    turn->mark_us = now_us;
+}
+
+/* Do what has begun: the lock is released meanwhile. The place remains the thread's. */
+static void turn_run(struct pool_turn *turn, struct io *io)
+{
+    struct pool *pool = turn->pool;
+    pthread_mutex_unlock(&pool->lock);
+    turn->mark_us = clock_mono_us();
+    turn->below = turn_of_thread;
+    turn_of_thread = turn;
+    if (turn->group != NULL) {
+        turn->group->fn(turn->group->arg, turn->task, turn->slot, io);
+    } else {
+        turn->job->fn(turn->job->arg, io);
+        free(turn->job);
+    }
+    turn_of_thread = turn->below;
+    uint64_t end_us = clock_mono_us();
+    pthread_mutex_lock(&pool->lock);
+    if (turn->group != NULL) {
+        pool_turn_charge(turn, end_us);
+        pool_group_task_done(turn);
+    }
+}
+
+/* ---- threads ---- */
+
+/* Wait for something to do. False: the pool is stopping, and there is nothing. */
+static bool thread_await_turn(struct pool_thread *thread)
+{
+    struct pool *pool = thread->pool;
+    while (!thread->has_turn && !pool->is_stopping) {
+        pthread_cond_wait(&thread->called, &pool->lock);
+    }
+    if (thread->has_turn) {
+        return true;
+    }
+    struct pool_thread **at = &pool->idle;
+    while (*at != thread) {
+        at = &(*at)->next_idle;
+    }
+    *at = thread->next_idle;
+    return false;
+}
+
+static void *pool_thread_main(void *arg)
+{
+    struct pool_thread *thread = arg;
+    struct pool *pool = thread->pool;
+    pthread_mutex_lock(&pool->lock);
+    while (thread_await_turn(thread)) {
+        thread->has_turn = false;
+        turn_run(&thread->turn, thread->io);
+        pool->busy_count--;
+        idle_push(thread);
+        pool_fill(pool);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
 }
 
-/* Start a worker with the signals blocked that a process handles on purpose: its main thread gets
+/* Start a thread with the signals blocked that a process handles on purpose: its main thread gets
  * them. Faults stay open, for a handler that reports them. */
-static enum err_code pool_start_worker(struct pool *pool, struct err *err)
+static int thread_start_masked(struct pool_thread *thread)
 {
-    uint32_t idx = pool->threads;
-    struct pool_worker *worker = &pool->workers[idx];
-    CLEANUP(io_freep) struct io *io = NULL;
-    ERR_TRY(io_create(pool->io_kind, &io, err));
-    *worker = (struct pool_worker){.pool = pool, .io = io, .idx = idx};
-
     sigset_t blocked;
     sigset_t before;
     sigfillset(&blocked);
@@ -371,18 +193,79 @@ static enum err_code pool_start_worker(struct pool *pool, struct err *err)
         sigdelset(&blocked, faults[i]);
     }
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    int failure = pthread_create(&worker->thread, NULL, pool_worker_main, worker);
+    int failure = pthread_create(&thread->thread, NULL, pool_thread_main, thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failure;
+}
+
+/* One more thread, idle. Under the lock: it is seldom, and short. */
+static enum err_code pool_start_thread(struct pool *pool, struct err *err)
+{
+    uint32_t idx = pool->thread_count;
+    struct pool_thread *thread = &pool->all[idx];
+    CLEANUP(io_freep) struct io *io = NULL;
+    ERR_TRY(io_create(pool->io_kind, &io, err));
+    *thread = (struct pool_thread){.pool = pool, .io = io};
+    pthread_cond_init(&thread->called, NULL);
+    int failure = thread_start_masked(thread);
     if (failure != 0) {
+        pthread_cond_destroy(&thread->called);
         return err_set_errno(err, failure, "pool \"%s\": cannot start thread %u", pool->name,
                              idx + 1);
     }
     char name[POOL_NAME_BYTES];
-    snprintf(name, sizeof(name), "%.10s-%u", pool->name, idx);
-    (void)pthread_setname_np(worker->thread, name);
-    (void)TAKE(io); /* the worker's now, until pool_free */
-    pool->threads++;
+    snprintf(name, sizeof(name), "%.10s-%u", pool->name, idx % 10000);
+    (void)pthread_setname_np(thread->thread, name);
+    (void)TAKE(io); /* the thread's now, until pool_free */
+    pool->thread_count++;
+    idle_push(thread);
     return ERR_OK;
+}
+
+/* Where a task or job is next that has not begun, have a thread for it if one can be had. */
+static void pool_want_thread(struct pool *pool)
+{
+    struct pool_choice next = pool_choose(pool, true);
+    if (next.account == NULL || next.parked != NULL || pool->idle != NULL ||
+        pool->thread_count == pool->thread_max) {
+        return;
+    }
+    uint64_t now_us = clock_mono_us();
+    struct err ignored = {0};
+    if (now_us >= pool->spare_from_us && pool_start_thread(pool, &ignored) != ERR_OK) {
+        pool->spare_from_us = now_us + SPARE_RETRY_US;
+    }
+}
+
+void pool_yield(void)
+{
+    struct pool_turn *turn = turn_of_thread;
+    if (turn == NULL || turn->group == NULL || turn->pool->threads == 0) {
+        return;
+    }
+    uint64_t now_us = clock_mono_us();
+    if (now_us - turn->mark_us < POOL_SLICE_US) {
+        return;
+    }
+    struct pool *pool = turn->pool;
+    pthread_mutex_lock(&pool->lock);
+    pool_turn_charge(turn, now_us);
+    if (pool_turn_is_passed(turn)) {
+        pool_want_thread(pool);
+        if (turn->is_credit) {
+            pool->credit_us = MAX_OF(pool->credit_us, 0); /* it ran for as short as it could */
+        }
+        pool->busy_count--;
+        turn_park(turn);
+    } else if (pool->credit_us <= 0) {
+        turn->is_credit = false; /* and goes on by its own right */
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+uint64_t pool_own_us(void)
+{
+    return clock_mono_us() - away_us;
 }
 
 static void pool_freep(struct pool **pool)
@@ -397,24 +280,42 @@ enum err_code pool_create(uint32_t threads, enum io_kind io_kind, const char *na
         return err_set(err, ERR_LIMIT, "pool \"%s\": %u threads, the limit is %u", name, threads,
                        POOL_THREADS_MAX);
     }
-    struct pool *made = calloc(1, sizeof(*made) + threads * sizeof(made->workers[0]));
+    uint32_t thread_max = threads * (1 + POOL_SPARES);
+    struct pool *made = calloc(1, sizeof(*made) + thread_max * sizeof(made->all[0]));
     if (made == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory: pool \"%s\" of %u threads", name, threads);
     }
     made->io_kind = io_kind;
     snprintf(made->name, sizeof(made->name), "%s", name);
+    made->threads = threads;
+    made->thread_max = thread_max;
     pthread_mutex_init(&made->lock, NULL);
-    pthread_cond_init(&made->work, NULL);
+    made->parked.next = &made->parked;
+    made->parked.prev = &made->parked;
     made->groups.next = &made->groups;
     made->groups.prev = &made->groups;
     made->job_end = &made->job_first;
 
     CLEANUP(pool_freep) struct pool *pool = made;
-    for (uint32_t i = 0; i < threads; i++) {
-        ERR_TRY(pool_start_worker(pool, err));
+    enum err_code code = ERR_OK;
+    pthread_mutex_lock(&pool->lock);
+    while (code == ERR_OK && pool->thread_count < threads) {
+        code = pool_start_thread(pool, err);
     }
+    pthread_mutex_unlock(&pool->lock);
+    ERR_TRY(code);
     *ret = TAKE(pool);
     return ERR_OK;
+}
+
+/* True for the idx-th thread; false: there are no more. What still runs may start spare ones, with
+ * higher numbers than its own thread's. */
+static bool pool_has_thread(struct pool *pool, uint32_t idx)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool has = idx < pool->thread_count;
+    pthread_mutex_unlock(&pool->lock);
+    return has;
 }
 
 void pool_free(struct pool *pool)
@@ -424,15 +325,17 @@ void pool_free(struct pool *pool)
     }
     pthread_mutex_lock(&pool->lock);
     pool->is_stopping = true;
-    pthread_cond_broadcast(&pool->work);
+    for (struct pool_thread *thread = pool->idle; thread != NULL; thread = thread->next_idle) {
+        pthread_cond_signal(&thread->called);
+    }
     pthread_mutex_unlock(&pool->lock);
-    for (uint32_t i = 0; i < pool->threads; i++) {
-        pthread_join(pool->workers[i].thread, NULL);
-        io_free(pool->workers[i].io);
+    for (uint32_t i = 0; pool_has_thread(pool, i); i++) {
+        pthread_join(pool->all[i].thread, NULL);
+        pthread_cond_destroy(&pool->all[i].called);
+        io_free(pool->all[i].io);
     }
     ASSERT(pool->groups.next == &pool->groups); /* no group is still waited for */
-    ASSERT(pool->job_first == NULL);
-    pthread_cond_destroy(&pool->work);
+    ASSERT(pool->job_first == NULL && pool->busy_count == 0);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
@@ -449,39 +352,72 @@ uint32_t pool_slots(const struct pool *pool)
 
 /* ---- callers ---- */
 
+/* The turn that this thread is in and has a place of the pool for; NULL: it has none. */
+static struct pool_turn *turn_in(const struct pool *pool)
+{
+    struct pool_turn *turn = turn_of_thread;
+    while (turn != NULL && turn->pool != pool) {
+        turn = turn->below;
+    }
+    return turn;
+}
+
 /* True while the caller may run a task of its own group itself. */
-static bool caller_may_help(struct pool *pool, const struct pool_group *group, bool has_place)
+static bool caller_may_help(const struct pool *pool, const struct pool_group *group, bool has_place)
 {
     if (group->started_count == group->count) {
         return false;
     }
-    return has_place || (pool->busy_count < pool->threads && pool->job_first == NULL &&
-                         group_next(pool, pool_is_credit_turn(pool), NULL) == group);
+    return has_place ||
+           (pool->busy_count < pool->threads && pool_choose(pool, true).group == group);
 }
 
-/* Put the group into the list, work on it, and wait until its last task is done. */
-static void pool_run_group(struct pool *pool, struct pool_group *group, struct io *io)
+static void caller_run_task(struct pool *pool, struct pool_group *group, bool has_place,
+                            struct io *io)
 {
-    const struct pool *outer = pool_of_thread;
-    bool has_place = pool->threads == 0 || outer == pool;
-    bool is_alone = turn_of_thread != NULL && turn_of_thread->depth > 0;
-    pool_of_thread = pool;
-    pthread_mutex_lock(&pool->lock);
-    group_join(pool, group, is_alone);
-    while (caller_may_help(pool, group, has_place || is_alone)) {
-        pool->busy_count += !has_place;
-        if (group->started_count == 0) {
-            pool_wake(pool, group->count - 1); /* this thread takes one task itself */
-        }
-        group_run_task(pool, group, !has_place && pool_is_credit_turn(pool), pool->threads, io);
-        pool->busy_count -= !has_place;
+    bool is_credit = !has_place && pool_choose(pool, true).is_credit;
+    struct pool_turn turn = pool_group_take(pool, group, true, is_credit);
+    pool->busy_count += !has_place;
+    pool_fill(pool); /* others, with the rest */
+    turn_run(&turn, io);
+    pool->busy_count -= !has_place;
+}
+
+/* Wait until the last task is done. `outer`: the turn that has a place, which is others' meanwhile. */
+static void group_await(struct pool *pool, struct pool_group *group, struct pool_turn *outer)
+{
+    bool gives_way = outer != NULL && pool->threads > 0 && group->done_count < group->count;
+    if (gives_way) {
+        pool_want_thread(pool);
+        pool->busy_count--;
     }
-    pool_wake(pool, pool->threads); /* the place that this thread had is free, and others' turn */
+    pool_fill(pool);
     while (group->done_count < group->count) {
         pthread_cond_wait(&group->done, &pool->lock);
     }
+    if (gives_way) {
+        turn_park(outer);
+    }
+}
+
+/* Put the group into the list, work on it, and wait for the rest. */
+static void pool_run_group(struct pool *pool, struct pool_group *group, struct io *io)
+{
+    struct pool_turn *outer = turn_in(pool);
+    bool has_place = pool->threads == 0 || outer != NULL;
+    pthread_mutex_lock(&pool->lock);
+    if (outer != NULL) {
+        pool_turn_charge(outer, clock_mono_us());
+    }
+    pool_group_join(pool, group);
+    while (caller_may_help(pool, group, has_place)) {
+        caller_run_task(pool, group, has_place, io);
+    }
+    if (outer != NULL) {
+        outer->mark_us = clock_mono_us(); /* the time since is of the group's account */
+    }
+    group_await(pool, group, outer);
     pthread_mutex_unlock(&pool->lock);
-    pool_of_thread = outer;
 }
 
 enum err_code pool_run(struct pool *pool, struct pool_account *account, uint32_t count,
@@ -535,7 +471,7 @@ enum err_code pool_submit(struct pool *pool, pool_job_fn fn, void *arg, uint32_t
         *pool->job_end = job;
         pool->job_end = &job->next;
         atomic_store_explicit(&pool->jobs_waiting, waiting + 1, memory_order_relaxed);
-        pool_wake(pool, 1);
+        pool_fill(pool);
     }
     pthread_mutex_unlock(&pool->lock);
     if (is_full) {

@@ -1,4 +1,4 @@
-/* storage/base/pool.h - a fixed set of worker threads, groups of tasks that share them fairly, and jobs.
+/* storage/base/pool.h - places for work on worker threads, groups of tasks that share them fairly, and jobs.
  *
  * A group is a number of tasks that one caller waits for; an account says for whom: one query has one
  * account and runs one group after the other on it. Whoever is free takes the next task of the
@@ -6,16 +6,19 @@
  * Least by class, each of four times the time of the one before; in a class who came first is first. A
  * quarter of the time is the oldest account's of all, so that none waits for ever. A task should last
  * some milliseconds; one that may last longer calls pool_yield now and then, and tasks of accounts of
- * a lower class are run in between.
+ * a lower class are run in between, on other threads: it goes on as soon as its account is the next to
+ * be served, whatever else has begun since.
  *
- * As many tasks run at a time as the pool has threads, those that callers run themselves included:
- * the thread that waits for a group works on it while a worker's place is free and its account is the
+ * As many tasks run at a time as the pool has places (`threads`), those that callers run themselves
+ * included: the thread that waits for a group works on it while a place is free and its account is the
  * next to be served. A thread of the pool that calls pool_run (from a job, from a task) has a place
- * already and works on its group until no task of it is left to start. In a pool of no threads every
- * caller does its own work.
+ * already and works on its group until no task of it is left to start; while it waits for the rest the
+ * place is others'. In a pool of no threads every caller does its own work. Tasks that gave way keep
+ * their threads, so there are more of these than places: up to POOL_SPARES to a place, started when
+ * they are first wanted.
  *
- * Thread: any thread may submit and wait. Each worker (and each waiting helper) has its own struct
- * io, passed to the task. Nothing here blocks but pool_run.
+ * Thread: any thread may submit and wait. Each of the pool's threads (and each waiting helper) has its
+ * own struct io, passed to the task. Nothing here blocks but pool_run and pool_yield.
  */
 #pragma once
 
@@ -24,6 +27,7 @@
 
 #define POOL_SLICE_US     5000u /* a task that has run for less does not yield */
 #define POOL_OLDEST_SHARE 4u    /* one part in so many is the oldest account's */
+#define POOL_SPARES       8u    /* threads beside each place, for tasks that gave way */
 
 struct pool;
 struct pool_group;
@@ -35,7 +39,7 @@ struct pool_account {
     uint64_t waited_us;  /* from the start of each group to its first task */
     uint64_t task_count; /* finished */
     uint64_t arrival;    /* 1 for the pool's first account; 0: it has run nothing yet */
-    uint32_t running;    /* tasks, now */
+    uint32_t running;    /* tasks that began and have not ended */
 };
 
 /* Of all groups so far. */
@@ -46,13 +50,14 @@ struct pool_stats {
     uint64_t waited_us;     /* of all groups, from their start to their first task */
 };
 
-/* `worker` is 0 .. pool_slots - 1, different for tasks that run at the same time in one group. */
+/* `worker` is 0 .. pool_slots - 1, different for tasks of one group that have begun and not ended,
+ * those that gave way included. */
 typedef void (*pool_task_fn)(void *arg, uint32_t task, uint32_t worker, struct io *io);
 
 enum err_code pool_create(uint32_t threads, enum io_kind io_kind, const char *name,
                           struct pool **ret, struct err *err) ERR_MUST_CHECK;
 void pool_free(struct pool *pool); /* waits for what runs; queued groups must have been waited for */
-uint32_t pool_threads(const struct pool *pool);
+uint32_t pool_threads(const struct pool *pool); /* places: what pool_create was given */
 uint32_t pool_slots(const struct pool *pool); /* threads + 1: the waiting caller takes part */
 
 /* Run fn(arg, 0 .. count - 1) over the pool and this thread, and return when all are done. Tasks are
@@ -61,12 +66,13 @@ uint32_t pool_slots(const struct pool *pool); /* threads + 1: the waiting caller
 enum err_code pool_run(struct pool *pool, struct pool_account *account, uint32_t count,
                        pool_task_fn fn, void *arg, struct io *io, struct err *err) ERR_MUST_CHECK;
 
-/* For a task that may last: return at once, or after tasks of accounts that have had less. Cheap
- * enough for once per block. Does nothing on a thread that is in no task. The task may hold what
- * other tasks do not wait for, and no lock. */
+/* For a task that may last: return at once, or after tasks of accounts that have had less (or of the
+ * oldest, for its quarter) and jobs. Where no thread is left for them the task does not give way. Cheap
+ * enough for once per block. Does nothing on a thread that is in no task. The task may hold what other
+ * tasks and jobs do not wait for, and no lock. */
 void pool_yield(void);
-/* clock_mono_us, less the time that tasks of this thread gave way to others: the difference of two is
- * what the task at hand took by itself. */
+/* clock_mono_us, less the time that tasks of this thread gave way to others or waited for the rest of
+ * a group: the difference of two is what the task at hand took by itself. */
 uint64_t pool_own_us(void);
 
 /* Fire and forget, bounded: ERR_BUSY when `queue_max` jobs wait already. Jobs run once, in order of

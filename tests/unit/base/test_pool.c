@@ -16,13 +16,16 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
                           void *arg);
 
 static uint32_t create_calls;
-static uint32_t create_fails_at; /* the n-th call; 0: none */
+static uint32_t create_fails_at;          /* the n-th call; 0: none */
+static void *(*create_fails_but)(void *); /* all that do not start this; NULL: none */
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
                           void *arg)
 {
     create_calls++;
-    return create_calls == create_fails_at ? EAGAIN : __real_pthread_create(thread, attr, fn, arg);
+    bool is_failing =
+        create_calls == create_fails_at || (create_fails_but != NULL && fn != create_fails_but);
+    return is_failing ? EAGAIN : __real_pthread_create(thread, attr, fn, arg);
 }
 
 static struct pool *pool_of(uint32_t threads)
@@ -440,7 +443,7 @@ static void a_long_task_lets_others_pass(void **state)
         {.service = &service, .letter = 'c', .tasks = 1, .rounds = 1, .cost_us = 1000, .slices = 3},
     };
     service_start(&service);
-    askers[1].starts = &askers[2]; /* c comes while b is above A */
+    askers[1].starts = &askers[2]; /* c comes while b runs and A waits */
     asker_start(&askers[0]);
     asker_start(&askers[1]);
     service_end(&service, askers, COUNT_OF(askers));
@@ -475,6 +478,82 @@ static void a_long_task_is_not_passed_for_ever(void **state)
     expected[3 + 50] = expected[4 + 100] = expected[5 + 150] = 'A';
     expected[sizeof(expected) - 1] = '\0';
     assert_string_equal(service.order, expected);
+}
+
+/* A gave way to c; then the next is whoever has had less, though both have begun: A is passed by B,
+ * which came first, and goes on as soon as that is of a higher class. */
+static void who_gave_way_goes_on_before_one_that_has_had_more(void **state)
+{
+    struct service service = {0};
+    struct asker askers[] = {
+        {.service = &service,
+         .letter = 'B',
+         .tasks = 1,
+         .rounds = 1,
+         .cost_us = 5000,
+         .slices = 20},
+        {.service = &service, .letter = 'A', .tasks = 1, .rounds = 1, .cost_us = 9000, .slices = 3},
+        {.service = &service, .letter = 'c', .tasks = 1, .rounds = 1, .cost_us = 1000},
+    };
+    service_start(&service);
+    askers[0].starts = &askers[1];
+    askers[1].starts = &askers[2];
+    asker_start(&askers[0]);
+    service_end(&service, askers, COUNT_OF(askers));
+    /* With 15 ms B is passed by A, with 18 that by c. With 75 ms B is of the next class. */
+    assert_string_equal(service.order, "BBBAAc"
+                                       "BBBBBBBBBBBB"
+                                       "A"
+                                       "BBBBB");
+}
+
+/* Each gives way to one that comes then, until no thread is left; then those that began go on, and who
+ * ends makes room. */
+static void where_no_thread_is_left_what_began_goes_on(void **state)
+{
+    enum { CHAIN = 12, THREADS = 1 + POOL_SPARES };
+    struct service service = {0};
+    struct asker askers[CHAIN];
+    for (uint32_t i = 0; i < CHAIN; i++) {
+        askers[i] = (struct asker){.service = &service,
+                                   .letter = (char)('a' + i),
+                                   .tasks = 1,
+                                   .rounds = 1,
+                                   .cost_us = 9000,
+                                   .slices = 4,
+                                   .starts = i + 1 < CHAIN ? &askers[i + 1] : NULL};
+    }
+    create_calls = 0;
+    service_start(&service);
+    asker_start(&askers[0]);
+    service_end(&service, askers, CHAIN);
+    assert_int_equal(create_calls, THREADS + CHAIN);
+    uint32_t had[CHAIN] = {0};
+    uint32_t halfway = 0;
+    for (uint32_t i = 0; i < service.count; i++) {
+        uint32_t slices = ++had[service.order[i] - 'a'];
+        halfway += slices == 1;
+        halfway -= slices == askers[0].slices;
+        assert_in_range(halfway, 0, THREADS);
+    }
+}
+
+static void a_task_does_not_give_way_where_no_thread_starts(void **state)
+{
+    struct service service = {0};
+    struct asker askers[] = {
+        {.service = &service, .letter = 'A', .tasks = 1, .rounds = 1, .cost_us = 9000, .slices = 6},
+        {.service = &service, .letter = 'b', .tasks = 2, .rounds = 1, .cost_us = 1000},
+    };
+    service_start(&service);
+    create_calls = 0;
+    create_fails_but = asker_main;
+    asker_start(&askers[0]);
+    asker_start(&askers[1]);
+    service_end(&service, askers, COUNT_OF(askers));
+    create_fails_but = NULL;
+    assert_string_equal(service.order, "AAAAAAbb");
+    assert_int_equal(create_calls, COUNT_OF(askers) + 1); /* it is not tried again at once */
 }
 
 static void what_was_had_counts_in_the_next_round(void **state)
@@ -638,6 +717,9 @@ int main(void)
         cmocka_unit_test(the_oldest_does_not_wait_for_ever),
         cmocka_unit_test(a_long_task_lets_others_pass),
         cmocka_unit_test(a_long_task_is_not_passed_for_ever),
+        cmocka_unit_test(who_gave_way_goes_on_before_one_that_has_had_more),
+        cmocka_unit_test(where_no_thread_is_left_what_began_goes_on),
+        cmocka_unit_test(a_task_does_not_give_way_where_no_thread_starts),
         cmocka_unit_test(what_was_had_counts_in_the_next_round),
         cmocka_unit_test(callers_help_only_where_a_place_is_free),
         cmocka_unit_test(a_job_gets_its_turn_between_tasks),
