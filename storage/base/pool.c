@@ -57,11 +57,11 @@ static struct pool_job *pool_take_job(struct pool *pool)
     return job;
 }
 
-static void parked_call(struct pool_parked *parked, bool is_credit)
+static void parked_call(struct pool_parked *parked, enum pool_right right)
 {
     parked->prev->next = parked->next;
     parked->next->prev = parked->prev;
-    parked->turn->is_credit = is_credit;
+    parked->turn->right = right;
     parked->has_place = true;
     pthread_cond_signal(&parked->called);
 }
@@ -73,12 +73,12 @@ static void idle_push(struct pool_thread *thread)
 }
 
 /* Hand a task of `group` to an idle thread, or the first job where that is NULL. */
-static void idle_call(struct pool *pool, struct pool_group *group, bool is_credit)
+static void idle_call(struct pool *pool, struct pool_group *group, enum pool_right right)
 {
     struct pool_thread *thread = pool->idle;
     pool->idle = thread->next_idle;
     if (group != NULL) {
-        thread->turn = pool_group_take(pool, group, false, is_credit);
+        thread->turn = pool_group_take(pool, group, false, right);
     } else {
         thread->turn = (struct pool_turn){
             .pool = pool, .account = &pool->jobs_account, .job = pool_take_job(pool)};
@@ -97,9 +97,9 @@ static void pool_fill(struct pool *pool)
         }
         pool->busy_count++;
         if (next.parked != NULL) {
-            parked_call(next.parked, next.is_credit);
+            parked_call(next.parked, next.right);
         } else {
-            idle_call(pool, next.group, next.is_credit);
+            idle_call(pool, next.group, next.right);
         }
     }
 }
@@ -214,7 +214,7 @@ static enum err_code pool_start_thread(struct pool *pool, struct err *err)
                              idx + 1);
     }
     char name[POOL_NAME_BYTES];
-    snprintf(name, sizeof(name), "%.10s-%u", pool->name, idx % 10000);
+    snprintf(name, sizeof(name), "%.9s-%hu", pool->name, (uint16_t)idx);
     (void)pthread_setname_np(thread->thread, name);
     (void)TAKE(io); /* the thread's now, until pool_free */
     pool->thread_count++;
@@ -252,13 +252,13 @@ void pool_yield(void)
     pool_turn_charge(turn, now_us);
     if (pool_turn_is_passed(turn)) {
         pool_want_thread(pool);
-        if (turn->is_credit) {
+        if (turn->right != POOL_LEAST) {
             pool->credit_us = MAX_OF(pool->credit_us, 0); /* it ran for as short as it could */
         }
         pool->busy_count--;
         turn_park(turn);
     } else if (pool->credit_us <= 0) {
-        turn->is_credit = false; /* and goes on by its own right */
+        turn->right = POOL_LEAST; /* and goes on by its own right */
     }
     pthread_mutex_unlock(&pool->lock);
 }
@@ -375,8 +375,8 @@ static bool caller_may_help(const struct pool *pool, const struct pool_group *gr
 static void caller_run_task(struct pool *pool, struct pool_group *group, bool has_place,
                             struct io *io)
 {
-    bool is_credit = !has_place && pool_choose(pool, true).is_credit;
-    struct pool_turn turn = pool_group_take(pool, group, true, is_credit);
+    enum pool_right right = has_place ? POOL_LEAST : pool_choose(pool, true).right;
+    struct pool_turn turn = pool_group_take(pool, group, true, right);
     pool->busy_count += !has_place;
     pool_fill(pool); /* others, with the rest */
     turn_run(&turn, io);

@@ -4,7 +4,9 @@
  * account and runs one group after the other on it. Whoever is free takes the next task of the
  * account that has had least worker time so far, so a question of few tasks passes one of a thousand.
  * Least by class, each of four times the time of the one before; in a class who came first is first. A
- * quarter of the time is the oldest account's of all, so that none waits for ever. A task should last
+ * quarter of the time is of accounts that are passed for long: half of it the oldest one's of all, so
+ * that none waits for ever, and half of the first in order after those that have had least, so that
+ * they do not wait for the oldest. A task should last
  * some milliseconds; one that may last longer calls pool_yield now and then, and tasks of accounts of
  * a lower class are run in between, on other threads: it goes on as soon as its account is the next to
  * be served, whatever else has begun since.
@@ -26,7 +28,7 @@
 #include "storage/base/io.h"
 
 #define POOL_SLICE_US     5000u /* a task that has run for less does not yield */
-#define POOL_OLDEST_SHARE 4u    /* one part in so many is the oldest account's */
+#define POOL_CREDIT_SHARE 4u    /* one part in so many is of those that are passed */
 #define POOL_SPARES       8u    /* threads beside each place, for tasks that gave way */
 
 struct pool;
@@ -35,8 +37,8 @@ struct pool_group;
 /* What one query (or whoever else) has had of a pool. Start it as {0}; while groups of it run it is
  * the pool's, and may be read between them. */
 struct pool_account {
-    uint64_t served_us;  /* time that its tasks took, of all threads; what runs is not charged yet */
-    uint64_t waited_us;  /* from the start of each group to its first task */
+    uint64_t served_us; /* time that its tasks took, of all threads; what runs is not charged yet */
+    uint64_t waited_us; /* from the start of each group to its first task */
     uint64_t task_count; /* finished */
     uint64_t arrival;    /* 1 for the pool's first account; 0: it has run nothing yet */
     uint32_t running;    /* tasks that began and have not ended */
@@ -56,9 +58,10 @@ typedef void (*pool_task_fn)(void *arg, uint32_t task, uint32_t worker, struct i
 
 enum err_code pool_create(uint32_t threads, enum io_kind io_kind, const char *name,
                           struct pool **ret, struct err *err) ERR_MUST_CHECK;
-void pool_free(struct pool *pool); /* waits for what runs; queued groups must have been waited for */
+void pool_free(
+    struct pool *pool); /* waits for what runs; queued groups must have been waited for */
 uint32_t pool_threads(const struct pool *pool); /* places: what pool_create was given */
-uint32_t pool_slots(const struct pool *pool); /* threads + 1: the waiting caller takes part */
+uint32_t pool_slots(const struct pool *pool);   /* threads + 1: the waiting caller takes part */
 
 /* Run fn(arg, 0 .. count - 1) over the pool and this thread, and return when all are done. Tasks are
  * started in ascending order. `account` is charged for them; NULL: one of its own, made for the call.

@@ -35,6 +35,13 @@ struct pool_job {
     void *arg;
 };
 
+/* What a turn was chosen for. */
+enum pool_right {
+    POOL_LEAST,  /* its account has had least: no credit is spent */
+    POOL_OLDEST, /* on credit: its account is the oldest */
+    POOL_PASSED, /* on credit: the first of those that have had more than the first of all */
+};
+
 /* A task or a job that began and has not ended. It is its thread's own but where it is parked. */
 struct pool_turn {
     struct pool_turn *below; /* on the same thread, and waits in pool_run; NULL: none */
@@ -45,7 +52,7 @@ struct pool_turn {
     uint32_t task;
     uint32_t slot;
     uint64_t mark_us; /* charged until then */
-    bool is_credit;   /* goes on the oldest account's credit */
+    enum pool_right right;
 };
 
 /* A turn without a place that waits for one. On its thread's stack. */
@@ -73,12 +80,13 @@ struct pool {
     char name[POOL_NAME_BYTES];
     uint32_t threads; /* places; constant */
 
-    pthread_mutex_t lock;   /* guards everything below, groups, accounts, what is parked or idle */
-    uint32_t busy_count;    /* places taken: <= threads */
-    bool is_stopping;       /* threads leave once nothing is left for them to take */
-    uint32_t thread_count;  /* of `all`, those that were started */
-    uint64_t spare_from_us; /* no spare thread is started before: one could not be */
-    int64_t credit_us;      /* of the oldest account; below 0 where a task of it was long */
+    pthread_mutex_t lock;    /* guards everything below, groups, accounts, what is parked or idle */
+    uint32_t busy_count;     /* places taken: <= threads */
+    bool is_stopping;        /* threads leave once nothing is left for them to take */
+    uint32_t thread_count;   /* of `all`, those that were started */
+    uint64_t spare_from_us;  /* no spare thread is started before: one could not be */
+    int64_t credit_us;       /* of those that are passed; below 0 where a task of them was long */
+    int64_t oldest_ahead_us; /* what the oldest had of it, less what others had */
     struct pool_stats stats;
     struct pool_account jobs_account; /* all 0, before any other: what jobs are compared by */
     struct pool_thread *idle;         /* a stack: the last to come is the warmest */
@@ -97,7 +105,7 @@ struct pool_choice {
     const struct pool_account *account;
     struct pool_parked *parked; /* it goes on, */
     struct pool_group *group;   /* or a task of this begins, or, where both are NULL, a job */
-    bool is_credit;             /* bought by the oldest account's credit */
+    enum pool_right right;
 };
 
 /* All of these under the lock. */
@@ -112,5 +120,5 @@ void pool_turn_charge(struct pool_turn *turn, uint64_t now_us);
 void pool_group_join(struct pool *pool, struct pool_group *group);
 /* Take the next task of a group, which leaves the list with its last one. */
 struct pool_turn pool_group_take(struct pool *pool, struct pool_group *group, bool is_caller,
-                                 bool is_credit);
+                                 enum pool_right right);
 void pool_group_task_done(const struct pool_turn *turn);

@@ -39,36 +39,37 @@ static bool account_before(const struct pool_account *a, const struct pool_accou
 
 /* ---- who is next ---- */
 
-static bool choice_is_passed(const struct pool_choice *choice, const struct pool_account *account)
+/* Of those of a class from `class_first` on. */
+static bool choice_is_passed(const struct pool_choice *choice, uint32_t class_first,
+                             const struct pool_account *account)
 {
+    if (account_class(account) < class_first) {
+        return false;
+    }
     if (choice->account == NULL) {
         return true;
     }
-    return choice->is_credit ? account->arrival < choice->account->arrival
-                             : account_before(account, choice->account);
+    return choice->right == POOL_OLDEST ? account->arrival < choice->account->arrival
+                                        : account_before(account, choice->account);
 }
 
-static struct pool_choice choose(const struct pool *pool, bool is_credit, bool may_start)
+static struct pool_choice choose(const struct pool *pool, enum pool_right right,
+                                 uint32_t class_first, bool may_start)
 {
-    struct pool_choice choice = {.is_credit = is_credit};
+    struct pool_choice choice = {.right = right};
     for (struct pool_parked *at = pool->parked.next; at != &pool->parked; at = at->next) {
-        if (choice_is_passed(&choice, at->turn->account)) {
+        if (choice_is_passed(&choice, class_first, at->turn->account)) {
             choice.account = at->turn->account;
             choice.parked = at;
         }
     }
     for (struct pool_group *at = pool->groups.next; may_start && at != &pool->groups;
          at = at->next) {
-        if (at->slots_left > 0 && choice_is_passed(&choice, at->account)) {
+        if (at->slots_left > 0 && choice_is_passed(&choice, class_first, at->account)) {
             choice.account = at->account;
             choice.parked = NULL;
             choice.group = at;
         }
-    }
-    bool has_job = may_start && pool->job_first != NULL;
-    if (has_job && (choice.account == NULL ||
-                    (!is_credit && choice_is_passed(&choice, &pool->jobs_account)))) {
-        return (struct pool_choice){.account = &pool->jobs_account};
     }
     return choice;
 }
@@ -78,15 +79,38 @@ static bool is_credit_turn(const struct pool *pool)
     return pool->credit_us >= (int64_t)POOL_SLICE_US;
 }
 
+/* Who is next where the turn is bought: the oldest, or the first of those that have had more than the
+ * first of all, `least`. */
+static struct pool_choice choose_on_credit(const struct pool *pool, const struct pool_choice *least,
+                                           bool may_start)
+{
+    if (pool->oldest_ahead_us > 0) {
+        struct pool_choice passed =
+            choose(pool, POOL_PASSED, account_class(least->account) + 1, may_start);
+        if (passed.account != NULL) {
+            return passed;
+        }
+    }
+    return choose(pool, POOL_OLDEST, 0, may_start);
+}
+
 struct pool_choice pool_choose(const struct pool *pool, bool may_start)
 {
-    return choose(pool, is_credit_turn(pool), may_start);
+    struct pool_choice least = choose(pool, POOL_LEAST, 0, may_start);
+    if (least.account == &pool->jobs_account) {
+        return least; /* a job that has its place again */
+    }
+    if (is_credit_turn(pool) && least.account != NULL) {
+        return choose_on_credit(pool, &least, may_start);
+    }
+    bool has_job = may_start && pool->job_first != NULL;
+    return has_job ? (struct pool_choice){.account = &pool->jobs_account} : least;
 }
 
 /* True where an account waits that came before this one. */
 static bool older_waits(const struct pool *pool, const struct pool_account *account)
 {
-    struct pool_choice oldest = choose(pool, true, true);
+    struct pool_choice oldest = choose(pool, POOL_OLDEST, 0, true);
     return oldest.account != NULL && oldest.account != &pool->jobs_account &&
            oldest.account->arrival < account->arrival;
 }
@@ -94,31 +118,35 @@ static bool older_waits(const struct pool *pool, const struct pool_account *acco
 bool pool_turn_is_passed(const struct pool_turn *turn)
 {
     const struct pool *pool = turn->pool;
-    if (turn->is_credit && pool->credit_us > 0) {
+    if (turn->right != POOL_LEAST && pool->credit_us > 0) {
         return false;
     }
     if (is_credit_turn(pool) && older_waits(pool, turn->account)) {
         return true;
     }
-    struct pool_choice next = choose(pool, false, true);
-    return next.account != NULL && account_class(next.account) < account_class(turn->account);
+    struct pool_choice least = choose(pool, POOL_LEAST, 0, true);
+    uint32_t class_least = least.account == NULL ? UINT32_MAX : account_class(least.account);
+    return (pool->job_first != NULL ? 0 : class_least) < account_class(turn->account);
 }
 
 void pool_turn_charge(struct pool_turn *turn, uint64_t now_us)
 {
     struct pool *pool = turn->pool;
-    uint64_t elapsed_us = now_us - turn->mark_us;
+    int64_t elapsed_us = (int64_t)(now_us - turn->mark_us);
     turn->mark_us = now_us;
     if (turn->group == NULL) {
         return; /* jobs are not counted */
     }
-    turn->account->served_us += elapsed_us;
-    pool->stats.served_us += elapsed_us;
-    if (turn->is_credit) {
-        pool->credit_us -= (int64_t)elapsed_us;
+    turn->account->served_us += (uint64_t)elapsed_us;
+    pool->stats.served_us += (uint64_t)elapsed_us;
+    if (turn->right != POOL_LEAST) {
+        pool->credit_us -= elapsed_us;
+        int64_t ahead_us =
+            pool->oldest_ahead_us + (turn->right == POOL_OLDEST ? elapsed_us : -elapsed_us);
+        pool->oldest_ahead_us = MAX_OF(-POOL_CREDIT_US_MAX, MIN_OF(ahead_us, POOL_CREDIT_US_MAX));
     } else if (older_waits(pool, turn->account)) {
         pool->credit_us =
-            MIN_OF(pool->credit_us + (int64_t)(elapsed_us / POOL_OLDEST_SHARE), POOL_CREDIT_US_MAX);
+            MIN_OF(pool->credit_us + elapsed_us / POOL_CREDIT_SHARE, POOL_CREDIT_US_MAX);
     }
 }
 
@@ -159,7 +187,7 @@ void pool_group_join(struct pool *pool, struct pool_group *group)
 }
 
 struct pool_turn pool_group_take(struct pool *pool, struct pool_group *group, bool is_caller,
-                                 bool is_credit)
+                                 enum pool_right right)
 {
     uint64_t now_us = clock_mono_us();
     uint32_t task = group->started_count++;
@@ -180,7 +208,7 @@ struct pool_turn pool_group_take(struct pool *pool, struct pool_group *group, bo
         .group = group,
         .task = task,
         .slot = is_caller ? pool->threads : group_take_slot(group),
-        .is_credit = is_credit,
+        .right = right,
     };
 }
 
