@@ -15,16 +15,16 @@ int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
                           void *arg);
 
-static uint32_t create_calls;
+static _Atomic uint32_t create_calls;     /* of the pool's threads as well */
 static uint32_t create_fails_at;          /* the n-th call; 0: none */
 static void *(*create_fails_but)(void *); /* all that do not start this; NULL: none */
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
                           void *arg)
 {
-    create_calls++;
+    uint32_t nth = atomic_fetch_add(&create_calls, 1) + 1;
     bool is_failing =
-        create_calls == create_fails_at || (create_fails_but != NULL && fn != create_fails_but);
+        nth == create_fails_at || (create_fails_but != NULL && fn != create_fails_but);
     return is_failing ? EAGAIN : __real_pthread_create(thread, attr, fn, arg);
 }
 
@@ -480,6 +480,43 @@ static void a_long_task_is_not_passed_for_ever(void **state)
     assert_string_equal(service.order, expected);
 }
 
+/* H is dear and the oldest, and small ones do not end; q has had a little more than these. They take
+ * turns on the credit, by time. */
+static void who_is_passed_does_not_wait_for_the_oldest(void **state)
+{
+    enum { SMALL = 16 };
+    struct service service = {0};
+    struct asker askers[SMALL + 2] = {
+        {.service = &service,
+         .letter = 'H',
+         .tasks = 1,
+         .rounds = 1,
+         .cost_us = 80000,
+         .slices = 4},
+        {.service = &service, .letter = 'q', .tasks = 1, .rounds = 1, .cost_us = 6000, .slices = 6},
+    };
+    service_start(&service);
+    asker_start(&askers[0]);
+    asker_start(&askers[1]);
+    for (uint32_t i = 2; i < SMALL + 2; i++) {
+        askers[i] = (struct asker){
+            .service = &service, .letter = 's', .tasks = 15, .rounds = 1, .cost_us = 400};
+        asker_start(&askers[i]);
+    }
+    service_end(&service, askers, COUNT_OF(askers));
+    /* q's 18 ms and five times 400 us make a credit, which is H's. Then the next ones are q's, until it
+     * is done. */
+    char expected[SMALL * 15 + 10 + 1];
+    memset(expected, 's', sizeof(expected) - 1);
+    memcpy(expected, "Hqqq", 4);
+    expected[9] = 'H';
+    expected[10 + 50] = expected[11 + 100] = expected[12 + 150] = 'q';
+    expected[13 + 200] = 'H';
+    expected[sizeof(expected) - 2] = 'H';
+    expected[sizeof(expected) - 1] = '\0';
+    assert_string_equal(service.order, expected);
+}
+
 /* A gave way to c; then the next is whoever has had less, though both have begun: A is passed by B,
  * which came first, and goes on as soon as that is of a higher class. */
 static void who_gave_way_goes_on_before_one_that_has_had_more(void **state)
@@ -717,6 +754,7 @@ int main(void)
         cmocka_unit_test(the_oldest_does_not_wait_for_ever),
         cmocka_unit_test(a_long_task_lets_others_pass),
         cmocka_unit_test(a_long_task_is_not_passed_for_ever),
+        cmocka_unit_test(who_is_passed_does_not_wait_for_the_oldest),
         cmocka_unit_test(who_gave_way_goes_on_before_one_that_has_had_more),
         cmocka_unit_test(where_no_thread_is_left_what_began_goes_on),
         cmocka_unit_test(a_task_does_not_give_way_where_no_thread_starts),
