@@ -63,7 +63,7 @@ enum err_code query_ask(struct snapshot *snapshot, struct pool *pool, struct io 
                         struct err *err) ERR_MUST_CHECK;
 
 /* ERR_TIMEOUT, ERR_CANCELLED, or ERR_OK: cheap enough for once per block. Tasks of other queries may
- * run before it returns, on this thread: hold no lock. */
+ * run before it returns (pool_yield): hold no lock, and nothing that they wait for. */
 enum err_code run_check(struct query_run_ctx *run, struct err *err) ERR_MUST_CHECK;
 
 /* Note that rows or sets of this source are read; what is never noted was pruned. */

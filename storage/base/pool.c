@@ -12,16 +12,17 @@
  * its own condition, a task or job that has not begun is taken and handed to an idle thread. So a
  * decision is made once, by one function, and what was handed over has its place already.
  *
- * A task that gives way parks among all that wait, and pool_fill decides: it may be chosen itself, for
- * it is of the oldest account that has a credit, or where no thread can be had for a task to start.
- * Then it goes on at once. Threads beside those of the places are started when a task is to give way
- * to one that has not begun and nobody is idle; they stay. Past the bound, or where the system gives
- * none, what is parked goes on instead, and what ends makes a thread free.
+ * A task that gives way parks among all that wait, and pool_fill decides: it may be chosen itself, where
+ * its account has a turn on credit, or where no thread can be had for a task to start. Then it goes on
+ * at once. Threads beside those of the places are started when a task is to give way to one that has
+ * not begun and nobody is idle; they stay. Past the bound, or where the system gives none, what is
+ * parked goes on instead, and what ends makes a thread free.
  *
- * No circle of waits: a thread that waits in pool_run has started all of its group, and holds no place.
- * Waits follow the nesting of calls, so below the last that waits something runs or is parked; what is
- * parked has its thread and needs a place only; and places are held by what runs. A group's tasks have
- * different slots while they are begun and not ended; one whose slots are all taken waits for an end.
+ * No circle of waits: a thread that waits in pool_run holds no place, and if it is the pool's it has
+ * started all of its group. Waits follow the nesting of calls, so below the last that waits something
+ * runs or is parked; what is parked has its thread and needs a place only; and places are held by what
+ * runs. Tasks of a group have different slots while they are begun and not ended; where all are taken
+ * the rest waits for an end.
  *
  * A group is on the stack of the pool_run that waits for it, and leaves the list when its last task
  * is taken.
@@ -250,7 +251,7 @@ void pool_yield(void)
     struct pool *pool = turn->pool;
     pthread_mutex_lock(&pool->lock);
     pool_turn_charge(turn, now_us);
-    if (pool_turn_is_passed(turn)) {
+    if (pool_turn_gives_way(turn)) {
         pool_want_thread(pool);
         if (turn->right != POOL_LEAST) {
             pool->credit_us = MAX_OF(pool->credit_us, 0); /* it ran for as short as it could */

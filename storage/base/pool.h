@@ -4,12 +4,11 @@
  * account and runs one group after the other on it. Whoever is free takes the next task of the
  * account that has had least worker time so far, so a question of few tasks passes one of a thousand.
  * Least by class, each of four times the time of the one before; in a class who came first is first. A
- * quarter of the time is of accounts that are passed for long: half of it the oldest one's of all, so
- * that none waits for ever, and half of the first in order after those that have had least, so that
- * they do not wait for the oldest. A task should last
- * some milliseconds; one that may last longer calls pool_yield now and then, and tasks of accounts of
- * a lower class are run in between, on other threads: it goes on as soon as its account is the next to
- * be served, whatever else has begun since.
+ * quarter of the time is of accounts that others pass for long: half of it the oldest one's of all, so
+ * that none waits for ever, half the first one's after those that have had least, so that who has had
+ * little more does not wait for the oldest. A task should last some milliseconds; one that may last
+ * longer calls pool_yield now and then, and tasks of accounts of a lower class are run in between, on
+ * other threads: it goes on as soon as its account is the next to be served, whatever has begun since.
  *
  * As many tasks run at a time as the pool has places (`threads`), those that callers run themselves
  * included: the thread that waits for a group works on it while a place is free and its account is the
@@ -37,8 +36,8 @@ struct pool_group;
 /* What one query (or whoever else) has had of a pool. Start it as {0}; while groups of it run it is
  * the pool's, and may be read between them. */
 struct pool_account {
-    uint64_t served_us; /* time that its tasks took, of all threads; what runs is not charged yet */
-    uint64_t waited_us; /* from the start of each group to its first task */
+    uint64_t served_us;  /* time that its tasks took, of all threads; what runs is not charged yet */
+    uint64_t waited_us;  /* from the start of each group to its first task */
     uint64_t task_count; /* finished */
     uint64_t arrival;    /* 1 for the pool's first account; 0: it has run nothing yet */
     uint32_t running;    /* tasks that began and have not ended */
@@ -58,10 +57,9 @@ typedef void (*pool_task_fn)(void *arg, uint32_t task, uint32_t worker, struct i
 
 enum err_code pool_create(uint32_t threads, enum io_kind io_kind, const char *name,
                           struct pool **ret, struct err *err) ERR_MUST_CHECK;
-void pool_free(
-    struct pool *pool); /* waits for what runs; queued groups must have been waited for */
+void pool_free(struct pool *pool); /* waits for what runs; queued groups must have been waited for */
 uint32_t pool_threads(const struct pool *pool); /* places: what pool_create was given */
-uint32_t pool_slots(const struct pool *pool);   /* threads + 1: the waiting caller takes part */
+uint32_t pool_slots(const struct pool *pool); /* threads + 1: the waiting caller takes part */
 
 /* Run fn(arg, 0 .. count - 1) over the pool and this thread, and return when all are done. Tasks are
  * started in ascending order. `account` is charged for them; NULL: one of its own, made for the call.
@@ -69,10 +67,10 @@ uint32_t pool_slots(const struct pool *pool);   /* threads + 1: the waiting call
 enum err_code pool_run(struct pool *pool, struct pool_account *account, uint32_t count,
                        pool_task_fn fn, void *arg, struct io *io, struct err *err) ERR_MUST_CHECK;
 
-/* For a task that may last: return at once, or after tasks of accounts that have had less (or of the
- * oldest, for its quarter) and jobs. Where no thread is left for them the task does not give way. Cheap
- * enough for once per block. Does nothing on a thread that is in no task. The task may hold what other
- * tasks and jobs do not wait for, and no lock. */
+/* For a task that may last: return at once, or after jobs and tasks of accounts that have had less, or
+ * that have a turn for being passed for long. Where no thread can be had for them the task does not
+ * give way. Cheap enough for once per block. Does nothing on a thread that is in no task. The task may
+ * hold what other tasks and jobs do not wait for, and no lock. */
 void pool_yield(void);
 /* clock_mono_us, less the time that tasks of this thread gave way to others or waited for the rest of
  * a group: the difference of two is what the task at hand took by itself. */
@@ -80,7 +78,7 @@ uint64_t pool_own_us(void);
 
 /* Fire and forget, bounded: ERR_BUSY when `queue_max` jobs wait already. Jobs run once, in order of
  * arrival, and go before the tasks of groups, for they have had nothing yet, but not when it is the
- * oldest account's turn. */
+ * turn of an account that was passed for long. */
 typedef void (*pool_job_fn)(void *arg, struct io *io);
 enum err_code pool_submit(struct pool *pool, pool_job_fn fn, void *arg, uint32_t queue_max,
                           struct err *err) ERR_MUST_CHECK;

@@ -113,7 +113,7 @@ struct pool_choice {
 /* `may_start`: there is a thread for a task or job that has not begun. */
 struct pool_choice pool_choose(const struct pool *pool, bool may_start);
 /* True where somebody is to go before the rest of this task. */
-bool pool_turn_is_passed(const struct pool_turn *turn);
+bool pool_turn_gives_way(const struct pool_turn *turn);
 /* Charge what a task took since it was charged last. */
 void pool_turn_charge(struct pool_turn *turn, uint64_t now_us);
 

@@ -6,11 +6,15 @@
  * Least attained service (Kleinrock, 1967): nobody says how long a query will take, but what it has
  * had so far tells small ones from big ones, and a big one that waits for small ones waits little.
  * Taken to the millisecond it would have all big ones share, and all end last; so it goes by classes
- * (0 to 15 ms, to 75, to 315, ...) and those of one class run one after the other. Where small ones
- * never end a big one would wait for ever, so the oldest account that waits has a credit: it grows by a
- * quarter of the time that younger ones have, and from a slice on it buys the next turn. A task that
- * cannot give way pays for all that it takes, and the next credit is the later; one that gives way owes
- * nothing, and has a slice once others have had the time of four.
+ * (0 to 15 ms, to 75, to 315, ...) and those of one class run one after the other.
+ *
+ * Where small ones never end a big one would wait for ever, so those that wait have a credit: it grows
+ * by a quarter of the time that accounts have which are younger than the oldest that waits, and from a
+ * slice on it buys the next turn. Half of what it buys is the oldest account's. Were it all, then beside
+ * a dear question, which is the oldest for seconds, one that had had 16 ms of its 20 would wait for the
+ * end of that: so the other half is of the first in order of all that are not of the lowest class. A
+ * task that cannot give way pays for all that it takes, and the next credit is the later; one that
+ * gives way owes nothing, and has a slice once others have had the time of four.
  *
  * Tasks that gave way are compared like those that have not begun, and of one account they go first.
  * Who is next is found by looking at all: there are as many as callers, which the server bounds to
@@ -115,7 +119,7 @@ static bool older_waits(const struct pool *pool, const struct pool_account *acco
            oldest.account->arrival < account->arrival;
 }
 
-bool pool_turn_is_passed(const struct pool_turn *turn)
+bool pool_turn_gives_way(const struct pool_turn *turn)
 {
     const struct pool *pool = turn->pool;
     if (turn->right != POOL_LEAST && pool->credit_us > 0) {
