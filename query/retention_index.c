@@ -17,14 +17,14 @@
  * breakdowns), journeys are read instead.
  */
 #include "query/index_sets.h"
+#include "query/retention_beside.h"
+#include "query/retention_firsts.h"
 #include "query/retention_int.h"
 #include "query/retention_where.h"
 #include "query/slot_bits.h"
 #include "query/subject_bits.h"
 #include "query/subject_truth.h"
-#include "storage/read_held.h"
 
-#define PREFETCH_ROWS  16u
 #define PAIR_WORDS     16u /* that are intersected and counted in the time of a look at a member */
 #define BITS_BYTES_MAX (64u << 20) /* of a task's sets; beyond it journeys are read */
 
@@ -37,8 +37,6 @@ struct index_work {
     bool is_any_return;
     struct retention_where *where; /* NULL: there is none */
     struct slot_bits starts;       /* cohort_count */
-    struct slot_bits
-        olds; /* cohort_count: whose first start is expired, and lies in it; NULL words: nobody's */
     struct slot_bits before;  /* one set: who had a start before the first cohort's starts */
     struct slot_bits returns; /* slot_count */
     struct slot_bits
@@ -68,6 +66,17 @@ static bool are_apart(const struct selector *a, const struct selector *b)
     return true;
 }
 
+static bool has_where(const struct query_run_ctx *run)
+{
+    return run->query->where != NULL && run->query->where->kind != PRED_TRUE;
+}
+
+/* Each return is looked at once, and no set is made of them (retention_firsts.h). */
+static bool is_of_firsts(const struct query_run_ctx *run, const struct retention_spec *spec)
+{
+    return spec->start != RETENTION_RECURRING && !has_where(run);
+}
+
 static uint32_t words_of(const struct query_run_ctx *run, uint32_t shard)
 {
     return (uint32_t)((run_shard_subjects(run->snapshot, shard) + 63) / 64);
@@ -83,8 +92,7 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
     bool is_plain = spec->rolling_ms == 0 && !spec->has_value && !spec->counts_start &&
                     query->per == NULL &&
                     (spec->mode == RETENTION_EXACT || spec->mode == RETENTION_UNBOUNDED);
-    bool has_where = query->where != NULL && query->where->kind != PRED_TRUE;
-    if (has_where &&
+    if (has_where(run) &&
         (!truth_serves(query->where) || spec->start == RETENTION_FIRST_EVER_UNFILTERED)) {
         return false;
     }
@@ -101,11 +109,14 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
             return false; /* a period that never was */
         }
     }
+    if (is_of_firsts(run, spec)) {
+        return true;
+    }
     for (uint32_t shard = 0; shard < SHARD_COUNT; shard++) {
         words = MAX_OF(words, (uint64_t)words_of(run, shard));
     }
     uint64_t sets = spec->slot_count + 4 * (uint64_t)spec->cohort_count;
-    sets += has_where ? 2 * (uint64_t)spec->slot_count : 0; /* raw ones */
+    sets += has_where(run) ? 2 * (uint64_t)spec->slot_count : 0; /* raw ones */
     return words * sizeof(uint64_t) * sets <= BITS_BYTES_MAX;
 }
 
@@ -202,39 +213,6 @@ static enum err_code gather_starts(struct index_work *work, struct err *err)
     return ERR_OK;
 }
 
-/* First starts that are expired, beside those that sets tell of. */
-static enum err_code add_firsts(struct index_work *work, struct err *err)
-{
-    const struct retention_spec *spec = &work->plan->spec;
-    const struct bound_query *query = work->run->query;
-    const struct scan_want want = {query->retention.start_selector, INT64_MIN, spec->to_ms};
-    const struct first_ask ask = {
-        .query = query, .wants = &want, .want_count = 1, .firsts = UINT64_C(1) << want.selector};
-    struct first_events firsts = {0};
-    if (is_ever(spec->start)) {
-        ERR_TRY(
-            first_ever_gather(work->run, work->task, &ask, work->arena, work->io, &firsts, err));
-    }
-    if (firsts.count == 0) {
-        return ERR_OK;
-    }
-    if (work->before.words == NULL) {
-        ERR_TRY(bits_make(work, 1, &work->before, err));
-    }
-    ERR_TRY(bits_make(work, spec->cohort_count, &work->olds, err));
-    for (uint32_t i = 0; i < firsts.count; i++) {
-        uint32_t subject = firsts.subjects[i];
-        if (firsts.times[i] < spec->from_ms) {
-            (void)slot_bits_add(&work->before, 0, subject);
-        } else {
-            uint32_t slot = civil_bucket_idx(spec->begins, spec->slot_count, firsts.times[i]);
-            (void)slot_bits_add(&work->starts, slot, subject);
-            (void)slot_bits_add(&work->olds, slot, subject);
-        }
-    }
-    return ERR_OK;
-}
-
 static enum err_code gather_returns(struct index_work *work, struct err *err)
 {
     const struct retention_spec *spec = &work->plan->spec;
@@ -293,134 +271,6 @@ static enum err_code keep_members(struct index_work *work, struct err *err)
 
 /* ---- period 0 ---- */
 
-/* A source's rows of one block: whose, and when. */
-struct row_block {
-    const struct source *source;
-    struct read_ctx *read;
-    uint32_t block;
-    const uint32_t *subjects;
-    const int64_t *times;
-    uint32_t rows;
-};
-
-static enum err_code row_block_read(struct row_block *rows, uint32_t block, struct err *err)
-{
-    struct vec subjects = {0};
-    struct vec times = {0};
-    ERR_TRY(source_read(rows->source, rows->read, COL_SUBJECT, block, &subjects, err));
-    ERR_TRY(source_read(rows->source, rows->read, COL_EVENT_TIME, block, &times, err));
-    rows->block = block;
-    rows->subjects = subjects.u32;
-    rows->times = times.i64;
-    rows->rows = times.rows;
-    return ERR_OK;
-}
-
-/* Whether row `row` of the block is of the subject and in the slot. */
-static bool is_neighbour(const struct index_work *work, const struct row_block *rows, uint32_t row,
-                         uint32_t subject, uint32_t slot)
-{
-    const int64_t *begins = work->plan->spec.begins;
-    int64_t begin_ms = MAX_OF(begins[slot], work->run->snapshot->expired_before_ms);
-    return rows->subjects[row] == subject && rows->times[row] >= begin_ms &&
-           rows->times[row] < begins[slot + 1];
-}
-
-/* The row before the block's first, or behind its last: in the next block. */
-static enum err_code is_neighbour_beyond(const struct index_work *work, struct row_block rows,
-                                         bool is_before, uint32_t subject, uint32_t slot, bool *ret,
-                                         struct err *err)
-{
-    *ret = false;
-    if (is_before ? rows.block == 0 : rows.block + 1 == rows.source->block_count) {
-        return ERR_OK;
-    }
-    struct arena_mark mark = arena_mark(rows.read->arena);
-    ERR_TRY(row_block_read(&rows, is_before ? rows.block - 1 : rows.block + 1, err));
-    *ret = is_neighbour(work, &rows, is_before ? rows.rows - 1 : 0, subject, slot);
-    arena_rewind(rows.read->arena, mark);
-    return ERR_OK;
-}
-
-static enum err_code mark_row(struct index_work *work, const struct row_block *rows, uint32_t row,
-                              uint32_t subject, uint32_t slot, struct err *err)
-{
-    bool is_active = false;
-    if (row > 0) {
-        is_active = is_neighbour(work, rows, row - 1, subject, slot);
-    } else {
-        ERR_TRY(is_neighbour_beyond(work, *rows, true, subject, slot, &is_active, err));
-    }
-    if (!is_active && row + 1 < rows->rows) {
-        is_active = is_neighbour(work, rows, row + 1, subject, slot);
-    } else if (!is_active) {
-        ERR_TRY(is_neighbour_beyond(work, *rows, false, subject, slot, &is_active, err));
-    }
-    if (is_active) {
-        (void)slot_bits_add(&work->actives, slot, subject);
-    }
-    return ERR_OK;
-}
-
-/* The start rows of a block whose subjects are members of their slots. */
-static enum err_code mark_block(struct index_work *work, struct row_block *rows,
-                                const struct scan_block *block, struct err *err)
-{
-    const struct retention_spec *spec = &work->plan->spec;
-    uint32_t slot = 0;
-    ERR_TRY(row_block_read(rows, block->block, err));
-    for (uint32_t i = 0; i < block->count; i++) {
-        uint32_t subject = block->subjects[i];
-        int64_t ts = block->times[i];
-        if (i + PREFETCH_ROWS < block->count) { /* rows of one event lie far apart */
-            __builtin_prefetch(&rows->times[block->rows[i + PREFETCH_ROWS]]);
-            __builtin_prefetch(&rows->subjects[block->rows[i + PREFETCH_ROWS]]);
-        }
-        if (ts < spec->begins[slot] || ts >= spec->begins[slot + 1]) {
-            slot = civil_bucket_idx(spec->begins, spec->slot_count, ts);
-        }
-        if (slot_bits_has(&work->starts, slot, subject) &&
-            !slot_bits_has(&work->actives, slot, subject)) {
-            ERR_TRY(mark_row(work, rows, block->rows[i], subject, slot, err));
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err_code mark_source(struct index_work *work, const struct source *source,
-                                 struct err *err)
-{
-    const struct retention_spec *spec = &work->plan->spec;
-    const struct scan_want want = {work->run->query->retention.start_selector, spec->from_ms,
-                                   spec->to_ms};
-    const struct scan_spec scan_spec = {
-        .query = work->run->query,
-        .wants = &want,
-        .want_count = 1,
-        .subject_begin = work->task->subject_begin,
-        .subject_end = work->task->subject_end,
-        .deleted = work->run->snapshot->deleted[work->task->shard],
-    };
-    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
-    CLEANUP(read_held_done) struct read_held held = {0};
-    CLEANUP(scan_closep) struct scan *scan = NULL;
-    struct read_ctx read = {.arena = scratch, .io = work->io, .held = &held};
-    struct row_block rows = {.source = source, .read = &read};
-    ERR_TRY(scan_open(source, &scan_spec, work->run, work->arena, work->io, &scan, err));
-    struct arena_mark mark = arena_mark(scratch);
-    while (true) {
-        struct scan_block block = {0};
-        bool has_more = false;
-        ERR_TRY(scan_next(scan, &block, &has_more, err));
-        if (!has_more) {
-            return ERR_OK;
-        }
-        ERR_TRY(mark_block(work, &rows, &block, err));
-        read_held_clear(&held);
-        arena_rewind(scratch, mark);
-    }
-}
-
 static void take_repeats(void *arg, uint32_t slot, const uint32_t *subjects, uint32_t count)
 {
     struct index_work *work = arg;
@@ -429,32 +279,34 @@ static void take_repeats(void *arg, uint32_t slot, const uint32_t *subjects, uin
                      bits_end(work, &work->actives), &members);
 }
 
-/* Where every event is a return, a member is active in its slot if it has two events there: in two sources, or in one, which
- * a sealed source tells of all subjects, and else the rows beside the start's do. */
+static bool is_asked(void *arg, uint32_t slot, uint32_t subject)
+{
+    const struct index_work *work = arg;
+    return slot_bits_has(&work->starts, slot, subject) &&
+           !slot_bits_has(&work->actives, slot, subject);
+}
+
+/* Where every event is a return, a member is active in its slot if it has two events there: in two sources, or in one. */
 static enum err_code find_repeats(struct index_work *work, struct err *err)
 {
     const struct retention_spec *spec = &work->plan->spec;
-    const struct repeats_taker taker = {.arg = work, .take = take_repeats};
-    CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->arena));
-    CLEANUP(read_held_done) struct read_held held = {0};
-    struct read_ctx read = {.arena = scratch, .io = work->io, .held = &held};
+    const struct beside_ask ask = {
+        .run = work->run,
+        .task = work->task,
+        .spec = spec,
+        .arena = work->arena,
+        .io = work->io,
+        .arg = work,
+        .take = take_repeats,
+        .is_asked = is_asked,
+    };
     int64_t *edges = NULL;
-    ERR_TRY(ARENA_NEW(work->arena, (size_t)spec->cohort_count + 1, &edges, err));
-    for (uint32_t s = 0; s <= spec->cohort_count; s++) {
-        edges[s] = MAX_OF(spec->begins[s], work->run->snapshot->expired_before_ms);
-    }
-    if (work->where != NULL) {
+    if (work->where == NULL) {
+        ERR_TRY(retention_beside(&ask, err));
+    } else {
+        ERR_TRY(retention_beside_edges(work->run, spec, work->arena, &edges, err));
         ERR_TRY(retention_where_repeats(work->where, edges, spec->cohort_count, &work->starts,
                                         &work->actives, err));
-    }
-    for (uint32_t s = 0; work->where == NULL && s < work->task->source_count; s++) {
-        bool is_told = false;
-        ERR_TRY(source_repeats(work->task->sources[s], &read, edges, spec->cohort_count, &taker,
-                               &is_told, err));
-        read_held_clear(&held);
-        if (!is_told) {
-            ERR_TRY(mark_source(work, work->task->sources[s], err));
-        }
     }
     slot_bits_settle(&work->actives);
     for (uint32_t c = 0; c < spec->cohort_count; c++) {
@@ -464,25 +316,11 @@ static enum err_code find_repeats(struct index_work *work, struct err *err)
     return ERR_OK;
 }
 
-/* Where the start is none of the rows that are kept, each of them in its slot is a return. */
-static void add_old_actives(struct index_work *work)
-{
-    size_t words = work->actives.word_count;
-    for (uint32_t c = 0; work->olds.words != NULL && c < work->plan->spec.cohort_count; c++) {
-        uint64_t *back = slot_bits_of(&work->olds, c);
-        bits_and(back, slot_bits_of(&work->starts, c), words);
-        bits_and(back, slot_bits_of(&work->returns, c), words);
-        bits_or(slot_bits_of(&work->actives, c), back, words);
-    }
-}
-
 static enum err_code find_actives(struct index_work *work, struct err *err)
 {
     uint32_t cohorts = work->plan->spec.cohort_count;
     if (work->is_any_return) {
-        ERR_TRY(find_repeats(work, err));
-        add_old_actives(work);
-        return ERR_OK;
+        return find_repeats(work, err);
     }
     for (uint32_t c = 0; c < cohorts; c++) {
         size_t words = work->actives.word_count;
@@ -505,54 +343,6 @@ static enum err_code count_exact(struct index_work *work, uint64_t **rows, struc
         for (uint32_t n = 1; rows[c] != NULL && n < end; n++) {
             rows[c][1 + n] += bits_and_count(slot_bits_of(&work->starts, c),
                                              slot_bits_of(&work->returns, c + n), words);
-        }
-    }
-    return ERR_OK;
-}
-
-/* Who is in the cohort of its first start belongs to no other: then one pass over the returns, with the row of a subject's
- * cohort in a small table of (cohort, slot), takes the place of an intersection for each pair. Returns of a slot are looked at
- * as far as they are of the cohorts that have a period there, which are a window over the cohorts that moves with the slot. */
-static enum err_code count_firsts(struct index_work *work, uint64_t **rows, struct err *err)
-{
-    const struct retention_spec *spec = &work->plan->spec;
-    size_t words = work->starts.word_count;
-    uint32_t *row_of = NULL; /* by subject: where its cohort's row begins in the table */
-    uint32_t *table = NULL;
-    uint64_t *window = NULL;
-    void *memory = NULL;
-    ERR_TRY(arena_alloc_raw(work->arena, words * 64 * sizeof(*row_of), &memory, err));
-    row_of = memory; /* read of members alone */
-    ERR_TRY(ARENA_NEW(work->arena, words, &window, err));
-    ERR_TRY(ARENA_NEW(work->arena, (size_t)spec->cohort_count * spec->slot_count, &table, err));
-    for (uint32_t c = 0; c < spec->cohort_count; c++) {
-        const uint64_t *members = slot_bits_of(&work->starts, c);
-        for (size_t w = 0; w < words; w++) {
-            for (uint64_t bits = members[w]; bits != 0; bits &= bits - 1) {
-                row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] = c * spec->slot_count;
-            }
-        }
-    }
-    for (uint32_t t = 1; t < spec->slot_count; t++) {
-        const uint64_t *returns = slot_bits_of(&work->returns, t);
-        ERR_TRY(run_check(work->run, err));
-        if (t - 1 < spec->cohort_count) {
-            bits_or(window, slot_bits_of(&work->starts, t - 1), words);
-        }
-        if (t >= spec->period_count && t - spec->period_count < spec->cohort_count) {
-            bits_andnot(window, slot_bits_of(&work->starts, t - spec->period_count), words);
-        }
-        for (size_t w = 0; w < words; w++) {
-            for (uint64_t bits = returns[w] & window[w]; bits != 0; bits &= bits - 1) {
-                table[row_of[w * 64 + (uint32_t)__builtin_ctzll(bits)] + t]++;
-            }
-        }
-    }
-    for (uint32_t c = 0; c < spec->cohort_count; c++) {
-        const uint32_t *counts = table + (size_t)c * spec->slot_count + c;
-        uint32_t end = MIN_OF(spec->slot_count - c, spec->period_count);
-        for (uint32_t n = 1; rows[c] != NULL && n < end; n++) {
-            rows[c][1 + n] += counts[n];
         }
     }
     return ERR_OK;
@@ -627,7 +417,8 @@ static enum err_code count_all(struct index_work *work, struct retention_part *p
     }
     return spec->start == RETENTION_RECURRING || are_few_pairs(work, rows)
                ? count_exact(work, rows, err)
-               : count_firsts(work, rows, err);
+               : firsts_count_bits(work->run, spec, &work->starts, &work->returns, rows,
+                                   work->arena, err);
 }
 
 /* Sets tell of all but the unsure, whose journeys are read. */
@@ -673,7 +464,10 @@ enum err_code retention_index_task(struct query_run_ctx *run, const struct run_t
     };
     CLEANUP(retention_where_closep) struct retention_where *where = NULL;
     ERR_TRY(groups_create(run->query, arena, &part->groups, err));
-    if (run->query->where != NULL && run->query->where->kind != PRED_TRUE) {
+    if (is_of_firsts(run, &plan->spec)) {
+        return retention_firsts_task(run, task, part, arena, io, err);
+    }
+    if (has_where(run)) {
         ERR_TRY(retention_where_open(run, task, bits_words(&work), arena, io, &where, err));
         work.where = where;
     }
@@ -681,8 +475,6 @@ enum err_code retention_index_task(struct query_run_ctx *run, const struct run_t
     ERR_TRY(bits_make_later(&work, plan->spec.slot_count, &work.returns, err));
     ERR_TRY(bits_make_later(&work, plan->spec.cohort_count, &work.actives, err));
     ERR_TRY(gather_starts(&work, err));
-    ERR_TRY(where == NULL ? add_firsts(&work, err)
-                          : ERR_OK); /* under a `where` kept rows say who was first */
     ERR_TRY(keep_members(&work, err));
     ERR_TRY(gather_returns(&work, err));
     ERR_TRY(find_actives(&work, err));

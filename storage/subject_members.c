@@ -23,6 +23,27 @@ uint32_t members_next(const struct subject_members *members, struct members_curs
     return count;
 }
 
+/* The first of a list that is not before `subject`. */
+static uint32_t first_not_before(const uint32_t *list, uint32_t count, uint32_t subject)
+{
+    uint32_t low = 0;
+    uint32_t high = count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        bool is_before = list[mid] < subject;
+        low = is_before ? mid + 1 : low;
+        high = is_before ? high : mid;
+    }
+    return low;
+}
+
+struct subject_members members_between(const uint32_t *list, uint32_t count, uint32_t begin,
+                                       uint32_t end)
+{
+    uint32_t first = first_not_before(list, count, begin);
+    return members_of_list(list + first, first_not_before(list + first, count - first, end));
+}
+
 void members_to_words(const uint32_t *list, uint32_t count, uint32_t base, uint64_t *words)
 {
     for (uint32_t i = 0; i < count; i++) {

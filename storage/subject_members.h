@@ -41,5 +41,8 @@ struct members_cursor {
 /* Up to `cap` (64 or more) next members; 0: there are no more. A list is shown in place. */
 uint32_t members_next(const struct subject_members *members, struct members_cursor *cursor,
                       uint32_t *buffer, uint32_t cap, const uint32_t **ret);
+/* Those of a list from `begin` on and before `end`; shown in place. */
+struct subject_members members_between(const uint32_t *list, uint32_t count, uint32_t begin,
+                                       uint32_t end);
 /* The members as words; `words` are zero and of members_words of the first and the last. */
 void members_to_words(const uint32_t *list, uint32_t count, uint32_t base, uint64_t *words);
