@@ -98,7 +98,7 @@ bool retention_index_serves(const struct query_run_ctx *run, const struct retent
     }
     if (!is_plain || spec->at_least != 1 || query->key_count > 0 || !index_has_sets(run, start) ||
         !index_has_sets(run, back) || (!selector_has_any(back) && !are_apart(start, back)) ||
-        spec->from_ms >= spec->to_ms || run->snapshot->cut_count > 0) {
+        spec->from_ms >= spec->to_ms || run->snapshot->cut_count > 0 || run->has_only) {
         return false; /* of a cut source, the row beside another may be one that it does not show */
     }
     if (is_ever(spec->start) && first_ever_is_mixed(run)) {

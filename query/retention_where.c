@@ -62,15 +62,11 @@ static enum err_code ask_source(struct retention_where *w, uint32_t idx, struct 
     if (!of->is_known) {
         return ERR_OK; /* its rows will say */
     }
+    ASSERT(of->truth.base == w->base && of->truth.word_count <= w->words);
     ERR_TRY(ARENA_NEW(w->arena, w->words, &of->full, err));
-    ERR_TRY(ARENA_NEW(w->arena, of->truth.end - of->truth.begin + 1, &of->open, err));
-    for (uint32_t place = of->truth.begin; place < of->truth.end; place++) {
-        enum truth truth = truth_at(&of->truth, place);
-        uint32_t bit = truth_subject(&of->truth, place) - w->base;
-        of->full[bit / 64] |= (uint64_t)(truth == TRUTH_ALL) << (bit % 64);
-        of->open[of->open_count] = place;
-        of->open_count += truth == TRUTH_SOME || truth == TRUTH_ROWS;
-    }
+    memcpy(of->full, of->truth.all, of->truth.word_count * sizeof(*of->full));
+    ERR_TRY(ARENA_NEW(w->arena, bits_count(of->truth.open, of->truth.word_count), &of->open, err));
+    of->open_count = truth_places(&of->truth, of->truth.open, of->open);
     if (of->open_count > 0 &&
         source->time_min_ms >=
             w->run->snapshot->expired_before_ms) { /* else a day may have expired rows */

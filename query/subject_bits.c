@@ -53,6 +53,15 @@ CPU_CLONES uint64_t bits_or_count(const uint64_t *a, const uint64_t *b, size_t w
     return count;
 }
 
+bool bits_any(const uint64_t *bits, size_t words)
+{
+    uint64_t any = 0;
+    for (size_t i = 0; i < words; i++) {
+        any |= bits[i];
+    }
+    return any != 0;
+}
+
 CPU_CLONES uint64_t bits_count(const uint64_t *bits, size_t words)
 {
     uint64_t count = 0;

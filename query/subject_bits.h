@@ -24,6 +24,7 @@ uint64_t bits_and_count(const uint64_t *a, const uint64_t *b, size_t words);
 /* How many are in one or the other. */
 uint64_t bits_or_count(const uint64_t *a, const uint64_t *b, size_t words);
 uint64_t bits_count(const uint64_t *bits, size_t words);
+bool bits_any(const uint64_t *bits, size_t words);
 /* into |= a & b. */
 void bits_or_and(uint64_t *restrict into, const uint64_t *restrict a, const uint64_t *restrict b,
                  size_t words);

@@ -2,9 +2,10 @@
 #include "query/subject_truth.h"
 
 #include "query/pred_eval.h"
-#include "storage/base/cpu.h"
+#include "query/subject_bits.h"
+#include "storage/base/size.h"
 
-#define MET_NONE (UINT64_C(1) << 32)
+#include <string.h>
 
 /* ---- whether ---- */
 
@@ -53,6 +54,8 @@ enum err_code truth_init(struct subject_truth *truth, const struct field *key, s
                          struct err *err)
 {
     truth->condition_count = condition_count(truth->where);
+    truth->base = truth->subject_begin / 64 * 64;
+    truth->word_count = (truth->subject_end - truth->base + 63) / 64;
     truth->col_count = truth->condition_count + (key == NULL ? 0 : 1);
     ASSERT(truth->col_count > 0);
     ERR_TRY(ARENA_NEW(arena, truth->col_count, &truth->cols, err));
@@ -114,11 +117,15 @@ static enum err_code codes_that_meet(const struct subject_truth *truth, const st
     return ERR_OK;
 }
 
-/* The first place whose subject is not before `subject`. */
-static uint32_t first_listed(const struct subject_values *values, uint32_t subject)
+static bool has_several(uint64_t mask)
 {
-    uint32_t low = 0;
-    uint32_t high = values->count;
+    return (mask & (mask - 1)) != 0;
+}
+
+/* The first place from `low` on whose subject is not before `subject`. */
+static uint32_t first_listed(const struct subject_values *values, uint32_t low, uint32_t high,
+                             uint32_t subject)
+{
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
         bool is_before = values->subjects[mid] < subject;
@@ -128,15 +135,153 @@ static uint32_t first_listed(const struct subject_values *values, uint32_t subje
     return low;
 }
 
-/* Narrow what is known of subjects by one condition. */
-CPU_CLONES static void meet_condition(const uint64_t *restrict masks, uint32_t count,
-                                      uint64_t codes, uint64_t *restrict met)
+uint32_t truth_place(const struct subject_truth *truth, uint32_t subject)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t some = (masks[i] & ~codes) != 0 ? 1 : 0;
-        uint64_t none = (masks[i] & codes) == 0 ? MET_NONE : 0;
-        met[i] += some | none;
+    const struct subject_values *values = truth_values(truth);
+    uint32_t word = (subject - values->base) / 64;
+    if (values->word_count == 0) {
+        return first_listed(values, truth->begin, truth->end, subject);
     }
+    uint32_t low = values->places[word];
+    uint32_t place = MIN_OF(low + (subject - values->subjects[low]), values->count - 1);
+    while (values->subjects[place] > subject) { /* numbers are missing in between */
+        place--;
+    }
+    return place;
+}
+
+uint32_t truth_places(const struct subject_truth *truth, const uint64_t *bits, uint32_t *ret)
+{
+    uint32_t count = 0;
+    for (uint32_t w = 0; w < truth->word_count; w++) {
+        for (uint64_t rest = bits[w]; rest != 0; rest &= rest - 1) {
+            ret[count++] =
+                truth_place(truth, truth->base + w * 64 + (uint32_t)__builtin_ctzll(rest));
+        }
+    }
+    return count;
+}
+
+/* into |= words of the source, where they are the task's. */
+static void add_words(const struct subject_truth *truth, const struct subject_values *values,
+                      const uint64_t *words, uint64_t *into)
+{
+    uint32_t first = MAX_OF(truth->base, values->base) / 64;
+    uint64_t end = MIN_OF((uint64_t)truth->base / 64 + truth->word_count,
+                          (uint64_t)values->base / 64 + values->word_count);
+    if (first < end) {
+        bits_or(into + (first - truth->base / 64), words + (first - values->base / 64),
+                end - first);
+    }
+}
+
+static void add_bit(const struct subject_truth *truth, const struct subject_values *values,
+                    uint32_t place, uint64_t *into)
+{
+    uint32_t bit = values->subjects[place] - truth->base;
+    into[bit / 64] |= UINT64_C(1) << (bit % 64);
+}
+
+void truth_add_having(const struct subject_truth *truth, const struct truth_col *col, uint32_t code,
+                      uint64_t *into)
+{
+    const struct subject_values *values = &col->values;
+    if (values->word_count > 0) {
+        add_words(truth, values, values->having + (size_t)code * values->word_count, into);
+        return;
+    }
+    for (uint32_t i = truth->begin; i < truth->end; i++) {
+        if ((values->masks[i] >> code & 1) != 0) {
+            add_bit(truth, values, i, into);
+        }
+    }
+}
+
+void truth_add_several(const struct subject_truth *truth, const struct truth_col *col,
+                       uint64_t *into)
+{
+    const struct subject_values *values = &col->values;
+    if (values->word_count > 0) {
+        add_words(truth, values, values->several, into);
+        return;
+    }
+    for (uint32_t i = truth->begin; i < truth->end; i++) {
+        if (has_several(values->masks[i])) {
+            add_bit(truth, values, i, into);
+        }
+    }
+}
+
+enum truth truth_at(const struct subject_truth *truth, uint32_t place)
+{
+    uint32_t some = 0; /* conditions that some rows meet, and others do not */
+    for (uint32_t c = 0; c < truth->condition_count; c++) {
+        uint64_t mask = truth->cols[c].values.masks[place];
+        if ((mask & truth->cols[c].codes) == 0) {
+            return TRUTH_NO;
+        }
+        some += (mask & ~truth->cols[c].codes) != 0;
+    }
+    return some == 0 ? TRUTH_ALL : some == 1 ? TRUTH_SOME : TRUTH_ROWS;
+}
+
+/* Who has one of the codes. */
+static void add_codes(const struct subject_truth *truth, const struct truth_col *col,
+                      uint64_t codes, uint64_t *into)
+{
+    for (; codes != 0; codes &= codes - 1) {
+        truth_add_having(truth, col, (uint32_t)__builtin_ctzll(codes), into);
+    }
+}
+
+/* Bits of other tasks' subjects are let go. */
+static void keep_own(const struct subject_truth *truth, uint64_t *words)
+{
+    uint32_t before = truth->subject_begin - truth->base;
+    uint32_t behind = truth->subject_end % 64;
+    if (truth->word_count > 0) {
+        words[0] &= ~((UINT64_C(1) << before) - 1);
+        words[truth->word_count - 1] &= behind == 0 ? UINT64_MAX : (UINT64_C(1) << behind) - 1;
+    }
+}
+
+/* Of every condition some rows are met; where the subject has one value of each column, all are. */
+static enum err_code sort_out(struct subject_truth *truth, struct err *err)
+{
+    struct arena *arena = truth->read->arena;
+    size_t words = truth->word_count;
+    uint64_t *some = NULL;
+    uint64_t *several = NULL;
+    ERR_TRY(ARENA_NEW(arena, words, &truth->all, err));
+    ERR_TRY(ARENA_NEW(arena, words, &truth->open, err));
+    ERR_TRY(ARENA_NEW(arena, words, &some, err));
+    ERR_TRY(ARENA_NEW(arena, words, &several, err));
+    if (truth->condition_count == 0) {
+        const struct truth_col *key = truth_key_col(truth);
+        add_codes(truth, key, UINT64_MAX >> (63 - key->values.dict->count), truth->all);
+    }
+    for (uint32_t c = 0; c < truth->condition_count; c++) {
+        const struct truth_col *col = &truth->cols[c];
+        add_codes(truth, col, col->codes, c == 0 ? truth->all : some);
+        truth_add_several(truth, col, several);
+        if (c > 0) {
+            bits_and(truth->all, some, words);
+            memset(some, 0, words * sizeof(*some));
+        }
+    }
+    keep_own(truth, truth->all);
+    bits_or_and(truth->open, truth->all, several, words);
+    for (size_t w = 0; w < words; w++) {
+        for (uint64_t rest = truth->open[w]; rest != 0; rest &= rest - 1) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(rest);
+            uint32_t place = truth_place(truth, truth->base + (uint32_t)w * 64 + bit);
+            if (truth_at(truth, place) == TRUTH_ALL) {
+                truth->open[w] &= ~(UINT64_C(1) << bit);
+            }
+        }
+    }
+    bits_andnot(truth->all, truth->open, words);
+    return ERR_OK;
 }
 
 enum err_code truth_of_source(struct subject_truth *truth, const struct source *source,
@@ -150,19 +295,15 @@ enum err_code truth_of_source(struct subject_truth *truth, const struct source *
         if (!*ret_is_known) {
             return ERR_OK;
         }
-        if (c == 0) {
-            truth->begin = first_listed(&col->values, truth->subject_begin);
-            truth->end = first_listed(&col->values, truth->subject_end);
-            ERR_TRY(ARENA_NEW(truth->read->arena, truth->end - truth->begin, &truth->met, err));
-        }
         if (c < truth->condition_count) {
             ERR_TRY(codes_that_meet(truth, condition_at(truth->where, c), col->values.dict,
                                     &col->codes, err));
-            meet_condition(col->values.masks + truth->begin, truth->end - truth->begin, col->codes,
-                           truth->met);
         }
     }
-    return ERR_OK;
+    const struct subject_values *values = truth_values(truth);
+    truth->begin = first_listed(values, 0, values->count, truth->subject_begin);
+    truth->end = first_listed(values, truth->begin, values->count, truth->subject_end);
+    return sort_out(truth, err);
 }
 
 /* ---- by day ---- */
@@ -185,11 +326,6 @@ void truth_days_again(struct subject_truth *truth)
     for (uint32_t c = 0; c < truth->col_count; c++) {
         truth->cols[c].at = 0;
     }
-}
-
-static bool has_several(uint64_t mask)
-{
-    return (mask & (mask - 1)) != 0;
 }
 
 struct truth_days truth_days_of(struct subject_truth *truth, uint32_t place)

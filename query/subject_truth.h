@@ -12,7 +12,8 @@
  * and the same of one of its days. Exact, whatever the data. A key of a breakdown is a column like those of conditions, about
  * which nothing is asked: its values can be.
  *
- * Subjects are known by their *place* in the source's list of subjects, the same for all columns.
+ * Nearly all subjects have one value of each column, so they are told of by words of bits, 64 at a time. The others are asked
+ * one by one, by their *place* in the source's list of subjects, the same for all columns.
  *
  * Thread: one task. Memory: the read_ctx's arena, and what it holds, until the next source.
  */
@@ -41,27 +42,31 @@ struct subject_truth {
     uint32_t subject_begin, subject_end; /* of the task: others are left out */
     struct truth_col *cols;              /* one per condition, and the key's behind them */
     uint32_t col_count, condition_count;
-    uint32_t begin, end; /* the task's subjects, as places in the source at hand */
-    uint64_t *
-        met; /* by place from `begin`: conditions that only some rows meet, and beyond 32 bits those that no row meets */
+    uint32_t base, word_count; /* of the task's words: bit i is subject base + i, base a multiple of 64 */
+    uint32_t begin, end;       /* the task's subjects, as places in the source at hand */
+    uint64_t *all;             /* subjects of which all rows meet every condition */
+    uint64_t *open;            /* those of `some` and `rows` */
 };
 
 /* Whether each condition of `where` (NULL: there are none) is about one string property. */
 bool truth_serves(const struct pred *where);
-/* `key` NULL: none; a string property. At least one of the two is there. The struct's fields but cols and below are the caller's. */
+/* `key` NULL: none; a string property. At least one of the two is there. The struct's first four fields are the caller's. */
 enum err_code truth_init(struct subject_truth *truth, const struct field *key, struct arena *arena,
                          struct err *err) ERR_MUST_CHECK;
 /* Ask a source; *ret_is_known false where it keeps no values of a column. The one before is forgotten. */
 enum err_code truth_of_source(struct subject_truth *truth, const struct source *source,
                               bool *ret_is_known, struct err *err) ERR_MUST_CHECK;
-static inline enum truth truth_at(const struct subject_truth *truth, uint32_t place)
-{
-    uint64_t met = truth->met[place - truth->begin];
-    return met >= UINT64_C(1) << 32 ? TRUTH_NO
-           : met == 0               ? TRUTH_ALL
-           : met == 1               ? TRUTH_SOME
-                                    : TRUTH_ROWS;
-}
+/* Of one subject. */
+enum truth truth_at(const struct subject_truth *truth, uint32_t place);
+/* The places of subjects of the source, given as bits of the task's; `ret` has room for all. Returns how many. */
+uint32_t truth_places(const struct subject_truth *truth, const uint64_t *bits, uint32_t *ret);
+uint32_t truth_place(const struct subject_truth *truth, uint32_t subject);
+/* Who has a value of the column in the source: into |= them, as bits of the task's. */
+void truth_add_having(const struct subject_truth *truth, const struct truth_col *col,
+                      uint32_t code, uint64_t *into);
+/* The same of who has several. */
+void truth_add_several(const struct subject_truth *truth, const struct truth_col *col,
+                       uint64_t *into);
 static inline const struct subject_values *truth_values(const struct subject_truth *truth)
 {
     return &truth->cols[0].values; /* of all columns the same subjects */
@@ -70,10 +75,9 @@ static inline uint32_t truth_subject(const struct subject_truth *truth, uint32_t
 {
     return truth_values(truth)->subjects[place];
 }
-/* The key's column. */
-static inline const struct subject_values *truth_keys(const struct subject_truth *truth)
+static inline const struct truth_col *truth_key_col(const struct subject_truth *truth)
 {
-    return &truth->cols[truth->col_count - 1].values;
+    return &truth->cols[truth->col_count - 1];
 }
 
 /* ---- by day ---- */

@@ -12,12 +12,15 @@
  * lies in one atom and all rows count.
  */
 #include "query/index_sets.h"
+#include "query/subject_bits.h"
 #include "query/subject_truth.h"
 #include "query/trend_int.h"
 
 #include "query/grow.h"
 #include "storage/base/size.h"
 #include "storage/read_held.h"
+
+#define LOOK_WORDS 8u /* that are worked on in the time of a look at a member */
 
 /* A subject that counts on a day, with the values of the key that it has there. */
 struct split_day {
@@ -30,22 +33,23 @@ struct split {
     uint32_t lane;
     struct read_ctx read;
     struct read_held held; /* of the source at hand */
-    /* By subject of the task, of the source at hand: */
-    uint32_t base, subject_count;
-    uint8_t *truths;
-    uint8_t *told;  /* 1: the stored sets say enough of it, and it counts where it is in them */
-    uint32_t *gone; /* deleted ones, as places in `truths`: no group may come of them */
-    uint32_t gone_count;
-    uint64_t *keys;                   /* the key's values, as bits; NULL without a key */
+    uint32_t base, subject_count; /* of the task */
+    /* Of the source at hand, as bits of the task's subjects (subject_truth.h): */
+    uint64_t *told;       /* the stored sets say enough of them, and they count where they are in them */
+    uint64_t *candidates; /* scratch: who has several values of something */
+    uint64_t *members;    /* scratch */
+    uint64_t *gone;       /* deleted ones: no group may come of them; NULL: there are none */
+    bool has_key;
     bool is_whole;                    /* the source lies in one atom, and every event counts */
     uint32_t groups[TRUTH_CODES_MAX]; /* of the key's codes; UINT32_MAX: not looked up yet */
     const struct dict *key_dict;
     struct subject_truth truth; /* what the source says */
     uint32_t *open;             /* places of whom sets say too little */
+    bool *is_open_told;         /* of these: their days have told */
     uint32_t open_count;
     struct scan_range *ranges; /* of subjects whose rows are to be read */
     uint32_t range_count;
-    uint32_t *picked;         /* scratch: subjects of one group */
+    uint32_t *picked;         /* scratch: subjects of one group, or of all, one group after the other */
     struct split_day *people; /* that count by their days */
     uint32_t people_count, people_cap;
 };
@@ -68,65 +72,58 @@ bool trend_can_split(const struct bound_query *query)
 
 /* ---- what a source says of its subjects ---- */
 
-static void find_keys(struct split *split)
-{
-    const struct subject_values *keys = truth_keys(&split->truth);
-    split->key_dict = keys->dict;
-    memset(split->groups, 0xff, sizeof(split->groups));
-    for (uint32_t i = split->truth.begin; i < split->truth.end; i++) {
-        split->keys[keys->subjects[i] - split->base] = keys->masks[i];
-    }
-}
-
 /* Whether sets say too little of a subject, by its truth and whether it has one value of the key. */
 static bool is_open(const struct split *split, enum truth truth, bool is_one_key)
 {
     switch (truth) {
     case TRUTH_NO: return false;
     case TRUTH_ALL: return !is_one_key && !split->is_whole;
-    case TRUTH_SOME: return split->keys != NULL || !split->is_whole;
+    case TRUTH_SOME: return split->has_key || !split->is_whole;
     case TRUTH_ROWS: break;
     }
     return true;
 }
 
-/* Whom sets tell, and who is open. Nearly all are the former, and which of them count is as good as chance: a table
- * and no branch says it. */
-static void sort_out(struct split *split)
+static bool is_one(uint64_t mask)
 {
-    const struct subject_truth *truth_of = &split->truth;
-    uint8_t opens[TRUTHS][2];
-    for (uint32_t truth = 0; truth < TRUTHS; truth++) {
-        opens[truth][0] = is_open(split, (enum truth)truth, false);
-        opens[truth][1] = is_open(split, (enum truth)truth, true);
+    return (mask & (mask - 1)) == 0;
+}
+
+/* Whom sets tell, and who is open. Nearly all have one value of each column, and are told of at once; the others are looked at one
+ * by one. */
+static enum err_code sort_out(struct split *split, struct err *err)
+{
+    const struct subject_truth *truth = &split->truth;
+    const struct truth_col *key = split->has_key ? truth_key_col(truth) : NULL;
+    size_t words = truth->word_count;
+    memcpy(split->told, truth->all, words * sizeof(*split->told));
+    memset(split->candidates, 0, words * sizeof(*split->candidates));
+    if (key != NULL && !split->is_whole) {
+        truth_add_several(truth, key, split->candidates);
+        bits_and(split->candidates, truth->all, words);
+        bits_andnot(split->told, split->candidates, words);
     }
-    /* Bytes may be of anything: the compiler reads the struct again behind each that is written. */
-    uint8_t *truths = split->truths;
-    uint8_t *told = split->told;
-    uint32_t *open = split->open;
-    const uint64_t *keys = split->keys;
-    const uint32_t *subjects = truth_values(truth_of)->subjects;
-    uint32_t begin = truth_of->begin;
-    uint32_t end = truth_of->end;
-    uint32_t base = split->base;
-    uint32_t open_count = 0;
-    memset(told, 0, split->subject_count);
-    for (uint32_t i = begin; i < end; i++) {
-        truths[subjects[i] - base] = (uint8_t)truth_at(truth_of, i);
+    bits_or(split->candidates, truth->open, words);
+    if (split->gone != NULL) {
+        bits_andnot(split->told, split->gone, words);
+        bits_andnot(split->candidates, split->gone, words);
     }
-    for (uint32_t i = 0; i < split->gone_count; i++) {
-        truths[split->gone[i]] = TRUTH_NO;
+    uint64_t count = bits_count(split->candidates, words);
+    ERR_TRY(ARENA_NEW(split->read.arena, count, &split->open, err));
+    ERR_TRY(ARENA_NEW(split->read.arena, count, &split->is_open_told, err));
+    uint32_t candidate_count = truth_places(truth, split->candidates, split->open);
+    split->open_count = 0;
+    for (uint32_t i = 0; i < candidate_count; i++) {
+        uint32_t place = split->open[i];
+        bool is_one_key = key == NULL || is_one(key->values.masks[place]);
+        if (is_open(split, truth_at(truth, place), is_one_key)) {
+            split->open[split->open_count++] = place;
+        } else {
+            uint32_t bit = truth_subject(truth, place) - truth->base;
+            split->told[bit / 64] |= UINT64_C(1) << (bit % 64);
+        }
     }
-    for (uint32_t i = begin; i < end; i++) {
-        uint32_t at = subjects[i] - base;
-        uint8_t truth = truths[at];
-        bool is_one_key = keys == NULL || (keys[at] & (keys[at] - 1)) == 0;
-        uint8_t is_now_open = opens[truth][is_one_key];
-        told[at] = (truth <= TRUTH_SOME) & (is_now_open ^ 1);
-        open[open_count] = i;
-        open_count += is_now_open;
-    }
-    split->open_count = open_count;
+    return ERR_OK;
 }
 
 /* The rows of subjects that are to be looked at; false where they are more than half of all. */
@@ -138,8 +135,8 @@ static enum err_code find_ranges(struct split *split, const struct subject_value
     split->range_count = 0;
     for (uint32_t o = 0; o < split->open_count; o++) {
         uint32_t i = split->open[o];
-        if (split->truths[values->subjects[i] - split->base] == TRUTH_NO) {
-            continue; /* its days have told */
+        if (split->is_open_told[o]) {
+            continue;
         }
         struct scan_range range = {values->rows[i], values->rows[i + 1]};
         rows += range.end - range.begin;
@@ -187,15 +184,15 @@ static enum err_code split_group(struct split *split, uint32_t code, uint32_t *r
     return ERR_OK;
 }
 
-static enum err_code add_picked(struct split *split, uint32_t group, uint32_t atom, uint32_t count,
-                                struct err *err)
+static enum err_code add_listed(struct split *split, uint32_t group, uint32_t atom,
+                                const uint32_t *subjects, uint32_t count, struct err *err)
 {
     union acc_cell *cells = NULL;
     if (count == 0) {
         return ERR_OK;
     }
     ERR_TRY(trend_cells(split->work, split->lane, group, &cells, err));
-    return acc_add_users(&split->work->slot->pool, &cells[atom], split->picked, count, err);
+    return acc_add_users(&split->work->slot->pool, &cells[atom], subjects, count, err);
 }
 
 /* ---- by day ---- */
@@ -233,12 +230,13 @@ struct atom_days {
 
 static bool are_told(const struct split *split, const struct atom_days *days)
 {
-    return !days->has_rows || (days->is_counted && split->keys == NULL);
+    return !days->has_rows || (days->is_counted && !split->has_key);
 }
 
-static enum err_code tell_subject(struct split *split, const struct source *source, uint32_t i,
+static enum err_code tell_subject(struct split *split, const struct source *source, uint32_t o,
                                   struct err *err)
 {
+    uint32_t i = split->open[o];
     const struct trend_grid *grid = grid_of(split);
     const struct truth_days days = truth_days_of(&split->truth, i);
     uint32_t subject = truth_subject(&split->truth, i);
@@ -255,10 +253,10 @@ static enum err_code tell_subject(struct split *split, const struct source *sour
             is_told &= are_told(split, &now);
             now = (struct atom_days){.atom = atom};
         }
-        if (now.is_counted && split->keys == NULL) {
+        if (now.is_counted && !split->has_key) {
             continue;
         }
-        uint64_t keys = split->keys == NULL ? 1 : truth_keys_on_day(&split->truth, i, n);
+        uint64_t keys = !split->has_key ? 1 : truth_keys_on_day(&split->truth, i, n);
         bool is_one_key = (keys & (keys - 1)) == 0;
         enum truth truth = truth_on_day(&split->truth, i, n);
         if (truth == TRUTH_ROWS || (truth == TRUTH_SOME && !is_one_key)) {
@@ -274,10 +272,7 @@ static enum err_code tell_subject(struct split *split, const struct source *sour
         split->people[split->people_count++] =
             (struct split_day){.atom = atom, .subject = subject, .keys = keys};
     }
-    if (is_told && are_told(split, &now)) {
-        split->truths[subject - split->base] =
-            TRUTH_NO; /* neither sets nor rows have more to say */
-    }
+    split->is_open_told[o] = is_told && are_told(split, &now);
     return ERR_OK;
 }
 
@@ -299,10 +294,10 @@ static enum err_code add_day_people(struct split *split, uint32_t atom, const ui
             split->picked[picked] = day->subject;
             picked += is_new && (day->keys >> code & 1) != 0;
         }
-        if (split->keys != NULL) {
+        if (split->has_key) {
             ERR_TRY(split_group(split, code, &group, err));
         }
-        ERR_TRY(add_picked(split, group, atom, picked, err));
+        ERR_TRY(add_listed(split, group, atom, split->picked, picked, err));
     }
     return ERR_OK;
 }
@@ -339,7 +334,7 @@ static enum err_code tell_by_days(struct split *split, const struct source *sour
         ERR_TRY(truth_find_days(&split->truth, source, &is_found, err));
     }
     for (uint32_t o = 0; is_found && o < split->open_count; o++) {
-        ERR_TRY(tell_subject(split, source, split->open[o], err));
+        ERR_TRY(tell_subject(split, source, o, err));
     }
     return split->people_count > 0 ? add_by_days(split, err) : ERR_OK;
 }
@@ -356,12 +351,9 @@ static enum err_code split_begin(void *arg, const struct source *source, bool *r
     split->is_whole = is_whole_source(split, source);
     ERR_TRY(truth_of_source(&split->truth, source, &is_known, err));
     if (is_known) {
-        if (split->keys != NULL) {
-            find_keys(split);
-        }
-        ERR_TRY(
-            ARENA_NEW(split->read.arena, split->truth.end - split->truth.begin, &split->open, err));
-        sort_out(split);
+        split->key_dict = split->has_key ? truth_key_col(&split->truth)->values.dict : NULL;
+        memset(split->groups, 0xff, sizeof(split->groups));
+        ERR_TRY(sort_out(split, err));
         ERR_TRY(tell_by_days(split, source, err));
         ERR_TRY(find_ranges(split, truth_values(&split->truth), source->row_count, &is_known, err));
     }
@@ -371,68 +363,120 @@ static enum err_code split_begin(void *arg, const struct source *source, bool *r
 
 /* ---- members and rows ---- */
 
-/* The members that the sets say enough of and that have the key's value `code`. */
-static uint32_t pick_code(struct split *split, const uint32_t *subjects, uint32_t count,
-                          uint32_t code)
+static enum err_code add_bits(struct split *split, uint32_t group, uint32_t atom,
+                              const uint64_t *words, struct err *err)
 {
-    uint32_t picked = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t at = subjects[i] - split->base;
-        split->picked[picked] = subjects[i];
-        picked += split->told[at] & (split->keys[at] >> code & 1);
+    const struct subject_truth *truth = &split->truth;
+    const struct subject_members members = {
+        .count = (uint32_t)bits_count(words, truth->word_count),
+        .words = words,
+        .base = truth->base,
+        .word_count = truth->word_count,
+    };
+    union acc_cell *cells = NULL;
+    if (members.count == 0) {
+        return ERR_OK;
     }
-    return picked;
+    ERR_TRY(trend_cells(split->work, split->lane, group, &cells, err));
+    return acc_add_members(&split->work->slot->pool, &cells[atom], &members, err);
 }
 
-static enum err_code take_by_key(struct split *split, uint32_t atom, const uint32_t *subjects,
-                                 uint32_t count, struct err *err)
+/* All at once, as bits, and once more for each value of the key. */
+static enum err_code take_words(struct split *split, uint32_t atom,
+                                const struct subject_members *members, struct err *err)
 {
-    uint64_t codes = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        codes |= split->keys[subjects[i] - split->base];
+    const struct subject_truth *truth = &split->truth;
+    size_t words = truth->word_count;
+    memset(split->members, 0, words * sizeof(*split->members));
+    bits_add_members(split->members, truth->base, truth->subject_end, members);
+    bits_and(split->members, split->told, words);
+    if (!split->has_key) {
+        return add_bits(split, 0, atom, split->members, err);
     }
-    for (; codes != 0; codes &= codes - 1) {
-        uint32_t code = (uint32_t)__builtin_ctzll(codes);
-        uint32_t picked = pick_code(split, subjects, count, code);
+    for (uint32_t code = 0; code <= split->key_dict->count; code++) {
         uint32_t group = 0;
-        if (picked > 0) {
+        memset(split->candidates, 0, words * sizeof(*split->candidates));
+        truth_add_having(truth, truth_key_col(truth), code, split->candidates);
+        bits_and(split->candidates, split->members, words);
+        if (bits_any(split->candidates, words)) {
             ERR_TRY(split_group(split, code, &group, err));
+            ERR_TRY(add_bits(split, group, atom, split->candidates, err));
         }
-        ERR_TRY(add_picked(split, group, atom, picked, err));
     }
+    return ERR_OK;
+}
+
+/* Told members, listed one value of the key after the other. */
+static enum err_code add_by_key(struct split *split, uint32_t atom, const uint32_t *subjects,
+                                uint32_t count, struct err *err)
+{
+    const uint64_t *masks = truth_key_col(&split->truth)->values.masks;
+    uint32_t ends[TRUTH_CODES_MAX + 1] = {0};
+    uint64_t *mask_of = NULL;
+    uint32_t *picked = NULL;
+    uint32_t total = 0;
+    struct arena_mark mark = arena_mark(split->read.arena);
+    ERR_TRY(ARENA_NEW(split->read.arena, count, &mask_of, err));
+    for (uint32_t i = 0; i < count; i++) {
+        mask_of[i] = masks[truth_place(&split->truth, subjects[i])];
+        for (uint64_t rest = mask_of[i]; rest != 0; rest &= rest - 1) {
+            ends[__builtin_ctzll(rest) + 1]++;
+        }
+    }
+    for (uint32_t code = 0; code < TRUTH_CODES_MAX; code++) {
+        ends[code + 1] += ends[code];
+    }
+    total = ends[TRUTH_CODES_MAX];
+    ERR_TRY(ARENA_NEW(split->read.arena, total, &picked, err));
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint64_t rest = mask_of[i]; rest != 0; rest &= rest - 1) {
+            picked[ends[__builtin_ctzll(rest)]++] = subjects[i];
+        }
+    }
+    for (uint32_t code = 0; code < TRUTH_CODES_MAX; code++) {
+        uint32_t begin = code == 0 ? 0 : ends[code - 1];
+        uint32_t group = 0;
+        if (ends[code] > begin) {
+            ERR_TRY(split_group(split, code, &group, err));
+            ERR_TRY(add_listed(split, group, atom, picked + begin, ends[code] - begin, err));
+        }
+    }
+    arena_rewind(split->read.arena, mark);
     return ERR_OK;
 }
 
 static enum err_code take_listed(struct split *split, uint32_t atom, const uint32_t *subjects,
                                  uint32_t count, struct err *err)
 {
-    for (; count > 0 && subjects[0] < split->base; count--) {
-        subjects++;
-    }
-    while (count > 0 && subjects[count - 1] - split->base >= split->subject_count) {
-        count--;
-    }
-    if (split->keys != NULL) {
-        return take_by_key(split, atom, subjects, count, err);
-    }
+    const struct subject_truth *truth = &split->truth;
     uint32_t picked = 0;
     for (uint32_t i = 0; i < count; i++) {
+        uint32_t bit = subjects[i] - truth->base;
         split->picked[picked] = subjects[i];
-        picked += split->told[subjects[i] - split->base];
+        picked += split->told[bit / 64] >> (bit % 64) & 1;
     }
-    return add_picked(split, 0, atom, picked, err);
+    return split->has_key ? add_by_key(split, atom, split->picked, picked, err)
+                          : add_listed(split, 0, atom, split->picked, picked, err);
 }
 
 static enum err_code split_take(void *arg, const struct source *source, uint32_t atom,
                                 const struct subject_members *members, struct err *err)
 {
     (void)source;
+    struct split *split = arg;
+    const struct subject_truth *truth = &split->truth;
+    uint64_t passes = split->has_key ? split->key_dict->count + 2 : 1;
+    if (truth->word_count * passes <= (uint64_t)members->count * LOOK_WORDS) {
+        return take_words(split, atom, members, err);
+    }
     struct members_cursor cursor = {0};
     uint32_t buffer[MEMBERS_PORTION];
     const uint32_t *subjects = NULL;
     uint32_t count = 0;
     while ((count = members_next(members, &cursor, buffer, MEMBERS_PORTION, &subjects)) > 0) {
-        ERR_TRY(take_listed(arg, atom, subjects, count, err));
+        const struct subject_members own =
+            members_between(subjects, count, truth->subject_begin, truth->subject_end);
+        ERR_TRY(take_listed(split, atom, own.list, own.count, err));
     }
     return ERR_OK;
 }
@@ -451,26 +495,17 @@ static enum err_code split_rows(void *arg, const struct source *source,
                                   split->ranges, split->range_count, err);
 }
 
-static bool take_gone(uint32_t subject, void *arg)
-{
-    struct split *split = arg;
-    uint32_t at = subject - split->base;
-    if (subject >= split->base && at < split->subject_count) {
-        split->gone[split->gone_count++] = at;
-    }
-    return true;
-}
-
 /* Stored sets, and what is said of values, have deleted subjects among them. */
 static enum err_code find_gone(struct split *split, struct err *err)
 {
     const struct trend_work *work = split->work;
+    const struct subject_truth *truth = &split->truth;
     const roaring_bitmap_t *deleted = work->run->snapshot->deleted[work->task->shard];
     if (deleted == NULL) {
         return ERR_OK;
     }
-    ERR_TRY(ARENA_NEW(work->arena, split->subject_count, &split->gone, err));
-    (void)roaring_iterate(deleted, take_gone, split);
+    ERR_TRY(ARENA_NEW(work->arena, truth->word_count, &split->gone, err));
+    bits_add_set(split->gone, truth->base, truth->word_count, deleted);
     return ERR_OK;
 }
 
@@ -494,13 +529,13 @@ static enum err_code split_run(struct split *split, struct err *err)
     };
     ERR_TRY(truth_init(&split->truth, query->key_count == 1 ? &query->keys[0].field : NULL,
                        work->arena, err));
-    ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->truths, err));
-    ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->told, err));
+    size_t words = split->truth.word_count;
+    split->has_key = query->key_count == 1;
+    ERR_TRY(ARENA_NEW(work->arena, words, &split->told, err));
+    ERR_TRY(ARENA_NEW(work->arena, words, &split->candidates, err));
+    ERR_TRY(ARENA_NEW(work->arena, words, &split->members, err));
     ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->picked, err));
     ERR_TRY(find_gone(split, err));
-    if (work->plan->query->key_count == 1) {
-        ERR_TRY(ARENA_NEW(work->arena, (size_t)split->subject_count + 1, &split->keys, err));
-    }
     return index_walk(work->run, work->task, &ask, &taker, work->arena, work->io, err);
 }
 

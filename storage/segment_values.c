@@ -4,7 +4,8 @@
  * on it says of the subject what it says of each row, and sets of subjects answer in place of rows. Made by one pass over
  * the column's codes, kept in the block cache.
  *
- *    in memory:   u32 count, 0   u64 masks[count]   u32 subjects[count]   u32 rows[count + 1]
+ *    in memory:   u64 count   u64 words   u64 masks[count]   u64 having[codes + 1][words]   u64 several[words]
+ *                 u32 subjects[count]   u32 rows[count + 1]   u32 places[words]
  */
 #include "storage/base/size.h"
 #include "storage/read_held.h"
@@ -72,6 +73,66 @@ static enum err_code gather(const struct segment *segment, struct read_ctx *ctx,
     return ERR_OK;
 }
 
+/* Words that the subjects reach over, and 0 where `having` would take more memory than masks do, twice over. */
+static uint64_t words_of(const struct gathered *gathered, uint64_t codes)
+{
+    uint32_t base = 0;
+    if (gathered->count == 0) {
+        return 0;
+    }
+    uint64_t words =
+        members_words(gathered->subjects[0], gathered->subjects[gathered->count - 1], &base);
+    return words * (codes + 2) <= 2 * (uint64_t)gathered->count + 64 ? words : 0;
+}
+
+/* Where the parts of a block's data begin. */
+struct layout {
+    size_t masks, having, several, subjects, rows, places, len;
+};
+
+static struct layout layout_of(uint64_t count, uint64_t words, uint64_t codes)
+{
+    struct layout at = {.masks = 2 * sizeof(uint64_t)};
+    at.having = at.masks + count * sizeof(uint64_t);
+    at.several = at.having + (codes + 1) * words * sizeof(uint64_t);
+    at.subjects = at.several + words * sizeof(uint64_t);
+    at.rows = at.subjects + count * sizeof(uint32_t);
+    at.places = at.rows + (count + 1) * sizeof(uint32_t);
+    at.len = at.places + words * sizeof(uint32_t);
+    return at;
+}
+
+static uint64_t *u64_at(uint8_t *data, size_t off)
+{
+    return (uint64_t *)(void *)(data + off);
+}
+
+static uint32_t *u32_at(uint8_t *data, size_t off)
+{
+    return (uint32_t *)(void *)(data + off);
+}
+
+/* The words of all codes, from masks; they are zero. */
+static void turn_over(const struct gathered *gathered, uint64_t words, uint64_t *having,
+                      uint64_t *several, uint32_t *places)
+{
+    uint32_t base = gathered->subjects[0] / 64 * 64;
+    uint32_t word = 0;
+    places[0] = 0;
+    for (uint32_t i = 0; i < gathered->count; i++) {
+        uint32_t at = (gathered->subjects[i] - base) / 64;
+        uint64_t bit = UINT64_C(1) << (gathered->subjects[i] % 64);
+        uint64_t mask = gathered->masks[i];
+        while (word < at) {
+            places[++word] = i;
+        }
+        several[at] |= (mask & (mask - 1)) != 0 ? bit : 0;
+        for (; mask != 0; mask &= mask - 1) {
+            having[(uint64_t)__builtin_ctzll(mask) * words + at] |= bit;
+        }
+    }
+}
+
 static enum err_code values_make(const struct segment *segment, struct read_ctx *ctx,
                                  const struct seg_col *col, struct cache_block **ret,
                                  struct err *err)
@@ -80,34 +141,41 @@ static enum err_code values_make(const struct segment *segment, struct read_ctx 
     struct arena_mark mark = arena_mark(ctx->arena);
     ERR_TRY(gather(segment, ctx, col, &gathered, err));
     uint64_t count = gathered.count;
-    size_t len =
-        sizeof(count) + count * (sizeof(uint64_t) + 2 * sizeof(uint32_t)) + sizeof(uint32_t);
-    ERR_TRY(cache_block_create(segment->uid, values_off(col->col), (uint32_t)len, ret, err));
-    uint8_t *at = (*ret)->data;
-    memcpy(at, &count, sizeof(count));
-    at += sizeof(count);
-    memcpy(at, gathered.masks, count * sizeof(uint64_t));
-    at += count * sizeof(uint64_t);
-    memcpy(at, gathered.subjects, count * sizeof(uint32_t));
-    at += count * sizeof(uint32_t);
-    memcpy(at, gathered.rows, (count + 1) * sizeof(uint32_t));
+    uint64_t words = words_of(&gathered, col->dict_count);
+    const uint64_t head[2] = {count, words};
+    const struct layout at = layout_of(count, words, col->dict_count);
+    ERR_TRY(cache_block_create(segment->uid, values_off(col->col), (uint32_t)at.len, ret, err));
+    uint8_t *data = (*ret)->data;
+    memcpy(data, head, sizeof(head));
+    memcpy(data + at.masks, gathered.masks, count * sizeof(uint64_t));
+    memcpy(data + at.subjects, gathered.subjects, count * sizeof(uint32_t));
+    memcpy(data + at.rows, gathered.rows, (count + 1) * sizeof(uint32_t));
+    if (words > 0) {
+        memset(data + at.having, 0, at.subjects - at.having);
+        turn_over(&gathered, words, u64_at(data, at.having), u64_at(data, at.several),
+                  u32_at(data, at.places));
+    }
     arena_rewind(ctx->arena, mark);
     return ERR_OK;
 }
 
-static struct subject_values values_in(const struct cache_block *block, const struct dict *dict)
+static struct subject_values values_in(struct cache_block *block, const struct dict *dict)
 {
-    uint64_t count = 0;
-    const uint8_t *at = block->data;
-    memcpy(&count, at, sizeof(count));
-    at += sizeof(count);
+    uint64_t head[2];
+    memcpy(head, block->data, sizeof(head));
+    const struct layout at = layout_of(head[0], head[1], dict->count);
+    const uint32_t *subjects = u32_at(block->data, at.subjects);
     return (struct subject_values){
-        .count = (uint32_t)count,
-        .masks = (const uint64_t *)(const void *)at,
-        .subjects = (const uint32_t *)(const void *)(at + count * sizeof(uint64_t)),
-        .rows =
-            (const uint32_t *)(const void *)(at + count * (sizeof(uint64_t) + sizeof(uint32_t))),
+        .count = (uint32_t)head[0],
+        .subjects = subjects,
+        .rows = u32_at(block->data, at.rows),
+        .masks = u64_at(block->data, at.masks),
         .dict = dict,
+        .base = head[0] == 0 ? 0 : subjects[0] / 64 * 64,
+        .word_count = (uint32_t)head[1],
+        .having = u64_at(block->data, at.having),
+        .several = u64_at(block->data, at.several),
+        .places = u32_at(block->data, at.places),
     };
 }
 

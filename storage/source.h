@@ -139,6 +139,12 @@ struct subject_values {
     const uint32_t *rows;     /* count + 1 */
     const uint64_t *masks;
     const struct dict *dict;
+    /* The same turned over: who has a value, as words (bit i is subject `base` + i, a multiple of 64). word_count is 0
+     * where subjects lie so far apart that words would be larger than masks. */
+    uint32_t base, word_count;
+    const uint64_t *having;  /* of code c: word_count words from c * word_count on, c <= dict->count */
+    const uint64_t *several; /* who has more than one */
+    const uint32_t *places;  /* by word: how many subjects lie before it */
 };
 
 #define SOURCE_DAY_MS INT64_C(86400000)
