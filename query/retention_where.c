@@ -15,8 +15,8 @@ struct where_source {
     bool has_days; /* of the open ones */
     struct subject_truth truth;
     uint64_t *full; /* who has no row that does not meet `where` */
-    uint32_t *open; /* places of those that have both */
-    uint32_t open_count;
+    uint64_t *open; /* who has both */
+    bool has_open;
 };
 
 struct retention_where {
@@ -65,15 +65,16 @@ static enum err_code ask_source(struct retention_where *w, uint32_t idx, struct 
     ASSERT(of->truth.base == w->base && of->truth.word_count <= w->words);
     ERR_TRY(ARENA_NEW(w->arena, w->words, &of->full, err));
     memcpy(of->full, of->truth.all, of->truth.word_count * sizeof(*of->full));
-    ERR_TRY(ARENA_NEW(w->arena, bits_count(of->truth.open, of->truth.word_count), &of->open, err));
-    of->open_count = truth_places(&of->truth, of->truth.open, of->open);
-    if (of->open_count > 0 &&
+    ERR_TRY(ARENA_NEW(w->arena, w->words, &of->open, err));
+    memcpy(of->open, of->truth.open, of->truth.word_count * sizeof(*of->open));
+    of->has_open = bits_any(of->open, w->words);
+    if (of->has_open &&
         source->time_min_ms >=
             w->run->snapshot->expired_before_ms) { /* else a day may have expired rows */
         ERR_TRY(truth_find_days(&of->truth, source, &of->has_days, err));
     }
-    for (uint32_t o = 0; !of->has_days && o < of->open_count; o++) {
-        mark(w, w->unsure, truth_subject(&of->truth, of->open[o]));
+    if (of->has_open && !of->has_days) {
+        bits_or(w->unsure, of->open, w->words);
     }
     return ERR_OK;
 }
@@ -143,10 +144,11 @@ struct atom_walk {
     struct truth_days days;
 };
 
-static struct atom_walk atoms_of(struct subject_truth *truth, uint32_t place,
+static struct atom_walk atoms_of(struct subject_truth *truth, uint32_t subject,
                                  const struct source *source, const int64_t *edges,
                                  uint32_t atom_count)
 {
+    uint32_t place = truth_place(truth, subject);
     return (struct atom_walk){
         .truth = truth,
         .source = source,
@@ -157,22 +159,33 @@ static struct atom_walk atoms_of(struct subject_truth *truth, uint32_t place,
     };
 }
 
-/* The atom of the n-th day; UINT32_MAX: none. */
-static uint32_t atom_of_day(struct atom_walk *walk, uint32_t n)
+/* When some row of the source may lie on that day: a border may lie before it. */
+static int64_t time_of_day(const struct source *source, int32_t day)
 {
-    /* when some row of the source may lie on that day: a border may lie before it */
-    int64_t time_ms = MAX_OF(walk->days.days[n] * SOURCE_DAY_MS, walk->source->time_min_ms);
-    if (time_ms < walk->edges[0] || time_ms >= walk->edges[walk->atom_count]) {
+    return MAX_OF(day * SOURCE_DAY_MS, source->time_min_ms);
+}
+
+/* The atom of a day, of which it is known that none before `atom` is; UINT32_MAX: none. */
+static uint32_t atom_of_day(const int64_t *edges, uint32_t atom_count, int64_t time_ms,
+                            uint32_t atom)
+{
+    if (time_ms < edges[0] || time_ms >= edges[atom_count]) {
         return UINT32_MAX;
     }
-    for (uint32_t steps = 0; time_ms >= walk->edges[walk->atom + 1]; steps++) {
+    for (uint32_t steps = 0; time_ms >= edges[atom + 1]; steps++) {
         if (steps == ATOM_STEPS) {
-            walk->atom = civil_bucket_idx(walk->edges, walk->atom_count, time_ms);
-            break;
+            return civil_bucket_idx(edges, atom_count, time_ms);
         }
-        walk->atom++;
+        atom++;
     }
-    return walk->atom;
+    return atom;
+}
+
+static void add_day(struct atom_truth *ret, enum truth truth)
+{
+    ret->days += truth == TRUTH_ALL || truth == TRUTH_SOME;
+    ret->is_all = ret->is_all && truth == TRUTH_ALL;
+    ret->has_rows = ret->has_rows || truth == TRUTH_ROWS;
 }
 
 /* The next atom on whose days the subject has rows; false after the last. */
@@ -180,20 +193,40 @@ static bool atoms_next(struct atom_walk *walk, struct atom_truth *ret)
 {
     *ret = (struct atom_truth){.atom = UINT32_MAX, .is_all = true};
     while (walk->day < walk->days.count) {
-        uint32_t atom = atom_of_day(walk, walk->day);
+        uint32_t atom =
+            atom_of_day(walk->edges, walk->atom_count,
+                        time_of_day(walk->source, walk->days.days[walk->day]), walk->atom);
         if (ret->atom != UINT32_MAX && atom != ret->atom) {
             break;
         }
         ret->atom = atom;
         if (atom != UINT32_MAX) {
-            enum truth truth = truth_on_day(walk->truth, walk->place, walk->day);
-            ret->days += truth == TRUTH_ALL || truth == TRUTH_SOME;
-            ret->is_all = ret->is_all && truth == TRUTH_ALL;
-            ret->has_rows = ret->has_rows || truth == TRUTH_ROWS;
+            walk->atom = atom;
+            add_day(ret, truth_on_day(walk->truth, walk->place, walk->day));
         }
         walk->day++;
     }
     return ret->atom != UINT32_MAX;
+}
+
+/* The same of one atom alone. */
+static struct atom_truth truth_in_atom(struct subject_truth *truth, uint32_t subject,
+                                       const struct source *source, const int64_t *edges,
+                                       uint32_t atom)
+{
+    struct atom_truth ret = {.atom = atom, .is_all = true};
+    uint32_t place = truth_place(truth, subject);
+    const struct truth_days days = truth_days_of(truth, place);
+    for (uint32_t n = 0; n < days.count; n++) {
+        int64_t time_ms = time_of_day(source, days.days[n]);
+        if (time_ms >= edges[atom + 1]) {
+            break;
+        }
+        if (time_ms >= edges[atom]) {
+            add_day(&ret, truth_on_day(truth, place, n));
+        }
+    }
+    return ret;
 }
 
 /* ---- gathering ---- */
@@ -226,7 +259,38 @@ static void add_row(const struct retention_where *w, uint32_t atom, uint32_t sub
     }
 }
 
-static void tell_any(struct retention_where *w, const struct atom_truth *now, uint32_t subject)
+/* ---- the open ones, by their days ---- */
+
+/* The source's open subjects in a set, one after the other; UINT32_MAX behind the last. */
+struct open_walk {
+    const uint64_t *open;
+    const uint64_t *set; /* NULL: all of them */
+    size_t words, at;
+    uint64_t rest; /* of word `at - 1` */
+    uint32_t base;
+};
+
+static uint32_t open_next(struct open_walk *walk)
+{
+    while (walk->rest == 0) {
+        if (walk->at == walk->words) {
+            return UINT32_MAX;
+        }
+        walk->rest = walk->open[walk->at] & (walk->set == NULL ? UINT64_MAX : walk->set[walk->at]);
+        walk->at++;
+    }
+    uint32_t bit = (uint32_t)__builtin_ctzll(walk->rest);
+    walk->rest &= walk->rest - 1;
+    return walk->base + (uint32_t)(walk->at - 1) * 64 + bit;
+}
+
+static struct open_walk open_walk_of(const struct retention_where *w,
+                                     const struct where_source *of, const uint64_t *set)
+{
+    return (struct open_walk){.open = of->open, .set = set, .words = w->words, .base = w->base};
+}
+
+static void tell_atom(struct retention_where *w, const struct atom_truth *now, uint32_t subject)
 {
     for (uint32_t i = 0; i < MIN_OF(now->days, 2u); i++) { /* rows of two days are two */
         add_row(w, now->atom, subject);
@@ -236,16 +300,75 @@ static void tell_any(struct retention_where *w, const struct atom_truth *now, ui
     }
 }
 
-static void tell_named(struct retention_where *w, const struct atom_truth *now, uint32_t subject)
+/* Of one condition: each value that a subject has on a day is of a row of its own. */
+static void tell_turned(struct retention_where *w, const struct where_source *of,
+                        const struct source *source)
 {
-    if (!slot_bits_has(&w->raw, now->atom, subject)) {
-        return;
+    const struct truth_col *col = &of->truth.cols[0];
+    uint32_t last = 0;
+    for (uint32_t n = 0; n < truth_turned_days(&of->truth); n++) {
+        uint32_t atom = atom_of_day(w->ask->edges, w->ask->atom_count,
+                                    time_of_day(source, col->days.turned_days[n]), last);
+        if (atom == UINT32_MAX) {
+            continue;
+        }
+        last = atom;
+        for (uint64_t codes = col->codes; codes != 0; codes &= codes - 1) {
+            const struct subject_members members =
+                truth_turned(&of->truth, n, (uint32_t)__builtin_ctzll(codes));
+            for (uint32_t i = 0; i < members.count; i++) {
+                uint32_t bit = members.list[i] - w->base;
+                if ((of->open[bit / 64] >> (bit % 64) & 1) != 0) { /* sets tell of the others */
+                    add_row(w, atom, members.list[i]);
+                }
+            }
+        }
     }
-    if (now->is_all) {
-        add_row(w, now->atom, subject);
-    } else if (now->days > 0 || now->has_rows) {
-        mark(w, w->unsure, subject);
+}
+
+static enum err_code tell_any(struct retention_where *w, struct where_source *of,
+                              const struct source *source, struct err *err)
+{
+    struct open_walk walk = open_walk_of(w, of, NULL);
+    uint32_t subject = 0;
+    uint32_t looks = 0;
+    if (truth_turned_days(&of->truth) > 0) {
+        tell_turned(w, of, source);
+        return ERR_OK;
     }
+    while ((subject = open_next(&walk)) != UINT32_MAX) {
+        struct atom_walk atoms =
+            atoms_of(&of->truth, subject, source, w->ask->edges, w->ask->atom_count);
+        struct atom_truth now;
+        ERR_TRY(looks++ % 1024 == 0 ? run_check(w->run, err) : ERR_OK);
+        while (atoms_next(&atoms, &now)) {
+            tell_atom(w, &now, subject);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code tell_named(struct retention_where *w, struct where_source *of,
+                                const struct source *source, struct err *err)
+{
+    for (uint32_t a = 0; a < w->ask->atom_count; a++) {
+        if (!w->raw.is_touched[a]) {
+            continue;
+        }
+        struct open_walk walk = open_walk_of(w, of, slot_bits_of(&w->raw, a));
+        uint32_t subject = 0;
+        ERR_TRY(run_check(w->run, err));
+        while ((subject = open_next(&walk)) != UINT32_MAX) {
+            const struct atom_truth now =
+                truth_in_atom(&of->truth, subject, source, w->ask->edges, a);
+            if (now.is_all) {
+                add_row(w, a, subject);
+            } else if (now.days > 0 || now.has_rows) {
+                mark(w, w->unsure, subject);
+            }
+        }
+    }
+    return ERR_OK;
 }
 
 /* What days say of the source's open subjects, and of a named event its sets of the others. */
@@ -267,27 +390,11 @@ static enum err_code finish_source(struct retention_where *w, struct err *err)
     if (!of->has_days) {
         return ERR_OK; /* nobody is open, or they are unsure already */
     }
-    bool are_whole = are_days_whole(source, ask->edges, ask->atom_count);
-    truth_days_again(&of->truth);
-    for (uint32_t o = 0; o < of->open_count; o++) {
-        uint32_t subject = truth_subject(&of->truth, of->open[o]);
-        struct atom_truth now;
-        ERR_TRY(o % 1024 == 0 ? run_check(w->run, err) : ERR_OK);
-        if (!are_whole) {
-            mark(w, w->unsure, subject);
-            continue;
-        }
-        struct atom_walk walk =
-            atoms_of(&of->truth, of->open[o], source, ask->edges, ask->atom_count);
-        while (atoms_next(&walk, &now)) {
-            if (w->is_any) {
-                tell_any(w, &now, subject);
-            } else {
-                tell_named(w, &now, subject);
-            }
-        }
+    if (!are_days_whole(source, ask->edges, ask->atom_count)) {
+        bits_or(w->unsure, of->open, w->words);
+        return ERR_OK;
     }
-    return ERR_OK;
+    return w->is_any ? tell_any(w, of, source, err) : tell_named(w, of, source, err);
 }
 
 static enum err_code where_begin(void *arg, const struct source *source, bool *ret_wants_sets,
@@ -427,19 +534,18 @@ static enum err_code repeats_of(struct retention_where *w, uint32_t idx, const i
     if (!of->has_days || !are_days_whole(source, edges, slot_count)) {
         return ERR_OK; /* the open ones are unsure */
     }
-    truth_days_again(&of->truth);
-    for (uint32_t o = 0; o < of->open_count; o++) {
-        uint32_t subject = truth_subject(&of->truth, of->open[o]);
-        struct atom_walk walk = atoms_of(&of->truth, of->open[o], source, edges, slot_count);
-        struct atom_truth now;
-        while (atoms_next(&walk, &now)) {
-            if (!slot_bits_has(&w->raw, now.atom, subject)) {
-                continue;
-            }
+    for (uint32_t s = 0; s < slot_count; s++) {
+        if (!w->raw.is_touched[s]) {
+            continue;
+        }
+        bits_and(slot_bits_of(&w->raw, s), slot_bits_of(starts, s), w->words);
+        struct open_walk walk = open_walk_of(w, of, slot_bits_of(&w->raw, s));
+        uint32_t subject = 0;
+        while ((subject = open_next(&walk)) != UINT32_MAX) {
+            const struct atom_truth now = truth_in_atom(&of->truth, subject, source, edges, s);
             if (now.is_all) {
-                (void)slot_bits_add(actives, now.atom, subject);
-            } else if (now.days > 0 && slot_bits_has(starts, now.atom, subject) &&
-                       !slot_bits_has(actives, now.atom, subject)) {
+                (void)slot_bits_add(actives, s, subject);
+            } else if (now.days > 0 && !slot_bits_has(actives, s, subject)) {
                 mark(w, w->unsure, subject);
             }
         }

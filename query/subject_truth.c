@@ -321,11 +321,25 @@ enum err_code truth_find_days(struct subject_truth *truth, const struct source *
     return ERR_OK;
 }
 
-void truth_days_again(struct subject_truth *truth)
+/* The place of a subject in `days`, looked for from the one that was asked before on: mostly it is the next one. */
+static uint32_t days_place(const struct truth_col *col, uint32_t subject)
 {
-    for (uint32_t c = 0; c < truth->col_count; c++) {
-        truth->cols[c].at = 0;
+    const uint32_t *subjects = col->days.subjects;
+    uint32_t count = col->days.count;
+    uint32_t low = col->at < count && subjects[col->at] <= subject ? col->at : 0;
+    uint32_t step = 1;
+    while (low + step < count && subjects[low + step] <= subject) {
+        low += step;
+        step *= 2;
     }
+    uint32_t high = MIN_OF(low + step, count);
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        bool is_before = subjects[mid] < subject;
+        low = is_before ? mid + 1 : low;
+        high = is_before ? high : mid;
+    }
+    return low;
 }
 
 struct truth_days truth_days_of(struct subject_truth *truth, uint32_t place)
@@ -334,10 +348,11 @@ struct truth_days truth_days_of(struct subject_truth *truth, uint32_t place)
     struct truth_days ret = {0};
     for (uint32_t c = 0; c < truth->col_count; c++) {
         struct truth_col *col = &truth->cols[c];
-        while (col->at < col->days.count && col->days.subjects[col->at] < subject) {
-            col->at++;
+        if (!has_several(col->values.masks[place])) {
+            continue;
         }
-        if (ret.days == NULL && has_several(col->values.masks[place])) {
+        col->at = days_place(col, subject);
+        if (ret.days == NULL) {
             uint32_t begin = col->at == 0 ? 0 : col->days.ends[col->at - 1];
             ret = (struct truth_days){col->days.ends[col->at] - begin, col->days.days + begin};
         }
@@ -373,4 +388,13 @@ enum truth truth_on_day(const struct subject_truth *truth, uint32_t place, uint3
 uint64_t truth_keys_on_day(const struct subject_truth *truth, uint32_t place, uint32_t n)
 {
     return mask_on(&truth->cols[truth->col_count - 1], place, n);
+}
+
+struct subject_members truth_turned(const struct subject_truth *truth, uint32_t n, uint32_t code)
+{
+    const struct subject_days *days = &truth->cols[0].days;
+    uint32_t cell = n * (truth->cols[0].values.dict->count + 1) + code;
+    uint32_t begin = cell == 0 ? 0 : days->turned_ends[cell - 1];
+    return members_between(days->turned_subjects + begin, days->turned_ends[cell] - begin,
+                           truth->subject_begin, truth->subject_end);
 }

@@ -85,16 +85,23 @@ static inline const struct truth_col *truth_key_col(const struct subject_truth *
 /* Ask the source for days; *ret_is_found false where they are not kept. */
 enum err_code truth_find_days(struct subject_truth *truth, const struct source *source,
                               bool *ret_is_found, struct err *err) ERR_MUST_CHECK;
-/* Places will be asked for from the first on again. */
-void truth_days_again(struct subject_truth *truth);
 /* Days of UTC (source_day), ascending, on which the subject has rows. */
 struct truth_days {
     uint32_t count;
     const int32_t *days;
 };
-/* Of a subject that is neither ALL nor NO, or has several keys. Places are asked for in ascending order. */
+/* Of a subject that is neither ALL nor NO, or has several keys. Fastest where places ascend. */
 struct truth_days truth_days_of(struct subject_truth *truth, uint32_t place);
 /* Of its n-th day. */
 enum truth truth_on_day(const struct subject_truth *truth, uint32_t place, uint32_t n);
 /* Values of the key on it, as bits. */
 uint64_t truth_keys_on_day(const struct subject_truth *truth, uint32_t place, uint32_t n);
+
+/* Where only one column is asked, its days may be kept turned over: by day and value, who has it there, of those that have several
+ * values in the source. The first condition's or the key's column is cols[0]. */
+static inline uint32_t truth_turned_days(const struct subject_truth *truth)
+{
+    return truth->col_count == 1 ? truth->cols[0].days.turned_count : 0;
+}
+/* Of the task's subjects, on the n-th of these days. */
+struct subject_members truth_turned(const struct subject_truth *truth, uint32_t n, uint32_t code);

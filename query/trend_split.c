@@ -233,22 +233,33 @@ static bool are_told(const struct split *split, const struct atom_days *days)
     return !days->has_rows || (days->is_counted && !split->has_key);
 }
 
+/* The atom of a day on which the source has rows; false where they lie in none. */
+static bool atom_of_day(const struct split *split, const struct source *source, int32_t day,
+                        uint32_t *ret)
+{
+    const struct trend_grid *grid = grid_of(split);
+    /* when some row of the source may lie on that day: a border may lie before it */
+    int64_t time_ms = MAX_OF(day * SOURCE_DAY_MS, source->time_min_ms);
+    if (time_ms < grid->edges[0] || time_ms >= grid->edges[grid->atom_count]) {
+        return false;
+    }
+    *ret = civil_bucket_idx(grid->edges, grid->atom_count, time_ms);
+    return true;
+}
+
 static enum err_code tell_subject(struct split *split, const struct source *source, uint32_t o,
                                   struct err *err)
 {
     uint32_t i = split->open[o];
-    const struct trend_grid *grid = grid_of(split);
     const struct truth_days days = truth_days_of(&split->truth, i);
     uint32_t subject = truth_subject(&split->truth, i);
     struct atom_days now = {0};
     bool is_told = true;
     for (uint32_t n = 0; n < days.count; n++) {
-        /* when some row of the source may lie on that day: a border may lie before it */
-        int64_t time_ms = MAX_OF(days.days[n] * SOURCE_DAY_MS, source->time_min_ms);
-        if (time_ms < grid->edges[0] || time_ms >= grid->edges[grid->atom_count]) {
+        uint32_t atom = 0;
+        if (!atom_of_day(split, source, days.days[n], &atom)) {
             continue;
         }
-        uint32_t atom = civil_bucket_idx(grid->edges, grid->atom_count, time_ms);
         if (atom != now.atom) {
             is_told &= are_told(split, &now);
             now = (struct atom_days){.atom = atom};
@@ -326,12 +337,57 @@ static enum err_code add_by_days(struct split *split, struct err *err)
     return ERR_OK;
 }
 
+/* Who has a value on a day, as one list: it counts there, whatever else it has. */
+static enum err_code add_turned(struct split *split, uint32_t n, uint32_t code, uint32_t atom,
+                                struct err *err)
+{
+    const struct subject_truth *truth = &split->truth;
+    struct subject_members members = truth_turned(truth, n, code);
+    uint32_t picked = 0;
+    uint32_t group = 0;
+    if (split->gone != NULL) {
+        for (uint32_t i = 0; i < members.count; i++) {
+            uint32_t bit = members.list[i] - truth->base;
+            split->picked[picked] = members.list[i];
+            picked += (split->gone[bit / 64] >> (bit % 64) & 1) == 0;
+        }
+        members = members_of_list(split->picked, picked);
+    }
+    if (split->has_key && members.count > 0) {
+        ERR_TRY(split_group(split, code, &group, err));
+    }
+    return add_listed(split, group, atom, members.list, members.count, err);
+}
+
+/* Nobody is left open. */
+static enum err_code tell_turned(struct split *split, const struct source *source, struct err *err)
+{
+    const struct subject_truth *truth = &split->truth;
+    uint64_t codes = split->has_key ? UINT64_MAX : truth->cols[0].codes;
+    split->open_count = 0;
+    for (uint32_t n = 0; n < truth_turned_days(truth); n++) {
+        uint32_t atom = 0;
+        if (!atom_of_day(split, source, truth->cols[0].days.turned_days[n], &atom)) {
+            continue;
+        }
+        for (uint32_t code = 0; code <= truth->cols[0].values.dict->count; code++) {
+            if ((codes >> code & 1) != 0) {
+                ERR_TRY(add_turned(split, n, code, atom, err));
+            }
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code tell_by_days(struct split *split, const struct source *source, struct err *err)
 {
     bool is_found = split->open_count > 0 && are_days_whole(split, source);
     split->people_count = 0;
     if (is_found) {
         ERR_TRY(truth_find_days(&split->truth, source, &is_found, err));
+    }
+    if (is_found && truth_turned_days(&split->truth) > 0) {
+        return tell_turned(split, source, err);
     }
     for (uint32_t o = 0; is_found && o < split->open_count; o++) {
         ERR_TRY(tell_subject(split, source, o, err));

@@ -162,6 +162,12 @@ struct subject_days {
     const uint32_t *ends;     /* subject i has days[ends[i - 1]] .. days[ends[i] - 1], the first from 0 */
     const int32_t *days;
     const uint64_t *masks;
+    /* The same turned over: the days on which some of them have rows, and who has which value there. turned_count is 0 where
+     * days or values are so many that the table of ends would be large beside the rest. */
+    uint32_t turned_count;
+    const int32_t *turned_days;      /* ascending */
+    const uint32_t *turned_ends;     /* of (day n, code c), c <= dict->count, in turned_subjects: [n * (dict->count + 1) + c] */
+    const uint32_t *turned_subjects; /* ascending for each day and code */
 };
 
 /* What is told of the spans of time that a source has rows in: ascending subjects with two rows or more in the span, valid
