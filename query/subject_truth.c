@@ -245,6 +245,16 @@ static void keep_own(const struct subject_truth *truth, uint64_t *words)
     }
 }
 
+/* Some condition is met by several values: a subject may have several of them and no other. */
+static bool has_alternatives(const struct subject_truth *truth)
+{
+    bool has = false;
+    for (uint32_t c = 0; c < truth->condition_count; c++) {
+        has = has || has_several(truth->cols[c].codes);
+    }
+    return has;
+}
+
 /* Of every condition some rows are met; where the subject has one value of each column, all are. */
 static enum err_code sort_out(struct subject_truth *truth, struct err *err)
 {
@@ -271,7 +281,7 @@ static enum err_code sort_out(struct subject_truth *truth, struct err *err)
     }
     keep_own(truth, truth->all);
     bits_or_and(truth->open, truth->all, several, words);
-    for (size_t w = 0; w < words; w++) {
+    for (size_t w = 0; w < words && has_alternatives(truth); w++) {
         for (uint64_t rest = truth->open[w]; rest != 0; rest &= rest - 1) {
             uint32_t bit = (uint32_t)__builtin_ctzll(rest);
             uint32_t place = truth_place(truth, truth->base + (uint32_t)w * 64 + bit);

@@ -72,25 +72,23 @@ bool trend_can_split(const struct bound_query *query)
 
 /* ---- what a source says of its subjects ---- */
 
-/* Whether sets say too little of a subject, by its truth and whether it has one value of the key. */
-static bool is_open(const struct split *split, enum truth truth, bool is_one_key)
+/* Of whom some rows meet `where`, that is enough where the source lies in one atom and every event counts. */
+static void tell_some(struct split *split)
 {
-    switch (truth) {
-    case TRUTH_NO: return false;
-    case TRUTH_ALL: return !is_one_key && !split->is_whole;
-    case TRUTH_SOME: return split->has_key || !split->is_whole;
-    case TRUTH_ROWS: break;
+    const struct subject_truth *truth = &split->truth;
+    uint32_t kept = 0;
+    for (uint32_t o = 0; o < split->open_count; o++) {
+        uint32_t place = split->open[o];
+        uint32_t bit = truth_subject(truth, place) - truth->base;
+        bool is_told = truth_at(truth, place) == TRUTH_SOME;
+        split->told[bit / 64] |= (uint64_t)is_told << (bit % 64);
+        split->open[kept] = place;
+        kept += !is_told;
     }
-    return true;
+    split->open_count = kept;
 }
 
-static bool is_one(uint64_t mask)
-{
-    return (mask & (mask - 1)) == 0;
-}
-
-/* Whom sets tell, and who is open. Nearly all have one value of each column, and are told of at once; the others are looked at one
- * by one. */
+/* Whom sets tell, and who is open: who has several values of the key, or of a condition's column some of which meet it. */
 static enum err_code sort_out(struct split *split, struct err *err)
 {
     const struct subject_truth *truth = &split->truth;
@@ -111,17 +109,9 @@ static enum err_code sort_out(struct split *split, struct err *err)
     uint64_t count = bits_count(split->candidates, words);
     ERR_TRY(ARENA_NEW(split->read.arena, count, &split->open, err));
     ERR_TRY(ARENA_NEW(split->read.arena, count, &split->is_open_told, err));
-    uint32_t candidate_count = truth_places(truth, split->candidates, split->open);
-    split->open_count = 0;
-    for (uint32_t i = 0; i < candidate_count; i++) {
-        uint32_t place = split->open[i];
-        bool is_one_key = key == NULL || is_one(key->values.masks[place]);
-        if (is_open(split, truth_at(truth, place), is_one_key)) {
-            split->open[split->open_count++] = place;
-        } else {
-            uint32_t bit = truth_subject(truth, place) - truth->base;
-            split->told[bit / 64] |= UINT64_C(1) << (bit % 64);
-        }
+    split->open_count = truth_places(truth, split->candidates, split->open);
+    if (!split->has_key && split->is_whole) {
+        tell_some(split);
     }
     return ERR_OK;
 }

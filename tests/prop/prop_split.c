@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define USERS       50u
+#define USERS_MAX   2500u /* of so many, a shard has several words of bits */
 #define EVENTS_MAX  5000u /* of many, segments keep sets of each event by day */
 #define COLUMNS     3u
 #define VALUES      3u
@@ -31,8 +32,9 @@ struct crowd {
     uint32_t event_count;
     struct snap_prop props[EVENTS_MAX][COLUMNS];
     char ids[EVENTS_MAX][8];
-    char users[USERS][8];
-    uint32_t homes[USERS][COLUMNS]; /* the value that a user keeps to; VALUES: none */
+    uint32_t user_count;
+    char users[USERS_MAX][8];
+    uint32_t homes[USERS_MAX][COLUMNS]; /* the value that a user keeps to; VALUES: none */
     uint32_t keeping;               /* but for one event in so many */
 };
 
@@ -47,7 +49,7 @@ static void event_make(struct crowd *crowd, uint32_t i, struct rng *rng)
     static const char *const columns[COLUMNS] = {"platform", "channel", "plan"};
     static const char *const values[COLUMNS][VALUES] = {
         {"ios", "android", "web"}, {"ads", "mail", "seo"}, {"free", "pro", "team"}};
-    uint32_t user = (uint32_t)rng_below(rng, USERS);
+    uint32_t user = (uint32_t)rng_below(rng, crowd->user_count);
     uint32_t count = 0;
     for (uint32_t c = 0; c < COLUMNS; c++) {
         uint64_t value =
@@ -72,13 +74,14 @@ static void crowd_make(struct crowd *crowd, struct rng *rng)
 {
     static const uint32_t keepings[] = {5, 40, 150};
     crowd->keeping = keepings[rng_below(rng, 3)];
-    for (uint32_t u = 0; u < USERS; u++) {
-        (void)snprintf(crowd->users[u], sizeof(crowd->users[u]), "u%u", u % 1000);
+    crowd->event_count = rng_below(rng, 8) == 0 ? EVENTS_MAX : 400;
+    crowd->user_count = crowd->event_count == EVENTS_MAX && rng_below(rng, 2) == 0 ? USERS_MAX : USERS;
+    for (uint32_t u = 0; u < crowd->user_count; u++) {
+        (void)snprintf(crowd->users[u], sizeof(crowd->users[u]), "u%u", u % 10000);
         for (uint32_t c = 0; c < COLUMNS; c++) {
             crowd->homes[u][c] = (uint32_t)rng_below(rng, VALUES + 1);
         }
     }
-    crowd->event_count = rng_below(rng, 8) == 0 ? EVENTS_MAX : 400;
     for (uint32_t i = 0; i < crowd->event_count; i++) {
         event_make(crowd, i, rng);
     }
