@@ -155,8 +155,8 @@ enum err_code retention_beside(const struct beside_ask *ask, struct err *err)
     for (uint32_t s = 0; s < ask->task->source_count; s++) {
         const struct source *source = ask->task->sources[s];
         bool is_told = false;
-        ERR_TRY(source_repeats(source, &read, edges, ask->spec->cohort_count, &taker, &is_told,
-                               err));
+        ERR_TRY(
+            source_repeats(source, &read, edges, ask->spec->cohort_count, &taker, &is_told, err));
         read_held_clear(&held);
         if (!is_told) {
             ERR_TRY(look_in_source(ask, source, err));

@@ -110,8 +110,8 @@ static struct words_view unite(const struct firsts *f, const struct index_member
     }
     if (chain->next == NULL && chain->members.list == NULL) {
         const uint64_t *words = chain->members.words;
-        return (struct words_view){
-            words + (f->base / 64 + first - chain->members.base / 64), first, last - first};
+        return (struct words_view){words + (f->base / 64 + first - chain->members.base / 64), first,
+                                   last - first};
     }
     memset(f->united + first, 0, (last - first) * sizeof(uint64_t));
     memset(f->twice + first, 0, (last - first) * sizeof(uint64_t));
@@ -122,7 +122,8 @@ static struct words_view unite(const struct firsts *f, const struct index_member
             bits_add_members_twice(f->united, f->twice, f->base, end, &set->members);
         }
     }
-    *ret_twice = (struct words_view){f->twice + first, first, chain->next == NULL ? 0 : last - first};
+    *ret_twice =
+        (struct words_view){f->twice + first, first, chain->next == NULL ? 0 : last - first};
     return (struct words_view){f->united + first, first, last - first};
 }
 
@@ -426,8 +427,8 @@ static void see_before(struct firsts_task *work)
 }
 
 /* The slot's expired starts; the cohort's members among them are old. */
-static enum err_code add_slot(struct firsts_task *work, uint32_t slot,
-                              struct index_members *chain, struct err *err)
+static enum err_code add_slot(struct firsts_task *work, uint32_t slot, struct index_members *chain,
+                              struct err *err)
 {
     struct firsts *f = &work->firsts;
     struct words_view twice;
@@ -538,9 +539,8 @@ static enum err_code find_actives(struct firsts_task *work, struct err *err)
         const struct words_view returns = returns_of(f, c, &twice);
         for (struct cohort_word *w = cohort_begin(f, c); w < cohort_end(f, c); w++) {
             uint64_t back = view_at(&returns, w->at);
-            w->actives = w->members & (work->is_any_return
-                                           ? view_at(&twice, w->at) | (w->olds & back)
-                                           : back);
+            w->actives = w->members &
+                         (work->is_any_return ? view_at(&twice, w->at) | (w->olds & back) : back);
         }
     }
     const struct beside_ask ask = {

@@ -23,5 +23,5 @@ enum err_code firsts_count_bits(struct query_run_ctx *run, const struct retentio
                                 struct err *err) ERR_MUST_CHECK;
 /* The whole of a task without `where`, of a spec that counts from first starts. */
 enum err_code retention_firsts_task(struct query_run_ctx *run, const struct run_task *task,
-                                    struct retention_part *part, struct arena *arena,
-                                    struct io *io, struct err *err) ERR_MUST_CHECK;
+                                    struct retention_part *part, struct arena *arena, struct io *io,
+                                    struct err *err) ERR_MUST_CHECK;

@@ -37,8 +37,8 @@ struct index_work {
     bool is_any_return;
     struct retention_where *where; /* NULL: there is none */
     struct slot_bits starts;       /* cohort_count */
-    struct slot_bits before;  /* one set: who had a start before the first cohort's starts */
-    struct slot_bits returns; /* slot_count */
+    struct slot_bits before;       /* one set: who had a start before the first cohort's starts */
+    struct slot_bits returns;      /* slot_count */
     struct slot_bits
         actives; /* cohort_count: members that are back in period 0; before that, who has two returns in it */
 };

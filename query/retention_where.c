@@ -284,8 +284,8 @@ static uint32_t open_next(struct open_walk *walk)
     return walk->base + (uint32_t)(walk->at - 1) * 64 + bit;
 }
 
-static struct open_walk open_walk_of(const struct retention_where *w,
-                                     const struct where_source *of, const uint64_t *set)
+static struct open_walk open_walk_of(const struct retention_where *w, const struct where_source *of,
+                                     const uint64_t *set)
 {
     return (struct open_walk){.open = of->open, .set = set, .words = w->words, .base = w->base};
 }

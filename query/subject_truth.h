@@ -42,10 +42,11 @@ struct subject_truth {
     uint32_t subject_begin, subject_end; /* of the task: others are left out */
     struct truth_col *cols;              /* one per condition, and the key's behind them */
     uint32_t col_count, condition_count;
-    uint32_t base, word_count; /* of the task's words: bit i is subject base + i, base a multiple of 64 */
-    uint32_t begin, end;       /* the task's subjects, as places in the source at hand */
-    uint64_t *all;             /* subjects of which all rows meet every condition */
-    uint64_t *open;            /* those of `some` and `rows` */
+    uint32_t base,
+        word_count;      /* of the task's words: bit i is subject base + i, base a multiple of 64 */
+    uint32_t begin, end; /* the task's subjects, as places in the source at hand */
+    uint64_t *all;       /* subjects of which all rows meet every condition */
+    uint64_t *open;      /* those of `some` and `rows` */
 };
 
 /* Whether each condition of `where` (NULL: there are none) is about one string property. */
@@ -62,8 +63,8 @@ enum truth truth_at(const struct subject_truth *truth, uint32_t place);
 uint32_t truth_places(const struct subject_truth *truth, const uint64_t *bits, uint32_t *ret);
 uint32_t truth_place(const struct subject_truth *truth, uint32_t subject);
 /* Who has a value of the column in the source: into |= them, as bits of the task's. */
-void truth_add_having(const struct subject_truth *truth, const struct truth_col *col,
-                      uint32_t code, uint64_t *into);
+void truth_add_having(const struct subject_truth *truth, const struct truth_col *col, uint32_t code,
+                      uint64_t *into);
 /* The same of who has several. */
 void truth_add_several(const struct subject_truth *truth, const struct truth_col *col,
                        uint64_t *into);

@@ -32,10 +32,10 @@ struct split {
     struct trend_work *work;
     uint32_t lane;
     struct read_ctx read;
-    struct read_held held; /* of the source at hand */
+    struct read_held held;        /* of the source at hand */
     uint32_t base, subject_count; /* of the task */
     /* Of the source at hand, as bits of the task's subjects (subject_truth.h): */
-    uint64_t *told;       /* the stored sets say enough of them, and they count where they are in them */
+    uint64_t *told; /* the stored sets say enough of them, and they count where they are in them */
     uint64_t *candidates; /* scratch: who has several values of something */
     uint64_t *members;    /* scratch */
     uint64_t *gone;       /* deleted ones: no group may come of them; NULL: there are none */
@@ -49,7 +49,7 @@ struct split {
     uint32_t open_count;
     struct scan_range *ranges; /* of subjects whose rows are to be read */
     uint32_t range_count;
-    uint32_t *picked;         /* scratch: subjects of one group, or of all, one group after the other */
+    uint32_t *picked; /* scratch: subjects of one group, or of all, one group after the other */
     struct split_day *people; /* that count by their days */
     uint32_t people_count, people_cap;
 };

@@ -24,7 +24,9 @@
 #define EVENTS_MAX  5000u /* of many, segments keep sets of each event by day */
 #define COLUMNS     3u
 #define VALUES      3u
-#define SPAN_MINUTE (6 * 24 * 60)
+#define DAY_MINUTE  (24 * 60)
+#define SPAN_MINUTE (6 * DAY_MINUTE)
+#define FEW_LATER   40u
 #define ROUNDS      300u
 
 struct crowd {
@@ -33,6 +35,7 @@ struct crowd {
     struct snap_prop props[EVENTS_MAX][COLUMNS];
     char ids[EVENTS_MAX][8];
     uint32_t user_count;
+    bool has_outsider; /* user 0 has channels that nobody else has, and is erased */
     char users[USERS_MAX][8];
     uint32_t homes[USERS_MAX][COLUMNS]; /* the value that a user keeps to; VALUES: none */
     uint32_t keeping;               /* but for one event in so many */
@@ -49,14 +52,22 @@ static void event_make(struct crowd *crowd, uint32_t i, struct rng *rng)
     static const char *const columns[COLUMNS] = {"platform", "channel", "plan"};
     static const char *const values[COLUMNS][VALUES] = {
         {"ios", "android", "web"}, {"ads", "mail", "seo"}, {"free", "pro", "team"}};
-    uint32_t user = (uint32_t)rng_below(rng, crowd->user_count);
+    static const char *const outside[] = {"tv", "radio"};
+    uint32_t user = i == 0 ? 0 : (uint32_t)rng_below(rng, crowd->user_count);
+    uint64_t minute = rng_below(rng, SPAN_MINUTE);
     uint32_t count = 0;
+    if (crowd->user_count == USERS_MAX && i >= FEW_LATER) { /* all of them on the first day, and few later */
+        minute = SPAN_MINUTE - rng_below(rng, DAY_MINUTE);
+    }
     for (uint32_t c = 0; c < COLUMNS; c++) {
         uint64_t value =
             rng_below(rng, crowd->keeping) == 0 ? rng_below(rng, VALUES + 1) : crowd->homes[user][c];
         if (value < VALUES) {
+            bool is_outside = crowd->has_outsider && user == 0 && c == 1;
             crowd->props[i][count++] = (struct snap_prop){
-                .name = columns[c], .type = COL_STRING, .text = values[c][value]};
+                .name = columns[c],
+                .type = COL_STRING,
+                .text = is_outside ? outside[rng_below(rng, 2)] : values[c][value]};
         }
     }
     (void)snprintf(crowd->ids[i], sizeof(crowd->ids[i]), "%u", i % 100000);
@@ -64,7 +75,7 @@ static void event_make(struct crowd *crowd, uint32_t i, struct rng *rng)
         .event_id = crowd->ids[i],
         .name = rng_below(rng, 3) == 0 ? "pay" : "view",
         .user = crowd->users[user],
-        .time_ms = SNAP_NOW_MS - (int64_t)rng_below(rng, SPAN_MINUTE) * 60000,
+        .time_ms = SNAP_NOW_MS - (int64_t)minute * 60000,
         .props = crowd->props[i],
         .prop_count = count,
     };
@@ -74,6 +85,7 @@ static void crowd_make(struct crowd *crowd, struct rng *rng)
 {
     static const uint32_t keepings[] = {5, 40, 150};
     crowd->keeping = keepings[rng_below(rng, 3)];
+    crowd->has_outsider = rng_below(rng, 4) == 0;
     crowd->event_count = rng_below(rng, 8) == 0 ? EVENTS_MAX : 400;
     crowd->user_count = crowd->event_count == EVENTS_MAX && rng_below(rng, 2) == 0 ? USERS_MAX : USERS;
     for (uint32_t u = 0; u < crowd->user_count; u++) {
@@ -101,7 +113,11 @@ static void question_make(struct rng *rng, char *out, size_t size)
     static const char *const buckets[] = {"", "", " each day", " each week", " each hour"};
     static const char *const wheres[] = {
         "",
+        "",
+        "",
         " where platform = \"ios\"",
+        " where platform != \"web\"",
+        " where channel in (\"ads\", \"seo\")",
         " where platform = \"ios\" and channel = \"ads\"",
         " where platform != \"web\" and channel in (\"ads\", \"seo\") and plan = \"pro\"",
         " where plan is not set and channel = \"mail\"",
@@ -149,6 +165,9 @@ static void values_and_days_say_what_rows_say(void **state)
         CLEANUP(snap_freep) struct snap *snap = snap_build(crowd.events, crowd.event_count, &opts);
         for (uint64_t k = rng_below(&rng, 8); k > 0; k--) { /* some are erased, or left out */
             snap_delete(snap, crowd.events[rng_below(&rng, crowd.event_count)].user);
+        }
+        if (crowd.has_outsider) {
+            snap_delete(snap, crowd.users[0]);
         }
         for (uint32_t k = 0; k < 6; k++) {
             const struct snap_query_opts by_rows = {.is_reference_path = true};
