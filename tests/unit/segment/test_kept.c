@@ -40,6 +40,9 @@ static void kept_open(struct kept *k, uint64_t seed, size_t cache_bytes)
     if (seed % 8 == 0) {
         shape.row_count += BLOCK_ROWS; /* two blocks */
     }
+    if (seed % 3 == 0) {
+        shape.subject_step = 1 + seed % 2; /* so near that words of bits are kept */
+    }
     table_open(&k->t);
     assert_ok(random_rows(k->t.arena, &k->rng, &shape, &rows, &err));
     struct mem_source *mem = mem_source_create(rows, shape.row_count, k->t.schema, 3);
@@ -122,6 +125,105 @@ static uint64_t value_bit(const struct kept *k, uint32_t row, uint32_t prop,
     return UINT64_C(1) << code;
 }
 
+static uint32_t word_checks;
+static uint32_t turned_checks;
+
+/* Words of bits say what masks say. */
+static void check_words(const struct subject_values *values)
+{
+    uint64_t bits = 0;
+    uint64_t several = 0;
+    for (uint32_t i = 0; i < values->count && values->word_count > 0; i++) {
+        uint32_t bit = values->subjects[i] - values->base;
+        assert_true(bit / 64 < values->word_count);
+        assert_true(values->places[bit / 64] <= i);
+        assert_true(values->subjects[values->places[bit / 64]] / 64 == values->subjects[i] / 64);
+        for (uint32_t code = 0; code <= values->dict->count; code++) {
+            uint64_t word = values->having[code * values->word_count + bit / 64];
+            assert_int_equal(word >> (bit % 64) & 1, values->masks[i] >> code & 1);
+        }
+        several += (values->masks[i] & (values->masks[i] - 1)) != 0;
+        bits += (uint64_t)__builtin_popcountll(values->masks[i]);
+        word_checks++;
+    }
+    for (uint32_t w = 0; w < values->word_count; w++) {
+        several -= (uint64_t)__builtin_popcountll(values->several[w]);
+    }
+    for (size_t w = 0; w < (size_t)values->word_count * (values->dict->count + 1); w++) {
+        bits -= (uint64_t)__builtin_popcountll(values->having[w]);
+    }
+    assert_int_equal(bits, 0);
+    assert_int_equal(several, 0);
+}
+
+/* What a subject's rows of one day have; the row behind them. */
+static uint32_t mask_of_day(const struct kept *k, uint32_t row, uint32_t prop,
+                            const struct dict *dict, uint64_t *ret)
+{
+    uint32_t subject = k->sorted[row]->subject;
+    int64_t day = source_day(k->sorted[row]->time_ms);
+    *ret = 0;
+    while (row < k->row_count && k->sorted[row]->subject == subject &&
+           source_day(k->sorted[row]->time_ms) == day) {
+        *ret |= value_bit(k, row++, prop, dict);
+    }
+    return row;
+}
+
+static bool is_turned_in(const struct subject_days *days, const struct dict *dict, int64_t day,
+                         uint32_t code, uint32_t subject)
+{
+    for (uint32_t n = 0; n < days->turned_count; n++) {
+        uint32_t cell = n * (dict->count + 1) + code;
+        uint32_t begin = cell == 0 ? 0 : days->turned_ends[cell - 1];
+        for (uint32_t i = begin; days->turned_days[n] == day && i < days->turned_ends[cell]; i++) {
+            if (days->turned_subjects[i] == subject) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Days of subjects with several values, and the same turned over, against all rows. */
+static void check_days(struct kept *k, uint32_t prop, const struct subject_values *values)
+{
+    struct err err = {0};
+    struct subject_days days = {0};
+    bool is_found = false;
+    assert_ok(source_subject_days(k->source, &k->holding, COL_FIRST_PROP + prop, values, &days,
+                                  &is_found, &err));
+    uint32_t at = 0;
+    uint32_t entry = 0;
+    uint64_t bits = 0;
+    for (uint32_t i = 0; is_found && i < values->count; i++) {
+        if ((values->masks[i] & (values->masks[i] - 1)) == 0) {
+            continue;
+        }
+        assert_int_equal(days.subjects[at], values->subjects[i]);
+        for (uint32_t row = values->rows[i]; row < values->rows[i + 1];) {
+            uint64_t mask = 0;
+            int64_t day = source_day(k->sorted[row]->time_ms);
+            row = mask_of_day(k, row, prop, values->dict, &mask);
+            assert_int_equal(days.days[entry], day);
+            assert_int_equal(days.masks[entry], mask);
+            bits += (uint64_t)__builtin_popcountll(mask);
+            uint32_t code = (uint32_t)__builtin_ctzll(mask);
+            if (days.turned_count > 0 && entry % 16 == 0) {
+                assert_true(is_turned_in(&days, values->dict, day, code, values->subjects[i]));
+                turned_checks++;
+            }
+            entry++;
+        }
+        assert_int_equal(days.ends[at++], entry);
+    }
+    assert_int_equal(days.count, at);
+    if (days.turned_count > 0) {
+        uint32_t cells = days.turned_count * (values->dict->count + 1);
+        assert_int_equal(days.turned_ends[cells - 1], bits);
+    }
+}
+
 static void check_values(struct kept *k, uint32_t prop)
 {
     struct err err = {0};
@@ -145,6 +247,8 @@ static void check_values(struct kept *k, uint32_t prop)
     }
     assert_int_equal(row, k->row_count);
     assert_int_equal(values.rows[values.count], k->row_count);
+    check_words(&values);
+    check_days(k, prop, &values);
     read_held_clear(&k->held);
 }
 
@@ -330,6 +434,7 @@ static void what_is_kept_says_what_the_blocks_say(void **state)
         }
         kept_close(&k);
     }
+    assert_true(word_checks > 100 && turned_checks > 10); /* else the shapes have changed */
 }
 
 int main(void)
