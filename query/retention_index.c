@@ -5,10 +5,10 @@
  *     returns    per slot who had a return in it
  *     period n   members of slot c that are in the returns of slot c + n
  *
- * Period 0 wants a return other than the start event. Where no start is a return, the returns of the slot say it.
- * Where returns are `any`, a member is back when it has two events in the slot: when two sources have some, or when the
- * row before or behind the start's own is the same subject's, in the same slot; rows lie by (subject, time). That is the
- * only look at rows: those of the start event and their neighbours.
+ * Period 0 wants a return other than the start event. Where no start is a return, the returns of the slot say it; where
+ * returns are `any`, a member is back when it has two events in the slot (retention_beside.h).
+ *
+ * Without a `where`, retention of first starts makes no set of the returns (retention_firsts.h).
  *
  * With a `where` that hardly changes within a subject the same sets tell of nearly all (retention_where.h); of the others
  * journeys are read.

@@ -6,7 +6,8 @@
  * in one atom and every event counts.
  *
  * Where every event counts and atoms are cut between days of UTC, the same is asked of a subject's days before its rows
- * are (source_subject_days): who has two platforms mostly has one a day.
+ * are (source_subject_days): who has two platforms mostly has one a day. Of a key, or of one condition, alone the days are kept
+ * turned over: each value's people of a day are one list, and nobody is left to be asked.
  *
  * With a key: its group is that of the value that all of its rows have; or of every value it has, where the whole source
  * lies in one atom and all rows count.
