@@ -1,6 +1,7 @@
 /* query/answer_journeys.c */
 #include "query/answer_journeys.h"
 
+#include "query/data_span.h"
 #include "storage/base/size.h"
 
 /* ---- who ---- */
@@ -58,7 +59,7 @@ enum err_code answer_subject_col(const struct bound_query *query, struct arena *
 enum err_code answer_buckets(struct query_run_ctx *run, struct answer_buckets *ret, struct err *err)
 {
     const struct bound_query *query = run->query;
-    const struct snapshot *snapshot = run->snapshot;
+    struct data_span span = {0};
     int64_t from_ms = query->from_ms;
     int64_t to_ms = query->to_ms;
     int64_t *begins = NULL;
@@ -74,12 +75,14 @@ enum err_code answer_buckets(struct query_run_ctx *run, struct answer_buckets *r
         ret->count = 1;
         return ERR_OK;
     }
-    bool has_data = snapshot->time_min_ms <= snapshot->time_max_ms;
+    if (!ret->has_from || !ret->has_to) {
+        ERR_TRY(data_span(run, &span, err));
+    }
     if (!ret->has_from) {
-        from_ms = has_data ? snapshot->time_min_ms : 0;
+        from_ms = span.has_data ? span.first_ms : 0;
     }
     if (!ret->has_to) {
-        to_ms = has_data && snapshot->time_max_ms < INT64_MAX ? snapshot->time_max_ms + 1 : 0;
+        to_ms = span.has_data && span.last_ms < INT64_MAX ? span.last_ms + 1 : 0;
     }
     if (to_ms <= from_ms) {
         to_ms = from_ms; /* nothing */

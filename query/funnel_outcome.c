@@ -18,16 +18,16 @@
 #define WHAT_GAPS 4u /* not all steps below the level were done */
 #define WHAT_WIDE 8u
 
-enum err_code funnel_outcomes_plan_make(struct query_run_ctx *run, int64_t rows_from_ms,
-                                        bool has_firsts, struct outcomes_plan **ret,
-                                        struct err *err)
+enum err_code funnel_outcomes_plan_make(struct query_run_ctx *run, int64_t from_ms,
+                                        int64_t rows_from_ms, bool has_firsts,
+                                        struct outcomes_plan **ret, struct err *err)
 {
     const struct bound_query *query = run->query;
     bool is_counted = query->funnel.table == FUNNEL_STEPS || query->funnel.table == FUNNEL_TIMES;
     int64_t mature_before_ms = funnel_mature_before(query);
     const struct outcomes_ask ask = {
         .rows_from_ms = rows_from_ms,
-        .from_ms = query->from_ms,
+        .from_ms = from_ms,
         .to_ms = query->to_ms,
         .has_firsts = has_firsts,
         .live_parts = funnel_prune_serves(run) ? LIVE_PARTS_PRUNED : LIVE_PARTS,

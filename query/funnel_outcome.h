@@ -11,7 +11,8 @@
 #include "query/outcomes.h"
 
 /* *ret NULL where they do not say all that the funnel's table is made of, or nothing is kept (outcomes_plan_make). */
-enum err_code funnel_outcomes_plan_make(struct query_run_ctx *run, int64_t rows_from_ms, bool has_firsts,
+enum err_code funnel_outcomes_plan_make(struct query_run_ctx *run, int64_t from_ms,
+                                        int64_t rows_from_ms, bool has_firsts,
                                    struct outcomes_plan **ret, struct err *err) ERR_MUST_CHECK;
 /* `group`: of the attempt's line, where `counts` has one. */
 void funnel_outcome_put(struct outcomes *outcomes, const struct bound_query *query,

@@ -10,6 +10,7 @@
  */
 #include "query/funnel_task.h"
 
+#include "query/data_span.h"
 #include "query/funnel_correlate.h"
 #include "query/funnel_desk.h"
 #include "query/funnel_list.h"
@@ -176,6 +177,24 @@ static enum err_code plan_rules(const struct funnel *funnel, struct rules_plan *
     return ERR_OK;
 }
 
+/* Without a range, entries are those of the data: a first event that is expired lies before them. */
+static enum err_code plan_entries(struct query_run_ctx *run, struct rules_plan *plan,
+                                  struct err *err)
+{
+    const struct bound_query *query = run->query;
+    struct data_span span = {0};
+    plan->entries.first_ms = query->from_ms;
+    if (query->from_ms == INT64_MIN && plan->walk.firsts != NULL) {
+        ERR_TRY(data_span(run, &span, err));
+        plan->entries.first_ms = span.has_data ? span.first_ms : INT64_MAX;
+    }
+    plan->entries.last_ms = query->to_ms == INT64_MIN ? INT64_MIN : query->to_ms - 1;
+    if (query->to_ms == INT64_MAX) {
+        plan->entries.last_ms = INT64_MAX;
+    }
+    return ERR_OK;
+}
+
 static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **ret, struct err *err)
 {
     const struct bound_query *query = run->query;
@@ -189,13 +208,10 @@ static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **re
     plan->plain = funnel_plain_spec(&query->funnel);
     ERR_TRY(plan_rules(&query->funnel, plan, run->arena, err));
     ERR_TRY(answer_buckets(run, &plan->buckets, err));
-    plan->entries.first_ms = query->from_ms;
-    plan->entries.last_ms = query->to_ms == INT64_MIN ? INT64_MIN : query->to_ms - 1;
-    if (query->to_ms == INT64_MAX) {
-        plan->entries.last_ms = INT64_MAX;
-    }
+    ERR_TRY(plan_entries(run, plan, err));
     bool is_of_all_time = plan->walk.firsts != NULL || query->funnel.session != SELECTOR_NONE;
-    ERR_TRY(funnel_outcomes_plan_make(run, is_of_all_time ? INT64_MIN : query->from_ms,
+    ERR_TRY(funnel_outcomes_plan_make(run, plan->entries.first_ms,
+                                      is_of_all_time ? INT64_MIN : query->from_ms,
                                  plan->walk.firsts != NULL, &plan->outcomes, err));
     plan->walk.outcomes = plan->outcomes;
     plan->is_all_apart = query->has_each || query->funnel.at == FUNNEL_AT_ALL_STEPS;

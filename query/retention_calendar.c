@@ -31,7 +31,7 @@ enum err_code retention_calendar_make(const struct civil_grid *grid, int64_t fro
     int64_t origin = civil_number(grid, buckets[0]);
     int64_t last_cohort = civil_number(grid, buckets[bucket_count - 1]);
     int64_t last = last_cohort + periods_after;
-    if (horizon_ms > buckets[bucket_count]) {
+    if (horizon_ms >= buckets[bucket_count]) {
         int64_t horizon = civil_number(grid, horizon_ms);
         last = last > horizon ? last : horizon;
     }

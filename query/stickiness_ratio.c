@@ -8,23 +8,31 @@
  * but days that have not begun yet are left out of the mean. Days are civil; what rolls is elapsed time, as everywhere.
  */
 #include "query/answer_journeys.h"
+#include "query/data_span.h"
 #include "query/stickiness_int.h"
 #include "storage/base/size.h"
 
 #define DAY_MS UINT64_C(86400000)
 
 /* The query's range; an end that it leaves open is that of the data. Empty: *ret_from = *ret_to. */
-static void range_of(const struct query_run_ctx *run, int64_t *ret_from, int64_t *ret_to)
+static enum err_code range_of(struct query_run_ctx *run, int64_t *ret_from, int64_t *ret_to,
+                              struct err *err)
 {
     const struct bound_query *query = run->query;
-    const struct snapshot *snapshot = run->snapshot;
-    bool has_data = snapshot->time_min_ms <= snapshot->time_max_ms;
-
-    *ret_from = query->from_ms != INT64_MIN ? query->from_ms : has_data ? snapshot->time_min_ms : 0;
-    *ret_to = query->to_ms != INT64_MAX                       ? query->to_ms
-              : has_data && snapshot->time_max_ms < INT64_MAX ? snapshot->time_max_ms + 1
-                                                              : 0;
+    struct data_span span = {0};
+    *ret_from = query->from_ms;
+    *ret_to = query->to_ms;
+    if (*ret_from == INT64_MIN || *ret_to == INT64_MAX) {
+        ERR_TRY(data_span(run, &span, err));
+    }
+    if (*ret_from == INT64_MIN) {
+        *ret_from = span.has_data ? span.first_ms : 0;
+    }
+    if (*ret_to == INT64_MAX) {
+        *ret_to = span.has_data && span.last_ms < INT64_MAX ? span.last_ms + 1 : 0;
+    }
     *ret_to = MAX_OF(*ret_from, *ret_to);
+    return ERR_OK;
 }
 
 /* users(SEL) for each of the `count` buckets of [from_ms, to_ms). */
@@ -205,7 +213,7 @@ enum err_code stickiness_ratio(struct query_run_ctx *run, struct result *result,
 
     ERR_TRY(make_columns(run->query, result, err));
     ERR_TRY(ARENA_NEW(result->arena, result->col_count, &result->totals, err)); /* all null */
-    range_of(run, &from_ms, &to_ms);
+    ERR_TRY(range_of(run, &from_ms, &to_ms, err));
     if (from_ms == to_ms) {
         return ERR_OK;
     }

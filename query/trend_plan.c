@@ -1,5 +1,6 @@
 #include "query/trend_int.h"
 
+#include "query/data_span.h"
 #include "query/index_sets.h"
 #include "query/pred_eval.h"
 #include "storage/base/rng.h"
@@ -15,9 +16,11 @@ static enum err_code plan_buckets(struct query_run_ctx *run, struct trend_plan *
                                   struct err *err)
 {
     const struct bound_query *query = run->query;
-    const struct snapshot *snapshot = run->snapshot;
-    bool is_empty = snapshot->time_min_ms > snapshot->time_max_ms;
-    int64_t data_end_ms = is_empty ? 0 : snapshot->time_max_ms + 1;
+    struct data_span span = {0};
+    if (query->from_ms == INT64_MIN || query->to_ms == INT64_MAX) {
+        ERR_TRY(data_span(run, &span, err));
+    }
+    int64_t data_end_ms = span.has_data ? span.last_ms + 1 : 0;
     plan->is_from_open = query->from_ms == INT64_MIN;
     plan->is_to_open = query->to_ms == INT64_MAX;
     plan->from_ms = query->from_ms;
@@ -26,7 +29,7 @@ static enum err_code plan_buckets(struct query_run_ctx *run, struct trend_plan *
         plan->to_ms = plan->is_from_open ? data_end_ms : MAX_OF(data_end_ms, plan->from_ms);
     }
     if (plan->is_from_open) {
-        plan->from_ms = is_empty ? plan->to_ms : MIN_OF(snapshot->time_min_ms, plan->to_ms);
+        plan->from_ms = span.has_data ? MIN_OF(span.first_ms, plan->to_ms) : plan->to_ms;
     }
     if (!query->has_each) {
         ERR_TRY(ARENA_NEW(run->arena, 2, &plan->begins, err));

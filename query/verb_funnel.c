@@ -194,7 +194,8 @@ static enum err_code plain_funnel(struct query_run_ctx *run, struct result *resu
     ERR_TRY(plan_make(run->query, run->arena, &plan, err));
     ERR_TRY(answer_buckets(run, &buckets, err));
     plan->is_pruned = funnel_prune_serves(run);
-    ERR_TRY(funnel_outcomes_plan_make(run, run->query->from_ms, false, &plan->outcomes, err));
+    ERR_TRY(funnel_outcomes_plan_make(run, run->query->from_ms, run->query->from_ms, false,
+                                      &plan->outcomes, err));
     run->verb_plan = plan;
     ERR_TRY(run_all_tasks(run, funnel_task, sizeof(struct funnel_part), &tasks, err));
     if (run->query->cell != NULL) {

@@ -9,6 +9,7 @@
  * selector has the bare names.
  */
 #include "query/cell_taker.h"
+#include "query/data_span.h"
 #include "query/pred_eval.h"
 #include "query/retention_value.h"
 #include "query/saturating.h"
@@ -111,23 +112,25 @@ enum err_code retention_plan_make(struct query_run_ctx *run, struct retention_pl
 {
     const struct bound_query *query = run->query;
     const struct retention *retention = &query->retention;
-    const struct snapshot *snapshot = run->snapshot;
-    bool has_data = snapshot->time_min_ms <= snapshot->time_max_ms;
+    struct data_span span = {0};
     bool is_unbounded = retention->mode == RETENTION_UNBOUNDED;
     int64_t from_ms = query->from_ms;
     int64_t to_ms = query->to_ms;
     struct retention_plan *plan = NULL;
 
     *ret = NULL;
-    if (!has_data && (from_ms == INT64_MIN || to_ms == INT64_MAX)) {
+    if (from_ms == INT64_MIN || to_ms == INT64_MAX || is_unbounded) {
+        ERR_TRY(data_span(run, &span, err));
+    }
+    if (!span.has_data && (from_ms == INT64_MIN || to_ms == INT64_MAX)) {
         return ERR_OK;
     }
     /* Ends that the query leaves open are those of the data. */
     if (from_ms == INT64_MIN) {
-        from_ms = snapshot->time_min_ms;
+        from_ms = span.first_ms;
     }
     if (to_ms == INT64_MAX) {
-        to_ms = snapshot->time_max_ms < INT64_MAX ? snapshot->time_max_ms + 1 : INT64_MAX;
+        to_ms = span.last_ms < INT64_MAX ? span.last_ms + 1 : INT64_MAX;
     }
     ERR_TRY(ARENA_NEW(run->arena, 1, &plan, err));
     plan->lane_keys = UINT32_MAX;
@@ -136,7 +139,7 @@ enum err_code retention_plan_make(struct query_run_ctx *run, struct retention_pl
     ERR_TRY(civil_grid_init(query->zone, retention->unit, retention->unit_count,
                             (enum civil_weekday)query->week_start, &plan->grid, err));
     ERR_TRY(retention_calendar_make(&plan->grid, from_ms, to_ms, retention->period_count - 1,
-                                    is_unbounded && has_data ? snapshot->time_max_ms : INT64_MIN,
+                                    is_unbounded && span.has_data ? span.last_ms : INT64_MIN,
                                     run->arena, &plan->calendar, err));
     const struct retention_calendar *calendar = &plan->calendar;
     if (calendar->cohort_count == 0) {

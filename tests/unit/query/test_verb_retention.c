@@ -123,6 +123,20 @@ static void unfiltered_asks_the_first_event_of_the_name(void **state)
            "1970-01-01|0|1|0|0|true\n1970-01-02|0|1|0|0|true\n= -|-|2|-|-|-\n");
 }
 
+static const struct snap_event late[] = {
+    {"1", "open", "ann", 0, PLAIN},
+    {"2", "open", "ann", 2 * DAY, PLAIN},
+};
+
+static void unbounded_counts_a_return_on_the_very_end_of_the_range(void **state)
+{
+    (void)state;
+    EXPECT(late, "retention open -> open each day for 0 unbounded from 1970-01-01 to 1970-01-03",
+           "1970-01-01|0|1|1|1|true\n"
+           "1970-01-02|0|0|0|-|true\n"
+           "= -|-|1|-|-|-\n");
+}
+
 static void unbounded_and_at_least_change_what_coming_back_means(void **state)
 {
     (void)state;
@@ -199,6 +213,7 @@ int main(void)
         cmocka_unit_test(recurring_counts_a_user_in_every_cohort),
         cmocka_unit_test(first_ever_knows_what_was_before_the_range_and_first_does_not),
         cmocka_unit_test(unfiltered_asks_the_first_event_of_the_name),
+        cmocka_unit_test(unbounded_counts_a_return_on_the_very_end_of_the_range),
         cmocka_unit_test(unbounded_and_at_least_change_what_coming_back_means),
         cmocka_unit_test(days_are_those_of_the_zone),
         cmocka_unit_test(of_tied_starts_the_one_that_leaves_most_returns_then_the_smallest_key),
