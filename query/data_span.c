@@ -21,11 +21,19 @@ struct span_work {
     struct data_span span; /* so far */
 };
 
-static bool has_deleted(const struct snapshot *snapshot, const struct source *source)
+/* Of whom rows do not count; NULL: of nobody. Rows of who is moved count under another, so as long as nobody is deleted that
+ * says nothing of from when to when there are any. */
+static const roaring_bitmap_t *hidden_of(const struct snapshot *snapshot,
+                                         const struct source *source)
 {
-    const roaring_bitmap_t *deleted = snapshot->deleted[source->shard];
-    return deleted != NULL &&
-           roaring_bitmap_range_cardinality(deleted, source->subject_first,
+    return snapshot->has_erased ? snapshot->hidden[source->shard] : NULL;
+}
+
+static bool has_hidden(const struct snapshot *snapshot, const struct source *source)
+{
+    const roaring_bitmap_t *hidden = hidden_of(snapshot, source);
+    return hidden != NULL &&
+           roaring_bitmap_range_cardinality(hidden, source->subject_first,
                                             (uint64_t)source->subject_last + 1) > 0;
 }
 
@@ -46,7 +54,7 @@ static enum err_code sort_sources(struct span_work *work, struct err *err)
         if (source->row_count == 0) {
             continue;
         }
-        if (source->time_min_ms < snapshot->expired_before_ms || has_deleted(snapshot, source)) {
+        if (source->time_min_ms < snapshot->expired_before_ms || has_hidden(snapshot, source)) {
             work->doubtful[work->doubtful_count++].source = source;
         } else {
             span_add(&work->span, source->time_min_ms, source->time_max_ms);
@@ -55,11 +63,44 @@ static enum err_code sort_sources(struct span_work *work, struct err *err)
     return ERR_OK;
 }
 
+/* The nearest row of one that is not hidden; false where the list does not tell. */
+static bool end_of(const struct source_end *list, uint32_t count, uint32_t subject_count,
+                   const roaring_bitmap_t *hidden, const struct source_end **ret)
+{
+    *ret = NULL;
+    for (uint32_t i = 0; i < count && *ret == NULL; i++) {
+        if (hidden == NULL || !roaring_bitmap_contains(hidden, list[i].subject)) {
+            *ret = &list[i];
+        }
+    }
+    return *ret != NULL || count == subject_count;
+}
+
+/* What the source keeps of both of its ends; *ret_is_told false where rows must be looked at. */
+static enum err_code add_ends(struct span_work *work, const struct source *source,
+                              struct read_ctx *read, bool *ret_is_told, struct err *err)
+{
+    const roaring_bitmap_t *hidden = hidden_of(work->snapshot, source);
+    const struct source_end *first = NULL;
+    const struct source_end *last = NULL;
+    struct source_ends ends;
+    bool is_past = source->time_min_ms >= work->snapshot->expired_before_ms;
+    int64_t from_ms = is_past ? INT64_MIN : work->snapshot->expired_before_ms;
+    ERR_TRY(source_ends(source, read, from_ms, &ends, ret_is_told, err));
+    *ret_is_told = *ret_is_told &&
+                   end_of(ends.first, ends.first_count, ends.subject_count, hidden, &first) &&
+                   end_of(ends.last, ends.last_count, ends.subject_count, hidden, &last);
+    if (*ret_is_told && first != NULL) {
+        span_add(&work->span, first->time_ms, last->time_ms);
+    }
+    return ERR_OK;
+}
+
 static enum err_code look_at_block(struct span_work *work, const struct source *source,
                                    uint32_t block, struct read_ctx *read, struct err *err)
 {
     const struct snapshot *snapshot = work->snapshot;
-    const roaring_bitmap_t *deleted = snapshot->deleted[source->shard];
+    const roaring_bitmap_t *hidden = hidden_of(snapshot, source);
     struct vec times = {0};
     struct vec subjects = {0};
     struct vec arrivals = {0};
@@ -68,13 +109,13 @@ static enum err_code look_at_block(struct span_work *work, const struct source *
     if (source->cut != NULL) {
         ERR_TRY(source_read(source, read, COL_ARRIVAL, block, &arrivals, err));
     }
-    bool is_deleted = false;
+    bool is_hidden = false;
     for (uint32_t row = 0; row < times.rows; row++) {
         int64_t time_ms = times.i64[row];
         if (row == 0 || subjects.u32[row] != subjects.u32[row - 1]) {
-            is_deleted = deleted != NULL && roaring_bitmap_contains(deleted, subjects.u32[row]);
+            is_hidden = hidden != NULL && roaring_bitmap_contains(hidden, subjects.u32[row]);
         }
-        if (!is_deleted && time_ms >= snapshot->expired_before_ms &&
+        if (!is_hidden && time_ms >= snapshot->expired_before_ms &&
             (source->cut == NULL || row_cut_shows(source->cut, time_ms, arrivals.i64[row]))) {
             span_add(&work->span, time_ms, time_ms);
         }
@@ -88,9 +129,11 @@ static enum err_code look_at_source(struct span_work *work, struct doubtful *one
     CLEANUP(arena_freep) struct arena *scratch = arena_create(arena_budget(work->run->arena));
     CLEANUP(read_held_done) struct read_held held = {0};
     struct read_ctx read = {.arena = scratch, .io = work->run->io, .held = &held};
-    run_mark_source(work->run, source);
+    bool is_told = false;
     one->is_looked_at = true;
-    for (uint32_t block = 0; block < source->block_count; block++) {
+    run_mark_source(work->run, source);
+    ERR_TRY(add_ends(work, source, &read, &is_told, err));
+    for (uint32_t block = 0; !is_told && block < source->block_count; block++) {
         ERR_TRY(run_check(work->run, err));
         ERR_TRY(look_at_block(work, source, block, &read, err));
         read_held_clear(&held);

@@ -4,8 +4,8 @@
  * answer: expired ones, and those of deleted people, until the background has taken them from the disk. Where they may be the
  * first or the last, rows are looked at, so that no answer hangs on what the background has done.
  *
- * Cost: none where nothing is expired and nobody deleted; else the times of mostly one source for each end, that whose rows
- * reach furthest.
+ * Cost: none where nothing is expired and nobody deleted; else, when first asked, the times of the sources whose rows reach
+ * furthest: segments keep whose their first and last rows are (source_ends).
  *
  * Thread: the query's own.
  */

@@ -1049,6 +1049,8 @@ static enum err_code fill_snapshot(struct snapshot_pin *pin, const struct moment
         ERR_TRY(add_views(pin, moment, shard, err));
         if (version->deleted[shard] != NULL) {
             snapshot->deleted[shard] = version->deleted[shard]->bits;
+            snapshot->hidden[shard] = version->deleted[shard]->bits;
+            snapshot->has_erased |= !roaring_bitmap_is_empty(version->deleted[shard]->bits);
         }
     }
     snapshot->shard_begin[SHARD_COUNT] = snapshot->source_count;

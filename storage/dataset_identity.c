@@ -114,6 +114,7 @@ enum err_code identity_show(struct identity *identity, struct snapshot *snapshot
                          &ret->masks[shard], err));
         if (ret->masks[shard] != NULL) {
             snapshot->deleted[shard] = ret->masks[shard];
+            snapshot->hidden[shard] = ret->masks[shard];
         }
     }
     return ERR_OK;

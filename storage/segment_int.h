@@ -151,6 +151,10 @@ enum err_code segment_repeats(const struct source *source, struct read_ctx *ctx,
 enum err_code segment_subject_values(const struct source *source, struct read_ctx *ctx,
                                      uint32_t col, struct subject_values *ret, bool *ret_found,
                                      struct err *err) ERR_MUST_CHECK;
+/* source_ends of a segment (segment_ends.c). */
+enum err_code segment_ends(const struct source *source, struct read_ctx *ctx, int64_t from_ms,
+                           struct source_ends *ret, bool *ret_found,
+                           struct err *err) ERR_MUST_CHECK;
 /* source_subject_days of a segment (segment_days.c). */
 enum err_code segment_subject_days(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                    const struct subject_values *values, struct subject_days *ret,

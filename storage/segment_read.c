@@ -346,6 +346,7 @@ static const struct source_ops segment_ops = {
     .event_rows = segment_event_rows,
     .subject_values = segment_subject_values,
     .subject_days = segment_subject_days,
+    .ends = segment_ends,
     .repeats = segment_repeats,
     .union_find = segment_union_find,
     .union_keep = segment_union_keep,

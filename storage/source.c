@@ -134,6 +134,14 @@ enum err_code source_subject_days(const struct source *source, struct read_ctx *
                : source->ops->subject_days(source, ctx, col, values, ret, ret_found, err);
 }
 
+enum err_code source_ends(const struct source *source, struct read_ctx *ctx, int64_t from_ms,
+                          struct source_ends *ret, bool *ret_found, struct err *err)
+{
+    *ret_found = false;
+    return source->ops->ends == NULL ? ERR_OK
+                                     : source->ops->ends(source, ctx, from_ms, ret, ret_found, err);
+}
+
 enum err_code source_repeats(const struct source *source, struct read_ctx *ctx,
                              const int64_t *edges, uint32_t span_count,
                              const struct repeats_taker *taker, bool *ret_found, struct err *err)

@@ -170,6 +170,19 @@ struct subject_days {
     const uint32_t *turned_subjects; /* ascending for each day and code */
 };
 
+/* Whose rows are a source's first and last, of those from some time on: of each subject its first row and its last, and of these
+ * the nearest to either end, nearest first. Where subject_count is larger than a list, there are others, no nearer. */
+#define SOURCE_ENDS_MAX 16u
+struct source_end {
+    int64_t time_ms;
+    uint32_t subject;
+};
+struct source_ends {
+    uint32_t subject_count, first_count, last_count;
+    struct source_end first[SOURCE_ENDS_MAX];
+    struct source_end last[SOURCE_ENDS_MAX];
+};
+
 /* What is told of the spans of time that a source has rows in: ascending subjects with two rows or more in the span, valid
  * until `take` returns. */
 struct repeats_taker {
@@ -247,6 +260,9 @@ struct source_ops {
     enum err_code (*subject_days)(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                   const struct subject_values *values, struct subject_days *ret,
                                   bool *ret_found, struct err *err);
+    /* NULL: none are kept. */
+    enum err_code (*ends)(const struct source *source, struct read_ctx *ctx, int64_t from_ms,
+                          struct source_ends *ret, bool *ret_found, struct err *err);
     /* NULL: none are kept. */
     enum err_code (*repeats)(const struct source *source, struct read_ctx *ctx,
                              const int64_t *edges, uint32_t span_count,
@@ -345,6 +361,11 @@ enum err_code source_subject_values(const struct source *source, struct read_ctx
 enum err_code source_subject_days(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                   const struct subject_values *values, struct subject_days *ret,
                                   bool *ret_found, struct err *err) ERR_MUST_CHECK;
+/* Of the rows from from_ms on. Made by one pass over all times when first asked for, kept in the block cache. *ret_found false
+ * where the source keeps none (memtables), or where from_ms is not a day's begin, nor INT64_MIN: then look at rows. */
+enum err_code source_ends(const struct source *source, struct read_ctx *ctx, int64_t from_ms,
+                          struct source_ends *ret, bool *ret_found,
+                          struct err *err) ERR_MUST_CHECK;
 /* Who has two rows or more, of whatever event, in span s = [edges[s], edges[s + 1]); edges ascend. Made by one pass over all
  * rows when these edges are first asked for, kept in the block cache. *ret_found false where the source keeps none
  * (memtables): then look at rows. */

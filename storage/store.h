@@ -141,6 +141,8 @@ struct snapshot {
     const roaring_bitmap_t *deleted
         [SHARD_COUNT]; /* subjects masked from every answer, deleted, or moved: their rows then stand
                                 under others in sources of their own (identity.h); NULL = none */
+    const roaring_bitmap_t *hidden[SHARD_COUNT]; /* the same, whomever a query leaves out of `deleted` besides */
+    bool has_erased; /* some are deleted, and not moved */
     /* of snapshot_of_past: */
     bool is_own;  /* who is who is its own to say, not the data set's */
     bool is_past; /* something has come since */

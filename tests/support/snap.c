@@ -257,6 +257,8 @@ void snap_delete(struct snap *snap, const char *user)
     if (snap->deleted[found->shard] == NULL) {
         snap->deleted[found->shard] = roaring_bitmap_create();
         snap->snapshot.deleted[found->shard] = snap->deleted[found->shard];
+        snap->snapshot.hidden[found->shard] = snap->deleted[found->shard];
+        snap->snapshot.has_erased = true;
     }
     roaring_bitmap_add(snap->deleted[found->shard], found->subject);
 }

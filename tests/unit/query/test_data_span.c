@@ -16,8 +16,8 @@
 
 #include <stdio.h>
 
-#define USERS      8u
-#define EVENTS_MAX 60u
+#define USERS      26u /* more than a segment keeps */
+#define EVENTS_MAX 90u
 #define ROUNDS     400u
 #define SPAN_MS    UINT64_C(1000000000)
 
@@ -28,7 +28,9 @@ struct made {
     bool is_deleted[USERS];
 };
 
-static const char *const users[USERS] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+static const char *const users[USERS] = {"a", "b", "c", "d", "e", "f", "g", "h", "i",
+                                         "j", "k", "l", "m", "n", "o", "p", "q", "r",
+                                         "s", "t", "u", "v", "w", "x", "y", "z"};
 
 static struct snap *make(struct made *made, struct rng *rng)
 {
@@ -45,10 +47,11 @@ static struct snap *make(struct made *made, struct rng *rng)
                                               .time_ms = (int64_t)rng_below(rng, SPAN_MS)};
     }
     struct snap *snap = snap_build(made->events, made->count, &opts);
+    uint64_t parts_deleted = rng_below(rng, 6);
     for (uint32_t u = 0; u < USERS; u++) {
         uint32_t shard = 0;
         uint32_t subject = 0;
-        if (rng_below(rng, 3) == 0 && snap_subject(snap, users[u], &shard, &subject)) {
+        if (rng_below(rng, 5) < parts_deleted && snap_subject(snap, users[u], &shard, &subject)) {
             made->is_deleted[u] = true;
             snap_delete(snap, users[u]);
         }
@@ -84,11 +87,15 @@ static void the_span_is_that_of_rows_that_count(void **state)
         int64_t kept_before_ms = snapshot->expired_before_ms;
         if (rng_below(&rng, 2) == 0) {
             snapshot->expired_before_ms = (int64_t)rng_below(&rng, SPAN_MS);
+            if (rng_below(&rng, 2) == 0) { /* as real ones are: then segments keep what they say */
+                snapshot->expired_before_ms -= snapshot->expired_before_ms % SOURCE_DAY_MS;
+            }
         }
         struct query_run_ctx run = {.snapshot = snapshot, .io = snap_io(snap)};
         budget_init(&run.budget, (size_t)64 << 20, "query memory");
         run.arena = arena_create(&run.budget);
         assert_int_equal(data_span(&run, &got, &err), ERR_OK);
+        assert_int_equal(data_span(&run, &got, &err), ERR_OK); /* from what is kept now */
         const struct data_span want = span_of_all(&made, snapshot->expired_before_ms);
         assert_int_equal(got.has_data, want.has_data);
         if (want.has_data) {
