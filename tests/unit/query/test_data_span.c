@@ -16,10 +16,11 @@
 
 #include <stdio.h>
 
-#define USERS      26u /* more than a segment keeps */
-#define EVENTS_MAX 90u
-#define ROUNDS     400u
-#define SPAN_MS    UINT64_C(1000000000)
+#define USERS       26u /* more than a segment keeps */
+#define USERS_APART 20u
+#define EVENTS_MAX  90u
+#define ROUNDS      400u
+#define SPAN_MS     UINT64_C(1000000000)
 
 struct made {
     struct snap_event events[EVENTS_MAX];
@@ -39,19 +40,25 @@ static struct snap *make(struct made *made, struct rng *rng)
                              .seed = rng_next(rng)};
     opts.memory_count = (uint32_t)rng_below(rng, opts.source_count + 1);
     *made = (struct made){.count = 1 + (uint32_t)rng_below(rng, EVENTS_MAX)};
+    bool is_apart = rng_below(rng, 4) ==
+                    0; /* first all the deleted, and more than a segment keeps, then the others */
     for (uint32_t i = 0; i < made->count; i++) {
+        uint64_t user = rng_below(rng, USERS);
+        uint64_t half = is_apart && user >= USERS_APART ? SPAN_MS / 2 : 0;
         (void)snprintf(made->ids[i], sizeof(made->ids[i]), "%u", i % 1000);
-        made->events[i] = (struct snap_event){.event_id = made->ids[i],
-                                              .name = "view",
-                                              .user = users[rng_below(rng, USERS)],
-                                              .time_ms = (int64_t)rng_below(rng, SPAN_MS)};
+        made->events[i] = (struct snap_event){
+            .event_id = made->ids[i],
+            .name = "view",
+            .user = users[user],
+            .time_ms = (int64_t)(half + rng_below(rng, is_apart ? SPAN_MS / 2 : SPAN_MS))};
     }
     struct snap *snap = snap_build(made->events, made->count, &opts);
     uint64_t parts_deleted = rng_below(rng, 6);
     for (uint32_t u = 0; u < USERS; u++) {
         uint32_t shard = 0;
         uint32_t subject = 0;
-        if (rng_below(rng, 5) < parts_deleted && snap_subject(snap, users[u], &shard, &subject)) {
+        bool is_deleted = is_apart ? u < USERS_APART : rng_below(rng, 5) < parts_deleted;
+        if (is_deleted && snap_subject(snap, users[u], &shard, &subject)) {
             made->is_deleted[u] = true;
             snap_delete(snap, users[u]);
         }
