@@ -137,6 +137,22 @@ static void unbounded_counts_a_return_on_the_very_end_of_the_range(void **state)
            "= -|-|1|-|-|-\n");
 }
 
+static const struct snap_event years[] = {
+    {"1", "reg", "ann", 0, PLAIN},
+    {"2", "open", "ann", HOUR, PLAIN},
+    {"3", "open", "ann", 900 * DAY, PLAIN},
+};
+
+/* Memory for each pair of hours would be gigabytes. */
+static void hours_of_years_take_memory_by_the_hour(void **state)
+{
+    (void)state;
+    EXPECT(years, "retention reg -> open each hour for 1",
+           "1970-01-01T00:00:00.000Z|0|1|0|0|true\n"
+           "1970-01-01T00:00:00.000Z|1|1|1|1|true\n"
+           "= -|-|1|-|-|-\n");
+}
+
 static void unbounded_and_at_least_change_what_coming_back_means(void **state)
 {
     (void)state;
@@ -214,6 +230,7 @@ int main(void)
         cmocka_unit_test(first_ever_knows_what_was_before_the_range_and_first_does_not),
         cmocka_unit_test(unfiltered_asks_the_first_event_of_the_name),
         cmocka_unit_test(unbounded_counts_a_return_on_the_very_end_of_the_range),
+        cmocka_unit_test(hours_of_years_take_memory_by_the_hour),
         cmocka_unit_test(unbounded_and_at_least_change_what_coming_back_means),
         cmocka_unit_test(days_are_those_of_the_zone),
         cmocka_unit_test(of_tied_starts_the_one_that_leaves_most_returns_then_the_smallest_key),
