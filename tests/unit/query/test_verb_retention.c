@@ -148,8 +148,8 @@ static void hours_of_years_take_memory_by_the_hour(void **state)
 {
     (void)state;
     EXPECT(years, "retention reg -> open each hour for 1",
-           "1970-01-01T00:00:00.000Z|0|1|0|0|true\n"
-           "1970-01-01T00:00:00.000Z|1|1|1|1|true\n"
+           "1970-01-01T00:00:00Z|0|1|0|0|true\n"
+           "1970-01-01T00:00:00Z|1|1|1|1|true\n"
            "= -|-|1|-|-|-\n");
 }
 
