@@ -25,7 +25,8 @@ struct rules_plan {
     struct walk_spec walk;
     struct scan_want wants[QUERY_SELECTORS_MAX];
     struct first_ask firsts;
-    uint64_t beside_firsts[QUERY_SELECTORS_MAX]; /* an expired first event fills the steps that ask for it, and is nothing else */
+    uint64_t beside_firsts
+        [QUERY_SELECTORS_MAX]; /* an expired first event fills the steps that ask for it, and is nothing else */
     struct by_key subject_keys[2]; /* or those that name events, of `why` */
     struct outcomes_plan *outcomes;
     struct funnel_spec plain;
@@ -262,6 +263,30 @@ static void shown_events(const struct funnel_part_view *part, size_t view_begin,
     }
 }
 
+/* < 0: `a` stands before `b`, of two attempts at one level with one start and one end. A step is rather done than skipped,
+ * and early; of attempts with the same times those with the smallest keys come first, of the entry before other steps. */
+static int steps_cmp(const struct funnel_desk *desk, const struct funnel_shown *a,
+                     const struct funnel_shown *b)
+{
+    int order = 0;
+    for (uint64_t bits = a->filled | b->filled; bits != 0; bits &= bits - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(bits);
+        uint64_t bit = UINT64_C(1) << i;
+        if ((a->filled & b->filled & bit) == 0) {
+            return (a->filled & bit) != 0 ? -1 : 1;
+        }
+        if (a->times[i] != b->times[i]) {
+            return a->times[i] < b->times[i] ? -1 : 1;
+        }
+    }
+    for (uint64_t bits = desk->by == NULL ? 0 : a->filled; bits != 0 && order == 0;
+         bits &= bits - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(bits);
+        order = groups_cmp(desk->by_groups, desk->by[a->events[i]], desk->by[b->events[i]]);
+    }
+    return order;
+}
+
 /* Is `a` to be shown rather than `b`? Values that are held, and those of `by` for all of the answer, compete. */
 static bool is_rather(const struct rules_task *task, const struct funnel_shown *a,
                       const struct funnel_shown *b)
@@ -281,7 +306,10 @@ static bool is_rather(const struct rules_task *task, const struct funnel_shown *
     if (a->times[0] != b->times[0]) {
         return (a->times[0] > b->times[0]) == (show != FUNNEL_SHOW_EARLIEST);
     }
-    return a_end_ms < b_end_ms; /* else the first in the order of values stays */
+    if (a_end_ms != b_end_ms) {
+        return a_end_ms < b_end_ms;
+    }
+    return steps_cmp(&task->desk, a, b) < 0; /* else the first in the order of values stays */
 }
 
 /* ---- counting ---- */

@@ -311,20 +311,33 @@ static void order_inside_one_instant_does_not_matter(void **state)
 #define USERS       8u
 #define USER_EVENTS 7u
 #define CHANNELS    3u /* none, "p", "q": in canonical order */
+#define PLANS       3u /* none, "k", "l" */
 #define FROM_MS     INT64_C(1000)
 #define TO_MS       INT64_C(1020)
 #define RANGE       "from 1970-01-01T00:00:01Z to 1970-01-01T00:00:01.020Z"
 
 struct world {
     struct snap_event events[USERS * USER_EVENTS];
+    uint8_t channels[USERS * USER_EVENTS], plans[USERS * USER_EVENTS];
     uint32_t event_count;
     char ids[USERS * USER_EVENTS][12];
     char users[USERS][8];
 };
 static const char *const names[] = {"a", "b", "c", "x"};
-static const struct snap_prop channels[] = {
-    {.name = "channel", .type = COL_STRING, .text = "p"},
-    {.name = "channel", .type = COL_STRING, .text = "q"},
+static const char *const plans[PLANS] = {"-", "k", "l"}; /* as answers have them */
+#define CHANNEL(value)                                                                             \
+    {                                                                                              \
+        .name = "channel", .type = COL_STRING, .text = (value)                                     \
+    }
+#define PLAN(value)                                                                                \
+    {                                                                                              \
+        .name = "plan", .type = COL_STRING, .text = (value)                                        \
+    }
+/* Channel and plan, the one that is none last. */
+static const struct snap_prop props_of[CHANNELS][PLANS][2] = {
+    {{{0}}, {PLAN("k")}, {PLAN("l")}},
+    {{CHANNEL("p")}, {PLAN("k"), CHANNEL("p")}, {PLAN("l"), CHANNEL("p")}},
+    {{CHANNEL("q")}, {PLAN("k"), CHANNEL("q")}, {PLAN("l"), CHANNEL("q")}},
 };
 
 /* `is_apart`: no two events of a user share an instant. */
@@ -337,6 +350,7 @@ static void world_make(struct world *w, struct rng *rng, bool is_apart)
         for (uint64_t n = rng_below(rng, USER_EVENTS + 1); n > 0; n--) {
             uint32_t i = w->event_count++;
             uint64_t channel = rng_below(rng, CHANNELS);
+            uint64_t plan = rng_below(rng, PLANS);
             at += (int64_t)rng_below(rng, 7) + (is_apart ? 1 : 0);
             (void)snprintf(w->ids[i], sizeof(w->ids[i]), "%u", i);
             w->events[i] = (struct snap_event){
@@ -344,9 +358,11 @@ static void world_make(struct world *w, struct rng *rng, bool is_apart)
                 .name = names[rng_below(rng, COUNT_OF(names))],
                 .user = w->users[u],
                 .time_ms = at,
-                .props = channel == 0 ? NULL : &channels[channel - 1],
-                .prop_count = channel == 0 ? 0 : 1,
+                .props = props_of[channel][plan],
+                .prop_count = (channel != 0 ? 1u : 0u) + (plan != 0 ? 1u : 0u),
             };
+            w->channels[i] = (uint8_t)channel;
+            w->plans[i] = (uint8_t)plan;
         }
     }
 }
@@ -584,6 +600,137 @@ static void check_totals(const struct world *w, struct asked *asked, uint64_t se
     }
 }
 
+/* ---- held values, and keys ---- */
+
+/* The event of the world that is event `at` of the user's journey. */
+static uint32_t world_event(const struct world *w, uint32_t user, int at)
+{
+    uint32_t i = 0;
+    for (int seen = 0;; i++) {
+        assert_true(i < w->event_count);
+        if (w->events[i].user == w->users[user] && w->events[i].time_ms >= FROM_MS &&
+            seen++ == at) {
+            return i;
+        }
+    }
+}
+
+/* Which of two shown attempts, of two held values, is shown: by the times alone, as within one value. +1: a, 0: they have the
+ * same times, -1: b. */
+static int rather(const struct ref_modes_query *q, const struct ref_modes_answer *a,
+                  const struct ref_modes_answer *b)
+{
+    if (a->level != b->level || a->level == 0) {
+        return (a->level > b->level) - (a->level < b->level);
+    }
+    int last = a->level - 1;
+    int by_end = (a->times[last] < b->times[last]) - (a->times[last] > b->times[last]);
+    int by_start = (a->times[0] > b->times[0]) - (a->times[0] < b->times[0]);
+    by_start = q->show == REF_SHOW_EARLIEST ? -by_start : by_start;
+    int order = q->show == REF_SHOW_FIRST && by_end != 0 ? by_end : by_start;
+    order = order != 0 ? order : by_end;
+    for (int i = 1; i < a->level && order == 0; i++) {
+        order = a->is_filled[i] - b->is_filled[i];
+        if (order == 0 && a->is_filled[i]) {
+            order = (a->times[i] < b->times[i]) - (a->times[i] > b->times[i]);
+        }
+    }
+    return order;
+}
+
+/* The user's shown attempt with one channel held, and the smallest plan among the events that it may start with. */
+static struct ref_modes_answer held_attempt(const struct world *w, uint32_t user,
+                                            const struct asked *asked, uint8_t channel,
+                                            uint32_t *ret_plan)
+{
+    struct ref_modes_event events[REF_MODES_EVENTS_MAX];
+    int count = world_journey(w, user, &asked->query, asked->steps, events);
+    for (int e = 0; e < count; e++) {
+        bool is_held = w->channels[world_event(w, user, e)] == channel;
+        for (int s = 0; s < asked->query.step_count; s++) {
+            events[e].fits[s] = events[e].fits[s] && is_held;
+        }
+    }
+    struct ref_modes_answer answer = ref_funnel_modes(&asked->query, events, count);
+    *ret_plan = PLANS;
+    for (int e = 0; answer.level > 0 && e < count; e++) {
+        uint8_t plan = w->plans[world_event(w, user, e)];
+        *ret_plan = answer.can_enter[e] && plan < *ret_plan ? plan : *ret_plan;
+    }
+    return answer;
+}
+
+/* Of the attempts of all held values one is shown: its steps are counted under the smallest key that it may have. */
+static void check_held(const struct world *w, const struct asked *asked, uint64_t seed)
+{
+    CLEANUP(buf_freep) struct buf table = {0};
+    char text[500];
+    uint64_t users[PLANS][3] = {{0}};
+    uint32_t row = 0;
+    for (uint32_t u = 0; u < USERS; u++) {
+        struct ref_modes_answer best = {0};
+        uint32_t best_plan = PLANS;
+        for (uint8_t channel = 1; channel < CHANNELS; channel++) {
+            uint32_t plan = PLANS;
+            struct ref_modes_answer tried = held_attempt(w, u, asked, channel, &plan);
+            int order = rather(&asked->query, &tried, &best);
+            best_plan = order > 0 || (order == 0 && plan < best_plan) ? plan : best_plan;
+            best = order > 0 ? tried : best;
+        }
+        for (int s = 0; s < best.level; s++) {
+            users[best_plan][s] += best.is_filled[s] ? 1 : 0;
+        }
+    }
+    (void)snprintf(text, sizeof(text), "%s holding channel by plan", asked->text);
+    answer(w, text, seed, &table);
+    for (uint32_t plan = 0; plan < PLANS; plan++) {
+        for (uint32_t step = 0; users[plan][0] > 0 && step < 3; step++, row++) {
+            const char *at = (const char *)table.ptr;
+            for (uint32_t r = 0; r < row; r++) {
+                at += strcspn(at, "\n") + 1;
+            }
+            if (at[0] != plans[plan][0] || number_at(&table, row, 3) != users[plan][step]) {
+                fail_msg("seed %" PRIu64 ": \"%s\": plan %s, step %u: not %" PRIu64 ":\n%s", seed,
+                         text, plans[plan], step + 1, users[plan][step], table.ptr);
+            }
+        }
+    }
+    assert_int_equal(row, row_count(&table));
+}
+
+/* The entry of an attempt in any order is told for sure where nothing else says which event it is; who is dropped is another
+ * matter than which attempt is shown. */
+static bool says_its_entry(const struct asked *asked)
+{
+    const struct ref_modes_query *q = &asked->query;
+    return (q->order != REF_ANY || !q->is_strict_ties) &&
+           (q->ban_count == 0 || !q->bans[0].is_dropping);
+}
+
+static void held_values_compete_by_times_and_then_by_keys(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 7000000;
+    uint32_t checked = 0;
+    for (uint64_t i = 0; i < 200; i++) {
+        struct rng rng = rng_init(seed + i);
+        struct world world;
+        struct asked asked;
+        world_make(&world, &rng, false);
+        for (uint32_t e = 0; e < world.event_count; e++) { /* many ties */
+            world.events[e].time_ms -= world.events[e].time_ms % 4;
+        }
+        ask(&asked, &rng);
+        if (says_its_entry(&asked)) {
+            check_held(&world, &asked, seed + i);
+            checked++;
+        }
+    }
+    assert_true(checked > 50);
+}
+
+/* ---- all ---- */
+
 static void whole_answers_equal_their_definitions_in_every_layout(void **state)
 {
     (void)state;
@@ -645,6 +792,7 @@ int main(void)
         cmocka_unit_test(order_inside_one_instant_does_not_matter),
         cmocka_unit_test(whole_answers_equal_their_definitions_in_every_layout),
         cmocka_unit_test(answers_do_not_depend_on_layout_or_indexes),
+        cmocka_unit_test(held_values_compete_by_times_and_then_by_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

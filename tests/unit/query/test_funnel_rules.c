@@ -132,6 +132,23 @@ static void an_item_that_got_furthest_drops_the_user_with_the_others(void **stat
            "= -|-|-|1|1|-|0|1|1|1\n");
 }
 
+static void held_values_compete_by_the_steps_in_between(void **state)
+{
+    (void)state;
+    static const struct snap_prop key_k[] = {STRING_PROP("item", "2"), STRING_PROP("channel", "ad")};
+    static const struct snap_prop key_l[] = {STRING_PROP("item", "1"), STRING_PROP("channel", "web")};
+    static const struct snap_event events[] = {
+        {"1", "a", "ann", 0, key_k, 2}, {"2", "a", "ann", 0, key_l, 2}, {"3", "b", "ann", 1, ONE},
+        {"4", "b", "ann", 2, TWO},      {"5", "c", "ann", 5, ONE},      {"6", "c", "ann", 5, TWO},
+        {"7", "a", "bob", 0, key_l, 2}, {"8", "a", "bob", 0, key_k, 2},
+    };
+    EXPECT(events, "funnel a -> b -> c holding item by channel where user_id = \"ann\"",
+           "web|1|a|1|1|-|0|-|-|-\nweb|2|b|1|1|1|0|1|1|1\nweb|3|c|1|1|1|0|5|5|5\n"
+           "= -|-|-|1|1|-|0|5|5|5\n"); /* the earlier b */
+    EXPECT(events, "funnel a -> b holding item by channel where user_id = \"bob\"",
+           "ad|1|a|1|1|-|0|-|-|-\nad|2|b|0|0|0|1|-|-|-\n= -|-|-|0|0|-|1|-|-|-\n"); /* the smaller key */
+}
+
 static void first_asks_for_the_first_event_ever(void **state)
 {
     (void)state;
@@ -321,6 +338,7 @@ int main(void)
         cmocka_unit_test(optional_steps_never_block_and_limits_count_from_the_last_step_done),
         cmocka_unit_test(exclusions_end_the_attempt_or_drop_the_user),
         cmocka_unit_test(holding_keeps_the_items_apart),
+        cmocka_unit_test(held_values_compete_by_the_steps_in_between),
         cmocka_unit_test(an_item_that_got_furthest_drops_the_user_with_the_others),
         cmocka_unit_test(first_asks_for_the_first_event_ever),
         cmocka_unit_test(reuse_and_the_modes_of_clickhouse),
