@@ -100,19 +100,33 @@ static void copy_lane(const struct funnel_desk *desk, const struct journey *jour
 
 /* ---- bits that events lose ---- */
 
-/* Where the step's event must be the subject's first, only events of that instant fill it. */
-static void keep_first(struct funnel_desk *desk, uint32_t step, uint32_t first_selector)
+/* With `by` at all steps each value has a funnel of its own, of the events that carry it; else there is one, of all. */
+static bool has_own_funnels(const struct funnel_desk *desk)
 {
-    uint64_t first_bit = UINT64_C(1) << first_selector;
-    size_t first = 0;
-    while (first < desk->count && (desk->masks[first] & first_bit) == 0) {
-        first++;
-    }
-    for (size_t i = 0; i < desk->count; i++) {
-        bool is_first = first < desk->count && desk->times[i] == desk->times[first] &&
-                        (desk->masks[i] & first_bit) != 0;
-        if (!is_first) {
-            desk->masks[i] &= ~(UINT64_C(1) << step);
+    return desk->query->funnel.at == FUNNEL_AT_ALL_STEPS && desk->by_lane != FUNNEL_LANE_NONE;
+}
+
+/* Where a step's event must be the first of its funnel, only events of that instant fill it. `by`: whose funnel, where values
+ * have their own. `masks`: of the events at `times`, to be changed. */
+static void keep_firsts(const struct funnel_desk *desk, uint32_t by, const int64_t *times,
+                        uint64_t *masks, size_t count)
+{
+    const struct funnel *funnel = &desk->query->funnel;
+    bool is_of_value = has_own_funnels(desk);
+    for (uint32_t step = 0; step < funnel->step_count; step++) {
+        uint64_t first_bit = UINT64_C(1) << (funnel->steps[step].first_selector % 64);
+        size_t first = 0;
+        if (funnel->steps[step].first_selector == SELECTOR_NONE) {
+            continue;
+        }
+        while (first < desk->count &&
+               ((desk->masks[first] & first_bit) == 0 || (is_of_value && desk->by[first] != by))) {
+            first++;
+        }
+        for (size_t i = 0; i < count; i++) {
+            bool is_first = first < desk->count && times[i] == desk->times[first] &&
+                            (masks[i] & first_bit) != 0;
+            masks[i] &= is_first ? ~UINT64_C(0) : ~(UINT64_C(1) << step);
         }
     }
 }
@@ -121,10 +135,8 @@ static void drop_bits(struct funnel_desk *desk)
 {
     const struct funnel *funnel = &desk->query->funnel;
     uint64_t steps = ~UINT64_C(0) >> (64 - funnel->step_count);
-    for (uint32_t i = 0; i < funnel->step_count; i++) {
-        if (funnel->steps[i].first_selector != SELECTOR_NONE) {
-            keep_first(desk, i, funnel->steps[i].first_selector);
-        }
+    if (!has_own_funnels(desk)) { /* else part by part */
+        keep_firsts(desk, 0, desk->times, desk->masks, desk->count);
     }
     for (size_t i = 0; funnel->order == FUNNEL_STRICT && i < desk->count; i++) {
         if ((desk->masks[i] & desk->considered) == 0) {
@@ -219,18 +231,19 @@ static bool is_same_part(const struct funnel_desk *desk, const struct funnel_par
 }
 
 /* The part's own events in order of time, and between them the events of others that end attempts,
- * without their bits of steps. */
+ * without their bits of steps: those that carry other held values, but none of another funnel. */
 static size_t copy_part(struct funnel_desk *desk, const struct funnel_parts *parts, size_t from,
                         size_t to)
 {
     uint64_t steps = ~UINT64_C(0) >> (64 - desk->query->funnel.step_count);
+    uint32_t by = parts->splits_by ? desk->by[desk->by_value[from]] : 0;
     bool has_others = desk->considered != 0 || desk->query->funnel.ban_count > 0;
     size_t count = 0;
     for (size_t i = has_others ? parts->begin : desk->by_value[from];
          has_others ? i < parts->end : from < to;) {
         bool is_own = from < to && desk->by_value[from] == i;
         uint64_t mask = desk->masks[i] & (is_own ? ~UINT64_C(0) : ~steps);
-        if (mask != 0) {
+        if (mask != 0 && (!parts->splits_by || desk->by[i] == by)) {
             desk->part_times[count] = desk->times[i];
             desk->part_masks[count] = mask;
             desk->part_events[count] = i;
@@ -238,6 +251,9 @@ static size_t copy_part(struct funnel_desk *desk, const struct funnel_parts *par
         }
         from += is_own ? 1 : 0;
         i = has_others ? i + 1 : from < to ? desk->by_value[from] : i;
+    }
+    if (parts->splits_by) {
+        keep_firsts(desk, by, desk->part_times, desk->part_masks, count);
     }
     return count;
 }

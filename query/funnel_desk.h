@@ -5,7 +5,8 @@
  *                 that no choice of a kernel hangs on ids or on who came first. What is no first event of its
  *                 name where it must be, or is not looked at by strict order, has lost its bits of steps
  *     stretch     the events of a session, or all
- *     part        a stretch's events of one value of `by`, of `holding`, or of both, with all that ends attempts
+ *     part        a stretch's events of one value of `by`, of `holding`, or of both; with those of other held values, as far
+ *                 as they end attempts
  *
  * Thread: one task.  Ownership: arrays live in the task's arena and are used again for the next subject.
  */

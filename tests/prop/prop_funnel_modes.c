@@ -729,6 +729,66 @@ static void held_values_compete_by_times_and_then_by_keys(void **state)
     assert_true(checked > 50);
 }
 
+/* ---- at all steps ---- */
+
+/* The rows in front of the totals, each behind `prefix`. */
+static void rows_behind(const struct buf *table, const char *prefix, struct buf *out)
+{
+    const char *at = (const char *)table->ptr;
+    for (uint32_t row = row_count(table); row > 0; row--) {
+        size_t len = strcspn(at, "\n") + 1;
+        buf_z(out, prefix);
+        buf_append(out, at, len);
+        at += len;
+    }
+}
+
+/* The line of a value is the funnel over the events that carry it. */
+static void check_lines(const struct world *w, const char *funnel, uint64_t seed)
+{
+    static const char *const wheres[CHANNELS] = {"channel is not set", "channel = \"p\"",
+                                                 "channel = \"q\""};
+    static const char *const prefixes[CHANNELS] = {"-|", "p|", "q|"};
+    CLEANUP(buf_freep) struct buf lines = {0};
+    CLEANUP(buf_freep) struct buf got = {0};
+    CLEANUP(buf_freep) struct buf want = {0};
+    char text[700];
+    (void)snprintf(text, sizeof(text), "%s by channel at all steps", funnel);
+    answer(w, text, seed, &lines);
+    rows_behind(&lines, "", &got);
+    for (uint32_t c = 0; c < CHANNELS; c++) {
+        CLEANUP(buf_freep) struct buf line = {0};
+        (void)snprintf(text, sizeof(text), "%s where %s", funnel, wheres[c]);
+        answer(w, text, seed, &line);
+        if (number_at(&line, 0, 2) > 0) { /* who enters nowhere has no line */
+            rows_behind(&line, prefixes[c], &want);
+        }
+    }
+    buf_u8(&got, 0);
+    buf_u8(&want, 0);
+    if (strcmp((const char *)got.ptr, (const char *)want.ptr) != 0) {
+        fail_msg("seed %" PRIu64 ": \"%s\" at all steps:\n%sof each value:\n%s", seed, funnel,
+                 got.ptr, want.ptr);
+    }
+}
+
+static void lines_at_all_steps_are_funnels_of_what_carries_the_value(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 8000000;
+    for (uint64_t i = 0; i < 200; i++) {
+        struct rng rng = rng_init(seed + i);
+        struct world world;
+        struct asked asked;
+        char text[600];
+        world_make(&world, &rng, false);
+        ask(&asked, &rng);
+        (void)snprintf(text, sizeof(text), "funnel%s%s%s", one_in(&rng, 3) ? " first" : "",
+                       asked.text + strlen("funnel"), one_in(&rng, 4) ? " holding plan" : "");
+        check_lines(&world, text, seed + i);
+    }
+}
+
 /* ---- all ---- */
 
 static void whole_answers_equal_their_definitions_in_every_layout(void **state)
@@ -793,6 +853,7 @@ int main(void)
         cmocka_unit_test(whole_answers_equal_their_definitions_in_every_layout),
         cmocka_unit_test(answers_do_not_depend_on_layout_or_indexes),
         cmocka_unit_test(held_values_compete_by_times_and_then_by_keys),
+        cmocka_unit_test(lines_at_all_steps_are_funnels_of_what_carries_the_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

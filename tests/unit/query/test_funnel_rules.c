@@ -128,8 +128,8 @@ static void an_item_that_got_furthest_drops_the_user_with_the_others(void **stat
     };
     EXPECT(events, "funnel a -> b holding item dropping users with x list users", "bob|2\n= -|-\n");
     EXPECT(events, "funnel a -> b dropping users with x by item at all steps",
-           "1|1|a|1|1|-|0|-|-|-\n1|2|b|1|1|1|0|1|1|1\n2|1|a|2|1|-|0|-|-|-\n2|2|b|0|0|0|2|-|-|-\n"
-           "= -|-|-|1|1|-|0|1|1|1\n");
+           "1|1|a|2|1|-|0|-|-|-\n1|2|b|2|1|1|0|1.5|1.5|1.8999999999999999\n2|1|a|2|1|-|0|-|-|-\n2|2|b|0|0|0|2|-|-|-\n"
+           "= -|-|-|2|1|-|0|1.5|1.5|1.8999999999999999\n"); /* the x carries no item: of neither funnel */
 }
 
 static void held_values_compete_by_the_steps_in_between(void **state)
