@@ -423,9 +423,9 @@ static enum err_code read_raw(const struct segment *segment, struct read_ctx *ct
     return decode(segment, ctx, col, block, said, section.bytes, ret, err);
 }
 
-enum err_code segment_block_read(const struct segment *segment, struct read_ctx *ctx,
-                                 const struct seg_col *col, uint32_t block, struct vec *ret,
-                                 struct err *err)
+static enum err_code block_read(const struct segment *segment, struct read_ctx *ctx,
+                                const struct seg_col *col, uint32_t block, bool is_to_be_kept,
+                                struct vec *ret, struct err *err)
 {
     const struct seg_block *said = seg_col_block(col, block);
     if (said == NULL) {
@@ -444,6 +444,22 @@ enum err_code segment_block_read(const struct segment *segment, struct read_ctx 
     if (read_raw(segment, ctx, col, block, said, ret, err) != ERR_OK) {
         return err_context(err, "column \"" STR_FMT "\": block %u", STR_ARG(col->name), block);
     }
-    segment_decoded_keep(segment, ctx, said, ret);
+    if (is_to_be_kept) {
+        segment_decoded_keep(segment, ctx, said, ret);
+    }
     return ERR_OK;
+}
+
+enum err_code segment_block_read(const struct segment *segment, struct read_ctx *ctx,
+                                 const struct seg_col *col, uint32_t block, struct vec *ret,
+                                 struct err *err)
+{
+    return block_read(segment, ctx, col, block, true, ret, err);
+}
+
+enum err_code segment_block_read_once(const struct segment *segment, struct read_ctx *ctx,
+                                      const struct seg_col *col, uint32_t block, struct vec *ret,
+                                      struct err *err)
+{
+    return block_read(segment, ctx, col, block, false, ret, err);
 }

@@ -74,10 +74,10 @@ static enum err_code pass_block(struct day_pass *pass, uint32_t block, uint32_t 
     struct vec codes = {0};
     uint64_t none = UINT64_C(1) << pass->col->dict_count;
     uint32_t block_begin = block * BLOCK_ROWS;
-    ERR_TRY(segment_block_read(pass->segment, pass->ctx,
-                               segment_find_col(pass->segment, COL_EVENT_TIME), block, &times,
-                               err));
-    ERR_TRY(segment_block_read(pass->segment, pass->ctx, pass->col, block, &codes, err));
+    ERR_TRY(segment_block_read_once(pass->segment, pass->ctx,
+                                    segment_find_col(pass->segment, COL_EVENT_TIME), block, &times,
+                                    err));
+    ERR_TRY(segment_block_read_once(pass->segment, pass->ctx, pass->col, block, &codes, err));
     uint32_t block_end = block_begin + times.rows;
     uint32_t place = 0; /* of the next value */
     uint32_t i = *at;

@@ -66,10 +66,10 @@ static enum err_code pass_block(const struct segment *segment, struct read_ctx *
 {
     struct vec times = {0};
     struct vec subjects = {0};
-    ERR_TRY(segment_block_read(segment, ctx, segment_find_col(segment, COL_EVENT_TIME), block,
-                               &times, err));
-    ERR_TRY(segment_block_read(segment, ctx, segment_find_col(segment, COL_SUBJECT), block,
-                               &subjects, err));
+    ERR_TRY(segment_block_read_once(segment, ctx, segment_find_col(segment, COL_EVENT_TIME), block,
+                                    &times, err));
+    ERR_TRY(segment_block_read_once(segment, ctx, segment_find_col(segment, COL_SUBJECT), block,
+                                    &subjects, err));
     for (uint32_t row = 0; row < times.rows; row++) {
         int64_t time_ms = times.i64[row];
         if (subjects.u32[row] != pass->subject) {

@@ -110,6 +110,10 @@ enum err_code segment_dict_load(const struct segment *segment, struct read_ctx *
 enum err_code segment_block_read(const struct segment *segment, struct read_ctx *ctx,
                                  const struct seg_col *col, uint32_t block, struct vec *ret,
                                  struct err *err) ERR_MUST_CHECK;
+/* The same to make something else of it that is kept: the block itself is not, where it is not kept already. */
+enum err_code segment_block_read_once(const struct segment *segment, struct read_ctx *ctx,
+                                      const struct seg_col *col, uint32_t block, struct vec *ret,
+                                      struct err *err) ERR_MUST_CHECK;
 
 /* ---- rows by value (segment_postings.c) ---- */
 

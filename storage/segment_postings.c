@@ -94,7 +94,7 @@ static enum err_code postings_make(const struct segment *segment, struct read_ct
     struct vec vec = {0};
     const uint32_t *codes = NULL;
     uint32_t *counts = NULL;
-    ERR_TRY(segment_block_read(segment, ctx, col, block, &vec, err));
+    ERR_TRY(segment_block_read_once(segment, ctx, col, block, &vec, err));
     ERR_TRY(vec_codes(&vec, ctx->arena, &codes, err));
     ERR_TRY(ARENA_NEW(ctx->arena, code_count, &counts, err));
     uint32_t distinct = 0;

@@ -91,10 +91,10 @@ static enum err_code pass_blocks(const struct segment *segment, struct read_ctx 
         struct vec subjects = {0};
         struct vec times = {0};
         struct arena_mark mark = arena_mark(ctx->arena);
-        ERR_TRY(segment_block_read(segment, ctx, segment_find_col(segment, COL_SUBJECT), b,
-                                   &subjects, err));
-        ERR_TRY(segment_block_read(segment, ctx, segment_find_col(segment, COL_EVENT_TIME), b,
-                                   &times, err));
+        ERR_TRY(segment_block_read_once(segment, ctx, segment_find_col(segment, COL_SUBJECT), b,
+                                        &subjects, err));
+        ERR_TRY(segment_block_read_once(segment, ctx, segment_find_col(segment, COL_EVENT_TIME), b,
+                                        &times, err));
         pass_rows(pass, subjects.u32, times.i64, subjects.rows);
         arena_rewind(ctx->arena, mark);
     }

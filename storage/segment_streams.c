@@ -80,10 +80,10 @@ static enum err_code streams_make(const struct segment *segment, struct read_ctx
     if (!block_cache_has_room(segment->cache, segment->uid, streams_off(said), len)) {
         return ERR_OK;
     }
-    ERR_TRY(segment_block_read(segment, ctx, segment_find_col(segment, COL_EVENT_TIME), block,
-                               &times, err));
-    ERR_TRY(segment_block_read(segment, ctx, segment_find_col(segment, COL_SUBJECT), block,
-                               &subjects, err));
+    ERR_TRY(segment_block_read_once(segment, ctx, segment_find_col(segment, COL_EVENT_TIME), block,
+                                    &times, err));
+    ERR_TRY(segment_block_read_once(segment, ctx, segment_find_col(segment, COL_SUBJECT), block,
+                                    &subjects, err));
     ERR_TRY(cache_block_create(segment->uid, streams_off(said), (uint32_t)len, ret, err));
     memcpy((*ret)->data, &postings.count, sizeof(postings.count));
     struct streams streams = streams_in(*ret, postings.count, rows);

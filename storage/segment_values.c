@@ -32,9 +32,9 @@ static enum err_code gather_block(const struct segment *segment, struct read_ctx
     struct vec subjects = {0};
     struct vec codes = {0};
     uint64_t none = UINT64_C(1) << col->dict_count;
-    ERR_TRY(segment_block_read(segment, ctx, segment_find_col(segment, COL_SUBJECT), block,
-                               &subjects, err));
-    ERR_TRY(segment_block_read(segment, ctx, col, block, &codes, err));
+    ERR_TRY(segment_block_read_once(segment, ctx, segment_find_col(segment, COL_SUBJECT), block,
+                                    &subjects, err));
+    ERR_TRY(segment_block_read_once(segment, ctx, col, block, &codes, err));
     uint32_t place = 0;
     for (uint32_t row = 0; row < subjects.rows; row++) {
         bool has_value =
