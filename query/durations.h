@@ -7,8 +7,12 @@
 
 #include "query/result.h"
 
+/* The quantile numerator / denominator, 0 .. 1 (1 / 2 = median). */
+struct durations_quantile {
+    uint32_t numerator, denominator;
+};
+
 struct cell durations_mean(const uint64_t *ms, size_t count);
-/* The quantile numerator / denominator, 0 .. 1 (1 / 2 = median); `ms` is reordered. Cost: a few
- * passes. */
-struct cell durations_quantile(uint64_t *ms, size_t count, uint32_t numerator,
-                               uint32_t denominator);
+/* `quantile_count` of them into out[]; `ms` is reordered. Cost: one pass over the durations and one for each quantile. */
+void durations_quantiles(uint64_t *ms, size_t count, const struct durations_quantile *quantiles,
+                         uint32_t quantile_count, struct cell *out);

@@ -6,18 +6,20 @@
 #include "query/funnel_outcome.h"
 #include "storage/base/size.h"
 
-#define LOG_FIRST 64u /* entries of a log's first chunk; each is twice as long as the one before, */
-#define LOG_MOST  8192u /* up to these */
-#define NONE      UINT32_MAX
+#define LOG_FIRST                                                                                  \
+    8u /* durations of a log's first chunk; each is twice as long as the one before, */
+#define LOG_MOST    8192u /* up to these */
+#define PORTIONS    64u   /* of the durations, at most one more; of at least */
+#define PORTION_MIN 4096u /* durations, which are worth a thread's attention */
+#define NONE        UINT32_MAX
 
 struct log_chunk {
     struct log_chunk *next;
     uint32_t used, cap;
-    uint64_t *ms;
-    uint32_t *cells;
-    uint8_t *counts; /* bits of funnel_counts */
+    uint64_t ms[];
 };
 
+/* Durations of a step, of a cell or of all. */
 struct funnel_log {
     struct log_chunk *first, *last;
 };
@@ -29,13 +31,15 @@ enum err_code funnel_part_init(struct funnel_part *part, const struct bound_quer
                                struct arena *arena, struct err *err)
 {
     *part = (struct funnel_part){.groups = groups};
-    ERR_TRY(ARENA_NEW(arena, query->funnel.step_count, &part->logs, err));
     if (has_places) {
         ERR_TRY(ARENA_NEW(arena, 1, &part->places, err));
         ERR_TRY(interns_init(part->places, arena, err));
     }
-    return is_all_apart ? ARENA_NEW(arena, query->funnel.step_count, &part->all_users, err)
-                        : ERR_OK;
+    if (is_all_apart) {
+        ERR_TRY(ARENA_NEW(arena, query->funnel.step_count, &part->all_users, err));
+        ERR_TRY(ARENA_NEW(arena, 1, &part->all_log, err));
+    }
+    return ERR_OK;
 }
 
 enum err_code funnel_part_cell(struct funnel_part *part, uint32_t bucket, uint32_t group,
@@ -64,18 +68,30 @@ static enum err_code users_grow(uint64_t **users, uint32_t *cell_cap, struct are
     return ERR_OK;
 }
 
+static enum err_code cells_grow(struct funnel_part *part, struct arena *arena, uint32_t cell,
+                                uint32_t step_count, struct err *err)
+{
+    size_t old = (size_t)part->cell_cap * step_count;
+    struct funnel_log *logs = NULL;
+    ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, cell, step_count, err));
+    ERR_TRY(ARENA_NEW(arena, (size_t)part->cell_cap * step_count, &logs, err));
+    if (old > 0) {
+        memcpy(logs, part->logs, old * sizeof(*logs));
+    }
+    part->logs = logs;
+    return ERR_OK;
+}
+
 static enum err_code log_grow(struct funnel_log *log, struct arena *arena, struct err *err)
 {
-    struct log_chunk *chunk = NULL;
+    uint32_t cap = log->last == NULL ? LOG_FIRST : MIN_OF(2 * log->last->cap, LOG_MOST);
     void *memory = NULL;
-    ERR_TRY(ARENA_NEW(arena, 1, &chunk, err));
-    chunk->cap = log->last == NULL ? LOG_FIRST : MIN_OF(2 * log->last->cap, LOG_MOST);
-    ERR_TRY(arena_alloc_raw(arena, chunk->cap * sizeof(*chunk->ms), &memory, err));
-    chunk->ms = memory;
-    ERR_TRY(arena_alloc_raw(arena, chunk->cap * sizeof(*chunk->cells), &memory, err));
-    chunk->cells = memory;
-    ERR_TRY(arena_alloc_raw(arena, chunk->cap, &memory, err));
-    chunk->counts = memory;
+    ERR_TRY(
+        arena_alloc_raw(arena, sizeof(struct log_chunk) + cap * sizeof(uint64_t), &memory, err));
+    struct log_chunk *chunk = memory;
+    chunk->next = NULL;
+    chunk->used = 0;
+    chunk->cap = cap;
     if (log->last == NULL) {
         log->first = chunk;
     } else {
@@ -85,23 +101,26 @@ static enum err_code log_grow(struct funnel_log *log, struct arena *arena, struc
     return ERR_OK;
 }
 
+static inline enum err_code log_append(struct funnel_log *log, struct arena *arena,
+                                       const struct funnel_counted *attempt, uint32_t step,
+                                       struct err *err)
+{
+    if (log->last == NULL || log->last->used == log->last->cap) {
+        ERR_TRY(log_grow(log, arena, err));
+    }
+    struct log_chunk *chunk = log->last;
+    chunk->ms[chunk->used++] = (uint64_t)attempt->times[step] - (uint64_t)attempt->times[0];
+    return ERR_OK;
+}
+
 /* How long the steps past the first took. */
-static enum err_code logs_append(struct funnel_part *part, struct arena *arena, uint32_t cell,
-                                 uint32_t counts, const struct funnel_counted *attempt,
-                                 struct err *err)
+static enum err_code logs_append(struct funnel_log *logs, struct arena *arena,
+                                 const struct funnel_counted *attempt, struct err *err)
 {
     for (uint32_t i = 1; i < attempt->level; i++) {
-        struct funnel_log *log = &part->logs[i];
-        if ((attempt->filled >> i & 1) == 0) {
-            continue;
+        if ((attempt->filled >> i & 1) != 0) {
+            ERR_TRY(log_append(&logs[i], arena, attempt, i, err));
         }
-        if (log->last == NULL || log->last->used == log->last->cap) {
-            ERR_TRY(log_grow(log, arena, err));
-        }
-        struct log_chunk *chunk = log->last;
-        chunk->ms[chunk->used] = (uint64_t)attempt->times[i] - (uint64_t)attempt->times[0];
-        chunk->cells[chunk->used] = cell;
-        chunk->counts[chunk->used++] = (uint8_t)counts;
     }
     return ERR_OK;
 }
@@ -179,21 +198,27 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
     }
     if ((counts & FUNNEL_COUNTS_LINE) != 0) {
         if (cell >= part->cell_cap) {
-            ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, cell, step_count, err));
+            ERR_TRY(cells_grow(part, arena, cell, step_count, err));
         }
         users_count(part->users + (size_t)cell * step_count, attempt);
+        ERR_TRY(logs_append(part->logs + (size_t)cell * step_count, arena, attempt, err));
         ERR_TRY(part->taker == NULL ? ERR_OK : part_take(part, query, cell, attempt, err));
     }
     if ((counts & FUNNEL_COUNTS_ALL) != 0) {
+        uint32_t last = step_count - 1;
         if (part->all_users != NULL) {
             users_count(part->all_users, attempt);
+        }
+        if (part->all_users != NULL && attempt->level == step_count &&
+            (attempt->filled >> last & 1) != 0) {
+            ERR_TRY(log_append(part->all_log, arena, attempt, last, err));
         }
         bool is_mature =
             query->now_ms > attempt->times[0] &&
             (uint64_t)query->now_ms - (uint64_t)attempt->times[0] > query->funnel.window_ms;
         part->mature += is_mature ? 1 : 0;
     }
-    return logs_append(part, arena, cell, counts, attempt, err);
+    return ERR_OK;
 }
 
 enum err_code funnel_part_enter(struct funnel_part *part, const struct bound_query *query,
@@ -205,7 +230,7 @@ enum err_code funnel_part_enter(struct funnel_part *part, const struct bound_que
         return ERR_OK;
     }
     if (part->cell_cap == 0) {
-        ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, 0, query->funnel.step_count, err));
+        ERR_TRY(cells_grow(part, arena, 0, query->funnel.step_count, err));
     }
     part->users[0] += count;
     part->mature += mature;
@@ -213,6 +238,20 @@ enum err_code funnel_part_enter(struct funnel_part *part, const struct bound_que
 }
 
 /* ---- all tasks together ---- */
+
+/* A cell of some task. */
+struct task_cell {
+    const struct funnel_log *logs; /* by step */
+    struct task_cell *next;
+};
+
+/* The durations of one step of one line. */
+struct timing {
+    struct funnel_durations *into;
+    const struct task_cell *cells;
+    uint32_t step;
+    uint64_t count;
+};
 
 struct merging {
     struct query_run_ctx *run;
@@ -222,10 +261,13 @@ struct merging {
     struct interns places; /* (bucket, group) of all tasks */
     uint64_t *users;       /* [place * step_count + step] */
     uint32_t place_cap;
-    uint32_t **place_of;          /* [task][its cell]; NONE where nobody entered */
-    uint32_t *line_of;            /* of a group: its place among those shown, or NONE */
-    struct funnel_line **line_at; /* of a place; NULL where it is not shown */
-    uint32_t lines_each;          /* lines of one bucket */
+    uint32_t **place_of;           /* [task][its cell]; NONE where nobody entered */
+    uint32_t *line_of;             /* of a group: its place among those shown, or NONE */
+    struct task_cell **line_cells; /* of a line: what makes it up */
+    struct task_cell *all_cells;
+    struct timing *timings;
+    size_t timing_count;
+    uint32_t lines_each; /* lines of one bucket */
     uint32_t bucket_begin, bucket_end;
 };
 
@@ -415,78 +457,168 @@ static enum err_code make_lines(struct merging *g, struct err *err)
     return ERR_OK;
 }
 
-static void line_times(struct funnel_line *line, uint32_t step)
+static enum err_code cells_add(struct merging *g, struct task_cell **cells,
+                               const struct funnel_log *logs, struct err *err)
 {
-    struct funnel_durations *d = &line->steps[step];
-    ASSERT(d->count == line->users[step]);
-    d->mean = durations_mean(d->ms, d->count);
-    d->median = durations_quantile(d->ms, d->count, 1, 2);
-    d->p90 = durations_quantile(d->ms, d->count, 9, 10);
+    struct task_cell *cell = NULL;
+    ERR_TRY(ARENA_NEW(g->run->arena, 1, &cell, err));
+    *cell = (struct task_cell){.logs = logs, .next = *cells};
+    *cells = cell;
+    return ERR_OK;
 }
 
-static void line_put(struct funnel_line *line, uint32_t step, uint64_t ms)
+/* Which cells make up which line, and all. */
+static enum err_code find_cells(struct merging *g, struct err *err)
 {
-    struct funnel_durations *d = &line->steps[step];
-    d->ms[d->count++] = ms;
-}
-
-/* `all` has room for the last step only, so it gets no other. */
-static void deal_chunk(const struct merging *g, uint32_t task, const struct log_chunk *chunk,
-                       uint32_t step)
-{
-    bool is_last = step + 1 == g->m->step_count;
-    for (uint32_t i = 0; i < chunk->used; i++) {
-        if (is_last && (chunk->counts[i] & FUNNEL_COUNTS_ALL) != 0) {
-            line_put(&g->m->all, step, chunk->ms[i]);
-        }
-        struct funnel_line *line = NULL;
-        if ((chunk->counts[i] & FUNNEL_COUNTS_LINE) != 0) {
-            line = g->line_at[g->place_of[task][chunk->cells[i]]];
-        }
-        if (line != NULL) {
-            line_put(line, step, chunk->ms[i]);
-        }
-    }
-}
-
-/* All tasks' durations of one step: part p is of step p + 2, that is steps[p + 1]. No two parts write to the same arrays. */
-static enum err_code deal_part(struct query_run_ctx *run, uint32_t p, const void *arg,
-                               struct arena *arena, struct io *io, void *slot, struct err *err)
-{
-    const struct merging *g = arg;
-    uint32_t step = p + 1;
-    (void)arena;
-    (void)io;
-    (void)slot;
+    ERR_TRY(ARENA_NEW(g->run->arena, g->m->line_count, &g->line_cells, err));
     for (uint32_t t = 0; t < g->tasks->count; t++) {
-        for (const struct log_chunk *c = part_of(g, t)->logs[step].first; c != NULL; c = c->next) {
-            ERR_TRY(run_check(run, err));
-            deal_chunk(g, t, c, step);
+        const struct funnel_part *part = part_of(g, t);
+        for (uint32_t c = 0; c < part->cell_cap; c++) {
+            const struct funnel_log *logs = part->logs + (size_t)c * g->m->step_count;
+            uint32_t place = g->place_of[t][c];
+            struct funnel_line *line = place == NONE ? NULL : line_at(g, place);
+            if (line != NULL) {
+                ERR_TRY(cells_add(g, &g->line_cells[line - g->m->lines], logs, err));
+            }
+            if (place != NONE && part->all_users == NULL) {
+                ERR_TRY(cells_add(g, &g->all_cells, logs, err));
+            }
         }
-    }
-    for (uint64_t i = 0; i < g->m->line_count; i++) {
-        if (g->m->lines[i].steps != NULL) {
-            line_times(&g->m->lines[i], step);
-        }
-    }
-    if (step + 1 == g->m->step_count) {
-        line_times(&g->m->all, step);
     }
     return ERR_OK;
 }
 
-/* The tasks' logs into the lines' arrays. */
-static enum err_code deal_durations(struct merging *g, struct err *err)
+static void timing_copy(const struct timing *timing, const struct funnel_log *log)
 {
-    CLEANUP(run_tasks_free) struct run_tasks parts = {0};
+    struct funnel_durations *d = timing->into;
+    for (const struct log_chunk *c = log->first; c != NULL; c = c->next) {
+        memcpy(d->ms + d->count, c->ms, c->used * sizeof(*c->ms));
+        d->count += c->used;
+    }
+}
+
+/* The tasks' durations into the line's array, and what is shown of them. */
+static void timing_take(const struct merging *g, const struct timing *timing)
+{
+    static const struct durations_quantile quantiles[] = {{1, 2}, {9, 10}};
+    static const struct funnel_log none;
+    struct funnel_durations *d = timing->into;
+    struct cell cells[COUNT_OF(quantiles)];
+    for (const struct task_cell *c = timing->cells; c != NULL; c = c->next) {
+        timing_copy(timing, &c->logs[timing->step]);
+    }
+    bool is_all = timing->into == &g->m->all.steps[timing->step];
+    for (uint32_t t = 0; is_all && t < g->tasks->count; t++) { /* that are counted apart */
+        const struct funnel_log *log = part_of(g, t)->all_log;
+        timing_copy(timing, log == NULL ? &none : log);
+    }
+    ASSERT(d->count == timing->count);
+    d->mean = durations_mean(d->ms, d->count);
+    durations_quantiles(d->ms, d->count, quantiles, COUNT_OF(quantiles), cells);
+    d->median = cells[0];
+    d->p90 = cells[1];
+}
+
+/* Timings in portions: where each begins, and the end of the last. */
+struct portions {
+    const struct merging *g;
+    const size_t *begins;
+};
+
+/* No two timings write to the same arrays. */
+static enum err_code portion_take(struct query_run_ctx *run, uint32_t p, const void *arg,
+                                  struct arena *arena, struct io *io, void *slot, struct err *err)
+{
+    const struct portions *portions = arg;
+    (void)arena;
+    (void)io;
+    (void)slot;
+    for (size_t i = portions->begins[p]; i < portions->begins[p + 1]; i++) {
+        ERR_TRY(run_check(run, err));
+        timing_take(portions->g, &portions->g->timings[i]);
+    }
+    return ERR_OK;
+}
+
+static void timing_add(struct merging *g, struct funnel_line *line, const struct task_cell *cells,
+                       uint32_t step)
+{
+    if (line->users[step] > 0) {
+        g->timings[g->timing_count++] = (struct timing){
+            .into = &line->steps[step], .cells = cells, .step = step, .count = line->users[step]};
+    }
+}
+
+/* All is the only line, where there is no other and both count the same attempts. */
+static bool is_all_one_line(const struct merging *g)
+{
+    return g->m->line_count == 1 && g->m->left_out == 0 && g->tasks->count > 0 &&
+           part_of(g, 0)->all_users == NULL;
+}
+
+static enum err_code find_timings(struct merging *g, struct err *err)
+{
+    const struct funnel_merge *m = g->m;
+    uint32_t last = m->step_count - 1;
+    size_t most = 0;
+    if (!size_mul(m->line_count, last, &most)) {
+        return err_set(err, ERR_LIMIT, "more lines than memory");
+    }
+    ERR_TRY(ARENA_NEW(g->run->arena, most + 1, &g->timings, err));
+    if (!is_all_one_line(g)) {
+        timing_add(g, &g->m->all, g->all_cells, last);
+    }
+    for (uint64_t i = 0; i < m->line_count; i++) {
+        for (uint32_t step = 1; m->lines[i].steps != NULL && step < m->step_count; step++) {
+            timing_add(g, &m->lines[i], g->line_cells[i], step);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Portions of about the same number of durations. */
+static enum err_code cut_portions(const struct merging *g, size_t **ret_begins, uint32_t *ret_count,
+                                  struct err *err)
+{
+    uint64_t total = 0;
+    uint64_t taken = 0;
+    uint32_t count = 0;
+    for (size_t i = 0; i < g->timing_count; i++) {
+        total += g->timings[i].count;
+    }
+    uint64_t each = MAX_OF(total / PORTIONS, PORTION_MIN);
+    ERR_TRY(ARENA_NEW(g->run->arena, (size_t)PORTIONS + 2, ret_begins, err));
+    for (size_t i = 0; i < g->timing_count; i++) {
+        if (taken == 0) {
+            (*ret_begins)[count++] = i;
+        }
+        taken += g->timings[i].count;
+        taken = taken < each ? taken : 0;
+    }
+    (*ret_begins)[count] = g->timing_count;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+static enum err_code take_times(struct merging *g, struct err *err)
+{
+    CLEANUP(run_tasks_free) struct run_tasks tasks = {0};
+    struct portions portions = {.g = g};
+    size_t *begins = NULL;
+    uint32_t count = 0;
     if (g->m->step_count == 1) {
         return ERR_OK;
     }
-    ERR_TRY(ARENA_NEW(g->run->arena, g->places.count, &g->line_at, err));
-    for (uint32_t place = 0; place < g->places.count; place++) {
-        g->line_at[place] = line_at(g, place);
+    ERR_TRY(find_cells(g, err));
+    ERR_TRY(find_timings(g, err));
+    ERR_TRY(cut_portions(g, &begins, &count, err));
+    portions.begins = begins;
+    ERR_TRY(run_all_parts(g->run, count, portion_take, &portions, 1, &tasks, err));
+    if (is_all_one_line(g) && g->m->lines[0].steps != NULL) {
+        uint32_t last = g->m->step_count - 1;
+        g->m->all.steps[last] = g->m->lines[0].steps[last];
     }
-    return run_all_parts(g->run, g->m->step_count - 1, deal_part, g, 1, &parts, err);
+    return ERR_OK;
 }
 
 enum err_code funnel_merge(struct query_run_ctx *run, const struct run_tasks *tasks,
@@ -506,6 +638,7 @@ enum err_code funnel_merge(struct query_run_ctx *run, const struct run_tasks *ta
     for (uint32_t p = 0; !is_all_apart && p < g.places.count; p++) {
         users_add(ret->all.users, g.users + (size_t)p * step_count, step_count);
     }
-    ERR_TRY(line_alloc(&ret->all, MAX_OF(step_count - 1, 1u), step_count, run->arena, err));
-    return deal_durations(&g, err);
+    uint32_t first = is_all_one_line(&g) ? step_count : MAX_OF(step_count - 1, 1u);
+    ERR_TRY(line_alloc(&ret->all, first, step_count, run->arena, err));
+    return take_times(&g, err);
 }

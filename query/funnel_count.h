@@ -1,15 +1,15 @@
 /* query/funnel_count.h - what a funnel counts, from the attempts of a task to the lines of the answer.
  *
- *     task    users[cell][step] += 1, and for every step but the first that an attempt did, in the step's log:
- *             | cell | what it counts for | time since the first step |
- *     all     cells of tasks matched by value; users added; the steps' logs, each on a thread of its own, dealt out into one
- *             array of durations per (line, step), of which percentiles and the mean are taken
+ *     task    users[cell][step] += 1, and for every step but the first that an attempt did, its time since the first step
+ *             behind log[cell][step]
+ *     all     cells of tasks matched by value; users added; for each (line, step), in portions on all threads, the logs of its
+ *             cells in one array, of which percentiles and the mean are taken
  *
  * A cell is a group of the breakdown or, with `each`, one in a bucket of time. A line is a cell that is shown, the groups
  * beyond `top` together, or all. What the lines count need not add up to all of it (people enter on several
  * days), so that is counted apart where it does not.
  *
- * Thread: a part is its task's; the merge is the calling thread's, and one part per step of the query's threads.
+ * Thread: a part is its task's; the merge is the calling thread's, what is taken of durations all threads'.
  */
 #pragma once
 
@@ -31,7 +31,8 @@ struct funnel_part {
     uint32_t subject;         /* whose attempts are counted now; of `taker` */
     int64_t taken_begin_ms, taken_end_ms; /* entries of the bucket that `taker` wants */
     uint64_t mature;     /* attempts whose window was over when the query was asked */
-    struct funnel_log *logs; /* per step: how long it took; the first has none */
+    struct funnel_log *logs; /* as users: how long each step but the first took */
+    struct funnel_log *all_log; /* how long the last one took, where all is counted apart; else NULL */
 };
 
 /* With `has_places` cells are numbered by funnel_part_cell; with `is_all_apart` an attempt counts for its line and

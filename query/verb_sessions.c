@@ -142,7 +142,16 @@ static enum err_code sessions_task(struct query_run_ctx *run, struct walk *walk,
 
 /* ---- the answer ---- */
 
-static struct cell measure_cell(enum session_measure measure, struct tally *tally)
+static struct cell session_quantile(const struct tally *tally, uint32_t numerator,
+                                    uint32_t denominator)
+{
+    struct durations_quantile quantile = {numerator, denominator};
+    struct cell cell;
+    durations_quantiles(tally->durations, tally->count, &quantile, 1, &cell);
+    return cell;
+}
+
+static struct cell measure_cell(enum session_measure measure, const struct tally *tally)
 {
     struct cell null = {.kind = CELL_NULL};
     switch (measure) {
@@ -150,10 +159,10 @@ static struct cell measure_cell(enum session_measure measure, struct tally *tall
     case SESSION_USERS: return answer_count_cell(tally->users);
     case SESSION_EVENTS: return answer_count_cell(tally->events);
     case SESSION_AVG_MS: return answer_mean_cell(tally->total_ms, tally->count);
-    case SESSION_MEDIAN_MS: return durations_quantile(tally->durations, tally->count, 1, 2);
-    case SESSION_P90_MS: return durations_quantile(tally->durations, tally->count, 9, 10);
-    case SESSION_P95_MS: return durations_quantile(tally->durations, tally->count, 19, 20);
-    case SESSION_P99_MS: return durations_quantile(tally->durations, tally->count, 99, 100);
+    case SESSION_MEDIAN_MS: return session_quantile(tally, 1, 2);
+    case SESSION_P90_MS: return session_quantile(tally, 9, 10);
+    case SESSION_P95_MS: return session_quantile(tally, 19, 20);
+    case SESSION_P99_MS: return session_quantile(tally, 99, 100);
     case SESSION_MAX_MS: return tally->count == 0 ? null : answer_count_cell(tally->max_ms);
     case SESSION_TOTAL_MS: return answer_sum_cell(tally->total_ms);
     case SESSION_BOUNCES: return answer_count_cell(tally->bounces);

@@ -173,42 +173,6 @@ static void deleted_subjects_are_left_out(void **state)
                         "20|20|20\n= -|-|1|0.33333333333333331|-|2|20|20|20\n");
 }
 
-static int u64_cmp(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void percentiles_equal_those_of_the_sorted_list(void **state)
-{
-    (void)state;
-    for (uint64_t seed = 1; seed <= 500; seed++) {
-        struct rng rng = rng_init(seed);
-        uint64_t values[200];
-        uint64_t sorted[200];
-        size_t count = 1 + rng_below(&rng, 200);
-        uint64_t bound = UINT64_C(1) << rng_below(&rng, 40);
-        for (size_t i = 0; i < count; i++) {
-            values[i] = sorted[i] = rng_below(&rng, bound);
-        }
-        qsort(sorted, count, sizeof(*sorted), u64_cmp);
-        size_t place = (count - 1) * 9;
-        double low = (double)sorted[place / 10];
-        double high = (double)sorted[place % 10 == 0 ? place / 10 : place / 10 + 1];
-        double want = low + (high - low) * (double)(place % 10) / 10.0;
-        struct cell got = durations_quantile(values, count, 9, 10);
-        double is = got.kind == CELL_I64 ? (double)got.i64 : got.f64;
-        assert_true(is >= want * (1 - 1e-12) && is <= want * (1 + 1e-12));
-    }
-    uint64_t far[2] = {0, UINT64_MAX};
-    struct cell cell = durations_quantile(far, 2, 1, 2);
-    assert_int_equal(cell.kind, CELL_F64);
-    assert_true(cell.f64 == 9223372036854775807.5);
-    assert_int_equal(durations_mean(far, 0).kind, CELL_NULL);
-    assert_int_equal(durations_quantile(far, 0, 1, 2).kind, CELL_NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,7 +187,6 @@ int main(void)
         cmocka_unit_test(two_equal_steps_need_two_events),
         cmocka_unit_test(of_several_entries_in_one_instant_the_smallest_key_counts),
         cmocka_unit_test(deleted_subjects_are_left_out),
-        cmocka_unit_test(percentiles_equal_those_of_the_sorted_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
