@@ -20,6 +20,14 @@
 /* The end of a range of subjects is exclusive, so no subject has this number. */
 #define NO_SUBJECT UINT32_MAX
 
+/* Late groups: an event carries its cursor and its place in the cursor's block, or, once that has gone, its group. */
+#define LATE_PLACE_BITS 16u
+#define LATE_CURSORS    (1u << 15)
+#define LATE_KNOWN      (1u << 31)
+#define RUNS_AHEAD      16u
+
+_Static_assert(BLOCK_ROWS <= 1u << LATE_PLACE_BITS, "a place fits its bits");
+
 struct cursor {
     struct scan *scan; /* NULL: at its end, or of first events, which come in portions like blocks: */
     struct scan_spec scan_spec;
@@ -28,8 +36,10 @@ struct cursor {
     const uint32_t *first_lanes[JOURNEY_LANES_MAX]; /* of all of them */
     struct scan_block block;
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* in the scan's scratch, as the block's arrays */
+    struct groups_look look;                  /* late groups: of the block */
     uint16_t *lasts;                          /* of the block: the last row of each subject, */
     uint32_t lasts_cap;
+    uint32_t run_count;
     uint32_t run; /* and whose rows begin at `pos` */
     uint32_t pos;
     bool has_ids;     /* its rows may have to be told from others' of their instant by event_id */
@@ -51,6 +61,7 @@ struct journeys {
     struct groups *lanes[JOURNEY_LANES_MAX];
     uint32_t lane_count;
     bool has_groups; /* they are the first lane */
+    bool has_late_groups;
     bool is_ordered;
     bool needs_ids;         /* the journey at hand lies in several sources */
     struct arena *id_arena; /* its ids */
@@ -81,6 +92,7 @@ static enum err_code cursor_runs(struct cursor *cursor, struct arena *arena, str
         count += subjects[i] != subjects[i + 1];
     }
     lasts[count] = (uint16_t)(rows - 1);
+    cursor->run_count = count + 1;
     cursor->run = 0;
     return ERR_OK;
 }
@@ -103,6 +115,7 @@ static enum err_code firsts_load(struct journeys *j, uint32_t idx, struct err *e
     for (uint32_t k = 0; k < j->lane_count; k++) {
         cursor->lanes[k] = cursor->first_lanes[k] + begin;
     }
+    cursor->look.numbers = cursor->lanes[0]; /* late or not, they are known */
     j->heads[idx] = cursor->block.subjects[0];
     return cursor_runs(cursor, j->arena, err);
 }
@@ -125,7 +138,11 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     cursor->pos = 0;
     cursor->is_id_block = false;
     ERR_TRY(cursor_runs(cursor, j->arena, err));
-    for (uint32_t k = 0; k < j->lane_count; k++) {
+    uint32_t k = 0;
+    if (j->has_late_groups) {
+        ERR_TRY(groups_look_open(j->lanes[k++], cursor->scan, &cursor->block, &cursor->look, err));
+    }
+    for (; k < j->lane_count; k++) {
         ERR_TRY(groups_of_block(j->lanes[k], cursor->scan, &cursor->block, &cursor->lanes[k], err));
     }
     j->heads[idx] = cursor->block.subjects[0];
@@ -166,6 +183,7 @@ static void journeys_lanes(struct journeys *j, const struct journeys_spec *spec)
 {
     ASSERT(spec->lane_count <= COUNT_OF(spec->lanes));
     j->has_groups = spec->groups != NULL;
+    j->has_late_groups = j->has_groups && spec->has_late_groups;
     if (j->has_groups) {
         j->lanes[j->lane_count++] = spec->groups;
     }
@@ -250,6 +268,9 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
     ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->heads, err));
     ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->run_ends, err));
     j->cursor_count = task->source_count;
+    if (j->has_late_groups && j->cursor_count >= LATE_CURSORS) {
+        return err_set(err, ERR_LIMIT, "a shard of %u segments: too many", j->cursor_count);
+    }
     for (uint32_t i = 0; i < j->cursor_count; i++) {
         ERR_TRY(open_cursor(j, run, task, i, spec->rows, io, err));
     }
@@ -408,8 +429,28 @@ static void rows_copy(struct rows *to, size_t at, const int64_t *times, const ui
     memcpy(to->times + at, times + pos, count * sizeof(*times));
     memcpy(to->masks + at, masks + pos, count * sizeof(*masks));
     for (uint32_t k = 0; k < JOURNEY_LANES_MAX && to->lanes[k] != NULL; k++) {
-        memcpy(to->lanes[k] + at, lanes[k] + pos, count * sizeof(**lanes));
+        if (lanes[k] != NULL) {
+            memcpy(to->lanes[k] + at, lanes[k] + pos, count * sizeof(**lanes));
+        }
     }
+}
+
+/* Where rows [pos, end) of the cursor's block are, or, when it goes, their groups. */
+static enum err_code rows_late(struct journeys *j, size_t at, struct cursor *cursor, uint32_t end,
+                               struct err *err)
+{
+    uint32_t *out = j->rows.lanes[0] + at;
+    uint32_t first = (uint32_t)(cursor - j->cursors) << LATE_PLACE_BITS | cursor->pos;
+    uint32_t count = end - cursor->pos;
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = first + i;
+    }
+    for (uint32_t i = 0; end == cursor->block.count && i < count; i++) {
+        ERR_TRY(groups_look_at(j->lanes[0], &cursor->look, cursor->pos + i, &out[i], err));
+        ASSERT_DEBUG(out[i] < LATE_KNOWN);
+        out[i] |= LATE_KNOWN;
+    }
+    return ERR_OK;
 }
 
 /* Copy the ids of rows [pos, end) of the cursor's block, whose vectors do not outlive it. */
@@ -455,6 +496,9 @@ static enum err_code rows_append(struct journeys *j, size_t at, struct cursor *c
     }
     rows_copy(&j->rows, at, cursor->block.times, cursor->block.masks, cursor->lanes, cursor->pos,
               more);
+    if (j->has_late_groups) {
+        ERR_TRY(rows_late(j, at, cursor, end, err));
+    }
     if (j->is_ordered && !cursor->has_ids) {
         memset(j->rows.ids + at, 0, more * sizeof(*j->rows.ids));
     }
@@ -467,8 +511,16 @@ static uint32_t run_end(const struct cursor *cursor)
     return (uint32_t)cursor->lasts[cursor->run] + 1;
 }
 
-static void run_leave(struct cursor *cursor, uint32_t end)
+/* Late groups: of a subject some way ahead, the codes of its first and its last row are brought near, for one of its rows will
+ * be asked about, and each subject's are somewhere else. (A function of prefetches alone is one that gcc leaves out.) */
+static inline void run_leave(struct cursor *cursor, uint32_t end)
 {
+    const struct groups_look *look = &cursor->look;
+    uint32_t ahead = cursor->run + RUNS_AHEAD;
+    if (look->numbers == NULL && look->codes != NULL && ahead < cursor->run_count) {
+        __builtin_prefetch(&look->codes[look->rows[cursor->lasts[ahead - 1] + 1u]]);
+        __builtin_prefetch(&look->codes[look->rows[cursor->lasts[ahead]]]);
+    }
     cursor->pos = end;
     cursor->run++;
 }
@@ -539,7 +591,7 @@ static enum err_code merge_runs(struct journeys *j, uint32_t run_count, struct e
 static void journey_lanes(const struct journeys *j, struct journey *journey, uint32_t *const *lanes,
                           const uint32_t *const *block_lanes, uint32_t pos)
 {
-    for (uint32_t k = 0; k < j->lane_count; k++) {
+    for (uint32_t k = lanes == NULL && j->has_late_groups ? 1 : 0; k < j->lane_count; k++) {
         const uint32_t *lane = lanes != NULL ? lanes[k] : block_lanes[k] + pos;
         if (k == 0 && j->has_groups) {
             journey->groups = lane;
@@ -617,10 +669,24 @@ enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool
                 .count = end - pos,
                 .times = cursor->block.times + pos,
                 .masks = cursor->block.masks + pos,
+                .place = first << LATE_PLACE_BITS | pos,
             };
             journey_lanes(j, ret, NULL, cursor->lanes, pos);
             return ERR_OK;
         }
     }
     return gather(j, subject, ret, err);
+}
+
+enum err_code journey_group(struct journeys *journeys, const struct journey *journey, size_t i,
+                            uint32_t *ret, struct err *err)
+{
+    uint32_t late = journey->groups == NULL ? journey->place + (uint32_t)i : journey->groups[i];
+    if (late >= LATE_KNOWN) {
+        *ret = late - LATE_KNOWN;
+        return ERR_OK;
+    }
+    struct cursor *cursor = &journeys->cursors[late >> LATE_PLACE_BITS];
+    return groups_look_at(journeys->lanes[0], &cursor->look,
+                          late & ((1u << LATE_PLACE_BITS) - 1), ret, err);
 }

@@ -6,7 +6,8 @@
  * asked for, by event_id: ids are then read from the sources that overlap others in time, and only
  * from those, for one source has its rows in this order.
  *
- * Events carry values along in lanes: each lane numbers the values of its keys (keys.h).
+ * Events carry values along in lanes: each lane numbers the values of its keys (keys.h). Groups may be late: then an event
+ * carries where it came from, and is numbered when it is asked for.
  *
  * A subject that lies in one source and one block is not copied. Memory: a block per source and
  * the longest journey, out of the query's budget.
@@ -26,7 +27,8 @@ struct journey {
     size_t count; /* at least 1 */
     const int64_t *times;
     const uint64_t *masks;
-    const uint32_t *groups; /* of each event; NULL when journeys were opened without groups */
+    const uint32_t *groups; /* of each event; NULL when journeys were opened without groups. Late groups: journey_group */
+    uint32_t place;         /* late groups, `groups` NULL: of the first event */
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* numbers of each event, lane by lane */
 };
 
@@ -54,6 +56,7 @@ struct journeys_spec {
     const struct scan_want *wants;
     uint32_t want_count;
     struct groups *groups; /* numbers the events' keys; NULL = none wanted */
+    bool has_late_groups;  /* few events are asked for theirs: by journey_group */
     struct groups *lanes[JOURNEY_LANES_MAX - 1];
     uint32_t lane_count;
     bool is_ordered; /* events of one instant by event_id */
@@ -71,6 +74,9 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
 /* The next subject's journey, readable until the next call; *ret_more false after the last. */
 enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool *ret_more,
                             struct err *err) ERR_MUST_CHECK;
+/* With has_late_groups: the group of event i of the journey at hand. */
+enum err_code journey_group(struct journeys *journeys, const struct journey *journey, size_t i,
+                            uint32_t *ret, struct err *err) ERR_MUST_CHECK;
 void journeys_close(struct journeys *journeys);
 static inline void journeys_closep(struct journeys **journeys)
 {

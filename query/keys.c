@@ -962,6 +962,43 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
     return ERR_OK;
 }
 
+/* Codes that every row has are looked up when they are asked for; a source has one dictionary, which may grow. */
+enum err_code groups_look_open(struct groups *groups, struct scan *scan,
+                               const struct scan_block *block, struct groups_look *ret,
+                               struct err *err)
+{
+    struct vec vec = {0};
+    bool is_one = groups->key_count == 1 && groups->keys[0].key->edges == NULL;
+    if (is_one) {
+        ERR_TRY(scan_vec(scan, &groups->keys[0].key->field, &vec, err));
+    }
+    if (!is_one || vec.kind != VEC_CODE || vec.present != NULL) {
+        return groups_of_block(groups, scan, block, &ret->numbers, err);
+    }
+    uint32_t count = vec.dict->count;
+    if (ret->dict != vec.dict || count > ret->code_cap) {
+        void *memory = ret->of_code;
+        if (count > ret->code_cap) {
+            ERR_TRY(
+                arena_alloc_raw(groups->arena, (size_t)count * sizeof(uint32_t), &memory, err));
+            ret->code_cap = count;
+        }
+        memset(memory, 0xff, (size_t)ret->code_cap * sizeof(uint32_t));
+        ret->of_code = memory;
+        ret->dict = vec.dict;
+    }
+    ret->numbers = NULL;
+    ret->codes = vec.u32;
+    ret->rows = block->rows;
+    return ERR_OK;
+}
+
+enum err_code groups_look_new(struct groups *groups, struct groups_look *look, uint32_t code,
+                              struct err *err)
+{
+    return groups_of_code(groups, look->dict, code, &look->of_code[code], err);
+}
+
 void groups_pack_all(const struct groups *groups, struct buf *out)
 {
     uint32_t count = groups_count(groups);

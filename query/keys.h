@@ -21,6 +21,35 @@ void groups_take_long_values(struct groups *groups);
 enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err) ERR_MUST_CHECK;
+/* Where only a few of a block's rows will be asked about: groups_look_open for each block of a source (ret zeroed before its first,
+ * `ret` and the block live as long as it is looked at), then groups_look_at for a place in the block's rows. */
+struct groups_look {
+    const uint32_t *numbers; /* of all rows, where they could not be left for later; else: */
+    const uint32_t *codes;   /* of the block, by row */
+    const uint16_t *rows;
+    const struct dict *dict;
+    uint32_t *of_code; /* the group of each code, or UINT32_MAX */
+    uint32_t code_cap;
+};
+enum err_code groups_look_open(struct groups *groups, struct scan *scan,
+                               const struct scan_block *block, struct groups_look *ret,
+                               struct err *err) ERR_MUST_CHECK;
+enum err_code groups_look_new(struct groups *groups, struct groups_look *look, uint32_t code,
+                              struct err *err) ERR_MUST_CHECK; /* for groups_look_at */
+static inline enum err_code groups_look_at(struct groups *groups, struct groups_look *look,
+                                           uint32_t place, uint32_t *ret_number, struct err *err)
+{
+    if (look->numbers != NULL) {
+        *ret_number = look->numbers[place];
+        return ERR_OK;
+    }
+    uint32_t code = look->codes[look->rows[place]];
+    if (look->of_code[code] == UINT32_MAX) {
+        ERR_TRY(groups_look_new(groups, look, code, err));
+    }
+    *ret_number = look->of_code[code];
+    return ERR_OK;
+}
 /* The block's rows by group, in *ret (of the scan's arena), where each key has a code in every row and these make fewer tuples than
  * there are rows; else *ret_done is false: number the rows. Rows of one key with a large dictionary are kept back, and come with
  * a later block, or with groups_count_rest, which is asked after the last block of a source. */

@@ -337,6 +337,106 @@ static enum err_code take_wanted(struct scan *scan, const bool *is_wanted, struc
     return ERR_OK;
 }
 
+/* Whether the event alone says which bits a row has; then *ret_masks has them by slot. */
+static enum err_code masks_of_slots(struct scan *scan, uint64_t **ret_masks, struct err *err)
+{
+    uint64_t *masks = NULL;
+    *ret_masks = NULL;
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        if (scan->has_alt_pred || scan->spec->no_index ||
+            (scan->spans[s].is_active && !scan->spans[s].is_whole)) {
+            return ERR_OK;
+        }
+    }
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &masks, err));
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        for (uint32_t slot = 0; scan->spans[s].is_active && slot <= scan->slot_count; slot++) {
+            masks[slot] |= scan->spans[s].sure[slot];
+        }
+    }
+    *ret_masks = masks;
+    return ERR_OK;
+}
+
+/* What rows of wanted events are made of, and room for them; one more than there are, since each is written before it is known. */
+struct whole_rows {
+    const uint32_t *codes;
+    const int64_t *from_times;
+    const uint32_t *from_subjects;
+    const uint64_t *mask_of_code;
+    uint16_t *rows;
+    int64_t *times;
+    uint32_t *subjects;
+    uint64_t *masks;
+};
+
+static inline uint32_t whole_rows_fill(const struct whole_rows *w, uint32_t begin, uint32_t end,
+                                       bool has_subjects)
+{
+    uint32_t count = 0;
+    for (uint32_t row = begin; row < end; row++) {
+        uint64_t mask = w->mask_of_code[w->codes[row]];
+        w->rows[count] = (uint16_t)row;
+        w->times[count] = w->from_times[row];
+        w->masks[count] = mask;
+        if (has_subjects) {
+            w->subjects[count] = w->from_subjects[row];
+        }
+        count += mask != 0;
+    }
+    return count;
+}
+
+/* The same where the event alone says which bits a row has: everything that is asked of the rows, in the same pass. */
+static enum err_code take_whole_rows(struct scan *scan, const uint64_t *slot_masks,
+                                     struct candidates *cand, struct err *err)
+{
+    struct vec names = {0};
+    struct vec times = {0};
+    struct vec subjects = {0};
+    struct whole_rows w = {0};
+    void *memory = NULL;
+    uint32_t begin = 0;
+    uint32_t end = 0;
+    bool has_subjects = !scan->spec->no_subjects;
+    block_range(scan, &begin, &end);
+    ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
+    ERR_TRY(scan_col(scan, COL_EVENT_TIME, &times, err));
+    ASSERT(names.kind == VEC_CODE && names.present == NULL);
+    ASSERT(times.kind == VEC_I64 && times.present == NULL);
+    ERR_TRY(slot_codes(scan, names.dict, err));
+    ERR_TRY(scan_raw(scan, names.dict->count, sizeof(uint64_t), &memory, err));
+    uint64_t *mask_of_code = memory;
+    for (uint32_t c = 0; c < names.dict->count; c++) {
+        mask_of_code[c] = slot_masks[scan->slot_of_code[c]];
+    }
+    uint32_t most = end - begin;
+    ERR_TRY(scan_raw(scan, most, sizeof(uint16_t), &memory, err));
+    w.rows = memory;
+    ERR_TRY(scan_raw(scan, most, sizeof(int64_t), &memory, err));
+    w.times = memory;
+    ERR_TRY(scan_raw(scan, most, sizeof(uint64_t), &memory, err));
+    w.masks = memory;
+    if (has_subjects) {
+        ERR_TRY(scan_col(scan, COL_SUBJECT, &subjects, err));
+        ASSERT(subjects.kind == VEC_U32 && subjects.present == NULL);
+        ERR_TRY(scan_raw(scan, most, sizeof(uint32_t), &memory, err));
+        w.subjects = memory;
+    }
+    w.codes = names.u32;
+    w.from_times = times.i64;
+    w.from_subjects = subjects.u32;
+    w.mask_of_code = mask_of_code;
+    uint32_t count = has_subjects ? whole_rows_fill(&w, begin, end, true)
+                                  : whole_rows_fill(&w, begin, end, false);
+    *cand = (struct candidates){.count = count,
+                                .rows = w.rows,
+                                .times = w.times,
+                                .subjects = w.subjects,
+                                .masks = w.masks};
+    return ERR_OK;
+}
+
 /* ---- candidates of few events: streams of rows, merged ---- */
 
 /* The rows of the stream whose subjects are wanted. */
@@ -747,6 +847,17 @@ enum err_code scan_choose_path(struct scan *scan, enum scan_path *ret_path, uint
     return ERR_OK;
 }
 
+static enum err_code take_codes(struct scan *scan, const bool *is_wanted, struct candidates *cand,
+                                struct err *err)
+{
+    uint64_t *slot_masks = NULL;
+    if (scan->spec->query->where == NULL && scan->spec->keep == NULL) {
+        ERR_TRY(masks_of_slots(scan, &slot_masks, err));
+    }
+    return slot_masks != NULL ? take_whole_rows(scan, slot_masks, cand, err)
+                              : take_wanted(scan, is_wanted, cand, err);
+}
+
 /* *ret_terms: the terms that the candidates meet already. */
 static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
                                      uint32_t *ret_terms, struct err *err)
@@ -771,9 +882,7 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
         cand->slot = wanted->slot;
         return value_rows(scan, COL_EVENT_NAME, scan->slots[wanted->slot - 1].code, &cand->rows,
                           &cand->count, err);
-    case SCAN_CODES:
-        cand->slot = SLOT_OTHER;
-        return take_wanted(scan, wanted->is_wanted, cand, err);
+    case SCAN_CODES: return take_codes(scan, wanted->is_wanted, cand, err);
     case SCAN_ALL_ROWS:
         cand->slot = SLOT_OTHER;
         ERR_TRY(take_all_rows(scan, cand, err));
@@ -900,27 +1009,6 @@ static void span_bits(const struct scan_span *span, const struct candidates *can
     }
 }
 
-/* Whether the event alone says which bits a row has; then *ret_masks has them by slot. */
-static enum err_code masks_of_slots(struct scan *scan, uint64_t **ret_masks, struct err *err)
-{
-    uint64_t *masks = NULL;
-    *ret_masks = NULL;
-    for (uint32_t s = 0; s < scan->span_count; s++) {
-        if (scan->has_alt_pred || scan->spec->no_index ||
-            (scan->spans[s].is_active && !scan->spans[s].is_whole)) {
-            return ERR_OK;
-        }
-    }
-    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &masks, err));
-    for (uint32_t s = 0; s < scan->span_count; s++) {
-        for (uint32_t slot = 0; scan->spans[s].is_active && slot <= scan->slot_count; slot++) {
-            masks[slot] |= scan->spans[s].sure[slot];
-        }
-    }
-    *ret_masks = masks;
-    return ERR_OK;
-}
-
 /* All rows have some bit: the candidates are rows of wanted events. */
 static enum err_code masks_by_slots(struct scan *scan, const uint64_t *slot_masks,
                                     struct candidates *cand, struct err *err)
@@ -944,6 +1032,9 @@ static enum err_code filter_spans(struct scan *scan, struct candidates *cand, st
     void *memory = NULL;
     uint64_t *maybe = NULL;
     uint64_t *slot_masks = NULL;
+    if (cand->masks != NULL) {
+        return ERR_OK; /* the candidates came with them */
+    }
     ERR_TRY(masks_of_slots(scan, &slot_masks, err));
     if (slot_masks != NULL) {
         return masks_by_slots(scan, slot_masks, cand, err);

@@ -65,33 +65,37 @@ static enum err_code plan_make(const struct bound_query *query, struct arena *ar
 
 /* The group of the attempt's entry. Where several events of the first instant could be the entry,
  * the one with the smallest key: the answer must not hang on ids or on who came first. */
-static uint32_t entry_group(const struct groups *groups, const struct journey *journey,
-                            const struct funnel_journey *steps, struct funnel_instant start,
-                            uint32_t first_steps)
+static enum err_code entry_group(const struct groups *groups, struct journeys *journeys,
+                                 const struct journey *journey, struct funnel_instant start,
+                                 uint32_t first_steps, uint32_t *ret, struct err *err)
 {
-    size_t best = SIZE_MAX;
+    struct funnel_journey steps = {journey->times, journey->masks, journey->count};
+    uint32_t entries = 0;
+    uint32_t group = 0;
     bool is_one_group = true;
 
     for (size_t i = start.begin; i < start.end; i++) {
-        if ((steps->masks[i] & 1) != 0) {
-            best = best == SIZE_MAX ? i : best;
-            is_one_group = is_one_group && journey->groups[i] == journey->groups[best];
+        if ((steps.masks[i] & 1) != 0) {
+            ERR_TRY(journey_group(journeys, journey, i, &group, err));
+            *ret = entries++ == 0 ? group : *ret;
+            is_one_group = is_one_group && group == *ret;
         }
     }
-    ASSERT(best != SIZE_MAX);
-    if (is_one_group) {
-        return journey->groups[best];
-    }
-    best = SIZE_MAX;
-    for (size_t i = start.begin; i < start.end; i++) {
-        bool is_smaller =
-            best == SIZE_MAX || groups_cmp(groups, journey->groups[i], journey->groups[best]) < 0;
-        if (is_smaller && funnel_attempt_is_entry(steps, start, first_steps, i)) {
-            best = i;
+    ASSERT(entries > 0);
+    bool is_found = is_one_group;
+    for (size_t i = start.begin; !is_one_group && i < start.end; i++) {
+        if ((steps.masks[i] & 1) == 0) {
+            continue;
+        }
+        ERR_TRY(journey_group(journeys, journey, i, &group, err));
+        bool is_smaller = !is_found || groups_cmp(groups, group, *ret) < 0;
+        if (is_smaller && funnel_attempt_is_entry(&steps, start, first_steps, i)) {
+            *ret = group;
+            is_found = true;
         }
     }
-    ASSERT(best != SIZE_MAX);
-    return journey->groups[best];
+    ASSERT(is_found);
+    return ERR_OK;
 }
 
 /* Scratch for funnel_attempt, as long as the journey. */
@@ -101,9 +105,9 @@ struct attempt_scratch {
 };
 
 static enum err_code count_subject(const struct bound_query *query, const struct funnel_spec *spec,
-                                   const struct journey *journey, struct funnel_part *part,
-                                   struct attempt_scratch *scratch, struct arena *arena,
-                                   struct err *err)
+                                   struct journeys *journeys, const struct journey *journey,
+                                   struct funnel_part *part, struct attempt_scratch *scratch,
+                                   struct arena *arena, struct err *err)
 {
     struct funnel_journey steps = {journey->times, journey->masks, journey->count};
     int64_t times[QUERY_STEPS_MAX];
@@ -116,7 +120,7 @@ static enum err_code count_subject(const struct bound_query *query, const struct
         return ERR_OK;
     }
     times[0] = reach.start_ms;
-    if (reach.level > 2 || journey->groups != NULL) {
+    if (reach.level > 2 || query->key_count > 0) {
         start = funnel_attempt_start(&steps, reach.start_ms);
     }
     if (reach.level == 2) { /* start and end say it all */
@@ -130,8 +134,8 @@ static enum err_code count_subject(const struct bound_query *query, const struct
         }
         first_steps = funnel_attempt(spec, &steps, &reach, start, scratch->words, times);
     }
-    if (journey->groups != NULL) {
-        group = entry_group(part->groups, journey, &steps, start, first_steps);
+    if (query->key_count > 0) {
+        ERR_TRY(entry_group(part->groups, journeys, journey, start, first_steps, &group, err));
     }
     struct funnel_counted counted = {reach.level, ~UINT64_C(0), times};
     return funnel_part_count(part, query, arena, group, FUNNEL_COUNTS_LINE | FUNNEL_COUNTS_ALL,
@@ -169,12 +173,14 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
         .wants = plan->wants,
         .want_count = plan->spec.step_count,
         .groups = run->query->key_count > 0 ? part->groups : NULL,
+        .has_late_groups = true,
     };
     ERR_TRY(journeys_open(run, task, &spec, arena, io, &journeys, err));
     ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     while (has_more) {
         part->subject = journey.subject;
-        ERR_TRY(count_subject(run->query, &plan->spec, &journey, part, &scratch, arena, err));
+        ERR_TRY(count_subject(run->query, &plan->spec, journeys, &journey, part, &scratch, arena,
+                              err));
         ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     }
     part->outcomes = NULL;
