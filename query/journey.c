@@ -14,6 +14,7 @@
 #include "query/pred_eval.h"
 #include "query/query.h"
 #include "query/subject_bits.h"
+#include "storage/base/cpu.h"
 #include "storage/base/size.h"
 #include "storage/read_held.h"
 
@@ -25,6 +26,8 @@
 #define LATE_CURSORS    (1u << 15)
 #define LATE_KNOWN      (1u << 31)
 #define RUNS_AHEAD      16u
+
+#define ROWS_AHEAD 512u /* of columns */
 
 _Static_assert(BLOCK_ROWS <= 1u << LATE_PLACE_BITS, "a place fits its bits");
 
@@ -40,8 +43,10 @@ struct cursor {
     uint16_t *lasts;                          /* of the block: the last row of each subject, */
     uint32_t lasts_cap;
     uint32_t run_count;
+    uint32_t fetched; /* as columns: rows before it are near, or on their way */
     uint32_t run; /* and whose rows begin at `pos` */
     uint32_t pos;
+    uint64_t taken;   /* rows out of columns, of which the scan has not been told */
     bool has_ids;     /* its rows may have to be told from others' of their instant by event_id */
     bool is_id_block; /* `ids` and `id_places` are those of the block */
     struct vec ids;
@@ -66,12 +71,50 @@ struct journeys {
     bool needs_ids;         /* the journey at hand lies in several sources */
     struct arena *id_arena; /* its ids */
     struct scan_spec scan_spec;
+    const roaring_bitmap_t *deleted; /* blocks that come as columns have their rows */
     struct cursor *cursors;
     uint32_t *heads;
     uint32_t cursor_count;
     size_t *run_ends; /* of the journey at hand, one per source */
     struct rows rows, spare;
 };
+
+/* Bit i: byte i of the eight is 1. */
+static inline uint64_t bits_of_bytes(const uint8_t *bytes)
+{
+    uint64_t word = 0;
+    memcpy(&word, bytes, sizeof(word));
+    return word * UINT64_C(0x0102040810204080) >> 56;
+}
+
+/* The last row of each run of equal subjects; returns how many there are. Most rows are like the next one, which is found out of
+ * sixty-four at once. */
+CPU_CLONES static uint32_t runs_of(const uint32_t *restrict subjects, uint32_t rows,
+                                   uint16_t *restrict lasts)
+{
+    uint32_t count = 0;
+    uint32_t begin = 0;
+    for (; begin + 64 < rows; begin += 64) {
+        const uint32_t *these = subjects + begin;
+        uint8_t is_last[64];
+        uint64_t word = 0;
+        for (size_t i = 0; i < 64; i++) { /* a vector's load, where indexes do not wrap around */
+            is_last[i] = these[i] != these[i + 1];
+        }
+        for (size_t i = 0; i < 64; i += 8) {
+            word |= bits_of_bytes(is_last + i) << i;
+        }
+        for (; word != 0; word &= word - 1) {
+            lasts[count++] = (uint16_t)(begin + (uint32_t)__builtin_ctzll(word));
+        }
+    }
+    for (; begin + 1 < rows; begin++) {
+        lasts[count] = (uint16_t)begin;
+        count += subjects[begin] != subjects[begin + 1];
+    }
+    lasts[count++] = (uint16_t)(rows - 1);
+    return count;
+}
 
 /* Where the subjects' rows end: once for the block, since at each end a branch would be a guess. */
 static enum err_code cursor_runs(struct cursor *cursor, struct arena *arena, struct err *err)
@@ -85,15 +128,9 @@ static enum err_code cursor_runs(struct cursor *cursor, struct arena *arena, str
         cursor->lasts = memory;
         cursor->lasts_cap = cap;
     }
-    uint16_t *lasts = cursor->lasts;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i + 1 < rows; i++) {
-        lasts[count] = (uint16_t)i;
-        count += subjects[i] != subjects[i + 1];
-    }
-    lasts[count] = (uint16_t)(rows - 1);
-    cursor->run_count = count + 1;
+    cursor->run_count = runs_of(subjects, rows, cursor->lasts);
     cursor->run = 0;
+    cursor->fetched = 0;
     return ERR_OK;
 }
 
@@ -129,12 +166,20 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     if (cursor->scan == NULL) {
         return firsts_load(j, idx, err);
     }
-    ERR_TRY(scan_next(cursor->scan, &cursor->block, &has_more, err));
-    if (!has_more) {
-        scan_close(TAKE(cursor->scan));
-        return ERR_OK;
-    }
-    ASSERT(cursor->block.count > 0);
+    scan_count_rows(cursor->scan, cursor->taken);
+    cursor->taken = 0;
+    do {
+        ERR_TRY(scan_next(cursor->scan, &cursor->block, &has_more, err));
+        if (!has_more) {
+            scan_close(TAKE(cursor->scan));
+            return ERR_OK;
+        }
+        bool can_look = true;
+        if (j->has_late_groups && cursor->block.codes != NULL) {
+            ERR_TRY(groups_can_look(j->lanes[0], cursor->scan, &can_look, err));
+        }
+        ERR_TRY(can_look ? ERR_OK : scan_list_rows(cursor->scan, &cursor->block, err));
+    } while (cursor->block.count == 0);
     cursor->pos = 0;
     cursor->is_id_block = false;
     ERR_TRY(cursor_runs(cursor, j->arena, err));
@@ -249,6 +294,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
     ERR_TRY(ARENA_NEW(arena, 1, &j, err));
     j->arena = arena;
     j->is_ordered = spec->is_ordered && task->source_count > 1;
+    j->deleted = run->snapshot->deleted[task->shard];
     if (j->is_ordered) {
         j->id_arena = arena_create(arena_budget(arena));
     }
@@ -259,8 +305,9 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .want_count = spec->want_count,
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
-        .deleted = run->snapshot->deleted[task->shard],
+        .deleted = j->deleted,
         .keep = spec->keep,
+        .wants_columns = !j->is_ordered && j->lane_count == (j->has_late_groups ? 1u : 0u),
         .no_index = run_is_reference(run),
     };
     ERR_TRY(journeys_cols(j, err));
@@ -398,7 +445,11 @@ enum err_code journey_rows_of_bits(struct query_run_ctx *run, const struct sourc
 void journeys_close(struct journeys *journeys)
 {
     for (uint32_t i = 0; i < journeys->cursor_count; i++) {
-        scan_closep(&journeys->cursors[i].scan);
+        struct cursor *cursor = &journeys->cursors[i];
+        if (cursor->scan != NULL) {
+            scan_count_rows(cursor->scan, cursor->taken);
+            scan_close(cursor->scan);
+        }
     }
     arena_free(TAKE(journeys->id_arena));
 }
@@ -435,22 +486,53 @@ static void rows_copy(struct rows *to, size_t at, const int64_t *times, const ui
     }
 }
 
-/* Where rows [pos, end) of the cursor's block are, or, when it goes, their groups. */
-static enum err_code rows_late(struct journeys *j, size_t at, struct cursor *cursor, uint32_t end,
-                               struct err *err)
+/* Where the rows at `at` and after it are, places from `pos` on of the cursor's block. */
+static void rows_late(struct journeys *j, size_t at, const struct cursor *cursor, uint32_t count)
 {
     uint32_t *out = j->rows.lanes[0] + at;
     uint32_t first = (uint32_t)(cursor - j->cursors) << LATE_PLACE_BITS | cursor->pos;
-    uint32_t count = end - cursor->pos;
     for (uint32_t i = 0; i < count; i++) {
         out[i] = first + i;
     }
-    for (uint32_t i = 0; end == cursor->block.count && i < count; i++) {
-        ERR_TRY(groups_look_at(j->lanes[0], &cursor->look, cursor->pos + i, &out[i], err));
-        ASSERT_DEBUG(out[i] < LATE_KNOWN);
-        out[i] |= LATE_KNOWN;
+}
+
+/* The block goes: rows [at, end) are given their groups. */
+static enum err_code rows_known(struct journeys *j, size_t at, size_t end, struct cursor *cursor,
+                                struct err *err)
+{
+    uint32_t *late = j->rows.lanes[0];
+    for (; at < end; at++) {
+        uint32_t place = late[at] & ((1u << LATE_PLACE_BITS) - 1);
+        ERR_TRY(groups_look_at(j->lanes[0], &cursor->look, place, &late[at], err));
+        ASSERT_DEBUG(late[at] < LATE_KNOWN);
+        late[at] |= LATE_KNOWN;
     }
     return ERR_OK;
+}
+
+/* The wanted rows among [pos, end) of columns; there is room for all. Returns how many. */
+static size_t rows_pick(struct journeys *j, size_t at, const struct cursor *cursor, uint32_t end)
+{
+    const struct scan_block *block = &cursor->block;
+    int64_t *restrict times = j->rows.times + at;
+    uint64_t *restrict masks = j->rows.masks + at;
+    uint32_t *restrict late = j->has_late_groups ? j->rows.lanes[0] + at : NULL;
+    uint32_t first = (uint32_t)(cursor - j->cursors) << LATE_PLACE_BITS;
+    size_t count = 0;
+    for (uint32_t i = cursor->pos; late != NULL && i < end; i++) {
+        uint64_t mask = block->mask_of_code[block->codes[i]];
+        times[count] = block->times[i];
+        masks[count] = mask;
+        late[count] = first | i;
+        count += mask != 0;
+    }
+    for (uint32_t i = cursor->pos; late == NULL && i < end; i++) {
+        uint64_t mask = block->mask_of_code[block->codes[i]];
+        times[count] = block->times[i];
+        masks[count] = mask;
+        count += mask != 0;
+    }
+    return count;
 }
 
 /* Copy the ids of rows [pos, end) of the cursor's block, whose vectors do not outlive it. */
@@ -473,31 +555,47 @@ static enum err_code rows_ids(struct journeys *j, size_t at, struct cursor *curs
     return ERR_OK;
 }
 
-/* Put rows [pos, end) of the cursor's block at `at` of j->rows, which grows by doubling. */
-static enum err_code rows_append(struct journeys *j, size_t at, struct cursor *cursor, uint32_t end,
-                                 struct err *err)
+static enum err_code rows_grow(struct journeys *j, size_t count, size_t more, struct err *err)
 {
+    struct rows old = j->rows;
+    const uint32_t *lanes[JOURNEY_LANES_MAX];
+    if (old.cap - count >= more) {
+        return ERR_OK;
+    }
+    ERR_TRY(rows_alloc(j, &j->rows, MAX_OF(count + more, MAX_OF(2 * old.cap, (size_t)1024)), err));
+    for (uint32_t k = 0; k < JOURNEY_LANES_MAX; k++) {
+        lanes[k] = old.lanes[k];
+    }
+    if (count > 0) {
+        rows_copy(&j->rows, 0, old.times, old.masks, lanes, 0, count);
+    }
+    if (count > 0 && j->is_ordered) {
+        memcpy(j->rows.ids, old.ids, count * sizeof(*old.ids));
+    }
+    return ERR_OK;
+}
+
+/* Put the wanted rows among [pos, end) of the cursor's block behind *count of j->rows, which grows by doubling. */
+static enum err_code rows_append(struct journeys *j, size_t *count, struct cursor *cursor,
+                                 uint32_t end, struct err *err)
+{
+    size_t at = *count;
     size_t more = end - cursor->pos;
 
-    if (j->rows.cap - at < more) {
-        struct rows old = j->rows;
-        size_t cap = MAX_OF(at + more, MAX_OF(2 * old.cap, (size_t)1024));
-        ERR_TRY(rows_alloc(j, &j->rows, cap, err));
-        if (at > 0) {
-            const uint32_t *lanes[JOURNEY_LANES_MAX];
-            for (uint32_t k = 0; k < JOURNEY_LANES_MAX; k++) {
-                lanes[k] = old.lanes[k];
-            }
-            rows_copy(&j->rows, 0, old.times, old.masks, lanes, 0, at);
+    ERR_TRY(rows_grow(j, at, more, err));
+    if (cursor->block.codes != NULL) {
+        *count += rows_pick(j, at, cursor, end);
+        cursor->taken += *count - at;
+    } else {
+        rows_copy(&j->rows, at, cursor->block.times, cursor->block.masks, cursor->lanes,
+                  cursor->pos, more);
+        if (j->has_late_groups) {
+            rows_late(j, at, cursor, (uint32_t)more);
         }
-        if (at > 0 && j->is_ordered) {
-            memcpy(j->rows.ids, old.ids, at * sizeof(*old.ids));
-        }
+        *count += more;
     }
-    rows_copy(&j->rows, at, cursor->block.times, cursor->block.masks, cursor->lanes, cursor->pos,
-              more);
-    if (j->has_late_groups) {
-        ERR_TRY(rows_late(j, at, cursor, end, err));
+    if (j->has_late_groups && end == cursor->block.count) {
+        ERR_TRY(rows_known(j, at, *count, cursor, err));
     }
     if (j->is_ordered && !cursor->has_ids) {
         memset(j->rows.ids + at, 0, more * sizeof(*j->rows.ids));
@@ -515,11 +613,20 @@ static uint32_t run_end(const struct cursor *cursor)
  * be asked about, and each subject's are somewhere else. (A function of prefetches alone is one that gcc leaves out.) */
 static inline void run_leave(struct cursor *cursor, uint32_t end)
 {
+    const struct scan_block *block = &cursor->block;
+    uint32_t near = MIN_OF(end + ROWS_AHEAD, block->count);
+    for (; block->codes != NULL && cursor->fetched < near; cursor->fetched += 16) {
+        __builtin_prefetch(&block->codes[cursor->fetched]);
+        __builtin_prefetch(&block->times[cursor->fetched]);
+        __builtin_prefetch(&block->times[cursor->fetched + 8]);
+    }
     const struct groups_look *look = &cursor->look;
     uint32_t ahead = cursor->run + RUNS_AHEAD;
     if (look->numbers == NULL && look->codes != NULL && ahead < cursor->run_count) {
-        __builtin_prefetch(&look->codes[look->rows[cursor->lasts[ahead - 1] + 1u]]);
-        __builtin_prefetch(&look->codes[look->rows[cursor->lasts[ahead]]]);
+        uint32_t first = cursor->lasts[ahead - 1] + 1u;
+        uint32_t last = cursor->lasts[ahead];
+        __builtin_prefetch(&look->codes[look->rows == NULL ? first : look->rows[first]]);
+        __builtin_prefetch(&look->codes[look->rows == NULL ? last : look->rows[last]]);
     }
     cursor->pos = end;
     cursor->run++;
@@ -606,6 +713,7 @@ static enum err_code gather(struct journeys *j, uint32_t subject, struct journey
                             struct err *err)
 {
     size_t count = 0;
+    size_t before = 0;
     uint32_t run_count = 0;
 
     if (j->id_arena != NULL) {
@@ -618,8 +726,7 @@ static enum err_code gather(struct journeys *j, uint32_t subject, struct journey
         }
         while (j->heads[i] == subject) {
             uint32_t end = run_end(cursor);
-            ERR_TRY(rows_append(j, count, cursor, end, err));
-            count += end - cursor->pos;
+            ERR_TRY(rows_append(j, &count, cursor, end, err));
             run_leave(cursor, end);
             if (end < cursor->block.count) {
                 j->heads[i] = cursor->block.subjects[end];
@@ -627,19 +734,21 @@ static enum err_code gather(struct journeys *j, uint32_t subject, struct journey
                 ERR_TRY(cursor_load(j, i, err));
             }
         }
-        j->run_ends[run_count++] = count;
+        j->run_ends[run_count] = count;
+        run_count += count > before;
+        before = count;
     }
-    ERR_TRY(merge_runs(j, run_count, err));
+    ERR_TRY(run_count > 1 ? merge_runs(j, run_count, err) : ERR_OK);
     *ret = (struct journey){
         .subject = subject, .count = count, .times = j->rows.times, .masks = j->rows.masks};
     journey_lanes(j, ret, j->rows.lanes, NULL, 0);
     return ERR_OK;
 }
 
-enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool *ret_more,
-                            struct err *err)
+/* The next subject's journey; without events where it has none of the wanted, or is deleted. */
+static enum err_code journeys_step(struct journeys *j, struct journey *ret, bool *ret_more,
+                                   struct err *err)
 {
-    struct journeys *j = journeys;
     uint32_t subject = NO_SUBJECT;
     uint32_t first = 0; /* the first cursor that has it */
     uint32_t holders = 0;
@@ -657,8 +766,10 @@ enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool
         return ERR_OK;
     }
     struct cursor *cursor = &j->cursors[first];
+    bool is_deleted = j->scan_spec.wants_columns && j->deleted != NULL &&
+                      roaring_bitmap_contains(j->deleted, subject);
     j->needs_ids = holders > 1;
-    if (holders == 1) {
+    if (holders == 1 && cursor->block.codes == NULL) {
         uint32_t end = run_end(cursor);
         if (end < cursor->block.count) {
             uint32_t pos = cursor->pos;
@@ -666,7 +777,7 @@ enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool
             j->heads[first] = cursor->block.subjects[end];
             *ret = (struct journey){
                 .subject = subject,
-                .count = end - pos,
+                .count = is_deleted ? 0 : end - pos,
                 .times = cursor->block.times + pos,
                 .masks = cursor->block.masks + pos,
                 .place = first << LATE_PLACE_BITS | pos,
@@ -675,7 +786,19 @@ enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool
             return ERR_OK;
         }
     }
-    return gather(j, subject, ret, err);
+    ERR_TRY(gather(j, subject, ret, err));
+    ret->count = is_deleted ? 0 : ret->count;
+    return ERR_OK;
+}
+
+enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool *ret_more,
+                            struct err *err)
+{
+    ERR_TRY(journeys_step(journeys, ret, ret_more, err));
+    while (*ret_more && ret->count == 0) {
+        ERR_TRY(journeys_step(journeys, ret, ret_more, err));
+    }
+    return ERR_OK;
 }
 
 enum err_code journey_group(struct journeys *journeys, const struct journey *journey, size_t i,

@@ -962,17 +962,34 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
     return ERR_OK;
 }
 
-/* Codes that every row has are looked up when they are asked for; a source has one dictionary, which may grow. */
+/* Codes that every row has can be looked up when they are asked for. */
+static enum err_code look_codes(struct groups *groups, struct scan *scan, struct vec *ret,
+                                bool *ret_can, struct err *err)
+{
+    *ret_can = groups->key_count == 1 && groups->keys[0].key->edges == NULL;
+    if (*ret_can) {
+        ERR_TRY(scan_vec(scan, &groups->keys[0].key->field, ret, err));
+        *ret_can = ret->kind == VEC_CODE && ret->present == NULL;
+    }
+    return ERR_OK;
+}
+
+enum err_code groups_can_look(struct groups *groups, struct scan *scan, bool *ret, struct err *err)
+{
+    struct vec vec = {0};
+    return look_codes(groups, scan, &vec, ret, err);
+}
+
+/* A source has one dictionary, which may grow. */
 enum err_code groups_look_open(struct groups *groups, struct scan *scan,
                                const struct scan_block *block, struct groups_look *ret,
                                struct err *err)
 {
     struct vec vec = {0};
-    bool is_one = groups->key_count == 1 && groups->keys[0].key->edges == NULL;
-    if (is_one) {
-        ERR_TRY(scan_vec(scan, &groups->keys[0].key->field, &vec, err));
-    }
-    if (!is_one || vec.kind != VEC_CODE || vec.present != NULL) {
+    bool can = false;
+    ERR_TRY(look_codes(groups, scan, &vec, &can, err));
+    if (!can) {
+        ASSERT(block->codes == NULL);
         return groups_of_block(groups, scan, block, &ret->numbers, err);
     }
     uint32_t count = vec.dict->count;
@@ -988,7 +1005,7 @@ enum err_code groups_look_open(struct groups *groups, struct scan *scan,
         ret->dict = vec.dict;
     }
     ret->numbers = NULL;
-    ret->codes = vec.u32;
+    ret->codes = vec.u32 + block->first;
     ret->rows = block->rows;
     return ERR_OK;
 }

@@ -22,15 +22,18 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err) ERR_MUST_CHECK;
 /* Where only a few of a block's rows will be asked about: groups_look_open for each block of a source (ret zeroed before its first,
- * `ret` and the block live as long as it is looked at), then groups_look_at for a place in the block's rows. */
+ * `ret` and the block live as long as it is looked at), then groups_look_at for a place in the block's arrays. A block that came as
+ * columns can only be looked at where groups_can_look. */
 struct groups_look {
-    const uint32_t *numbers; /* of all rows, where they could not be left for later; else: */
-    const uint32_t *codes;   /* of the block, by row */
-    const uint16_t *rows;
+    const uint32_t *numbers; /* by place, where they could not be left for later; else: */
+    const uint32_t *codes;   /* by row */
+    const uint16_t *rows;    /* by place; NULL: a place is a row */
     const struct dict *dict;
     uint32_t *of_code; /* the group of each code, or UINT32_MAX */
     uint32_t code_cap;
 };
+enum err_code groups_can_look(struct groups *groups, struct scan *scan, bool *ret,
+                              struct err *err) ERR_MUST_CHECK;
 enum err_code groups_look_open(struct groups *groups, struct scan *scan,
                                const struct scan_block *block, struct groups_look *ret,
                                struct err *err) ERR_MUST_CHECK;
@@ -43,7 +46,7 @@ static inline enum err_code groups_look_at(struct groups *groups, struct groups_
         *ret_number = look->numbers[place];
         return ERR_OK;
     }
-    uint32_t code = look->codes[look->rows[place]];
+    uint32_t code = look->codes[look->rows == NULL ? place : look->rows[place]];
     if (look->of_code[code] == UINT32_MAX) {
         ERR_TRY(groups_look_new(groups, look, code, err));
     }

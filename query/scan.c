@@ -303,6 +303,13 @@ struct read_ctx *scan_read_ctx(struct scan *scan)
 {
     return &scan->read;
 }
+
+void scan_count_rows(struct scan *scan, uint64_t rows)
+{
+    scan->counters.rows_read += rows;
+    scan->counters.rows_matched += rows;
+}
+
 /* ---- blocks ---- */
 
 /* Which alternatives can match in the block by its times; false when none. */
@@ -347,7 +354,7 @@ static enum err_code scan_one_block(struct scan *scan, struct err *err)
     if (scan->counters.blocks_scanned == scanned) { /* pruned by index */
         return ERR_OK;
     }
-    scan->counters.rows_matched += scan->now.count;
+    scan->counters.rows_matched += scan->now.codes == NULL ? scan->now.count : 0;
     scan->ahead.is_field_likely = scan->now.count > 0;
     return scan->now.count > 0 ? scan_fetch_fields(scan, err) : ERR_OK;
 }

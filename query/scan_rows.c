@@ -26,6 +26,9 @@ struct candidates {
     const int64_t *times;     /* NULL: not taken yet */
     const uint32_t *subjects; /* likewise */
     uint64_t *masks;
+    const uint32_t *codes; /* not NULL: as columns, and no more to be done */
+    const uint64_t *mask_of_code;
+    uint32_t first;
 };
 
 /* ---- loops ---- */
@@ -358,82 +361,63 @@ static enum err_code masks_of_slots(struct scan *scan, uint64_t **ret_masks, str
     return ERR_OK;
 }
 
-/* What rows of wanted events are made of, and room for them; one more than there are, since each is written before it is known. */
-struct whole_rows {
-    const uint32_t *codes;
-    const int64_t *from_times;
-    const uint32_t *from_subjects;
-    const uint64_t *mask_of_code;
-    uint16_t *rows;
-    int64_t *times;
-    uint32_t *subjects;
-    uint64_t *masks;
-};
-
-static inline uint32_t whole_rows_fill(const struct whole_rows *w, uint32_t begin, uint32_t end,
-                                       bool has_subjects)
-{
-    uint32_t count = 0;
-    for (uint32_t row = begin; row < end; row++) {
-        uint64_t mask = w->mask_of_code[w->codes[row]];
-        w->rows[count] = (uint16_t)row;
-        w->times[count] = w->from_times[row];
-        w->masks[count] = mask;
-        if (has_subjects) {
-            w->subjects[count] = w->from_subjects[row];
-        }
-        count += mask != 0;
-    }
-    return count;
-}
-
-/* The same where the event alone says which bits a row has: everything that is asked of the rows, in the same pass. */
-static enum err_code take_whole_rows(struct scan *scan, const uint64_t *slot_masks,
-                                     struct candidates *cand, struct err *err)
+/* The rows of the block within the subject range as columns. */
+static enum err_code take_columns(struct scan *scan, const uint64_t *slot_masks,
+                                  struct candidates *cand, struct err *err)
 {
     struct vec names = {0};
     struct vec times = {0};
     struct vec subjects = {0};
-    struct whole_rows w = {0};
     void *memory = NULL;
     uint32_t begin = 0;
     uint32_t end = 0;
-    bool has_subjects = !scan->spec->no_subjects;
     block_range(scan, &begin, &end);
     ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
     ERR_TRY(scan_col(scan, COL_EVENT_TIME, &times, err));
+    ERR_TRY(scan_col(scan, COL_SUBJECT, &subjects, err));
     ASSERT(names.kind == VEC_CODE && names.present == NULL);
     ASSERT(times.kind == VEC_I64 && times.present == NULL);
+    ASSERT(subjects.kind == VEC_U32 && subjects.present == NULL);
     ERR_TRY(slot_codes(scan, names.dict, err));
     ERR_TRY(scan_raw(scan, names.dict->count, sizeof(uint64_t), &memory, err));
     uint64_t *mask_of_code = memory;
     for (uint32_t c = 0; c < names.dict->count; c++) {
         mask_of_code[c] = slot_masks[scan->slot_of_code[c]];
     }
-    uint32_t most = end - begin;
-    ERR_TRY(scan_raw(scan, most, sizeof(uint16_t), &memory, err));
-    w.rows = memory;
-    ERR_TRY(scan_raw(scan, most, sizeof(int64_t), &memory, err));
-    w.times = memory;
-    ERR_TRY(scan_raw(scan, most, sizeof(uint64_t), &memory, err));
-    w.masks = memory;
-    if (has_subjects) {
-        ERR_TRY(scan_col(scan, COL_SUBJECT, &subjects, err));
-        ASSERT(subjects.kind == VEC_U32 && subjects.present == NULL);
-        ERR_TRY(scan_raw(scan, most, sizeof(uint32_t), &memory, err));
-        w.subjects = memory;
+    *cand = (struct candidates){.count = end - begin,
+                                .times = times.i64 + begin,
+                                .subjects = subjects.u32 + begin,
+                                .codes = names.u32 + begin,
+                                .mask_of_code = mask_of_code,
+                                .first = begin};
+    return ERR_OK;
+}
+
+/* The wanted rows of columns. */
+static enum err_code list_columns(struct scan *scan, struct candidates *cand, struct err *err)
+{
+    const struct candidates from = *cand;
+    void *memory = NULL;
+    uint32_t count = 0;
+    /* as many as there may be: each is written before it is known whether it is wanted */
+    ERR_TRY(scan_raw(scan, from.count, sizeof(uint16_t), &memory, err));
+    uint16_t *rows = memory;
+    ERR_TRY(scan_raw(scan, from.count, sizeof(int64_t), &memory, err));
+    int64_t *times = memory;
+    ERR_TRY(scan_raw(scan, from.count, sizeof(uint32_t), &memory, err));
+    uint32_t *subjects = memory;
+    ERR_TRY(scan_raw(scan, from.count, sizeof(uint64_t), &memory, err));
+    uint64_t *masks = memory;
+    for (uint32_t i = 0; i < from.count; i++) {
+        uint64_t mask = from.mask_of_code[from.codes[i]];
+        rows[count] = (uint16_t)(from.first + i);
+        times[count] = from.times[i];
+        subjects[count] = from.subjects[i];
+        masks[count] = mask;
+        count += mask != 0;
     }
-    w.codes = names.u32;
-    w.from_times = times.i64;
-    w.from_subjects = subjects.u32;
-    w.mask_of_code = mask_of_code;
-    uint32_t count = has_subjects ? whole_rows_fill(&w, begin, end, true)
-                                  : whole_rows_fill(&w, begin, end, false);
-    *cand = (struct candidates){.count = count,
-                                .rows = w.rows,
-                                .times = w.times,
-                                .subjects = w.subjects,
-                                .masks = w.masks};
+    *cand = (struct candidates){
+        .count = count, .rows = rows, .times = times, .subjects = subjects, .masks = masks};
     return ERR_OK;
 }
 
@@ -847,14 +831,21 @@ enum err_code scan_choose_path(struct scan *scan, enum scan_path *ret_path, uint
     return ERR_OK;
 }
 
+/* Whether rows may be handed on as columns: nothing is asked of a row but its event. */
+static bool may_be_columns(const struct scan *scan)
+{
+    return scan->spec->wants_columns && scan->spec->query->where == NULL &&
+           scan->spec->keep == NULL && scan->source->cut == NULL && !scan->source->is_memory;
+}
+
 static enum err_code take_codes(struct scan *scan, const bool *is_wanted, struct candidates *cand,
                                 struct err *err)
 {
     uint64_t *slot_masks = NULL;
-    if (scan->spec->query->where == NULL && scan->spec->keep == NULL) {
+    if (may_be_columns(scan)) {
         ERR_TRY(masks_of_slots(scan, &slot_masks, err));
     }
-    return slot_masks != NULL ? take_whole_rows(scan, slot_masks, cand, err)
+    return slot_masks != NULL ? take_columns(scan, slot_masks, cand, err)
                               : take_wanted(scan, is_wanted, cand, err);
 }
 
@@ -1032,9 +1023,6 @@ static enum err_code filter_spans(struct scan *scan, struct candidates *cand, st
     void *memory = NULL;
     uint64_t *maybe = NULL;
     uint64_t *slot_masks = NULL;
-    if (cand->masks != NULL) {
-        return ERR_OK; /* the candidates came with them */
-    }
     ERR_TRY(masks_of_slots(scan, &slot_masks, err));
     if (slot_masks != NULL) {
         return masks_by_slots(scan, slot_masks, cand, err);
@@ -1278,6 +1266,15 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
     }
     scan->counters.blocks_scanned++;
     scan->counters.blocks_by[scan->path]++;
+    if (cand.codes != NULL) {
+        ret->count = cand.count;
+        ret->subjects = cand.subjects;
+        ret->times = cand.times;
+        ret->codes = cand.codes;
+        ret->mask_of_code = cand.mask_of_code;
+        ret->first = cand.first;
+        return ERR_OK;
+    }
     scan->counters.rows_read += cand.count;
     ERR_TRY(take_times(scan, &cand, err));
     ERR_TRY(filter_spans(scan, &cand, err));
@@ -1293,5 +1290,26 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
     ret->rows = cand.rows;
     ret->times = cand.times;
     ret->masks = cand.masks;
+    return ERR_OK;
+}
+
+enum err_code scan_list_rows(struct scan *scan, struct scan_block *ret, struct err *err)
+{
+    const struct scan_block *now = &scan->now;
+    struct candidates cand = {.count = now->count,
+                              .times = now->times,
+                              .subjects = now->subjects,
+                              .codes = now->codes,
+                              .mask_of_code = now->mask_of_code,
+                              .first = now->first};
+    ERR_TRY(list_columns(scan, &cand, err));
+    scan_count_rows(scan, cand.count);
+    scan->now = (struct scan_block){.block = scan->block_now,
+                                    .count = cand.count,
+                                    .rows = cand.rows,
+                                    .subjects = cand.subjects,
+                                    .times = cand.times,
+                                    .masks = cand.masks};
+    *ret = scan->now;
     return ERR_OK;
 }
