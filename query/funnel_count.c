@@ -72,8 +72,10 @@ static enum err_code cells_grow(struct funnel_part *part, struct arena *arena, u
                                 uint32_t step_count, struct err *err)
 {
     size_t old = (size_t)part->cell_cap * step_count;
+    uint32_t reached_cap = part->cell_cap;
     struct funnel_log *logs = NULL;
     ERR_TRY(users_grow(&part->users, &part->cell_cap, arena, cell, step_count, err));
+    ERR_TRY(users_grow(&part->reached, &reached_cap, arena, cell, step_count, err));
     ERR_TRY(ARENA_NEW(arena, (size_t)part->cell_cap * step_count, &logs, err));
     if (old > 0) {
         memcpy(logs, part->logs, old * sizeof(*logs));
@@ -200,7 +202,11 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
         if (cell >= part->cell_cap) {
             ERR_TRY(cells_grow(part, arena, cell, step_count, err));
         }
-        users_count(part->users + (size_t)cell * step_count, attempt);
+        if ((attempt->filled & (attempt->filled + 1)) == 0) { /* as mostly: one number, and no guess how far */
+            part->reached[(size_t)cell * step_count + attempt->level - 1]++;
+        } else {
+            users_count(part->users + (size_t)cell * step_count, attempt);
+        }
         ERR_TRY(logs_append(part->logs + (size_t)cell * step_count, arena, attempt, err));
         ERR_TRY(part->taker == NULL ? ERR_OK : part_take(part, query, cell, attempt, err));
     }
@@ -232,7 +238,7 @@ enum err_code funnel_part_enter(struct funnel_part *part, const struct bound_que
     if (part->cell_cap == 0) {
         ERR_TRY(cells_grow(part, arena, 0, query->funnel.step_count, err));
     }
-    part->users[0] += count;
+    part->reached[0] += count;
     part->mature += mature;
     return ERR_OK;
 }
@@ -301,6 +307,17 @@ static enum err_code import_cell(struct merging *g, const struct funnel_part *pa
     return interns_put_words(&g->places, words, COUNT_OF(words), ret_place, err);
 }
 
+/* How many did each step, of the task's cell. */
+static void cell_users(const struct funnel_part *part, uint32_t cell, uint32_t step_count,
+                       uint64_t *out)
+{
+    uint64_t upto = 0;
+    for (uint32_t i = step_count; i-- > 0;) {
+        upto += part->reached[(size_t)cell * step_count + i];
+        out[i] = part->users[(size_t)cell * step_count + i] + upto;
+    }
+}
+
 /* Match the tasks' cells by value, and add up their users. */
 static enum err_code merge_users(struct merging *g, struct err *err)
 {
@@ -312,8 +329,9 @@ static enum err_code merge_users(struct merging *g, struct err *err)
         const struct funnel_part *part = part_of(g, t);
         ERR_TRY(ARENA_NEW(arena, part->cell_cap, &g->place_of[t], err));
         for (uint32_t c = 0; c < part->cell_cap; c++) {
-            const uint64_t *users = part->users + (size_t)c * step_count;
+            uint64_t users[QUERY_STEPS_MAX];
             uint32_t place = NONE;
+            cell_users(part, c, step_count, users);
             if (users[0] > 0) {
                 ERR_TRY(import_cell(g, part, c, &place, err));
                 if (place >= g->place_cap) {

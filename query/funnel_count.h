@@ -1,6 +1,6 @@
 /* query/funnel_count.h - what a funnel counts, from the attempts of a task to the lines of the answer.
  *
- *     task    users[cell][step] += 1, and for every step but the first that an attempt did, its time since the first step
+ *     task    users[cell][step] += 1, or reached[cell][level] += 1 where no step was left out, and for every step but the first that an attempt did, its time since the first step
  *             behind log[cell][step]
  *     all     cells of tasks matched by value; users added; for each (line, step), in portions on all threads, the logs of its
  *             cells in one array, of which percentiles and the mean are taken
@@ -23,7 +23,8 @@ struct funnel_log;
 struct funnel_part {
     struct groups *groups;  /* NULL without keys: then all groups are 0 */
     struct interns *places; /* cell -> (bucket, group); NULL: a cell is the group's number */
-    uint64_t *users;        /* [cell * step_count + step]: who did it */
+    uint64_t *users;        /* [cell * step_count + step]: attempts that did it, of those that left some step out, */
+    uint64_t *reached;      /* and [cell * step_count + level - 1]: that got there and no further, of the others */
     uint32_t cell_cap;
     uint64_t *all_users; /* per step, where all is counted apart; else NULL */
     struct outcomes *outcomes; /* what is counted is noted there for the next time; may be NULL */

@@ -28,6 +28,7 @@
 #define RUNS_AHEAD      16u
 
 #define ROWS_AHEAD 512u /* of columns */
+#define ROWS_FEW   8u
 
 _Static_assert(BLOCK_ROWS <= 1u << LATE_PLACE_BITS, "a place fits its bits");
 
@@ -477,8 +478,17 @@ static enum err_code rows_alloc(struct journeys *j, struct rows *rows, size_t ca
 static void rows_copy(struct rows *to, size_t at, const int64_t *times, const uint64_t *masks,
                       const uint32_t *const *lanes, uint32_t pos, size_t count)
 {
-    memcpy(to->times + at, times + pos, count * sizeof(*times));
-    memcpy(to->masks + at, masks + pos, count * sizeof(*masks));
+    if (count <= ROWS_FEW) { /* a call costs more */
+        int64_t *restrict to_times = to->times + at;
+        uint64_t *restrict to_masks = to->masks + at;
+        for (size_t i = 0; i < count; i++) {
+            to_times[i] = times[pos + i];
+            to_masks[i] = masks[pos + i];
+        }
+    } else {
+        memcpy(to->times + at, times + pos, count * sizeof(*times));
+        memcpy(to->masks + at, masks + pos, count * sizeof(*masks));
+    }
     for (uint32_t k = 0; k < JOURNEY_LANES_MAX && to->lanes[k] != NULL; k++) {
         if (lanes[k] != NULL) {
             memcpy(to->lanes[k] + at, lanes[k] + pos, count * sizeof(**lanes));

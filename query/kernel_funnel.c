@@ -175,6 +175,8 @@ static bool progress_init(const struct funnel_spec *spec, struct progress *p, in
     }
     for (uint32_t level = 1; level <= spec->step_count; level++) {
         p->start[level] = last_ms + 1;
+    }
+    for (uint32_t level = 1; spec->has_limits && level <= spec->step_count; level++) {
         p->last[level] = last_ms + 1;
     }
     return true;

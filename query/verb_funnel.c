@@ -65,9 +65,10 @@ static enum err_code plan_make(const struct bound_query *query, struct arena *ar
 
 /* The group of the attempt's entry. Where several events of the first instant could be the entry,
  * the one with the smallest key: the answer must not hang on ids or on who came first. */
-static enum err_code entry_group(const struct groups *groups, struct journeys *journeys,
-                                 const struct journey *journey, struct funnel_instant start,
-                                 uint32_t first_steps, uint32_t *ret, struct err *err)
+static enum err_code smallest_entry_group(const struct groups *groups, struct journeys *journeys,
+                                          const struct journey *journey,
+                                          struct funnel_instant start, uint32_t first_steps,
+                                          uint32_t *ret, struct err *err)
 {
     struct funnel_journey steps = {journey->times, journey->masks, journey->count};
     uint32_t entries = 0;
@@ -96,6 +97,15 @@ static enum err_code entry_group(const struct groups *groups, struct journeys *j
     }
     ASSERT(is_found);
     return ERR_OK;
+}
+
+static enum err_code entry_group(const struct groups *groups, struct journeys *journeys,
+                                 const struct journey *journey, struct funnel_instant start,
+                                 uint32_t first_steps, uint32_t *ret, struct err *err)
+{
+    return start.end - start.begin == 1
+               ? journey_group(journeys, journey, start.begin, ret, err)
+               : smallest_entry_group(groups, journeys, journey, start, first_steps, ret, err);
 }
 
 /* Scratch for funnel_attempt, as long as the journey. */
