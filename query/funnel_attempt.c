@@ -62,7 +62,7 @@ static void mark_completable(const struct funnel_spec *spec, const struct funnel
     }
 }
 
-struct funnel_instant funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms)
+size_t funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms)
 {
     size_t begin = 0;
     size_t len = journey->count;
@@ -72,6 +72,11 @@ struct funnel_instant funnel_attempt_start(const struct funnel_journey *journey,
         len -= half;
     }
     ASSERT(begin < journey->count && journey->times[begin] == start_ms);
+    return begin;
+}
+
+struct funnel_instant funnel_instant_from(const struct funnel_journey *journey, size_t begin)
+{
     return (struct funnel_instant){begin, instant_end(journey, begin, journey->count)};
 }
 
@@ -88,11 +93,11 @@ static uint32_t instant_far(const struct funnel_spec *spec, const struct funnel_
 }
 
 uint32_t funnel_attempt(const struct funnel_spec *spec, const struct funnel_journey *journey,
-                        const struct funnel_reach *reach, struct funnel_instant start,
+                        const struct funnel_reach *reach, size_t start,
                         uint64_t *scratch, int64_t *out_times)
 {
-    size_t begin = start.begin;
-    size_t end = start.end;
+    size_t begin = start;
+    size_t end = start + 1;
     uint32_t filled = 0;
     uint32_t first_steps = 0;
 

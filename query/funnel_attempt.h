@@ -20,14 +20,15 @@ struct funnel_journey {
 struct funnel_instant {
     size_t begin, end;
 };
-/* The attempt's first instant. */
-struct funnel_instant funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms);
+/* The first event of the attempt's first instant, and that instant. */
+size_t funnel_attempt_start(const struct funnel_journey *journey, int64_t start_ms);
+struct funnel_instant funnel_instant_from(const struct funnel_journey *journey, size_t begin);
 
 /* out_times[i] = when step i + 1 was filled; reach->level entries, level >= 1; `start` as above. `scratch` has
  * journey->count entries; it may be NULL when the spec has no limits. Returns how many
  * of the steps were filled in the first instant. Cost: two passes over the attempt. */
 uint32_t funnel_attempt(const struct funnel_spec *spec, const struct funnel_journey *journey,
-                        const struct funnel_reach *reach, struct funnel_instant start,
+                        const struct funnel_reach *reach, size_t start,
                         uint64_t *scratch, int64_t *out_times);
 
 /* Whether event `idx` of the first instant can be the entry of the attempt that fills

@@ -66,11 +66,11 @@ static enum err_code plan_make(const struct bound_query *query, struct arena *ar
 /* The group of the attempt's entry. Where several events of the first instant could be the entry,
  * the one with the smallest key: the answer must not hang on ids or on who came first. */
 static enum err_code smallest_entry_group(const struct groups *groups, struct journeys *journeys,
-                                          const struct journey *journey,
-                                          struct funnel_instant start, uint32_t first_steps,
-                                          uint32_t *ret, struct err *err)
+                                          const struct journey *journey, size_t begin,
+                                          uint32_t first_steps, uint32_t *ret, struct err *err)
 {
     struct funnel_journey steps = {journey->times, journey->masks, journey->count};
+    struct funnel_instant start = funnel_instant_from(&steps, begin);
     uint32_t entries = 0;
     uint32_t group = 0;
     bool is_one_group = true;
@@ -100,12 +100,13 @@ static enum err_code smallest_entry_group(const struct groups *groups, struct jo
 }
 
 static enum err_code entry_group(const struct groups *groups, struct journeys *journeys,
-                                 const struct journey *journey, struct funnel_instant start,
+                                 const struct journey *journey, size_t start,
                                  uint32_t first_steps, uint32_t *ret, struct err *err)
 {
-    return start.end - start.begin == 1
-               ? journey_group(journeys, journey, start.begin, ret, err)
-               : smallest_entry_group(groups, journeys, journey, start, first_steps, ret, err);
+    bool is_alone =
+        start + 1 == journey->count || journey->times[start + 1] != journey->times[start];
+    return is_alone ? journey_group(journeys, journey, start, ret, err)
+                    : smallest_entry_group(groups, journeys, journey, start, first_steps, ret, err);
 }
 
 /* Scratch for funnel_attempt, as long as the journey. */
@@ -123,7 +124,7 @@ static enum err_code count_subject(const struct bound_query *query, const struct
     int64_t times[QUERY_STEPS_MAX];
     uint32_t first_steps = 1;
     uint32_t group = 0;
-    struct funnel_instant start = {0};
+    size_t start = 0;
     struct funnel_reach reach = kernel_funnel(spec, steps.times, steps.masks, steps.count);
 
     if (reach.level == 0) {

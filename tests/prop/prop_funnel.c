@@ -121,8 +121,9 @@ static void check(const struct trial *t)
                  " .. %" PRId64,
                  t->seed, got.start_ms, got.end_ms, want.times[0], want.times[want.level - 1]);
     }
-    struct funnel_instant start = funnel_attempt_start(&journey, got.start_ms);
-    uint32_t first_steps = funnel_attempt(&t->spec, &journey, &got, start, scratch, steps_ms);
+    size_t begin = funnel_attempt_start(&journey, got.start_ms);
+    struct funnel_instant start = funnel_instant_from(&journey, begin);
+    uint32_t first_steps = funnel_attempt(&t->spec, &journey, &got, begin, scratch, steps_ms);
     uint32_t want_first = 0;
     for (int i = 0; i < want.level; i++) {
         want_first += want.times[i] == want.times[0] ? 1 : 0;
