@@ -27,7 +27,8 @@
 #define LATE_KNOWN      (1u << 31)
 #define RUNS_AHEAD      16u
 
-#define ROWS_AHEAD 512u /* of columns */
+#define ROWS_AHEAD 512u /* of journeys */
+#define LINE_CODES 32u  /* of a cache line; and twice as many bytes of times */
 #define ROWS_FEW   8u
 
 _Static_assert(BLOCK_ROWS <= 1u << LATE_PLACE_BITS, "a place fits its bits");
@@ -41,13 +42,14 @@ struct cursor {
     struct scan_block block;
     const uint32_t *lanes[JOURNEY_LANES_MAX]; /* in the scan's scratch, as the block's arrays */
     struct groups_look look;                  /* late groups: of the block */
-    uint16_t *lasts;                          /* of the block: the last row of each subject, */
+    const uint16_t *lasts; /* of the block: the last row of each run, that is, of each subject, */
+    uint16_t *lasts_room;
     uint32_t lasts_cap;
     uint32_t run_count;
-    uint32_t fetched; /* as columns: rows before it are near, or on their way */
+    uint32_t fetched; /* as journeys: rows before it are near, or on their way */
     uint32_t run; /* and whose rows begin at `pos` */
     uint32_t pos;
-    uint64_t taken;   /* rows out of columns, of which the scan has not been told */
+    uint64_t taken;   /* rows out of journeys, of which the scan has not been told */
     bool has_ids;     /* its rows may have to be told from others' of their instant by event_id */
     bool is_id_block; /* `ids` and `id_places` are those of the block */
     struct vec ids;
@@ -72,7 +74,7 @@ struct journeys {
     bool needs_ids;         /* the journey at hand lies in several sources */
     struct arena *id_arena; /* its ids */
     struct scan_spec scan_spec;
-    const roaring_bitmap_t *deleted; /* blocks that come as columns have their rows */
+    const roaring_bitmap_t *deleted; /* blocks that come as journeys have their rows */
     struct cursor *cursors;
     uint32_t *heads;
     uint32_t cursor_count;
@@ -126,13 +128,45 @@ static enum err_code cursor_runs(struct cursor *cursor, struct arena *arena, str
         void *memory = NULL;
         uint32_t cap = MAX_OF(rows, 2 * cursor->lasts_cap);
         ERR_TRY(arena_alloc_raw(arena, cap * sizeof(uint16_t), &memory, err));
-        cursor->lasts = memory;
+        cursor->lasts_room = memory;
         cursor->lasts_cap = cap;
     }
-    cursor->run_count = runs_of(subjects, rows, cursor->lasts);
+    cursor->lasts = cursor->lasts_room;
+    cursor->run_count = runs_of(subjects, rows, cursor->lasts_room);
     cursor->run = 0;
-    cursor->fetched = 0;
     return ERR_OK;
+}
+
+/* The first of the runs that ends at `row` or after it. */
+static uint32_t run_at(const struct block_journeys *journeys, uint32_t row)
+{
+    uint32_t begin = 0;
+    uint32_t end = journeys->run_count;
+    while (begin < end) {
+        uint32_t mid = begin + (end - begin) / 2;
+        bool is_before = journeys->lasts[mid] < row;
+        begin = is_before ? mid + 1 : begin;
+        end = is_before ? end : mid;
+    }
+    return begin;
+}
+
+/* A range of subjects begins and ends with runs. */
+static void cursor_journeys(struct cursor *cursor)
+{
+    const struct block_journeys *journeys = cursor->block.journeys;
+    cursor->lasts = journeys->lasts;
+    cursor->run = run_at(journeys, cursor->block.first);
+    cursor->run_count = run_at(journeys, cursor->block.count - 1) + 1;
+    cursor->pos = cursor->block.first;
+    cursor->fetched = cursor->pos / LINE_CODES * LINE_CODES;
+}
+
+/* Whose rows begin at `pos`, which is in the block. */
+static inline uint32_t cursor_subject(const struct cursor *cursor)
+{
+    return cursor->block.journeys != NULL ? cursor->block.journeys->subjects[cursor->run]
+                                          : cursor->block.subjects[cursor->pos];
 }
 
 /* The next first events. */
@@ -176,14 +210,18 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
             return ERR_OK;
         }
         bool can_look = true;
-        if (j->has_late_groups && cursor->block.codes != NULL) {
+        if (j->has_late_groups && cursor->block.journeys != NULL) {
             ERR_TRY(groups_can_look(j->lanes[0], cursor->scan, &can_look, err));
         }
         ERR_TRY(can_look ? ERR_OK : scan_list_rows(cursor->scan, &cursor->block, err));
     } while (cursor->block.count == 0);
     cursor->pos = 0;
     cursor->is_id_block = false;
-    ERR_TRY(cursor_runs(cursor, j->arena, err));
+    if (cursor->block.journeys != NULL) {
+        cursor_journeys(cursor);
+    } else {
+        ERR_TRY(cursor_runs(cursor, j->arena, err));
+    }
     uint32_t k = 0;
     if (j->has_late_groups) {
         ERR_TRY(groups_look_open(j->lanes[k++], cursor->scan, &cursor->block, &cursor->look, err));
@@ -191,7 +229,7 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     for (; k < j->lane_count; k++) {
         ERR_TRY(groups_of_block(j->lanes[k], cursor->scan, &cursor->block, &cursor->lanes[k], err));
     }
-    j->heads[idx] = cursor->block.subjects[0];
+    j->heads[idx] = cursor_subject(cursor);
     return ERR_OK;
 }
 
@@ -308,7 +346,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .subject_end = task->subject_end,
         .deleted = j->deleted,
         .keep = spec->keep,
-        .wants_columns = !j->is_ordered && j->lane_count == (j->has_late_groups ? 1u : 0u),
+        .wants_journeys = !j->is_ordered && j->lane_count == (j->has_late_groups ? 1u : 0u),
         .no_index = run_is_reference(run),
     };
     ERR_TRY(journeys_cols(j, err));
@@ -520,29 +558,60 @@ static enum err_code rows_known(struct journeys *j, size_t at, size_t end, struc
     return ERR_OK;
 }
 
-/* The wanted rows among [pos, end) of columns; there is room for all. Returns how many. */
-static size_t rows_pick(struct journeys *j, size_t at, const struct cursor *cursor, uint32_t end)
+/* A row's bits, of several spans. */
+static inline uint64_t mask_of_row(const struct scan_block *block, uint32_t row)
 {
-    const struct scan_block *block = &cursor->block;
-    int64_t *restrict times = j->rows.times + at;
-    uint64_t *restrict masks = j->rows.masks + at;
-    uint32_t *restrict late = j->has_late_groups ? j->rows.lanes[0] + at : NULL;
-    uint32_t first = (uint32_t)(cursor - j->cursors) << LATE_PLACE_BITS;
-    size_t count = 0;
-    for (uint32_t i = cursor->pos; late != NULL && i < end; i++) {
-        uint64_t mask = block->mask_of_code[block->codes[i]];
-        times[count] = block->times[i];
-        masks[count] = mask;
-        late[count] = first | i;
-        count += mask != 0;
+    uint64_t since_ms = block->journeys->since_ms[row];
+    uint16_t code = block->journeys->codes[row];
+    uint64_t mask = 0;
+    for (uint32_t s = 0; s < block->span_count; s++) {
+        const struct scan_time_span *span = &block->spans[s];
+        bool is_in = span->is_whole | ((since_ms >= span->begin) & (since_ms < span->end));
+        mask |= span->mask_of_code[code] & -(uint64_t)is_in;
     }
-    for (uint32_t i = cursor->pos; late == NULL && i < end; i++) {
-        uint64_t mask = block->mask_of_code[block->codes[i]];
-        times[count] = block->times[i];
+    return mask;
+}
+
+/* Called with constants, so that the loop asks about neither. */
+static inline __attribute__((always_inline)) size_t
+rows_pick_of(const struct scan_block *block, uint32_t begin, uint32_t end, int64_t *restrict times,
+             uint64_t *restrict masks, uint32_t *restrict late, uint32_t place, bool is_simple,
+             bool has_late)
+{
+    const uint32_t *restrict since_ms = block->journeys->since_ms;
+    const uint16_t *restrict codes = block->journeys->codes;
+    const uint64_t *restrict mask_of_code = block->spans[0].mask_of_code;
+    uint64_t base_ms = (uint64_t)block->journeys->base_ms;
+    size_t count = 0;
+    for (size_t i = begin; i < end; i++) {
+        uint64_t mask = is_simple ? mask_of_code[codes[i]] : mask_of_row(block, (uint32_t)i);
+        times[count] = (int64_t)(base_ms + since_ms[i]);
         masks[count] = mask;
+        if (has_late) {
+            late[count] = place | (uint32_t)i;
+        }
         count += mask != 0;
     }
     return count;
+}
+
+/* The wanted rows among [pos, end) of journeys; there is room for all. Returns how many. */
+static size_t rows_pick(struct journeys *j, size_t at, const struct cursor *cursor, uint32_t end)
+{
+    const struct scan_block *block = &cursor->block;
+    int64_t *times = j->rows.times + at;
+    uint64_t *masks = j->rows.masks + at;
+    uint32_t begin = cursor->pos;
+    bool is_simple = block->span_count == 1 && block->spans[0].is_whole;
+    if (!j->has_late_groups) {
+        return is_simple
+                   ? rows_pick_of(block, begin, end, times, masks, NULL, 0, true, false)
+                   : rows_pick_of(block, begin, end, times, masks, NULL, 0, false, false);
+    }
+    uint32_t *late = j->rows.lanes[0] + at;
+    uint32_t place = (uint32_t)(cursor - j->cursors) << LATE_PLACE_BITS;
+    return is_simple ? rows_pick_of(block, begin, end, times, masks, late, place, true, true)
+                     : rows_pick_of(block, begin, end, times, masks, late, place, false, true);
 }
 
 /* Copy the ids of rows [pos, end) of the cursor's block, whose vectors do not outlive it. */
@@ -593,7 +662,7 @@ static enum err_code rows_append(struct journeys *j, size_t *count, struct curso
     size_t more = end - cursor->pos;
 
     ERR_TRY(rows_grow(j, at, more, err));
-    if (cursor->block.codes != NULL) {
+    if (cursor->block.journeys != NULL) {
         *count += rows_pick(j, at, cursor, end);
         cursor->taken += *count - at;
     } else {
@@ -623,12 +692,12 @@ static uint32_t run_end(const struct cursor *cursor)
  * be asked about, and each subject's are somewhere else. (A function of prefetches alone is one that gcc leaves out.) */
 static inline void run_leave(struct cursor *cursor, uint32_t end)
 {
-    const struct scan_block *block = &cursor->block;
-    uint32_t near = MIN_OF(end + ROWS_AHEAD, block->count);
-    for (; block->codes != NULL && cursor->fetched < near; cursor->fetched += 16) {
-        __builtin_prefetch(&block->codes[cursor->fetched]);
-        __builtin_prefetch(&block->times[cursor->fetched]);
-        __builtin_prefetch(&block->times[cursor->fetched + 8]);
+    const struct block_journeys *journeys = cursor->block.journeys;
+    uint32_t near = MIN_OF(end + ROWS_AHEAD, cursor->block.count);
+    for (; journeys != NULL && cursor->fetched < near; cursor->fetched += LINE_CODES) {
+        __builtin_prefetch(&journeys->codes[cursor->fetched]);
+        __builtin_prefetch(&journeys->since_ms[cursor->fetched]);
+        __builtin_prefetch(&journeys->since_ms[cursor->fetched + LINE_CODES / 2]);
     }
     const struct groups_look *look = &cursor->look;
     uint32_t ahead = cursor->run + RUNS_AHEAD;
@@ -739,7 +808,7 @@ static enum err_code gather(struct journeys *j, uint32_t subject, struct journey
             ERR_TRY(rows_append(j, &count, cursor, end, err));
             run_leave(cursor, end);
             if (end < cursor->block.count) {
-                j->heads[i] = cursor->block.subjects[end];
+                j->heads[i] = cursor_subject(cursor);
             } else {
                 ERR_TRY(cursor_load(j, i, err));
             }
@@ -776,15 +845,15 @@ static enum err_code journeys_step(struct journeys *j, struct journey *ret, bool
         return ERR_OK;
     }
     struct cursor *cursor = &j->cursors[first];
-    bool is_deleted = j->scan_spec.wants_columns && j->deleted != NULL &&
+    bool is_deleted = j->scan_spec.wants_journeys && j->deleted != NULL &&
                       roaring_bitmap_contains(j->deleted, subject);
     j->needs_ids = holders > 1;
-    if (holders == 1 && cursor->block.codes == NULL) {
+    if (holders == 1 && cursor->block.journeys == NULL) {
         uint32_t end = run_end(cursor);
         if (end < cursor->block.count) {
             uint32_t pos = cursor->pos;
             run_leave(cursor, end);
-            j->heads[first] = cursor->block.subjects[end];
+            j->heads[first] = cursor_subject(cursor);
             *ret = (struct journey){
                 .subject = subject,
                 .count = is_deleted ? 0 : end - pos,

@@ -989,7 +989,7 @@ enum err_code groups_look_open(struct groups *groups, struct scan *scan,
     bool can = false;
     ERR_TRY(look_codes(groups, scan, &vec, &can, err));
     if (!can) {
-        ASSERT(block->codes == NULL);
+        ASSERT(block->journeys == NULL);
         return groups_of_block(groups, scan, block, &ret->numbers, err);
     }
     uint32_t count = vec.dict->count;
@@ -1005,7 +1005,7 @@ enum err_code groups_look_open(struct groups *groups, struct scan *scan,
         ret->dict = vec.dict;
     }
     ret->numbers = NULL;
-    ret->codes = vec.u32 + block->first;
+    ret->codes = vec.u32;
     ret->rows = block->rows;
     return ERR_OK;
 }

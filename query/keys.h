@@ -22,8 +22,8 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err) ERR_MUST_CHECK;
 /* Where only a few of a block's rows will be asked about: groups_look_open for each block of a source (ret zeroed before its first,
- * `ret` and the block live as long as it is looked at), then groups_look_at for a place in the block's arrays. A block that came as
- * columns can only be looked at where groups_can_look. */
+ * `ret` and the block live as long as it is looked at), then groups_look_at for a place in the block's arrays, or a row of its
+ * journeys. These can only be looked at where groups_can_look. */
 struct groups_look {
     const uint32_t *numbers; /* by place, where they could not be left for later; else: */
     const uint32_t *codes;   /* by row */

@@ -354,7 +354,7 @@ static enum err_code scan_one_block(struct scan *scan, struct err *err)
     if (scan->counters.blocks_scanned == scanned) { /* pruned by index */
         return ERR_OK;
     }
-    scan->counters.rows_matched += scan->now.codes == NULL ? scan->now.count : 0;
+    scan->counters.rows_matched += scan->now.journeys == NULL ? scan->now.count : 0;
     scan->ahead.is_field_likely = scan->now.count > 0;
     return scan->now.count > 0 ? scan_fetch_fields(scan, err) : ERR_OK;
 }

@@ -39,7 +39,7 @@ struct scan_spec {
     const struct scan_keep *keep;        /* all of whose selectors name their events; NULL = all rows are wanted */
     const struct scan_range *ranges;     /* only these rows, ascending; NULL = all */
     uint32_t range_count;
-    bool wants_columns; /* blocks whose rows are many, and of which the event says all, may come as columns */
+    bool wants_journeys; /* blocks whose wanted rows are many may come as journeys (scan_block.journeys) */
     bool no_subjects;                    /* scan_block.subjects is not looked at, and NULL */
     bool has_expired;                    /* rows that are expired count as well (first_ever.h) */
     bool no_index;                       /* read all rows, fetch nothing ahead: the reference path */
@@ -53,11 +53,18 @@ struct scan_block {
     const uint32_t *subjects;
     const int64_t *times;
     const uint64_t *masks;
-    /* As columns: `rows` and `masks` are NULL, the other arrays have all rows from `first` on, wanted or not, deleted subjects'
-     * too, and a row's mask, which may be 0, is mask_of_code[codes[i]]. */
-    const uint32_t *codes;
-    const uint64_t *mask_of_code;
+    /* As journeys: the arrays above are NULL; [first, count) are all rows of the subject range, wanted or not, deleted subjects'
+     * too. A row's mask, which may be 0, is made up of the spans that it lies in. */
+    const struct block_journeys *journeys;
     uint32_t first;
+    const struct scan_time_span *spans;
+    uint32_t span_count; /* at least 1 */
+};
+/* Rows in [begin, end), of times since the journeys' base; is_whole: all of the block are. */
+struct scan_time_span {
+    uint64_t begin, end;
+    bool is_whole;
+    const uint64_t *mask_of_code;
 };
 /* How the rows of a block are found. */
 enum scan_path {
@@ -95,10 +102,10 @@ enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_mor
 /* Instead of scan_next: what a walk over all blocks would do, as far as times and lists of rows tell. In *ret
  * rows_read is how many there are of the named events. */
 enum err_code scan_foresee(struct scan *scan, struct scan_counters *ret, struct err *err) ERR_MUST_CHECK;
-/* The current block, which came as columns, in the other form, but with deleted subjects' rows; it may have none. */
+/* The current block, which came as journeys, in the other form; it may have no rows. */
 enum err_code scan_list_rows(struct scan *scan, struct scan_block *ret,
                              struct err *err) ERR_MUST_CHECK;
-/* Of blocks that came as columns, and stayed so, `rows` were wanted. */
+/* Of blocks that came as journeys, and stayed so, `rows` were wanted. */
 void scan_count_rows(struct scan *scan, uint64_t rows);
 /* A field's values for the rows of the current block: `ret_vec` is the block's vector and
  * ret_places[i] the place of row i's value in it, UINT32_MAX where it has none. */

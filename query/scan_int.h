@@ -96,6 +96,8 @@ struct scan {
     struct scan_ahead ahead;
 
     uint32_t block_now;
+    bool no_journeys; /* of the current block: as lists */
+    struct block_journeys journeys; /* of the current block, where they are handed on */
     enum scan_path path; /* of the current block, where it has candidates */
     struct scan_col *cols; /* of the current block, as asked for */
     uint32_t col_count, col_cap;

@@ -26,9 +26,10 @@ struct candidates {
     const int64_t *times;     /* NULL: not taken yet */
     const uint32_t *subjects; /* likewise */
     uint64_t *masks;
-    const uint32_t *codes; /* not NULL: as columns, and no more to be done */
-    const uint64_t *mask_of_code;
+    const struct block_journeys *journeys; /* not NULL: as journeys, and no more to be done */
     uint32_t first;
+    const struct scan_time_span *spans;
+    uint32_t span_count;
 };
 
 /* ---- loops ---- */
@@ -340,84 +341,79 @@ static enum err_code take_wanted(struct scan *scan, const bool *is_wanted, struc
     return ERR_OK;
 }
 
-/* Whether the event alone says which bits a row has; then *ret_masks has them by slot. */
-static enum err_code masks_of_slots(struct scan *scan, uint64_t **ret_masks, struct err *err)
+/* ---- candidates that are left in their journeys ---- */
+
+/* Nothing is asked of a row but its event and its time. */
+static bool may_be_journeys(const struct scan *scan)
 {
-    uint64_t *masks = NULL;
-    *ret_masks = NULL;
-    for (uint32_t s = 0; s < scan->span_count; s++) {
-        if (scan->has_alt_pred || scan->spec->no_index ||
-            (scan->spans[s].is_active && !scan->spans[s].is_whole)) {
-            return ERR_OK;
-        }
+    return scan->spec->wants_journeys && !scan->no_journeys && !scan->has_alt_pred &&
+           scan->spec->query->where == NULL && scan->spec->keep == NULL &&
+           scan->source->cut == NULL;
+}
+
+/* Times since the base, of which a journey's are below 2^32. */
+static uint64_t since(int64_t t, int64_t base_ms)
+{
+    return t <= base_ms ? 0 : (uint64_t)t - (uint64_t)base_ms;
+}
+
+static enum err_code journey_span(struct scan *scan, const struct scan_span *span,
+                                  struct scan_time_span *out, struct err *err)
+{
+    const struct dict *dict = NULL;
+    void *memory = NULL;
+    ERR_TRY(source_dict(scan->source, &scan->read, COL_EVENT_NAME, &dict, err));
+    ERR_TRY(slot_codes(scan, dict, err));
+    ERR_TRY(scan_raw(scan, dict->count, sizeof(uint64_t), &memory, err));
+    uint64_t *mask_of_code = memory;
+    for (uint32_t c = 0; c < dict->count; c++) {
+        mask_of_code[c] = span->sure[scan->slot_of_code[c]];
     }
-    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &masks, err));
-    for (uint32_t s = 0; s < scan->span_count; s++) {
-        for (uint32_t slot = 0; scan->spans[s].is_active && slot <= scan->slot_count; slot++) {
-            masks[slot] |= scan->spans[s].sure[slot];
-        }
-    }
-    *ret_masks = masks;
+    *out = (struct scan_time_span){
+        .begin = since(span->begin_ms, scan->journeys.base_ms),
+        .end = since(span->end_ms, scan->journeys.base_ms),
+        .is_whole = span->is_whole,
+        .mask_of_code = mask_of_code,
+    };
     return ERR_OK;
 }
 
-/* The rows of the block within the subject range as columns. */
-static enum err_code take_columns(struct scan *scan, const uint64_t *slot_masks,
-                                  struct candidates *cand, struct err *err)
+/* *ret_found false where the source does not keep journeys. Spans that have the whole block are one. */
+static enum err_code take_journeys(struct scan *scan, struct candidates *cand, bool *ret_found,
+                                   struct err *err)
 {
-    struct vec names = {0};
-    struct vec times = {0};
-    struct vec subjects = {0};
-    void *memory = NULL;
+    struct scan_time_span *spans = NULL;
+    uint32_t count = 0;
     uint32_t begin = 0;
     uint32_t end = 0;
+    ERR_TRY(source_block_journeys(scan->source, &scan->read, scan->block_now, &scan->journeys,
+                                  ret_found, err));
+    if (!*ret_found) {
+        return ERR_OK;
+    }
     block_range(scan, &begin, &end);
-    ERR_TRY(scan_col(scan, COL_EVENT_NAME, &names, err));
-    ERR_TRY(scan_col(scan, COL_EVENT_TIME, &times, err));
-    ERR_TRY(scan_col(scan, COL_SUBJECT, &subjects, err));
-    ASSERT(names.kind == VEC_CODE && names.present == NULL);
-    ASSERT(times.kind == VEC_I64 && times.present == NULL);
-    ASSERT(subjects.kind == VEC_U32 && subjects.present == NULL);
-    ERR_TRY(slot_codes(scan, names.dict, err));
-    ERR_TRY(scan_raw(scan, names.dict->count, sizeof(uint64_t), &memory, err));
-    uint64_t *mask_of_code = memory;
-    for (uint32_t c = 0; c < names.dict->count; c++) {
-        mask_of_code[c] = slot_masks[scan->slot_of_code[c]];
+    struct scan_span whole = {.is_whole = true};
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->span_count + 1, &spans, err));
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &whole.sure, err));
+    bool has_whole = false;
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        const struct scan_span *span = &scan->spans[s];
+        has_whole |= span->is_active && span->is_whole;
+        for (uint32_t i = 0; span->is_active && span->is_whole && i <= scan->slot_count; i++) {
+            whole.sure[i] |= span->sure[i];
+        }
+        if (span->is_active && !span->is_whole) {
+            ERR_TRY(journey_span(scan, span, &spans[count++], err));
+        }
     }
-    *cand = (struct candidates){.count = end - begin,
-                                .times = times.i64 + begin,
-                                .subjects = subjects.u32 + begin,
-                                .codes = names.u32 + begin,
-                                .mask_of_code = mask_of_code,
-                                .first = begin};
-    return ERR_OK;
-}
-
-/* The wanted rows of columns. */
-static enum err_code list_columns(struct scan *scan, struct candidates *cand, struct err *err)
-{
-    const struct candidates from = *cand;
-    void *memory = NULL;
-    uint32_t count = 0;
-    /* as many as there may be: each is written before it is known whether it is wanted */
-    ERR_TRY(scan_raw(scan, from.count, sizeof(uint16_t), &memory, err));
-    uint16_t *rows = memory;
-    ERR_TRY(scan_raw(scan, from.count, sizeof(int64_t), &memory, err));
-    int64_t *times = memory;
-    ERR_TRY(scan_raw(scan, from.count, sizeof(uint32_t), &memory, err));
-    uint32_t *subjects = memory;
-    ERR_TRY(scan_raw(scan, from.count, sizeof(uint64_t), &memory, err));
-    uint64_t *masks = memory;
-    for (uint32_t i = 0; i < from.count; i++) {
-        uint64_t mask = from.mask_of_code[from.codes[i]];
-        rows[count] = (uint16_t)(from.first + i);
-        times[count] = from.times[i];
-        subjects[count] = from.subjects[i];
-        masks[count] = mask;
-        count += mask != 0;
+    if (has_whole) {
+        ERR_TRY(journey_span(scan, &whole, &spans[count++], err));
     }
-    *cand = (struct candidates){
-        .count = count, .rows = rows, .times = times, .subjects = subjects, .masks = masks};
+    *cand = (struct candidates){.count = end,
+                                .journeys = &scan->journeys,
+                                .first = begin,
+                                .spans = spans,
+                                .span_count = count};
     return ERR_OK;
 }
 
@@ -831,22 +827,14 @@ enum err_code scan_choose_path(struct scan *scan, enum scan_path *ret_path, uint
     return ERR_OK;
 }
 
-/* Whether rows may be handed on as columns: nothing is asked of a row but its event. */
-static bool may_be_columns(const struct scan *scan)
-{
-    return scan->spec->wants_columns && scan->spec->query->where == NULL &&
-           scan->spec->keep == NULL && scan->source->cut == NULL && !scan->source->is_memory;
-}
-
 static enum err_code take_codes(struct scan *scan, const bool *is_wanted, struct candidates *cand,
                                 struct err *err)
 {
-    uint64_t *slot_masks = NULL;
-    if (may_be_columns(scan)) {
-        ERR_TRY(masks_of_slots(scan, &slot_masks, err));
+    bool is_found = false;
+    if (may_be_journeys(scan)) {
+        ERR_TRY(take_journeys(scan, cand, &is_found, err));
     }
-    return slot_masks != NULL ? take_columns(scan, slot_masks, cand, err)
-                              : take_wanted(scan, is_wanted, cand, err);
+    return is_found ? ERR_OK : take_wanted(scan, is_wanted, cand, err);
 }
 
 /* *ret_terms: the terms that the candidates meet already. */
@@ -998,6 +986,27 @@ static void span_bits(const struct scan_span *span, const struct candidates *can
         bool is_in = span->is_whole | ((cand->times[i] >= begin) & (cand->times[i] < end));
         maybe[i] |= is_in ? span->maybe[slots == NULL ? cand->slot : slots[i]] : 0;
     }
+}
+
+/* Whether the event alone says which bits a row has; then *ret_masks has them by slot. */
+static enum err_code masks_of_slots(struct scan *scan, uint64_t **ret_masks, struct err *err)
+{
+    uint64_t *masks = NULL;
+    *ret_masks = NULL;
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        if (scan->has_alt_pred || scan->spec->no_index ||
+            (scan->spans[s].is_active && !scan->spans[s].is_whole)) {
+            return ERR_OK;
+        }
+    }
+    ERR_TRY(ARENA_NEW(scan->scratch, (size_t)scan->slot_count + 1, &masks, err));
+    for (uint32_t s = 0; s < scan->span_count; s++) {
+        for (uint32_t slot = 0; scan->spans[s].is_active && slot <= scan->slot_count; slot++) {
+            masks[slot] |= scan->spans[s].sure[slot];
+        }
+    }
+    *ret_masks = masks;
+    return ERR_OK;
 }
 
 /* All rows have some bit: the candidates are rows of wanted events. */
@@ -1266,13 +1275,12 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
     }
     scan->counters.blocks_scanned++;
     scan->counters.blocks_by[scan->path]++;
-    if (cand.codes != NULL) {
+    if (cand.journeys != NULL) {
         ret->count = cand.count;
-        ret->subjects = cand.subjects;
-        ret->times = cand.times;
-        ret->codes = cand.codes;
-        ret->mask_of_code = cand.mask_of_code;
+        ret->journeys = cand.journeys;
         ret->first = cand.first;
+        ret->spans = cand.spans;
+        ret->span_count = cand.span_count;
         return ERR_OK;
     }
     scan->counters.rows_read += cand.count;
@@ -1295,21 +1303,13 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
 
 enum err_code scan_list_rows(struct scan *scan, struct scan_block *ret, struct err *err)
 {
-    const struct scan_block *now = &scan->now;
-    struct candidates cand = {.count = now->count,
-                              .times = now->times,
-                              .subjects = now->subjects,
-                              .codes = now->codes,
-                              .mask_of_code = now->mask_of_code,
-                              .first = now->first};
-    ERR_TRY(list_columns(scan, &cand, err));
-    scan_count_rows(scan, cand.count);
-    scan->now = (struct scan_block){.block = scan->block_now,
-                                    .count = cand.count,
-                                    .rows = cand.rows,
-                                    .subjects = cand.subjects,
-                                    .times = cand.times,
-                                    .masks = cand.masks};
+    struct scan_counters counters = scan->counters;
+    scan->no_journeys = true;
+    enum err_code code = scan_rows(scan, &scan->now, err);
+    scan->no_journeys = false;
+    counters.rows_read = scan->counters.rows_read;
+    counters.rows_matched += scan->now.count;
+    scan->counters = counters; /* the block itself has been counted */
     *ret = scan->now;
-    return ERR_OK;
+    return code;
 }

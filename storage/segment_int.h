@@ -142,6 +142,10 @@ static inline uint64_t postings_off(const struct seg_block *said)
     return said->span.off + 1;
 }
 
+/* source_block_journeys of a segment (segment_journeys.c). */
+enum err_code segment_block_journeys(const struct source *source, struct read_ctx *ctx,
+                                     uint32_t block, struct block_journeys *ret, bool *ret_found,
+                                     struct err *err) ERR_MUST_CHECK;
 /* source_event_rows of a segment (segment_streams.c). */
 enum err_code segment_event_rows(const struct source *source, struct read_ctx *ctx, uint32_t code,
                                  uint32_t block, struct event_rows *ret, bool *ret_found,

@@ -344,6 +344,7 @@ static const struct source_ops segment_ops = {
     .subject_sets = op_subject_sets,
     .subject_set = op_subject_set,
     .event_rows = segment_event_rows,
+    .block_journeys = segment_block_journeys,
     .subject_values = segment_subject_values,
     .subject_days = segment_subject_days,
     .ends = segment_ends,

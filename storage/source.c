@@ -115,6 +115,16 @@ enum err_code source_event_rows(const struct source *source, struct read_ctx *ct
                : source->ops->event_rows(source, ctx, code, block, ret, ret_found, err);
 }
 
+enum err_code source_block_journeys(const struct source *source, struct read_ctx *ctx,
+                                    uint32_t block, struct block_journeys *ret, bool *ret_found,
+                                    struct err *err)
+{
+    *ret_found = false;
+    return source->ops->block_journeys == NULL || ctx->held == NULL
+               ? ERR_OK
+               : source->ops->block_journeys(source, ctx, block, ret, ret_found, err);
+}
+
 enum err_code source_subject_values(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                     struct subject_values *ret, bool *ret_found, struct err *err)
 {

@@ -130,6 +130,16 @@ struct event_rows {
     const uint32_t *subjects;
 };
 
+/* The rows of a block by subject: run i is of subjects[i], and ends with row lasts[i]. */
+struct block_journeys {
+    uint32_t run_count;
+    const uint32_t *subjects;
+    const uint16_t *lasts;
+    int64_t base_ms;
+    const uint32_t *since_ms; /* by row: event_time - base_ms */
+    const uint16_t *codes;    /* by row: of event_name */
+};
+
 /* Which values of a column of few values each subject has, over all of its rows in the source: bit c for the value of
  * code c, bit dict->count for a row without one. Its rows are [rows[i], rows[i + 1]). */
 #define SUBJECT_VALUES_MAX 63u
@@ -254,6 +264,10 @@ struct source_ops {
                                 uint32_t block, struct event_rows *ret, bool *ret_found,
                                 struct err *err);
     /* NULL: none are kept. */
+    enum err_code (*block_journeys)(const struct source *source, struct read_ctx *ctx,
+                                    uint32_t block, struct block_journeys *ret, bool *ret_found,
+                                    struct err *err);
+    /* NULL: none are kept. */
     enum err_code (*subject_values)(const struct source *source, struct read_ctx *ctx, uint32_t col,
                                     struct subject_values *ret, bool *ret_found, struct err *err);
     /* NULL: none are kept. */
@@ -351,6 +365,11 @@ enum err_code source_value_rows(const struct source *source, struct read_ctx *ct
 enum err_code source_event_rows(const struct source *source, struct read_ctx *ctx, uint32_t code,
                                 uint32_t block, struct event_rows *ret, bool *ret_found,
                                 struct err *err) ERR_MUST_CHECK;
+/* Names, times and subjects of a block, kept in the block cache, held by ctx->held. *ret_found false where the source keeps none
+ * (memtables; no room; times further apart than 32 bits of ms; more event names than 16 bits): read the columns. */
+enum err_code source_block_journeys(const struct source *source, struct read_ctx *ctx,
+                                    uint32_t block, struct block_journeys *ret, bool *ret_found,
+                                    struct err *err) ERR_MUST_CHECK;
 /* The values of each subject, made of the column when they are first asked for and kept in the block cache, held by
  * ctx->held. *ret_found false where the source keeps none (memtables), or the column is not one of at most
  * SUBJECT_VALUES_MAX strings. */
