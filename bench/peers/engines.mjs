@@ -75,7 +75,7 @@ export class Trackway {
       if (this.child.exitCode !== null || nowMs() - began > START_MS_MAX) throw new Error(`trackwayd did not start:\n${text.slice(-2000)}`);
       await new Promise(resolve => setTimeout(resolve, 20));
     }
-    this.wire = new Wire(this.port);
+    this.wire = new Wire(this.build, this.port);
     return this;
   }
 

@@ -1,68 +1,47 @@
-// One kept-alive HTTP/1.1 connection, as thin as can be: for answers of a tenth of a millisecond Node's own client would
-// be most of what is measured. Only for a server that sends Content-Length, one request at a time.
-import net from 'net';
-import { nowMs } from './process.mjs';
+// A connection to trackwayd over HTTP, with the clock where the bytes are (bench/asker.c): this process has been idle while a peer
+// had the processor, and would first have to find its own code again. One request at a time.
+import { spawn } from 'child_process';
 
 export class Wire {
-  constructor(port) {
-    this.port = port;
+  constructor(build, port) {
+    this.child = spawn(`${build}/bench/asker`, [String(port)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.child.stdout.on('data', chunk => this.take(chunk));
+    this.child.stdin.on('error', () => {});
+    this.child.on('exit', code => this.waiting?.reject(new Error(`asker ended: ${code}`)));
+    this.child.on('error', error => this.waiting?.reject(error));
     this.chunks = [];
     this.length = 0;
     this.waiting = null;
-  }
-
-  connect() {
-    this.socket = net.connect({ port: this.port, host: '127.0.0.1', noDelay: true });
-    this.socket.on('data', chunk => this.take(chunk));
-    this.socket.on('error', error => this.fail(error));
-    this.socket.on('close', () => this.fail(new Error('trackwayd closed the connection')));
-  }
-
-  fail(error) {
-    this.waiting?.reject(error);
-    this.waiting = null;
-    this.socket = null;
   }
 
   take(chunk) {
     this.chunks.push(chunk);
     this.length += chunk.length;
-    const all = this.chunks.length === 1 ? chunk : null;
     if (this.end === undefined) {
-      const bytes = all ?? Buffer.concat(this.chunks);
+      const bytes = Buffer.concat(this.chunks), line = bytes.indexOf('\n');
       this.chunks = [bytes];
-      const head = bytes.indexOf('\r\n\r\n');
-      if (head < 0) return;
-      const text = bytes.toString('latin1', 0, head);
-      this.status = Number(text.slice(9, 12));
-      this.head = head + 4;
-      this.end = this.head + Number(/^content-length: *(\d+)/im.exec(text)?.[1] ?? NaN);
+      if (line < 0) return;
+      const [ns, status, length] = bytes.toString('latin1', 0, line).split(' ').map(Number);
+      Object.assign(this, { ms: ns / 1e6, status, begin: line + 1, end: line + 1 + length });
     }
-    if (Number.isNaN(this.end)) {
-      this.socket.destroy(new Error('an answer without Content-Length'));
-    } else if (this.length >= this.end) {
-      const ms = nowMs() - this.began, text = Buffer.concat(this.chunks).toString('utf8', this.head, this.end);
-      const { resolve } = this.waiting;
-      this.waiting = null;
-      resolve({ ms, status: this.status, text });
-    }
+    if (this.length < this.end) return;
+    const text = Buffer.concat(this.chunks).toString('utf8', this.begin, this.end), { resolve } = this.waiting;
+    this.waiting = null;
+    resolve({ ms: this.ms, status: this.status, text });
   }
 
   // {ms, status, text}; `ms`: from before the request is written until the last byte of the answer is here.
   post(path, body) {
-    if (!this.socket) this.connect();
     this.chunks = [];
     this.length = 0;
     this.end = undefined;
-    const head = `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1:${this.port}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`;
     return new Promise((resolve, reject) => {
       this.waiting = { resolve, reject };
-      this.began = nowMs();
-      this.socket.write(head + body);
+      this.child.stdin.write(`${path} ${Buffer.byteLength(body)}\n${body}`);
     });
   }
 
   close() {
-    this.socket?.destroy();
+    this.child.stdin.end();
   }
 }
