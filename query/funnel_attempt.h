@@ -28,8 +28,8 @@ struct funnel_instant funnel_instant_from(const struct funnel_journey *journey, 
  * journey->count entries; it may be NULL when the spec has no limits. Returns how many
  * of the steps were filled in the first instant. Cost: two passes over the attempt. */
 uint32_t funnel_attempt(const struct funnel_spec *spec, const struct funnel_journey *journey,
-                        const struct funnel_reach *reach, size_t start,
-                        uint64_t *scratch, int64_t *out_times);
+                        const struct funnel_reach *reach, size_t start, uint64_t *scratch,
+                        int64_t *out_times);
 
 /* Whether event `idx` of the first instant can be the entry of the attempt that fills
  * `first_steps` steps in that instant. */

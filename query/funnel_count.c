@@ -202,7 +202,8 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
         if (cell >= part->cell_cap) {
             ERR_TRY(cells_grow(part, arena, cell, step_count, err));
         }
-        if ((attempt->filled & (attempt->filled + 1)) == 0) { /* as mostly: one number, and no guess how far */
+        if ((attempt->filled & (attempt->filled + 1)) ==
+            0) { /* as mostly: one number, and no guess how far */
             part->reached[(size_t)cell * step_count + attempt->level - 1]++;
         } else {
             users_count(part->users + (size_t)cell * step_count, attempt);

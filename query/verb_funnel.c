@@ -100,8 +100,8 @@ static enum err_code smallest_entry_group(const struct groups *groups, struct jo
 }
 
 static enum err_code entry_group(const struct groups *groups, struct journeys *journeys,
-                                 const struct journey *journey, size_t start,
-                                 uint32_t first_steps, uint32_t *ret, struct err *err)
+                                 const struct journey *journey, size_t start, uint32_t first_steps,
+                                 uint32_t *ret, struct err *err)
 {
     bool is_alone =
         start + 1 == journey->count || journey->times[start + 1] != journey->times[start];
@@ -190,8 +190,8 @@ static enum err_code funnel_task(struct query_run_ctx *run, const struct run_tas
     ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     while (has_more) {
         part->subject = journey.subject;
-        ERR_TRY(count_subject(run->query, &plan->spec, journeys, &journey, part, &scratch, arena,
-                              err));
+        ERR_TRY(
+            count_subject(run->query, &plan->spec, journeys, &journey, part, &scratch, arena, err));
         ERR_TRY(journeys_next(journeys, &journey, &has_more, err));
     }
     part->outcomes = NULL;

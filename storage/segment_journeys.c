@@ -147,7 +147,8 @@ enum err_code segment_block_journeys(const struct source *source, struct read_ct
     if (journeys_pin(segment, ctx, block, said, &kept, err) != ERR_OK) {
         return segment_fail(segment, err);
     }
-    ctx->blocks_read = blocks_read; /* whether they had to be made or not, it is these columns that they stand for */
+    ctx->blocks_read =
+        blocks_read; /* whether they had to be made or not, it is these columns that they stand for */
     ctx->bytes_read = bytes_read;
     if (kept == NULL || !read_held_add(ctx->held, kept)) {
         cache_block_unpin(kept);

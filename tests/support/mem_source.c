@@ -324,6 +324,43 @@ static enum err_code op_value_rows(const struct source *source, struct read_ctx 
     return ERR_OK;
 }
 
+/* Every second source has them, so that both ways to read a block are tried. */
+static enum err_code op_block_journeys(const struct source *source, struct read_ctx *ctx,
+                                       uint32_t block, struct block_journeys *ret, bool *ret_found,
+                                       struct err *err)
+{
+    const struct mem_source *mem = of_source(source);
+    const struct mem_row *const *rows = mem->rows + (size_t)block * BLOCK_ROWS;
+    uint32_t count = source_block_rows(source, block);
+    uint32_t *subjects = NULL;
+    uint32_t *since_ms = NULL;
+    uint16_t *lasts = NULL;
+    uint16_t *codes = NULL;
+    *ret_found = source->row_count % 2 == 0 &&
+                 (uint64_t)source->time_max_ms - (uint64_t)source->time_min_ms <= UINT32_MAX;
+    if (!*ret_found) {
+        return ERR_OK;
+    }
+    ERR_TRY(ARENA_NEW(ctx->arena, count, &subjects, err));
+    ERR_TRY(ARENA_NEW(ctx->arena, count, &since_ms, err));
+    ERR_TRY(ARENA_NEW(ctx->arena, count, &lasts, err));
+    ERR_TRY(ARENA_NEW(ctx->arena, count, &codes, err));
+    *ret = (struct block_journeys){.subjects = subjects,
+                                   .lasts = lasts,
+                                   .base_ms = source->time_min_ms,
+                                   .since_ms = since_ms,
+                                   .codes = codes};
+    for (uint32_t i = 0; i < count; i++) {
+        since_ms[i] = (uint32_t)(rows[i]->time_ms - source->time_min_ms);
+        codes[i] = (uint16_t)dict_code(&mem->event_names, rows[i]->name);
+        if (i + 1 == count || rows[i]->subject != rows[i + 1]->subject) {
+            subjects[ret->run_count] = rows[i]->subject;
+            lasts[ret->run_count++] = (uint16_t)i;
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code op_subject_sets(const struct source *source, struct read_ctx *ctx,
                                      uint32_t event, const struct subject_set **ret,
                                      uint32_t *ret_count, struct err *err)
@@ -357,6 +394,7 @@ static const struct source_ops mem_ops = {
     .zone = op_zone,
     .value_rows = op_value_rows,
     .has_value_rows = op_has_value_rows,
+    .block_journeys = op_block_journeys,
     .subject_sets = op_subject_sets,
     .subject_set = op_subject_set,
     .subject_row = op_subject_row,

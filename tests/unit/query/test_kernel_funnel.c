@@ -262,8 +262,7 @@ static void an_entry_must_leave_the_other_steps_of_its_instant_fillable(void **s
     const struct at events[] = {{5, A | B}, {5, A}, {9, C}};
     struct flat flat = flatten(events, 3);
     struct funnel_journey journey = {flat.times, flat.masks, flat.count};
-    struct funnel_instant start =
-        funnel_instant_from(&journey, funnel_attempt_start(&journey, 5));
+    struct funnel_instant start = funnel_instant_from(&journey, funnel_attempt_start(&journey, 5));
     assert_int_equal(start.begin, 0);
     assert_int_equal(start.end, 2);
     assert_false(funnel_attempt_is_entry(&journey, start, 2, 0)); /* it has to be b */

@@ -112,6 +112,32 @@ static void check_event_rows(struct kept *k, uint32_t block, uint32_t code)
     read_held_clear(&k->held);
 }
 
+static uint32_t journey_checks;
+
+static void check_journeys(struct kept *k, uint32_t block)
+{
+    struct err err = {0};
+    struct block_journeys journeys = {0};
+    struct vec names = {0};
+    struct vec times = {0};
+    struct vec subjects = {0};
+    uint32_t run = 0;
+    bool is_found = false;
+    assert_ok(source_read(k->source, &k->plain, COL_EVENT_NAME, block, &names, &err));
+    assert_ok(source_read(k->source, &k->plain, COL_EVENT_TIME, block, &times, &err));
+    assert_ok(source_read(k->source, &k->plain, COL_SUBJECT, block, &subjects, &err));
+    assert_ok(source_block_journeys(k->source, &k->holding, block, &journeys, &is_found, &err));
+    for (uint32_t i = 0; is_found && i < times.rows; i++) {
+        assert_true(journeys.lasts[run] >= i && journeys.subjects[run] == subjects.u32[i]);
+        assert_true(journeys.base_ms + (int64_t)journeys.since_ms[i] == times.i64[i]);
+        assert_int_equal(journeys.codes[i], names.u32[i]);
+        run += journeys.lasts[run] == i;
+    }
+    assert_true(!is_found || run == journeys.run_count);
+    journey_checks += is_found;
+    read_held_clear(&k->held);
+}
+
 /* The bit of row r's value, by the text of the value. */
 static uint64_t value_bit(const struct kept *k, uint32_t row, uint32_t prop,
                           const struct dict *dict)
@@ -425,6 +451,9 @@ static void what_is_kept_says_what_the_blocks_say(void **state)
                 }
                 check_unions(&k, code);
             }
+            for (uint32_t b = 0; b < k.source->block_count; b++) {
+                check_journeys(&k, b);
+            }
             check_unions(&k, SUBJECT_SET_ANY);
             check_spans(&k, SUBJECT_SET_ANY);
             check_repeats(&k);
@@ -434,6 +463,7 @@ static void what_is_kept_says_what_the_blocks_say(void **state)
         }
         kept_close(&k);
     }
+    assert_true(journey_checks > 10);
     assert_true(word_checks > 100 && turned_checks > 10); /* else the shapes have changed */
 }
 
