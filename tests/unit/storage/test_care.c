@@ -426,7 +426,8 @@ static void a_backup_of_a_running_store_has_all_that_was_acknowledged(void **sta
     bench_expect(b, 4200);
     bench_close(b);
     expect_clean(b, to);
-    assert_fails(care_restore(to, "/tmp/x", true, b->io, bench_note_finding, b, &report, &err),
+    snprintf(restored, sizeof(restored), "%s/nothing yet", b->root);
+    assert_fails(care_restore(to, restored, true, b->io, bench_note_finding, b, &report, &err),
                  ERR_INVALID, "is no backup");
 }
 
