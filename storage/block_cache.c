@@ -30,6 +30,7 @@
  */
 #include "storage/base/hash.h"
 #include "storage/base/size.h"
+#include "storage/base/slabs.h"
 #include "storage/codec_bits.h"
 #include "storage/segment_int.h"
 
@@ -107,7 +108,7 @@ static void queue_free(struct queue *queue)
     while (queue->first != NULL) {
         struct cache_block *block = queue->first;
         queue->first = block->after;
-        free(block);
+        slabs_free(block, block_bytes(block));
     }
 }
 
@@ -148,7 +149,7 @@ struct block_cache_stats block_cache_stats(const struct block_cache *cache)
 enum err_code cache_block_create(uint64_t uid, uint64_t off, uint32_t len, struct cache_block **ret,
                                  struct err *err)
 {
-    struct cache_block *block = malloc(sizeof(*block) + len + BITS_SLACK);
+    struct cache_block *block = slabs_alloc(sizeof(*block) + len + BITS_SLACK);
     if (block == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for a block of %u bytes", len);
     }
@@ -255,7 +256,7 @@ static void evict(struct stripe *stripe, struct cache_block *block, uint64_t has
     ASSERT(*link == block);
     *link = block->next;
     stripe->evictions++;
-    free(block);
+    slabs_free(block, block_bytes(block));
 }
 
 static bool is_pinned(const struct cache_block *block)
@@ -374,7 +375,7 @@ void cache_block_unpin(struct cache_block *block)
     }
     if (!block->is_cached) { /* never shared: all pins are one thread's */
         if (atomic_fetch_sub_explicit(&block->pins, 1, memory_order_relaxed) == 1) {
-            free(block);
+            slabs_free(block, block_bytes(block));
         }
         return;
     }

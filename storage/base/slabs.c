@@ -1,0 +1,271 @@
+/* storage/base/slabs.c
+ *
+ *    reserved      [ slab | slab | slab | ...                    ]   addresses alone, until a slab is taken
+ *    a slab        [ head, bits of free pieces | piece | piece | ... ]   all of one size class
+ *    a class       slabs with a free piece, in a ring; how much of its size malloc has given
+ *
+ * Eight classes to each doubling, so a piece is rounded up by an eighth at most. The lowest free piece is given first: the end of a
+ * slab that is not needed is never touched, and takes no memory.
+ */
+#include "storage/base/slabs.h"
+
+#include "storage/base/err.h"
+#include "storage/base/size.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PIECE_MIN   ((size_t)2 << 10) /* shorter ones, and longer ones, are malloc's */
+#define PIECE_MAX   ((size_t)1 << 20)
+#define CLASS_BITS  3u                /* behind the highest */
+#define CLASS_COUNT 80u               /* of 2 KiB << 9 */
+#define MALLOC_MAX  ((size_t)1 << 20) /* of a class, before it has slabs */
+#define SLAB_BYTES  ((size_t)4 << 20)
+#define SLABS_MAX   ((size_t)1 << 18) /* 1 TiB of addresses */
+#define HEAD_BYTES  512u
+#define BITS_WORDS  32u /* of pieces: SLAB_BYTES / PIECE_MIN bits */
+
+struct slab {
+    struct slab *next, *prev; /* of the class, while a piece is free */
+    uint32_t class, piece_count, free_count;
+    uint64_t free[BITS_WORDS];
+};
+_Static_assert(sizeof(struct slab) <= HEAD_BYTES, "the head fits before the first piece");
+_Static_assert(BITS_WORDS * 64 * PIECE_MIN == SLAB_BYTES, "a bit for each piece");
+
+struct size_class {
+    struct slab *slabs; /* that have a free piece */
+    size_t malloc_bytes;
+};
+
+static struct {
+    pthread_mutex_t lock; /* guards all below */
+    bool is_tried;
+    uint8_t *base; /* of SLABS_MAX slabs; NULL: none could be reserved */
+    size_t used;   /* slabs ever taken */
+    size_t
+        empty_count; /* slabs given back to the system, in `empty`: a list through them would be a page of each */
+    struct size_class classes[CLASS_COUNT];
+    size_t slab_count, piece_count;
+} slabs = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static uint32_t empty[SLABS_MAX];
+
+/* The sanitizers watch over malloc's pieces, each by itself. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
+#define ALL_BY_MALLOC true
+#else
+#define ALL_BY_MALLOC false
+#endif
+
+static bool is_malloc_size(size_t bytes)
+{
+    return ALL_BY_MALLOC || bytes < PIECE_MIN || bytes > PIECE_MAX;
+}
+
+static uint32_t class_of(size_t bytes)
+{
+    size_t last = bytes - 1;
+    uint32_t shift = 63 - CLASS_BITS - (uint32_t)__builtin_clzll(last);
+    uint32_t first_shift = 63 - CLASS_BITS - (uint32_t)__builtin_clzll(PIECE_MIN - 1);
+    return ((shift - first_shift) << CLASS_BITS) + (uint32_t)(last >> shift) - (1u << CLASS_BITS);
+}
+
+static size_t class_bytes(uint32_t class)
+{
+    uint32_t first_shift = 63 - CLASS_BITS - (uint32_t)__builtin_clzll(PIECE_MIN - 1);
+    size_t digits = (class & ((1u << CLASS_BITS) - 1)) + (1u << CLASS_BITS) + 1;
+    return digits << ((class >> CLASS_BITS) + first_shift);
+}
+
+/* ---- slabs ---- */
+
+static void reserve(void)
+{
+    slabs.is_tried = true;
+    void *memory = mmap(NULL, (SLABS_MAX + 1) * SLAB_BYTES, PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory != MAP_FAILED) { /* a limit on addresses, say: then malloc does it all */
+        uintptr_t first = ((uintptr_t)memory + SLAB_BYTES - 1) & ~(uintptr_t)(SLAB_BYTES - 1);
+        slabs.base = (uint8_t *)memory + (first - (uintptr_t)memory);
+    }
+}
+
+static bool is_in_slab(const void *piece)
+{
+    uintptr_t at = (uintptr_t)piece;
+    uintptr_t base = (uintptr_t)slabs.base;
+    return base != 0 && at >= base && at - base < SLABS_MAX * SLAB_BYTES;
+}
+
+static size_t slab_index(const void *piece)
+{
+    return ((uintptr_t)piece - (uintptr_t)slabs.base) / SLAB_BYTES;
+}
+
+static struct slab *slab_at(size_t index)
+{
+    return (struct slab *)(void *)(slabs.base + index * SLAB_BYTES);
+}
+
+static void ring_add(struct size_class *of, struct slab *slab)
+{
+    slab->prev = NULL;
+    slab->next = of->slabs;
+    if (of->slabs != NULL) {
+        of->slabs->prev = slab;
+    }
+    of->slabs = slab;
+}
+
+static void ring_drop(struct size_class *of, struct slab *slab)
+{
+    if (slab->prev != NULL) {
+        slab->prev->next = slab->next;
+    } else {
+        of->slabs = slab->next;
+    }
+    if (slab->next != NULL) {
+        slab->next->prev = slab->prev;
+    }
+}
+
+/* A slab of the class, all of it free; NULL where there is no memory. */
+static struct slab *slab_take(uint32_t class)
+{
+    struct slab *slab = NULL;
+    if (slabs.empty_count > 0) {
+        slab = slab_at(empty[--slabs.empty_count]);
+    } else if (slabs.used < SLABS_MAX) {
+        void *memory = slab_at(slabs.used);
+        if (mprotect(memory, SLAB_BYTES, PROT_READ | PROT_WRITE) != 0) {
+            return NULL;
+        }
+        (void)madvise(memory, SLAB_BYTES,
+                      MADV_HUGEPAGE); /* where it is not to be had, small pages do */
+        slabs.used++;
+        slab = memory;
+    } else {
+        return NULL;
+    }
+    uint32_t count = (uint32_t)((SLAB_BYTES - HEAD_BYTES) / class_bytes(class));
+    *slab = (struct slab){.class = class, .piece_count = count, .free_count = count};
+    for (uint32_t i = 0; i < count; i++) {
+        slab->free[i / 64] |= UINT64_C(1) << (i % 64);
+    }
+    ring_add(&slabs.classes[class], slab);
+    slabs.slab_count++;
+    return slab;
+}
+
+static void slab_give_back(struct slab *slab)
+{
+    ring_drop(&slabs.classes[slab->class], slab);
+    (void)madvise(slab, SLAB_BYTES, MADV_DONTNEED);
+    empty[slabs.empty_count++] = (uint32_t)slab_index(slab);
+    slabs.slab_count--;
+}
+
+static void *piece_take(struct slab *slab)
+{
+    uint32_t w = 0;
+    while (slab->free[w] == 0) {
+        w++;
+    }
+    uint32_t at = w * 64 + (uint32_t)__builtin_ctzll(slab->free[w]);
+    slab->free[w] &= slab->free[w] - 1;
+    if (--slab->free_count == 0) {
+        ring_drop(&slabs.classes[slab->class], slab);
+    }
+    slabs.piece_count++;
+    return (uint8_t *)slab + HEAD_BYTES + at * class_bytes(slab->class);
+}
+
+static void piece_give_back(void *piece)
+{
+    struct slab *slab = slab_at(slab_index(piece));
+    size_t off = (size_t)((uint8_t *)piece - (uint8_t *)slab) - HEAD_BYTES;
+    uint32_t at = (uint32_t)(off / class_bytes(slab->class));
+    uint64_t bit = UINT64_C(1) << (at % 64);
+    ASSERT(off % class_bytes(slab->class) == 0 && at < slab->piece_count &&
+           (slab->free[at / 64] & bit) == 0);
+    slab->free[at / 64] |= bit;
+    slabs.piece_count--;
+    if (slab->free_count++ == 0) {
+        ring_add(&slabs.classes[slab->class], slab);
+    }
+    if (slab->free_count == slab->piece_count) {
+        slab_give_back(slab);
+    }
+}
+
+/* ---- pieces ---- */
+
+/* NULL where malloc is to give the piece, and has been counted. */
+static void *alloc_locked(uint32_t class)
+{
+    struct size_class *of = &slabs.classes[class];
+    if (!slabs.is_tried) {
+        reserve();
+    }
+    if (slabs.base != NULL && of->malloc_bytes + class_bytes(class) > MALLOC_MAX) {
+        struct slab *slab = of->slabs != NULL ? of->slabs : slab_take(class);
+        if (slab != NULL) {
+            return piece_take(slab);
+        }
+    }
+    of->malloc_bytes += class_bytes(class);
+    return NULL;
+}
+
+void *slabs_alloc(size_t bytes)
+{
+    if (is_malloc_size(bytes)) {
+        return malloc(bytes);
+    }
+    uint32_t class = class_of(bytes);
+    pthread_mutex_lock(&slabs.lock);
+    void *piece = alloc_locked(class);
+    pthread_mutex_unlock(&slabs.lock);
+    if (piece != NULL) {
+        return piece;
+    }
+    piece = malloc(bytes);
+    if (piece == NULL) {
+        pthread_mutex_lock(&slabs.lock);
+        slabs.classes[class].malloc_bytes -= class_bytes(class);
+        pthread_mutex_unlock(&slabs.lock);
+    }
+    return piece;
+}
+
+void slabs_free(void *piece, size_t bytes)
+{
+    if (piece == NULL || is_malloc_size(bytes)) {
+        free(piece);
+        return;
+    }
+    pthread_mutex_lock(&slabs.lock);
+    bool is_mallocs = !is_in_slab(piece);
+    if (is_mallocs) {
+        slabs.classes[class_of(bytes)].malloc_bytes -= class_bytes(class_of(bytes));
+    } else {
+        piece_give_back(piece);
+    }
+    pthread_mutex_unlock(&slabs.lock);
+    if (is_mallocs) {
+        free(piece);
+    }
+}
+
+struct slabs_stats slabs_stats(void)
+{
+    pthread_mutex_lock(&slabs.lock);
+    struct slabs_stats stats = {slabs.slab_count, SLAB_BYTES, slabs.piece_count};
+    pthread_mutex_unlock(&slabs.lock);
+    return stats;
+}
