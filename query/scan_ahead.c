@@ -34,11 +34,13 @@ void scan_start_ahead(struct scan *scan)
     scan->read.ahead = &ahead->held;
 }
 
+/* An item that is read by one is read. */
 static void scan_add_item(struct read_item *items, uint32_t *count, uint32_t first, uint32_t col,
                           uint32_t block)
 {
     bool is_new = col != UINT32_MAX && !traits_is_col(col);
     for (uint32_t i = first; i < *count; i++) {
+        items[i].unless = items[i].col == col ? READ_ALWAYS : items[i].unless;
         is_new &= items[i].col != col;
     }
     if (is_new) {
@@ -83,33 +85,57 @@ static enum err_code scan_alt_has_rows(struct scan *scan, const struct scan_alt 
     return ERR_OK;
 }
 
+/* How the block's rows will be found; SCAN_PATHS: it has none. Looking counts for nothing, and moves nothing on. */
+static enum err_code scan_foresee_path(struct scan *scan, uint32_t block, enum scan_path *ret,
+                                       struct err *err)
+{
+    uint64_t bytes_read = scan->read.bytes_read;
+    uint64_t blocks_read = scan->read.blocks_read;
+    uint32_t block_now = scan->block_now;
+    uint32_t range = scan->range;
+    scan->block_now = block;
+    enum err_code code = scan_choose_path(scan, ret, &(uint32_t){0}, err);
+    scan->block_now = block_now;
+    scan->range = range;
+    scan->read.bytes_read = bytes_read;
+    scan->read.blocks_read = blocks_read;
+    return code;
+}
+
 /* What the block needs, where it has candidates, is appended to `items`. The last terms of an `and`
  * may turn out not to be asked for: hardly ever, of 65,536 rows. */
 static enum err_code scan_add_block(struct scan *scan, uint32_t block, struct read_item *items,
                                     uint32_t *count, struct err *err)
 {
     uint32_t first = *count;
-    bool has_any = false;
+    enum scan_path path = SCAN_PATHS;
+    enum read_unless unless = READ_ALWAYS;
     (void)scan_activate(scan, block);
+    ERR_TRY(scan_foresee_path(scan, block, &path, err));
+    if (path == SCAN_PATHS) {
+        return ERR_OK;
+    }
+    if (path == SCAN_STREAMS) { /* they have times and subjects beside them */
+        unless = READ_UNLESS_EVENT_ROWS;
+    } else if (path == SCAN_CODES && scan_may_be_journeys(scan)) {
+        unless = READ_UNLESS_JOURNEYS;
+    }
+    items[(*count)++] = (struct read_item){.col = COL_SUBJECT, .block = block, .unless = unless};
+    items[(*count)++] = (struct read_item){.col = COL_EVENT_TIME, .block = block, .unless = unless};
     for (uint32_t i = 0; i < scan->alt_count; i++) {
         const struct scan_alt *alt = &scan->alts[i];
         bool has_rows = false;
-        if (alt->is_active) {
+        if (alt->is_active && alt->pred != NULL) {
             ERR_TRY(scan_alt_has_rows(scan, alt, block, &has_rows, err));
         }
         if (has_rows) {
-            has_any = true;
             scan_add_pred(items, count, first, alt->pred, block);
         }
     }
-    if (has_any) {
-        scan_add_item(items, count, first, COL_SUBJECT, block);
-        scan_add_item(items, count, first, COL_EVENT_TIME, block);
-        scan_add_pred(items, count, first, scan->spec->query->where, block);
-        scan->ahead.candidates |= UINT64_C(1) << block;
-        if (scan->ahead.is_field_likely) {
-            scan_add_fields(scan, items, count, first, block);
-        }
+    scan_add_pred(items, count, first, scan->spec->query->where, block);
+    scan->ahead.candidates |= UINT64_C(1) << block;
+    if (scan->ahead.is_field_likely) {
+        scan_add_fields(scan, items, count, first, block);
     }
     return ERR_OK;
 }

@@ -126,6 +126,8 @@ enum err_code scan_plan_rows(struct scan *scan, struct err *err) ERR_MUST_CHECK;
  * has none. */
 enum err_code scan_choose_path(struct scan *scan, enum scan_path *ret_path, uint32_t *ret_rows,
                                struct err *err) ERR_MUST_CHECK;
+/* Whether blocks that are looked at by their codes may be handed on as journeys. */
+bool scan_may_be_journeys(const struct scan *scan);
 /* The matching rows of the current block, which is active; ret->count may be 0. */
 enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *err) ERR_MUST_CHECK;
 

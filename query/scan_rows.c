@@ -344,7 +344,7 @@ static enum err_code take_wanted(struct scan *scan, const bool *is_wanted, struc
 /* ---- candidates that are left in their journeys ---- */
 
 /* Nothing is asked of a row but its event and its time. */
-static bool may_be_journeys(const struct scan *scan)
+bool scan_may_be_journeys(const struct scan *scan)
 {
     return scan->spec->wants_journeys && !scan->no_journeys && !scan->has_alt_pred &&
            scan->spec->query->where == NULL && scan->spec->keep == NULL &&
@@ -831,7 +831,7 @@ static enum err_code take_codes(struct scan *scan, const bool *is_wanted, struct
                                 struct err *err)
 {
     bool is_found = false;
-    if (may_be_journeys(scan)) {
+    if (scan_may_be_journeys(scan)) {
         ERR_TRY(take_journeys(scan, cand, &is_found, err));
     }
     return is_found ? ERR_OK : take_wanted(scan, is_wanted, cand, err);

@@ -22,5 +22,7 @@ struct read_held {
 void read_held_clear(struct read_held *held);
 /* And of the memory. The struct is the caller's. */
 void read_held_done(struct read_held *held);
+/* A block that is held already, or NULL. Cost: a look at each. */
+struct cache_block *read_held_find(const struct read_held *held, uint64_t uid, uint64_t off);
 /* Take over the caller's pin; false where memory is out: the pin is then still the caller's. */
 bool read_held_add(struct read_held *held, struct cache_block *block);

@@ -102,6 +102,21 @@ static bool fetch_rows(struct fetch *fetch, const struct seg_col *col, uint32_t 
     return is_held;
 }
 
+/* The block is in the cache in the form that would be read instead. */
+static bool is_kept_instead(const struct fetch *fetch, const struct read_item *item)
+{
+    const struct segment *segment = fetch->segment;
+    const struct seg_col *names = segment_find_col(segment, COL_EVENT_NAME);
+    const struct seg_block *said = names == NULL ? NULL : seg_col_block(names, item->block);
+    if (item->unless == READ_ALWAYS || said == NULL) {
+        return false;
+    }
+    uint64_t off = item->unless == READ_UNLESS_JOURNEYS ? journeys_off(said) : streams_off(said);
+    struct cache_block *kept = block_cache_pin(segment->cache, segment->uid, off, false);
+    cache_block_unpin(kept);
+    return kept != NULL;
+}
+
 /* ---- loading ---- */
 
 static int compare_spans(const void *a, const void *b)
@@ -272,8 +287,11 @@ uint32_t segment_prefetch(const struct source *source, struct read_ctx *ctx,
     while (done < count) {
         const struct read_item *item = &items[done];
         const struct seg_col *col = segment_find_col(segment, item->col);
-        bool is_done = item->is_by_value ? fetch_rows(&fetch, col, item->block)
-                                         : fetch_block(&fetch, col, item->block);
+        bool is_done = true;
+        if (!is_kept_instead(&fetch, item)) {
+            is_done = item->is_by_value ? fetch_rows(&fetch, col, item->block)
+                                        : fetch_block(&fetch, col, item->block);
+        }
         if (!is_done) {
             break;
         }

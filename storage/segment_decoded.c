@@ -38,6 +38,16 @@ void read_held_done(struct read_held *held)
     *held = (struct read_held){0};
 }
 
+struct cache_block *read_held_find(const struct read_held *held, uint64_t uid, uint64_t off)
+{
+    for (uint32_t i = 0; i < held->count; i++) {
+        if (held->blocks[i]->uid == uid && held->blocks[i]->off == off) {
+            return held->blocks[i];
+        }
+    }
+    return NULL;
+}
+
 bool read_held_add(struct read_held *held, struct cache_block *block)
 {
     if (held->count == held->cap) {

@@ -141,6 +141,15 @@ static inline uint64_t postings_off(const struct seg_block *said)
 {
     return said->span.off + 1;
 }
+/* Likewise of the rows of events with their times, and of rows by subject, by the block of names. */
+static inline uint64_t streams_off(const struct seg_block *said)
+{
+    return said->span.off + 3;
+}
+static inline uint64_t journeys_off(const struct seg_block *said)
+{
+    return said->span.off + 4;
+}
 
 /* source_block_journeys of a segment (segment_journeys.c). */
 enum err_code segment_block_journeys(const struct source *source, struct read_ctx *ctx,

@@ -19,11 +19,6 @@ struct head {
     uint32_t run_count, zero;
 };
 
-static uint64_t journeys_off(const struct seg_block *said)
-{
-    return said->span.off + 4; /* beside the names of what else is made of the block */
-}
-
 static size_t journeys_bytes(uint32_t run_count, uint32_t rows)
 {
     return sizeof(struct head) + run_count * (sizeof(uint32_t) + sizeof(uint16_t)) +

@@ -21,11 +21,6 @@ struct streams {
     uint16_t *rows;
 };
 
-static uint64_t streams_off(const struct seg_block *said)
-{
-    return said->span.off + 3; /* beside the names of what else is made of the block */
-}
-
 static size_t head_bytes(uint32_t count)
 {
     size_t bytes = (2 + 2 * (size_t)count) * sizeof(uint32_t);
@@ -141,12 +136,16 @@ enum err_code segment_event_rows(const struct source *source, struct read_ctx *c
     if (said == NULL) {
         return ERR_OK;
     }
-    if (streams_pin(segment, ctx, block, said, &kept, err) != ERR_OK) {
-        return segment_fail(segment, err);
-    }
-    if (kept == NULL || !read_held_add(ctx->held, kept)) {
-        cache_block_unpin(kept);
-        return ERR_OK;
+    kept = read_held_find(ctx->held, segment->uid,
+                          streams_off(said)); /* another event's of the block */
+    if (kept == NULL) {
+        if (streams_pin(segment, ctx, block, said, &kept, err) != ERR_OK) {
+            return segment_fail(segment, err);
+        }
+        if (kept == NULL || !read_held_add(ctx->held, kept)) {
+            cache_block_unpin(kept);
+            return ERR_OK;
+        }
     }
     ctx->blocks_read++; /* as the block of names that they stand for */
     ctx->bytes_read += said->span.bytes;

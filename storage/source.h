@@ -116,10 +116,13 @@ struct read_ctx {
     uint64_t blocks_loaded; /* of these, from disk */
 };
 
-/* A column of a block that will be read, or (is_by_value) whose rows by value will be asked for. */
+/* A column of a block that will be read, or (is_by_value) whose rows by value will be asked for; unless the block is kept in a form
+ * that says the same. */
+enum read_unless { READ_ALWAYS, READ_UNLESS_EVENT_ROWS, READ_UNLESS_JOURNEYS };
 struct read_item {
     uint32_t col, block;
     bool is_by_value;
+    enum read_unless unless;
 };
 
 /* The rows of one event in a block, ascending, and of each when and whose it is. */

@@ -6,6 +6,7 @@
 
 #include "storage/base/io_int.h"
 #include "storage/base/size.h"
+#include "storage/read_held.h"
 #include "storage/segment_int.h"
 
 #define ROWS 70000u /* two blocks */
@@ -141,9 +142,10 @@ static uint32_t all_items(const struct bench *b, struct read_item *out)
 {
     uint32_t count = 0;
     for (uint32_t block = 0; block < b->source->block_count; block++) {
-        out[count++] = (struct read_item){COL_EVENT_NAME, block, true};
+        out[count++] =
+            (struct read_item){.col = COL_EVENT_NAME, .block = block, .is_by_value = true};
         for (uint32_t col = 0; col < COL_FIRST_PROP + b->segment->prop_count; col++) {
-            out[count++] = (struct read_item){col, block, false};
+            out[count++] = (struct read_item){.col = col, .block = block};
         }
     }
     return count;
@@ -193,7 +195,7 @@ static void what_a_block_needs_is_fetched_with_it(void **state)
         if (said == NULL) {
             continue;
         }
-        struct read_item item = {COL_FIRST_PROP + p, 1, false};
+        struct read_item item = {.col = COL_FIRST_PROP + p, .block = 1};
         struct vec vec = {0};
         b.watch = (struct watch){0};
         assert_int_equal(source_prefetch(b.source, &b.ctx, &item, 1), 1);
@@ -202,13 +204,48 @@ static void what_a_block_needs_is_fetched_with_it(void **state)
         assert_int_equal(b.watch.reads, 0);
     }
     assert_true(needy > 0); /* presence by event */
-    struct read_item arrival = {COL_ARRIVAL, 0, false};
+    struct read_item arrival = {.col = COL_ARRIVAL};
     struct vec vec = {0};
     b.watch = (struct watch){0};
     assert_int_equal(source_prefetch(b.source, &b.ctx, &arrival, 1), 1);
     assert_ok(source_read(b.source, &b.ctx, COL_ARRIVAL, 0, &vec, &err));
     assert_int_equal(b.watch.reads, 0); /* whether it is less the event time or not */
     bench_close(&b);
+}
+
+/* The other form is made, and what it is made of is let go of: a cache of nothing but the form. */
+static void what_is_kept_in_another_form_is_not_fetched(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 2; form++) {
+        struct bench b;
+        struct err err = {0};
+        struct read_held held = {0};
+        struct event_rows rows = {0};
+        struct block_journeys journeys = {0};
+        bool is_found = false;
+        struct read_item item = {.col = COL_EVENT_TIME,
+                                 .block = 1,
+                                 .unless =
+                                     form == 0 ? READ_UNLESS_EVENT_ROWS : READ_UNLESS_JOURNEYS};
+        bench_open(&b, (size_t)64 << 20);
+        assert_int_equal(source_prefetch(b.source, &b.ctx, &item, 1), 1);
+        assert_int_equal(b.ahead.count, 1); /* it is needed to make the form */
+        b.ctx.held = &held;
+        assert_ok(form == 0
+                      ? source_event_rows(b.source, &b.ctx, 0, 1, &rows, &is_found, &err)
+                      : source_block_journeys(b.source, &b.ctx, 1, &journeys, &is_found, &err));
+        assert_true(is_found);
+        read_ahead_clear(&b.ahead);
+        assert_int_equal(source_prefetch(b.source, &b.ctx, &item, 1), 1);
+        assert_int_equal(b.ahead.count, 0);
+        item.unless = READ_ALWAYS;
+        assert_int_equal(source_prefetch(b.source, &b.ctx, &item, 1), 1);
+        assert_int_equal(b.ahead.count, 1);
+        b.ctx.held = NULL;
+        read_held_done(&held);
+        bench_close(&b);
+    }
 }
 
 static void subject_sets_are_fetched_in_one_batch(void **state)
@@ -411,6 +448,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_batch_fetches_all_that_will_be_read),
         cmocka_unit_test(what_a_block_needs_is_fetched_with_it),
+        cmocka_unit_test(what_is_kept_in_another_form_is_not_fetched),
         cmocka_unit_test(subject_sets_are_fetched_in_one_batch),
         cmocka_unit_test(memory_is_bound_and_given_back),
         cmocka_unit_test(a_merge_leaves_nothing_in_the_cache_and_takes_what_is_there),

@@ -105,7 +105,8 @@ static void fetch_all(struct segment *segment, struct read_ctx *ctx)
     for (uint32_t i = 0; i < segment_info(segment).col_count; i++) {
         uint32_t col = segment_col_info(segment, i).col;
         for (uint32_t block = 0; block < source->block_count && col != UINT32_MAX; block++) {
-            struct read_item items[] = {{col, block, false}, {col, block, true}};
+            struct read_item items[] = {{.col = col, .block = block},
+                                        {.col = col, .block = block, .is_by_value = true}};
             (void)source_prefetch(source, ctx, items, COUNT_OF(items));
         }
     }
