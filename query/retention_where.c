@@ -38,7 +38,6 @@ struct retention_where {
     bool is_any;
     uint32_t source;      /* at hand; UINT32_MAX: none yet */
     struct slot_bits raw; /* who did it in an atom by that source's sets, whatever `where` says */
-    uint64_t *scratch;
 };
 
 /* ---- what sources say ---- */
@@ -96,7 +95,6 @@ enum err_code retention_where_open(struct query_run_ctx *run, const struct run_t
     ASSERT((uint64_t)w->end - w->base <= (uint64_t)word_count * 64);
     ERR_TRY(ARENA_NEW(arena, task->source_count, &w->sources, err));
     ERR_TRY(ARENA_NEW(arena, w->words, &w->unsure, err));
-    ERR_TRY(ARENA_NEW(arena, w->words, &w->scratch, err));
     for (uint32_t s = 0; s < task->source_count; s++) {
         ERR_TRY(ask_source(w, s, err));
     }
@@ -426,14 +424,9 @@ static enum err_code where_take(void *arg, const struct source *source, uint32_t
     }
     uint32_t slot = 0;
     const struct slot_bits *bits = set_of(w, atom, &slot);
-    uint64_t *words = slot_bits_touch(bits, slot);
-    memset(w->scratch, 0, w->words * sizeof(*w->scratch));
-    bits_add_members(w->scratch, w->base, w->end, members);
-    bits_and(w->scratch, of->full, w->words);
-    if (w->into->twice != NULL && slot < w->into->twice->count) {
-        bits_or_and(slot_bits_touch(w->into->twice, slot), words, w->scratch, w->words);
-    }
-    bits_or(words, w->scratch, w->words);
+    bool has_twice = w->into->twice != NULL && slot < w->into->twice->count;
+    uint64_t *twice = has_twice ? slot_bits_touch(w->into->twice, slot) : NULL;
+    bits_add_members_of(slot_bits_touch(bits, slot), twice, of->full, w->base, w->end, members);
     return ERR_OK;
 }
 
@@ -505,11 +498,33 @@ enum err_code retention_where_gather(struct retention_where *w, const struct ind
 
 /* ---- two rows of one source ---- */
 
+/* Of those who started in the slot, who are few, and whom a source tells of. */
+struct repeats {
+    struct retention_where *w;
+    const struct where_source *of;
+    const struct slot_bits *starts, *actives;
+};
+
+static bool is_in_words(const struct retention_where *w, const uint64_t *words, uint32_t subject)
+{
+    uint32_t bit = subject - w->base;
+    return (words[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
 static void take_repeats(void *arg, uint32_t slot, const uint32_t *subjects, uint32_t count)
 {
-    struct retention_where *w = arg;
-    const struct subject_members members = members_of_list(subjects, count);
-    bits_add_members(slot_bits_touch(&w->raw, slot), w->base, w->end, &members);
+    const struct repeats *r = arg;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t subject = subjects[i];
+        if (subject >= r->w->end || !slot_bits_has(r->starts, slot, subject)) {
+            continue;
+        }
+        if (is_in_words(r->w, r->of->full, subject)) {
+            (void)slot_bits_add(r->actives, slot, subject);
+        } else if (is_in_words(r->w, r->of->open, subject)) {
+            (void)slot_bits_add(&r->w->raw, slot, subject);
+        }
+    }
 }
 
 static enum err_code repeats_of(struct retention_where *w, uint32_t idx, const int64_t *edges,
@@ -518,18 +533,14 @@ static enum err_code repeats_of(struct retention_where *w, uint32_t idx, const i
 {
     struct where_source *of = &w->sources[idx];
     const struct source *source = w->task->sources[idx];
-    const struct repeats_taker taker = {.arg = w, .take = take_repeats};
+    struct repeats repeats = {.w = w, .of = of, .starts = starts, .actives = actives};
+    const struct repeats_taker taker = {.arg = &repeats, .take = take_repeats};
     bool is_told = false;
     slot_bits_clear(&w->raw);
     ERR_TRY(source_repeats(source, &w->read, edges, slot_count, &taker, &is_told, err));
     if (!is_told) {
         w->is_given_up = true;
         return ERR_OK;
-    }
-    for (uint32_t s = 0; s < slot_count; s++) {
-        if (w->raw.is_touched[s]) {
-            bits_or_and(slot_bits_touch(actives, s), slot_bits_of(&w->raw, s), of->full, w->words);
-        }
     }
     if (!of->has_days || !are_days_whole(source, edges, slot_count)) {
         return ERR_OK; /* the open ones are unsure */
@@ -538,7 +549,6 @@ static enum err_code repeats_of(struct retention_where *w, uint32_t idx, const i
         if (!w->raw.is_touched[s]) {
             continue;
         }
-        bits_and(slot_bits_of(&w->raw, s), slot_bits_of(starts, s), w->words);
         struct open_walk walk = open_walk_of(w, of, slot_bits_of(&w->raw, s));
         uint32_t subject = 0;
         while ((subject = open_next(&walk)) != UINT32_MAX) {

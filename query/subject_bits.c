@@ -194,6 +194,68 @@ void bits_add_members_twice(uint64_t *bits, uint64_t *twice, uint32_t base, uint
     add_members(bits, twice, base, end, members);
 }
 
+CPU_CLONES static void or_of(uint64_t *restrict into, const uint64_t *restrict from,
+                             const uint64_t *restrict of, size_t words)
+{
+    for (size_t i = 0; i < words; i++) {
+        into[i] |= from[i] & of[i];
+    }
+}
+
+CPU_CLONES static void or_of_twice(uint64_t *restrict into, uint64_t *restrict twice,
+                                   const uint64_t *restrict from, const uint64_t *restrict of,
+                                   size_t words)
+{
+    for (size_t i = 0; i < words; i++) {
+        uint64_t more = from[i] & of[i];
+        twice[i] |= into[i] & more;
+        into[i] |= more;
+    }
+}
+
+static void set_bits_of(uint64_t *bits, uint64_t *twice, const uint64_t *of, uint32_t base,
+                        const uint32_t *subjects, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t bit = subjects[i] - base;
+        uint64_t one = of[bit / 64] & UINT64_C(1) << (bit % 64);
+        if (twice != NULL) {
+            twice[bit / 64] |= bits[bit / 64] & one;
+        }
+        bits[bit / 64] |= one;
+    }
+}
+
+void bits_add_members_of(uint64_t *bits, uint64_t *twice, const uint64_t *of, uint32_t base,
+                         uint32_t end, const struct subject_members *members)
+{
+    struct members_span span;
+    if (members_span(members, base, end, &span)) {
+        size_t at = span.into;
+        if (twice != NULL) {
+            or_of_twice(bits + at, twice + at, span.words, of + at, span.whole);
+        } else {
+            or_of(bits + at, span.words, of + at, span.whole);
+        }
+        if (span.rest != 0) {
+            uint64_t more = span.rest & of[at + span.whole];
+            if (twice != NULL) {
+                twice[at + span.whole] |= bits[at + span.whole] & more;
+            }
+            bits[at + span.whole] |= more;
+        }
+        return;
+    }
+    struct members_cursor cursor = {0};
+    uint32_t buffer[MEMBERS_PORTION];
+    const uint32_t *subjects = NULL;
+    uint32_t count = 0;
+    while ((count = members_next(members, &cursor, buffer, MEMBERS_PORTION, &subjects)) > 0) {
+        clip(base, end, &subjects, &count);
+        set_bits_of(bits, twice, of, base, subjects, count);
+    }
+}
+
 /* ---- how often ---- */
 
 /* plane ^= carry; carry &= what plane was. Whether anything is carried on. */

@@ -38,6 +38,9 @@ void bits_add_members(uint64_t *bits, uint32_t base, uint32_t end,
 /* And the bits in `twice` of those that were set before. */
 void bits_add_members_twice(uint64_t *bits, uint64_t *twice, uint32_t base, uint32_t end,
                             const struct subject_members *members);
+/* The same of members that are in `of` as well; `twice` may be NULL. */
+void bits_add_members_of(uint64_t *bits, uint64_t *twice, const uint64_t *of, uint32_t base,
+                         uint32_t end, const struct subject_members *members);
 
 /* ---- how often ---- */
 

@@ -56,6 +56,7 @@ static void members_are_added_within_their_range(void **state)
         struct set set;
         uint64_t bits[WORDS] = {0};
         uint64_t twice[WORDS] = {0};
+        uint64_t of[WORDS];
         bool before[SUBJECTS] = {0};
         uint32_t base = (uint32_t)rng_below(&rng, SUBJECTS);
         uint32_t end = base + (uint32_t)rng_below(&rng, SUBJECTS - base + 1);
@@ -68,13 +69,19 @@ static void members_are_added_within_their_range(void **state)
             bits[(s - base) / 64] |= (uint64_t)before[s] << ((s - base) % 64);
         }
         bool counts_twice = rng_below(&rng, 2) == 0;
-        if (counts_twice) {
+        bool is_of = rng_below(&rng, 2) == 0;
+        for (uint32_t w = 0; w < WORDS; w++) {
+            of[w] = is_of ? rng_next(&rng) : UINT64_MAX;
+        }
+        if (is_of) {
+            bits_add_members_of(bits, counts_twice ? twice : NULL, of, base, end, &set.members);
+        } else if (counts_twice) {
             bits_add_members_twice(bits, twice, base, end, &set.members);
         } else {
             bits_add_members(bits, base, end, &set.members);
         }
         for (uint32_t s = base; s < SUBJECTS; s++) {
-            bool is_in = s < end && set.has[s];
+            bool is_in = s < end && set.has[s] && bit_of(of, s - base);
             assert_int_equal(bit_of(bits, s - base), is_in || before[s]);
             assert_int_equal(bit_of(twice, s - base), counts_twice && is_in && before[s]);
         }
