@@ -3,6 +3,7 @@
  *    reserved      [ slab | slab | slab | ...                    ]   addresses alone, until a slab is taken
  *    a slab        [ head, bits of free pieces | piece | piece | ... ]   all of one size class
  *    a class       slabs with a free piece, in a ring; how much of its size malloc has given
+ *    full          slabs that have had no free piece, to be put into large pages
  *
  * Eight classes to each doubling, so a piece is rounded up by an eighth at most. The lowest free piece is given first: the end of a
  * slab that is not needed is never touched, and takes no memory.
@@ -12,6 +13,7 @@
 #include "storage/base/err.h"
 #include "storage/base/size.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -50,10 +52,16 @@ static struct {
     size_t
         empty_count; /* slabs given back to the system, in `empty`: a list through them would be a page of each */
     struct size_class classes[CLASS_COUNT];
-    size_t slab_count, piece_count;
+    size_t full_count; /* in `full` */
+    size_t slab_count, piece_count, large_count;
 } slabs = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static uint32_t empty[SLABS_MAX];
+static uint32_t full[SLABS_MAX];
+static uint8_t states[SLABS_MAX]; /* STATE_ bits by slab */
+#define STATE_USED  1u
+#define STATE_FULL  2u /* in `full`, once */
+#define STATE_LARGE 4u
 
 /* The sanitizers watch over malloc's pieces, each by itself. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
@@ -145,8 +153,6 @@ static struct slab *slab_take(uint32_t class)
         if (mprotect(memory, SLAB_BYTES, PROT_READ | PROT_WRITE) != 0) {
             return NULL;
         }
-        (void)madvise(memory, SLAB_BYTES,
-                      MADV_HUGEPAGE); /* where it is not to be had, small pages do */
         slabs.used++;
         slab = memory;
     } else {
@@ -158,12 +164,16 @@ static struct slab *slab_take(uint32_t class)
         slab->free[i / 64] |= UINT64_C(1) << (i % 64);
     }
     ring_add(&slabs.classes[class], slab);
+    states[slab_index(slab)] |= STATE_USED;
     slabs.slab_count++;
     return slab;
 }
 
 static void slab_give_back(struct slab *slab)
 {
+    uint8_t *state = &states[slab_index(slab)];
+    slabs.large_count -= (*state & STATE_LARGE) != 0;
+    *state &= STATE_FULL; /* where it is in the list it stays, and is passed over */
     ring_drop(&slabs.classes[slab->class], slab);
     (void)madvise(slab, SLAB_BYTES, MADV_DONTNEED);
     empty[slabs.empty_count++] = (uint32_t)slab_index(slab);
@@ -179,7 +189,12 @@ static void *piece_take(struct slab *slab)
     uint32_t at = w * 64 + (uint32_t)__builtin_ctzll(slab->free[w]);
     slab->free[w] &= slab->free[w] - 1;
     if (--slab->free_count == 0) {
+        uint8_t *state = &states[slab_index(slab)];
         ring_drop(&slabs.classes[slab->class], slab);
+        if ((*state & (STATE_FULL | STATE_LARGE)) == 0) {
+            *state |= STATE_FULL;
+            full[slabs.full_count++] = (uint32_t)slab_index(slab);
+        }
     }
     slabs.piece_count++;
     return (uint8_t *)slab + HEAD_BYTES + at * class_bytes(slab->class);
@@ -262,10 +277,49 @@ void slabs_free(void *piece, size_t bytes)
     }
 }
 
+/* ---- large pages ---- */
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* A slab that was full and still is in use; NULL: none is left. */
+static void *next_full(void)
+{
+    void *found = NULL;
+    pthread_mutex_lock(&slabs.lock);
+    while (found == NULL && slabs.full_count > 0) {
+        uint32_t index = full[--slabs.full_count];
+        states[index] &= (uint8_t)~STATE_FULL;
+        if ((states[index] & STATE_USED) != 0) {
+            states[index] |= STATE_LARGE;
+            slabs.large_count++;
+            found = slab_at(index);
+        }
+    }
+    pthread_mutex_unlock(&slabs.lock);
+    return found;
+}
+
+/* Without the lock. A slab that is given back in between is in the system's hands, and what is asked for of it does no harm. */
+size_t slabs_tend(size_t most)
+{
+    size_t done = 0;
+    void *slab = NULL;
+    while (done < most && (slab = next_full()) != NULL) {
+        if (madvise(slab, SLAB_BYTES, MADV_COLLAPSE) != 0 && errno == EINVAL) {
+            (void)madvise(slab, SLAB_BYTES,
+                          MADV_HUGEPAGE); /* the kernel's own thread will come by */
+        }
+        done++;
+    }
+    return done;
+}
+
 struct slabs_stats slabs_stats(void)
 {
     pthread_mutex_lock(&slabs.lock);
-    struct slabs_stats stats = {slabs.slab_count, SLAB_BYTES, slabs.piece_count};
+    struct slabs_stats stats = {slabs.slab_count, SLAB_BYTES, slabs.piece_count, slabs.large_count};
     pthread_mutex_unlock(&slabs.lock);
     return stats;
 }

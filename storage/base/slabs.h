@@ -1,11 +1,12 @@
 /* storage/base/slabs.h - memory for pieces that live long and are read often, in large pages.
  *
  * What a cache holds is read a little here and a little there: with pages of 4 KiB the processor then looks up more pages than it
- * reads lines. Pieces of about the same size share slabs of a few MiB, for which large pages are asked for where the system has
- * them to give (transparent huge pages: "madvise" or "always"); a size that few pieces have is malloc's, so that little data stays
+ * reads lines. Pieces of about the same size share slabs of a few MiB; slabs that have become full are put into large pages by
+ * whoever has time for it (slabs_tend), not by who fills them: where memory is full of files the system first has to make room for
+ * a large page, which takes longer than the read that wanted it. A size that few pieces have is malloc's, so that little data stays
  * little memory. A piece takes at most an eighth more than it needs. A slab that is empty goes back to the system.
  *
- * Source: J. Bonwick, "The Slab Allocator", USENIX 1994; transparent huge pages: the kernel's admin-guide/mm/transhuge.
+ * Source: J. Bonwick, "The Slab Allocator", USENIX 1994; large pages: madvise(2), MADV_COLLAPSE and, before Linux 6.1, MADV_HUGEPAGE.
  *
  * Thread: any.
  */
@@ -18,8 +19,13 @@ void *slabs_alloc(size_t bytes);
 /* `bytes` as they were asked for. NULL is fine. */
 void slabs_free(void *piece, size_t bytes);
 
+/* Put up to `most` full slabs into large pages, where the system has them to give. Returns how many. Cost: a copy of each, during
+ * which others read on. */
+size_t slabs_tend(size_t most);
+
 struct slabs_stats {
     size_t slabs, slab_bytes; /* in use, and how long each is */
     size_t pieces;            /* in them */
+    size_t large;             /* slabs that have been tended */
 };
 struct slabs_stats slabs_stats(void);

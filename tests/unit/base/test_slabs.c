@@ -55,6 +55,9 @@ static void take_and_give_back(uint64_t seed)
     struct piece *pieces = calloc(PIECES, sizeof(*pieces));
     assert_non_null(pieces);
     for (uint32_t step = 0; step < STEPS; step++) {
+        if (step % 1000 == 999) {
+            (void)slabs_tend(2);
+        }
         struct piece *piece = &pieces[rng_below(&rng, PIECES)];
         if (piece->bytes != NULL) {
             expect_marked(piece);
@@ -100,11 +103,16 @@ static void many_of_a_size_share_slabs_and_few_do_not(void **state)
     size_t most = COUNT * (size_t)300000 * 5 / 4 / stats.slab_bytes + 1;
     assert_true(stats.slabs <= most && stats.pieces <= COUNT);
     assert_true(stats.slabs == 0 || stats.pieces > COUNT - 5);
+    size_t tended = slabs_tend(SIZE_MAX); /* all but the last, which is not full */
+    assert_true(tended >= stats.slabs - (stats.slabs > 0) && tended <= stats.slabs);
+    assert_int_equal(slabs_stats().large, tended);
+    assert_int_equal(slabs_tend(SIZE_MAX), 0);
     for (uint32_t i = 0; i < COUNT; i++) {
         slabs_free(pieces[i], 300000);
     }
     slabs_free(NULL, 300000);
     assert_int_equal(slabs_stats().slabs, 0);
+    assert_int_equal(slabs_stats().large, 0);
 }
 
 static void *run_thread(void *arg)
