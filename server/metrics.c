@@ -4,6 +4,7 @@
 #include "query/answer_cache.h"
 #include "server/routes.h"
 #include "storage/base/clock.h"
+#include "storage/base/slabs.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -332,6 +333,11 @@ void metrics_write(struct server *server, struct buf *out)
     struct store_stats stats = store_stats(server->store);
     write_gauge(out, "block_cache_bytes", "decoded blocks in memory", stats.cache.bytes);
     write_gauge(out, "block_cache_bytes_max", "bound of the block cache", stats.cache.bytes_max);
+    const struct slabs_stats slabs = slabs_stats();
+    write_gauge(out, "block_cache_slab_bytes", "memory that holds most of the caches' blocks",
+                slabs.slabs * slabs.slab_bytes);
+    write_gauge(out, "block_cache_large_page_bytes", "of it, what has been put into large pages",
+                slabs.large * slabs.slab_bytes);
     write_counter(out, "block_cache_hits_total", "blocks found in the cache", stats.cache.hits);
     write_counter(out, "block_cache_misses_total", "blocks not found in the cache",
                   stats.cache.misses);
