@@ -347,9 +347,15 @@ static uint32_t group_of(const struct rules_task *task, const struct found *foun
     return group;
 }
 
+/* That of its entry. */
+static uint32_t bucket_of(const struct rules_task *task, const struct found *found)
+{
+    return answer_bucket_of(&task->plan->buckets, found->shown.times[0]);
+}
+
 /* What is counted for a line, for `why`. */
-static enum err_code note_found(struct rules_task *task, uint32_t bucket, uint32_t counts,
-                                const struct found *found, struct err *err)
+static enum err_code note_found(struct rules_task *task, uint32_t counts, const struct found *found,
+                                struct err *err)
 {
     const struct funnel_shown *shown = &found->shown;
     struct why_notes *notes = task->run->notes;
@@ -363,7 +369,7 @@ static enum err_code note_found(struct rules_task *task, uint32_t bucket, uint32
         events[step] = (uint32_t)shown->events[step]; /* why_note_journey has bounded them */
     }
     const struct why_line line = {
-        .begin_ms = task->plan->buckets.begins[bucket],
+        .begin_ms = task->plan->buckets.begins[bucket_of(task, found)],
         .level = 64 - (uint32_t)__builtin_clzll(shown->filled),
         .filled = shown->filled,
         .events = events,
@@ -371,7 +377,7 @@ static enum err_code note_found(struct rules_task *task, uint32_t bucket, uint32
     return why_note_line(notes, line, task->desk.by_groups, group_of(task, found), err);
 }
 
-static enum err_code count_found(struct rules_task *task, uint32_t bucket, uint32_t counts,
+static enum err_code count_found(struct rules_task *task, uint32_t counts,
                                  const struct found *found, struct err *err)
 {
     const struct funnel_shown *shown = &found->shown;
@@ -382,7 +388,7 @@ static enum err_code count_found(struct rules_task *task, uint32_t bucket, uint3
         return ERR_OK;
     }
     if (task->run->notes != NULL) {
-        return note_found(task, bucket, counts, found, err);
+        return note_found(task, counts, found, err);
     }
     switch (task->query->funnel.table) {
     case FUNNEL_LIST:
@@ -395,7 +401,8 @@ static enum err_code count_found(struct rules_task *task, uint32_t bucket, uint3
     case FUNNEL_TIMES: break;
     }
     if ((counts & FUNNEL_COUNTS_LINE) != 0) {
-        ERR_TRY(funnel_part_cell(&slot->part, bucket, group_of(task, found), &cell, err));
+        ERR_TRY(funnel_part_cell(&slot->part, bucket_of(task, found), group_of(task, found), &cell,
+                                 err));
     }
     struct funnel_counted counted = {64 - (uint32_t)__builtin_clzll(shown->filled), shown->filled,
                                      shown->times};
@@ -407,8 +414,7 @@ static enum err_code count_found(struct rules_task *task, uint32_t bucket, uint3
 /* Attempts one after the other: the next starts when the one before is over, with events that it has not
  * taken. */
 static enum err_code count_totals(struct rules_task *task, const struct funnel_part_view *part,
-                                  struct funnel_entries entries, uint32_t bucket, uint32_t counts,
-                                  struct err *err)
+                                  struct funnel_entries entries, uint32_t counts, struct err *err)
 {
     struct funnel_view view = part->view;
     uint64_t steps = ~UINT64_C(0) >> (64 - task->query->funnel.step_count);
@@ -431,7 +437,7 @@ static enum err_code count_totals(struct rules_task *task, const struct funnel_p
             masks[begin + found.shown.events[__builtin_ctzll(bits)]] &= ~steps;
         }
         shown_events(part, begin, &found.shown);
-        ERR_TRY(count_found(task, bucket, counts, &found, err));
+        ERR_TRY(count_found(task, counts, &found, err));
         if (over_ms == INT64_MAX) {
             break;
         }
@@ -447,20 +453,19 @@ struct contest {
     uint32_t furthest;
 };
 
-static enum err_code contest_end(struct rules_task *task, struct contest *contest, uint32_t bucket,
-                                 uint32_t counts, struct err *err)
+static enum err_code contest_end(struct rules_task *task, struct contest *contest, uint32_t counts,
+                                 struct err *err)
 {
     struct contest done = *contest;
     *contest = (struct contest){0};
     return done.best.shown.level < done.furthest
                ? ERR_OK
-               : count_found(task, bucket, counts, &done.best, err);
+               : count_found(task, counts, &done.best, err);
 }
 
 /* The attempts that start in `entries`, among events [begin, end) of the desk. */
 static enum err_code count_entries(struct rules_task *task, size_t begin, size_t end,
-                                   struct funnel_entries entries, uint32_t bucket, uint32_t counts,
-                                   struct err *err)
+                                   struct funnel_entries entries, uint32_t counts, struct err *err)
 {
     bool splits_by = task->query->funnel.at == FUNNEL_AT_ALL_STEPS && task->desk.by != NULL;
     bool has_lines = (counts & FUNNEL_COUNTS_LINE) != 0;
@@ -475,7 +480,7 @@ static enum err_code count_entries(struct rules_task *task, size_t begin, size_t
         size_t view_begin = 0;
         ERR_TRY(run_check(task->run, err));
         if (task->query->funnel.count == FUNNEL_TOTALS) {
-            ERR_TRY(count_totals(task, &part, entries, bucket, counts, err));
+            ERR_TRY(count_totals(task, &part, entries, counts, err));
             continue;
         }
         struct funnel_view view =
@@ -483,13 +488,13 @@ static enum err_code count_entries(struct rules_task *task, size_t begin, size_t
         ERR_TRY(funnel_follow(&task->follower, &view, entries, &found.shown, err));
         shown_events(&part, view_begin, &found.shown);
         if (has_lines && splits_by && by != part.by) { /* each value is a contest of its own */
-            ERR_TRY(contest_end(task, &contest, bucket, counts, err));
+            ERR_TRY(contest_end(task, &contest, counts, err));
             by = part.by;
         }
         contest.furthest = MAX_OF(contest.furthest, task->follower.furthest);
         contest.best = is_rather(task, &found.shown, &contest.best.shown) ? found : contest.best;
     }
-    return contest_end(task, &contest, bucket, counts, err);
+    return contest_end(task, &contest, counts, err);
 }
 
 /* The attempts of events [begin, end) of the desk: of each bucket of entries apart, and of all. */
@@ -502,11 +507,11 @@ static enum err_code count_stretch(struct rules_task *task, size_t begin, size_t
     uint32_t both = FUNNEL_COUNTS_LINE | FUNNEL_COUNTS_ALL;
 
     if (!plan->is_all_apart) {
-        return count_entries(task, begin, end, plan->entries, 0, both, err);
+        return count_entries(task, begin, end, plan->entries, both, err);
     }
-    ERR_TRY(count_entries(task, begin, end, plan->entries, 0, FUNNEL_COUNTS_ALL, err));
+    ERR_TRY(count_entries(task, begin, end, plan->entries, FUNNEL_COUNTS_ALL, err));
     if (!task->query->has_each) {
-        return count_entries(task, begin, end, plan->entries, 0, FUNNEL_COUNTS_LINE, err);
+        return count_entries(task, begin, end, plan->entries, FUNNEL_COUNTS_LINE, err);
     }
     for (size_t i = begin; i < end;) {
         int64_t t = desk->times[i];
@@ -517,10 +522,10 @@ static enum err_code count_stretch(struct rules_task *task, size_t begin, size_t
         if (t > plan->entries.last_ms) {
             break;
         }
-        uint32_t bucket = answer_bucket_of(&plan->buckets, t);
-        int64_t bucket_last_ms = plan->buckets.begins[bucket + 1] - 1;
+        int64_t bucket_last_ms =
+            plan->buckets.begins[answer_bucket_of(&plan->buckets, t) + 1] - 1;
         struct funnel_entries entries = {t, MIN_OF(plan->entries.last_ms, bucket_last_ms)};
-        ERR_TRY(count_entries(task, begin, end, entries, bucket, FUNNEL_COUNTS_LINE, err));
+        ERR_TRY(count_entries(task, begin, end, entries, FUNNEL_COUNTS_LINE, err));
         while (i < end && desk->times[i] <= bucket_last_ms) {
             i++;
         }
