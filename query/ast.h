@@ -315,6 +315,7 @@ struct ast_funnel {
     enum ast_attempt attempt;
     enum ast_count_what count;
     struct place count_place;
+    struct place trend_single; /* `trend single`, at its second word; line 0: absent */
     enum ast_at at;
     struct ast_count at_step; /* of AST_AT_STEP; line 0: the first */
     struct place at_place;

@@ -63,6 +63,7 @@ static void print_report(const struct ast_funnel *funnel, bool has_keys, struct 
     static const char *const ats[] = {" at step", " at first set", " at last set", " at all steps"};
     buf_z(out, attempts[funnel->attempt]);
     buf_z(out, counts[funnel->count]);
+    buf_z(out, funnel->trend_single.line != 0 ? " trend single" : "");
     bool is_default = funnel->at == AST_AT_STEP && funnel->at_step.value <= 1;
     if (has_keys && !is_default) {
         buf_z(out, ats[funnel->at]);

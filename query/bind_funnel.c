@@ -158,6 +158,7 @@ enum err_code bind_funnel(struct binder *b)
         .order = orders[ast->order],
         .show = shows[ast->attempt],
         .count = counts[ast->count],
+        .is_trend_single = ast->trend_single.line != 0,
         .at = ats[ast->at],
         .at_step = ast->at_step.value > 0 ? (uint32_t)ast->at_step.value - 1 : 0,
     };

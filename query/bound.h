@@ -185,6 +185,7 @@ struct funnel {
     uint32_t holding_count;
     enum funnel_show show;
     enum funnel_count count;
+    bool is_trend_single; /* `each` divides the attempts of one funnel; else each bucket is a funnel of its own */
     enum funnel_at at;
     uint32_t at_step; /* of FUNNEL_AT_STEP, from 0 */
     enum funnel_table table;

@@ -4,9 +4,10 @@
  *             all steps, of `holding`) -> attempts (the shown one; with `count totals` one after the other)
  *             -> funnel_part_count
  *
- * What is counted for a line of the answer and what is counted for all of it are the same attempts, unless
- * there are buckets or `by` is read at all steps: then a subject may be in several lines, and the attempt that counts for
- * all is looked for apart, over all entries and values.
+ * What is counted for a line of the answer and what is counted for all of it are the same attempts, unless each bucket is
+ * a funnel of its own or `by` is read at all steps: then a subject may be in several lines, and the attempt that counts
+ * for all is looked for apart, over all entries and values. With `trend single` there are no buckets to be followed in:
+ * an attempt is counted in that of its entry.
  */
 #include "query/funnel_task.h"
 
@@ -35,6 +36,7 @@ struct rules_plan {
     struct answer_buckets buckets;
     struct funnel_entries entries;
     uint32_t by_lane, hold_lane, key_lane;
+    bool are_buckets_apart; /* each is a funnel of its own */
     bool is_all_apart;
 };
 
@@ -215,7 +217,8 @@ static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **re
                                       is_of_all_time ? INT64_MIN : query->from_ms,
                                  plan->walk.firsts != NULL, &plan->outcomes, err));
     plan->walk.outcomes = plan->outcomes;
-    plan->is_all_apart = query->has_each || query->funnel.at == FUNNEL_AT_ALL_STEPS;
+    plan->are_buckets_apart = query->has_each && !query->funnel.is_trend_single;
+    plan->is_all_apart = plan->are_buckets_apart || query->funnel.at == FUNNEL_AT_ALL_STEPS;
     *ret = plan;
     return ERR_OK;
 }
@@ -497,7 +500,7 @@ static enum err_code count_entries(struct rules_task *task, size_t begin, size_t
     return contest_end(task, &contest, counts, err);
 }
 
-/* The attempts of events [begin, end) of the desk: of each bucket of entries apart, and of all. */
+/* The attempts of events [begin, end) of the desk: of each bucket of entries apart, where they are, and of all. */
 static enum err_code count_stretch(struct rules_task *task, size_t begin, size_t end,
                                    struct err *err)
 {
@@ -510,7 +513,7 @@ static enum err_code count_stretch(struct rules_task *task, size_t begin, size_t
         return count_entries(task, begin, end, plan->entries, both, err);
     }
     ERR_TRY(count_entries(task, begin, end, plan->entries, FUNNEL_COUNTS_ALL, err));
-    if (!task->query->has_each) {
+    if (!plan->are_buckets_apart) {
         return count_entries(task, begin, end, plan->entries, FUNNEL_COUNTS_LINE, err);
     }
     for (size_t i = begin; i < end;) {

@@ -291,6 +291,12 @@ enum err_code clause_count(struct parser *p)
     return ERR_OK;
 }
 
+enum err_code clause_trend(struct parser *p)
+{
+    p->query->funnel.trend_single = p->cur.place;
+    return parse_need_word(p, "single");
+}
+
 enum err_code clause_at_step(struct parser *p)
 {
     static const char *const words[] = {"step", "first", "last", "all"};
@@ -430,6 +436,11 @@ enum err_code parse_check_funnel(struct parser *p)
     if (funnel->at_place.line != 0 && clauses->key_count == 0) {
         return parse_fail(p, funnel->at_place,
                           "\"at step\" says where \"by\" is read, and there is none");
+    }
+    if (funnel->trend_single.line != 0 && clauses->each.place.line == 0) {
+        return parse_fail(
+            p, funnel->trend_single,
+            "\"trend single\" says how \"each\" divides the funnel, and there is none");
     }
     bool stops = funnel->stops_on_repeat || funnel->stops_on_foreign;
     if (stops && funnel->order == AST_ORDER_ANY) {

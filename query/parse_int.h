@@ -144,6 +144,7 @@ enum err_code clause_mode(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_without(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_dropping(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_count(struct parser *p) ERR_MUST_CHECK;
+enum err_code clause_trend(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_at_step(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_funnel_times(struct parser *p) ERR_MUST_CHECK;
 enum err_code clause_correlate(struct parser *p) ERR_MUST_CHECK;

@@ -171,13 +171,13 @@ static enum err_code drop_rule(struct bound_query *query, enum rule rule, struct
         *ret_was = query->has_range;
         drop_range(query);
         break;
-    case RULE_TOTALS: /* an event may be of any attempt */
-        *ret_was = funnel->count == FUNNEL_TOTALS;
-        funnel->count = *ret_was ? FUNNEL_USERS : funnel->count;
-        break;
+    case RULE_TOTALS:   /* an event may be of any attempt */
     case RULE_SESSIONS: /* an attempt may go on in the next one */
-        *ret_was = funnel->count == FUNNEL_SESSIONS;
-        funnel->count = *ret_was ? FUNNEL_USERS : funnel->count;
+        *ret_was = funnel->count == (rule == RULE_TOTALS ? FUNNEL_TOTALS : FUNNEL_SESSIONS);
+        if (*ret_was) { /* the question is about the attempts of a bucket, so they are followed there */
+            funnel->count = FUNNEL_USERS;
+            funnel->is_trend_single = false;
+        }
         break;
     case RULE_COUNT: break;
     }
@@ -220,11 +220,15 @@ struct attempt {
     const struct why_notes *notes;
 };
 
+/* The one attempt of `trend single` is in another bucket where without a rule it is another attempt. */
 static bool is_same_line(const struct bound_query *query, const struct why_line *a,
                          const struct why_line *b)
 {
-    bool has_keys = query->funnel.at == FUNNEL_AT_ALL_STEPS && a->keys != NULL && b->keys != NULL;
-    if (a->begin_ms != b->begin_ms && query->has_each) {
+    const struct funnel *funnel = &query->funnel;
+    bool has_keys = funnel->at == FUNNEL_AT_ALL_STEPS && a->keys != NULL && b->keys != NULL;
+    bool has_buckets =
+        query->has_each && !(funnel->is_trend_single && funnel->count == FUNNEL_USERS);
+    if (a->begin_ms != b->begin_ms && has_buckets) {
         return false;
     }
     for (uint32_t k = 0; has_keys && k < query->key_count; k++) {

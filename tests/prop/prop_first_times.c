@@ -66,10 +66,11 @@ static const char *const questions[] = {
     "lifecycle of any each day",
     "funnel first view -> add within 1d",
     "funnel first view -> add within 1d each day",
+    "funnel first view -> add within 1d each day trend single",
     "funnel view -> first pay within 2d each day",
     "sessions count each day idle 6h",
 };
-#define OF_KEPT_EVENTS 13u /* of them, the last */
+#define OF_KEPT_EVENTS 14u /* of them, the last */
 
 struct put {
     struct ref_identity_event who;

@@ -315,6 +315,7 @@ static void order_inside_one_instant_does_not_matter(void **state)
 #define FROM_MS     INT64_C(1000)
 #define TO_MS       INT64_C(1020)
 #define RANGE       "from 1970-01-01T00:00:01Z to 1970-01-01T00:00:01.020Z"
+#define BUCKETS     4u /* of 5 ms in it */
 
 struct world {
     struct snap_event events[USERS * USER_EVENTS];
@@ -528,47 +529,61 @@ static void check_parts(const struct world *w, const struct asked *asked, const 
     assert_true(sums[2] <= sums[1] || asked->query.is_optional[1]);
 }
 
-/* Each bucket of 5 ms is a funnel of its own entries, and the totals are those of the whole. */
-static void check_buckets(const struct world *w, const struct asked *asked, uint64_t seed)
+/* In a table of buckets with a row for each step: as many did it, of whom enters there. */
+static void check_bucket_rows(const struct buf *each, const uint64_t users[BUCKETS][3],
+                              const char *text, uint64_t seed)
+{
+    assert_int_equal(row_count(each), 3 * BUCKETS);
+    for (uint32_t row = 0; row < 3 * BUCKETS; row++) {
+        uint64_t want = users[row / 3][row % 3];
+        if (number_at(each, row, 3) != want) {
+            fail_msg("seed %" PRIu64 ": \"%s\": bucket %u, step %u: not %" PRIu64 ":\n%s", seed,
+                     text, row / 3, row % 3 + 1, want, each->ptr);
+        }
+    }
+}
+
+/* Each bucket of 5 ms is a funnel of its own entries, or the one funnel's attempts that start there; the totals are those
+ * of the whole. */
+static void check_buckets(const struct world *w, const struct asked *asked, bool is_single,
+                          uint64_t seed)
 {
     CLEANUP(buf_freep) struct buf each = {0};
     CLEANUP(buf_freep) struct buf whole = {0};
+    const struct ref_modes_buckets buckets = {5, BUCKETS, is_single};
+    uint64_t users[BUCKETS][3] = {{0}};
     char text[500];
 
     answer(w, asked->text, seed, &whole);
-    (void)snprintf(text, sizeof(text), "%s each 5ms", asked->text);
+    (void)snprintf(text, sizeof(text), "%s each 5ms%s", asked->text,
+                   is_single ? " trend single" : "");
     answer(w, text, seed, &each);
-    assert_int_equal(row_count(&each), 3 * (TO_MS - FROM_MS) / 5);
-    for (uint32_t bucket = 0; bucket < row_count(&each) / 3; bucket++) {
-        uint64_t users[3] = {0};
-        struct ref_modes_query q = asked->query;
-        q.entry_first_ms = FROM_MS + 5 * bucket;
-        q.entry_last_ms = q.entry_first_ms + 4;
-        for (uint32_t u = 0; u < USERS; u++) {
-            struct ref_modes_event events[REF_MODES_EVENTS_MAX];
-            int count = world_journey(w, u, &q, asked->steps, events);
-            struct ref_modes_answer a = ref_funnel_modes(&q, events, count);
-            for (int s = 0; s < a.level; s++) {
-                users[s] += a.is_filled[s] ? 1 : 0;
-            }
-        }
-        for (uint32_t step = 0; step < 3; step++) {
-            if (number_at(&each, 3 * bucket + step, 3) != users[step]) {
-                fail_msg("seed %" PRIu64 ": \"%s\": bucket %u, step %u: not %" PRIu64, seed, text,
-                         bucket, step + 1, users[step]);
+    for (uint32_t u = 0; u < USERS; u++) {
+        struct ref_modes_event events[REF_MODES_EVENTS_MAX];
+        struct ref_modes_answer answers[BUCKETS];
+        int count = world_journey(w, u, &asked->query, asked->steps, events);
+        ref_funnel_modes_each(&asked->query, events, count, &buckets, answers);
+        for (uint32_t b = 0; b < BUCKETS; b++) {
+            for (int s = 0; s < answers[b].level; s++) {
+                users[b][s] += answers[b].is_filled[s] ? 1 : 0;
             }
         }
     }
+    check_bucket_rows(&each, users, text, seed);
     const char *totals = strstr((const char *)each.ptr, "= -|");
     assert_non_null(totals);
     assert_string_equal(totals + 4, strstr((const char *)whole.ptr, "= ") + 2);
 }
 
-/* Attempts one after the other, by following each with the reference; ordered, without exclusions, no ties. */
+/* Attempts one after the other, by following each with the reference; ordered, without exclusions, no ties. In buckets they
+ * are the same ones. */
 static void check_totals(const struct world *w, struct asked *asked, uint64_t seed)
 {
     CLEANUP(buf_freep) struct buf table = {0};
+    CLEANUP(buf_freep) struct buf each = {0};
     uint64_t attempts[3] = {0};
+    uint64_t starts[BUCKETS][3] = {{0}};
+    char text[500];
     struct ref_modes_query q = {.step_count = 3, .has_window = true};
 
     q.window_ms = asked->query.window_ms;
@@ -588,6 +603,7 @@ static void check_totals(const struct world *w, struct asked *asked, uint64_t se
             struct ref_modes_answer a = ref_funnel_modes(&q, events, count);
             for (int s = 0; s < a.level; s++) {
                 attempts[s]++;
+                starts[(events[e].time_ms - FROM_MS) / 5][s]++;
             }
             over_ms = a.level == 3 ? a.times[2] + 1 : events[e].time_ms + (int64_t)q.window_ms + 1;
         }
@@ -598,6 +614,9 @@ static void check_totals(const struct world *w, struct asked *asked, uint64_t se
                      attempts[step]);
         }
     }
+    (void)snprintf(text, sizeof(text), "%s each 5ms trend single", asked->text);
+    answer(w, text, seed, &each);
+    check_bucket_rows(&each, starts, text, seed);
 }
 
 /* ---- held values, and keys ---- */
@@ -789,6 +808,117 @@ static void lines_at_all_steps_are_funnels_of_what_carries_the_value(void **stat
     }
 }
 
+/* ---- one funnel in buckets ---- */
+
+/* The cells of row `row` from column `col` on, up to the end of column `end`. */
+static struct str cells_at(const struct buf *table, uint32_t row, uint32_t col, uint32_t end)
+{
+    const char *at = (const char *)table->ptr;
+    for (uint32_t r = 0; r < row; r++) {
+        at += strcspn(at, "\n") + 1;
+    }
+    for (uint32_t c = 0; c < col; c++) {
+        at += strcspn(at, "|") + 1;
+    }
+    const char *to = at;
+    for (uint32_t c = col; c < end; c++) {
+        to += strcspn(to, "|") + 1;
+    }
+    return (struct str){at, (size_t)(to - at)};
+}
+
+/* The buckets of every row of the whole add up to it, whatever stands in front of `users`; and there are no other rows. */
+static uint64_t check_sums(const struct buf *whole, const struct buf *each, uint32_t users,
+                           const char *text, uint64_t seed)
+{
+    uint32_t matched = 0;
+    uint64_t found = 0;
+    for (uint32_t row = 0; row < row_count(whole); row++) {
+        struct str lead = cells_at(whole, row, 0, users);
+        uint64_t sum = 0;
+        for (uint32_t part = 0; part < row_count(each); part++) {
+            bool is_part = str_eq(cells_at(each, part, 1, users + 1), lead);
+            matched += is_part ? 1 : 0;
+            sum += is_part ? number_at(each, part, users + 1) : 0;
+        }
+        if (sum != number_at(whole, row, users)) {
+            fail_msg("seed %" PRIu64 ": \"%s\": the buckets of " STR_FMT " add up to %" PRIu64
+                     ":\n%sof\n%s",
+                     seed, text, STR_ARG(lead), sum, each->ptr, whole->ptr);
+        }
+        found += sum;
+    }
+    assert_int_equal(matched, row_count(each));
+    const char *totals = strstr((const char *)each->ptr, "= -|");
+    assert_non_null(totals);
+    assert_string_equal(totals + 4, strstr((const char *)whole->ptr, "= ") + 2);
+    return found;
+}
+
+/* A funnel with any of its words; *ret_has_key: it is broken down. */
+static void ask_more(char *text, size_t size, struct rng *rng, bool *ret_has_key)
+{
+    static const char *const bys[] = {"",
+                                      " by channel",
+                                      " by channel at step 2",
+                                      " by plan at first set",
+                                      " by channel at last set",
+                                      " by channel at all steps",
+                                      " by plan at all steps top 1",
+                                      " by channel top 1 with other"};
+    static const char *const counts[] = {"", "", " count totals", " count sessions"};
+    static const char *const subjects[] = {"", "", "", " per plan"};
+    struct asked asked;
+    uint64_t by = rng_below(rng, COUNT_OF(bys));
+    const char *count = counts[rng_below(rng, COUNT_OF(counts))];
+    const char *entry = one_in(rng, 5) && strcmp(count, " count totals") != 0 ? " entry first" : "";
+    ask(&asked, rng);
+    char *range = strstr(asked.text, RANGE);
+    assert_non_null(range);
+    if (one_in(rng, 4)) { /* all of the data */
+        memmove(range, range + strlen(RANGE), strlen(range + strlen(RANGE)) + 1);
+    }
+    (void)snprintf(text, size, "funnel%s%s%s%s%s%s%s", one_in(rng, 4) ? " first" : "",
+                   asked.text + strlen("funnel"), count, entry,
+                   one_in(rng, 4) ? " holding channel" : "",
+                   subjects[rng_below(rng, COUNT_OF(subjects))], bys[by]);
+    *ret_has_key = by > 0;
+}
+
+static void buckets_of_one_funnel_add_up_to_it(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 9000000;
+    uint64_t found = 0;
+    for (uint64_t i = 0; i < 400; i++) {
+        CLEANUP(buf_freep) struct buf whole = {0};
+        CLEANUP(buf_freep) struct buf each = {0};
+        struct rng rng = rng_init(seed + i);
+        struct world world;
+        char text[600];
+        char trend[700];
+        bool has_key = false;
+        bool has_times = one_in(&rng, 3);
+        world_make(&world, &rng, one_in(&rng, 2));
+        ask_more(text, sizeof(text), &rng, &has_key);
+        size_t len = strlen(text);
+        if (has_times) { /* to the millisecond: then all durations are the same */
+            for (uint32_t ms = 1; ms < 30; ms++, len = strlen(text)) {
+                (void)snprintf(text + len, sizeof(text) - len, "%s%ums",
+                               ms == 1 ? " times (" : ", ", ms);
+            }
+            (void)snprintf(text + len, sizeof(text) - len, ")");
+        }
+        (void)snprintf(trend, sizeof(trend), "%s each %ums trend single", text,
+                       1 + (uint32_t)rng_below(&rng, 9));
+        answer(&world, text, seed + i, &whole);
+        answer(&world, trend, seed + i, &each);
+        assert_null(strstr((const char *)each.ptr, "error"));
+        found += check_sums(&whole, &each, (has_key ? 1u : 0u) + 2, trend, seed + i);
+    }
+    assert_true(found > 1000);
+}
+
 /* ---- all ---- */
 
 static void whole_answers_equal_their_definitions_in_every_layout(void **state)
@@ -805,7 +935,7 @@ static void whole_answers_equal_their_definitions_in_every_layout(void **state)
         ask(&asked, &rng);
         check_list(&world, &asked, seed + i);
         check_parts(&world, &asked, ats[i % COUNT_OF(ats)], seed + i);
-        check_buckets(&world, &asked, seed + i);
+        check_buckets(&world, &asked, one_in(&rng, 2), seed + i);
         world_make(&world, &rng, true);
         check_totals(&world, &asked, seed + i);
     }
@@ -829,6 +959,8 @@ static void answers_do_not_depend_on_layout_or_indexes(void **state)
         "order strict by channel at last set",
         "holding channel count totals each 5ms",
         "by channel at all steps each 5ms top 1 with other",
+        "by channel at last set each 5ms trend single",
+        "count totals per channel each 5ms trend single by plan top 1",
     };
     uint64_t seed = seed_of_run() + 6000000;
 
@@ -854,6 +986,7 @@ int main(void)
         cmocka_unit_test(answers_do_not_depend_on_layout_or_indexes),
         cmocka_unit_test(held_values_compete_by_times_and_then_by_keys),
         cmocka_unit_test(lines_at_all_steps_are_funnels_of_what_carries_the_value),
+        cmocka_unit_test(buckets_of_one_funnel_add_up_to_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,7 +57,7 @@ static const char *const tokens[] = {
     "last_seen",   "avg",       "14d",
     "bounce_rate", "shortest",  "loops",       "segment",    "did",        "reached",
     "save",        "static",    "exclude",    "drop",       "cohorts",
-    "why",         "profile.",  "profile.mixed", "profile.channel", "event",
+    "single",      "why",         "profile.",  "profile.mixed", "profile.channel", "event",
 };
 
 static const char *const seeds_of_mutation[] = {
@@ -90,6 +90,7 @@ static const char *const seeds_of_mutation[] = {
     "mode \"clickhouse:strict_increase\" entry first attempt latest count sessions by channel at "
     "step 2 "
     "times (1s, 2m) each week",
+    "funnel a -> b within 1d count totals trend single by channel at all steps each week",
     "funnel a! -> b order any list users correlate events at first set at last set at all steps",
     "events (a | b[x not in (1, 2.5)]) columns (event_time, `x y`, amount) order by amount on "
     "2025-05-01",

@@ -50,6 +50,7 @@ static const char *const questions[] = {
     "funnel view -> add -> pay within 1d " RANGE " list users",
     "funnel view -> add within 2d by channel " RANGE,
     "funnel view -> pay within 3d count totals " RANGE " exclude cohort \"lively\"",
+    "funnel view -> pay within 3d each day trend single by channel " RANGE,
     "users of (step = 1) in funnel view -> add within 1d " RANGE " list users",
     "users of (step = 2) in funnel view -> add within 1d " RANGE,
     "retention view -> any each day for 4 " RANGE,

@@ -538,6 +538,9 @@ static const struct {
     {"funnel view -> (add | order) (1d) -> pay within 4d by channel", {"channel", "step"}},
     {"funnel view -> add within 2d each day by channel", {"time", "channel", "step"}},
     {"funnel view -> add? -> order within 3d each 2d", {"time", "step"}},
+    {"funnel view -> add -> order within 3d each day trend single", {"time", "step"}},
+    {"funnel view -> add within 5d each 2d trend single by channel at all steps",
+     {"time", "channel", "step"}},
     {"funnel view -> add -> order order any within 3d by channel at step 2", {"channel", "step"}},
     {"funnel view -> add -> order order strict within 9d", {"step"}},
     {"funnel view -> add -> order within 5d without rare by channel at last set",
@@ -672,6 +675,15 @@ static const struct {
     {"funnel view -> add -> order order strict within 2h count totals each hour",
      {"time", "step"},
      false},
+    {"funnel view -> add -> order within 2h count totals each hour trend single by channel",
+     {"time", "channel", "step"},
+     false},
+    {"funnel view -> add -> order count sessions each hour trend single", {"time", "step"}, false},
+    {"funnel view -> add -> order within 1h each hour trend single from %1$sT01:00Z to %1$sT02:00Z "
+     "compare previous period",
+     {"series", "time", "step"},
+     false},
+    {"funnel view -> add within 2h each hour trend single per channel", {"time", "step"}, true},
     {"funnel view -> add within 2h count totals holding channel by vip", {"vip", "step"}, false},
     {"funnel view -> add within 2h count totals without rare by channel at all steps",
      {"channel", "step"},
@@ -820,6 +832,61 @@ static void verdicts_of_all_add_up_to_the_answer(void **state)
     }
 }
 
+/* ---- one funnel in buckets ---- */
+
+static const char *const singles[] = {
+    "funnel view -> add -> order within 1d",
+    "funnel view -> view -> add within 9h attempt latest ties strict",
+    "funnel view -> add? -> order (5h) within 2d without rare by channel at step 2",
+    "funnel view -> add -> order order any within 1d by channel at last set",
+    "funnel view -> add -> order order strict within 2d attempt earliest",
+    "funnel view -> add -> pay within 2d holding channel dropping users with rare by vip",
+    "funnel first view -> add within 1d entry first closed where vip = true",
+    "funnel view -> add within 1d by channel at all steps",
+};
+
+/* The same rows, but that they say in which bucket the attempt is: that of its first step. */
+static void check_single(const struct result *whole, const struct result *each, const char *text,
+                         uint64_t seed)
+{
+    bool is_same = each->row_count == whole->row_count;
+    for (uint64_t r = 0; is_same && r < whole->row_count; r++) {
+        for (uint32_t c = 0; is_same && c < whole->col_count; c++) {
+            const struct cell *cell = &whole->cells[r * whole->col_count + c];
+            is_same = cell_cmp(cell, &each->cells[r * each->col_count + c + 1]) == 0;
+        }
+        const struct cell *time = cell_of(each, r, "time");
+        if (is_same && is_item(each, r, "step") && cell_of(each, r, "number")->i64 == 1) {
+            const struct cell *entry = cell_of(each, r, "event_time");
+            is_same = entry->kind == CELL_NULL ? time->kind == CELL_NULL
+                                               : str_starts(entry->string, time->string);
+        }
+    }
+    if (!is_same) {
+        fail_msg("seed %" PRIu64 ": %s\nis another verdict than without buckets", seed, text);
+    }
+}
+
+static void the_verdict_of_a_single_trend_is_that_of_the_whole_funnel(void **state)
+{
+    (void)state;
+    uint64_t seed = seed_of_run() + 4000;
+    for (uint64_t trial = 0; trial < 15; trial++) {
+        struct rng rng = rng_init(seed + trial);
+        world_make(&rng, (1 + rng_below(&rng, 8)) * DAY_MS / 4);
+        for (uint32_t n = 0; n < COUNT_OF(singles) * USERS; n++) {
+            char text[TEXT_BYTES];
+            (void)snprintf(text, sizeof(text), "why \"u%u\" in %s", n % USERS, singles[n / USERS]);
+            CLEANUP(result_freep) struct result *whole = run_text(text, false);
+            size_t len = strlen(text);
+            (void)snprintf(text + len, sizeof(text) - len, " each day trend single");
+            CLEANUP(result_freep) struct result *each = run_text(text, one_in(&rng, 2));
+            check_single(whole, each, text, seed + trial);
+        }
+        world_done();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -827,6 +894,7 @@ int main(void)
         cmocka_unit_test(retention_verdicts_equal_their_definition),
         cmocka_unit_test(verdicts_are_those_of_the_people_behind_the_cells),
         cmocka_unit_test(verdicts_of_all_add_up_to_the_answer),
+        cmocka_unit_test(the_verdict_of_a_single_trend_is_that_of_the_whole_funnel),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
 }

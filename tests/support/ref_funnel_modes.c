@@ -437,3 +437,25 @@ struct ref_modes_answer ref_funnel_modes(const struct ref_modes_query *query,
     extend(&s);
     return s.best;
 }
+
+void ref_funnel_modes_each(const struct ref_modes_query *query,
+                           const struct ref_modes_event *events, int event_count,
+                           const struct ref_modes_buckets *buckets, struct ref_modes_answer *ret)
+{
+    struct ref_modes_answer whole = ref_funnel_modes(query, events, event_count);
+    for (int b = 0; b < buckets->count; b++) {
+        struct ref_modes_query own = *query;
+        own.entry_first_ms = query->entry_first_ms + b * buckets->width_ms;
+        own.entry_last_ms = own.entry_first_ms + buckets->width_ms - 1;
+        if (own.entry_last_ms > query->entry_last_ms) {
+            own.entry_last_ms = query->entry_last_ms;
+        }
+        bool is_here = whole.level > 0 && whole.times[0] >= own.entry_first_ms &&
+                       whole.times[0] <= own.entry_last_ms;
+        if (!buckets->is_single) {
+            ret[b] = ref_funnel_modes(&own, events, event_count);
+        } else {
+            ret[b] = is_here ? whole : (struct ref_modes_answer){0};
+        }
+    }
+}

@@ -55,3 +55,14 @@ struct ref_modes_answer {
 
 struct ref_modes_answer ref_funnel_modes(const struct ref_modes_query *query,
                                          const struct ref_modes_event *events, int event_count);
+
+/* Where in buckets of entries, each `width_ms` long and the first from entry_first_ms on, a subject is counted: with
+ * `is_single` by its one attempt, in the bucket of its first step, else in each bucket as if its entries were all. */
+struct ref_modes_buckets {
+    int64_t width_ms;
+    int count;
+    bool is_single;
+};
+void ref_funnel_modes_each(const struct ref_modes_query *query,
+                           const struct ref_modes_event *events, int event_count,
+                           const struct ref_modes_buckets *buckets, struct ref_modes_answer *ret);

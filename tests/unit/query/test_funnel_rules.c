@@ -259,6 +259,54 @@ static void buckets_are_funnels_of_their_own_entries(void **state)
            "= -|-|-|1|0.5|-|1|3600000|3600000|3600000\n");
 }
 
+/* Who enters on many days is counted on one of them, or each attempt on its own. */
+static void buckets_of_a_single_trend_share_the_one_funnel(void **state)
+{
+    (void)state;
+    static const struct snap_event events[] = {
+        {"1", "a", "ann", 0, AD},       {"2", "a", "ann", DAY, WEB},
+        {"3", "b", "ann", DAY + HOUR, WEB}, {"4", "a", "bob", 2 * HOUR, AD},
+        {"5", "a", "bob", 2 * DAY, WEB},
+    };
+    EXPECT(events, "funnel a -> b within 2d each day trend single from 1970-01-01 to 1970-01-04",
+           "1970-01-01|1|a|1|1|-|0|-|-|-\n1970-01-01|2|b|0|0|0|1|-|-|-\n"
+           "1970-01-02|1|a|1|1|-|0|-|-|-\n1970-01-02|2|b|1|1|1|0|3600000|3600000|3600000\n"
+           "1970-01-03|1|a|0|-|-|0|-|-|-\n1970-01-03|2|b|0|-|-|0|-|-|-\n"
+           "= -|-|-|1|0.5|-|1|3600000|3600000|3600000\n");
+    EXPECT(events, "funnel a -> b within 2d attempt earliest each day trend single",
+           "1970-01-01|1|a|2|1|-|0|-|-|-\n1970-01-01|2|b|1|0.5|0.5|1|90000000|90000000|90000000\n"
+           "= -|-|-|1|0.5|-|1|90000000|90000000|90000000\n");
+    EXPECT(events, "funnel a -> b within 2h count totals each day trend single",
+           "1970-01-01|1|a|2|1|-|0|-|-|-\n1970-01-01|2|b|0|0|0|2|-|-|-\n"
+           "1970-01-02|1|a|1|1|-|0|-|-|-\n1970-01-02|2|b|1|1|1|0|3600000|3600000|3600000\n"
+           "1970-01-03|1|a|1|1|-|0|-|-|-\n1970-01-03|2|b|0|0|0|1|-|-|-\n"
+           "= -|-|-|1|0.25|-|3|3600000|3600000|3600000\n");
+    EXPECT(events, "funnel a -> b within 2d by channel at all steps each day trend single",
+           "1970-01-01|ad|1|a|2|1|-|0|-|-|-\n1970-01-01|ad|2|b|0|0|0|2|-|-|-\n"
+           "1970-01-01|web|1|a|0|-|-|0|-|-|-\n1970-01-01|web|2|b|0|-|-|0|-|-|-\n"
+           "1970-01-02|ad|1|a|0|-|-|0|-|-|-\n1970-01-02|ad|2|b|0|-|-|0|-|-|-\n"
+           "1970-01-02|web|1|a|1|1|-|0|-|-|-\n1970-01-02|web|2|b|1|1|1|0|3600000|3600000|3600000\n"
+           "1970-01-03|ad|1|a|0|-|-|0|-|-|-\n1970-01-03|ad|2|b|0|-|-|0|-|-|-\n"
+           "1970-01-03|web|1|a|1|1|-|0|-|-|-\n1970-01-03|web|2|b|0|0|0|1|-|-|-\n"
+           "= -|-|-|-|1|0.5|-|1|3600000|3600000|3600000\n");
+}
+
+/* Two days' sessions: what lasts over midnight is counted where it began. */
+static void sessions_of_a_single_trend_are_counted_where_they_begin(void **state)
+{
+    (void)state;
+    static const struct snap_event events[] = {
+        {"1", "a", "ann", DAY - MINUTE, PLAIN},
+        {"2", "a", "ann", DAY + MINUTE, PLAIN},
+        {"3", "b", "ann", DAY + 2 * MINUTE, PLAIN},
+        {"4", "a", "ann", DAY + 2 * HOUR, PLAIN},
+    };
+    EXPECT(events, "funnel a -> b count sessions attempt earliest each day trend single",
+           "1970-01-01|1|a|1|1|-|0|-|-|-\n1970-01-01|2|b|1|1|1|0|180000|180000|180000\n"
+           "1970-01-02|1|a|1|1|-|0|-|-|-\n1970-01-02|2|b|0|0|0|1|-|-|-\n"
+           "= -|-|-|1|0.5|-|1|180000|180000|180000\n");
+}
+
 static const struct snap_event touched[] = {
     {"1", "a", "ann", 0, PLAIN}, {"2", "b", "ann", 1, AD},  {"3", "c", "ann", 2, WEB},
     {"4", "a", "bob", 0, WEB},   {"5", "b", "bob", 1, WEB}, {"6", "a", "cat", 0, AD},
@@ -346,6 +394,8 @@ int main(void)
         cmocka_unit_test(totals_count_attempts_one_after_the_other),
         cmocka_unit_test(sessions_are_cut_at_pauses_of_more_than_half_an_hour),
         cmocka_unit_test(buckets_are_funnels_of_their_own_entries),
+        cmocka_unit_test(buckets_of_a_single_trend_share_the_one_funnel),
+        cmocka_unit_test(sessions_of_a_single_trend_are_counted_where_they_begin),
         cmocka_unit_test(breakdowns_are_read_where_it_is_said),
         cmocka_unit_test(times_are_a_histogram_of_the_whole_way),
         cmocka_unit_test(correlation_counts_events_between_entry_and_conversion),

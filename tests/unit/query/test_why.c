@@ -365,6 +365,81 @@ static void each_bucket_has_a_verdict(void **state)
            "ended 2 (no event)\n");
 }
 
+static void the_one_attempt_of_a_single_trend_is_told(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{A, 0, NO_CHANNEL},
+                                      {A, SHOP_DAY_MS, NO_CHANNEL},
+                                      {B, SHOP_DAY_MS + 1, NO_CHANNEL},
+                                      {C, SHOP_DAY_MS + 90 * MIN_MS, NO_CHANNEL},
+                                      {A, 2 * SHOP_DAY_MS, NO_CHANNEL}};
+    EXPECT(dids, "why \"u1\" in funnel view -> add within 1h each day trend single",
+           "verdict 2 yes (converted)\n"
+           "step 1 yes view@2025-05-02T00:00:00Z#event-1 (view)\n"
+           "step 2 yes add@2025-05-02T00:00:00.001Z#event-2 (add)\n");
+    EXPECT(dids, "why \"u1\" in funnel view -> add -> order within 1h each day trend single",
+           "verdict 2 no (stopped)\n"
+           "step 1 yes view@2025-05-02T00:00:00Z#event-1 (view)\n"
+           "step 2 yes add@2025-05-02T00:00:00.001Z#event-2 (add)\n"
+           "step 3 no (order)\n"
+           "ended 3 order@2025-05-02T01:30:00Z#event-3 (window)\n");
+}
+
+/* What would have got further began on another day. */
+static void a_rule_is_to_blame_whatever_the_bucket_of_the_other_attempt(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {
+        {A, 0, NO_CHANNEL}, {B, 2 * HOUR_MS, NO_CHANNEL}, {A, SHOP_DAY_MS, NO_CHANNEL}};
+    EXPECT(dids, "why \"u1\" in funnel view -> add within 1h attempt latest each day trend single",
+           "verdict 1 no (stopped)\n"
+           "step 1 yes view@2025-05-02T00:00:00Z#event-2 (view)\n"
+           "step 2 no (add)\n"
+           "ended 2 add@02:00:00Z#event-1 (window)\n");
+}
+
+/* By the lines of the answer: a day's attempts, and what ended those of that day. */
+static void attempts_of_a_single_trend_are_told_by_buckets(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{A, 0, NO_CHANNEL},
+                                      {B, 2 * HOUR_MS, NO_CHANNEL},
+                                      {A, SHOP_DAY_MS, NO_CHANNEL},
+                                      {B, SHOP_DAY_MS + 1, NO_CHANNEL}};
+    EXPECT(dids, "why \"u1\" in funnel view -> add within 1h count totals each day trend single",
+           "verdict 1 no (stopped)\n"
+           "attempt 1 no view@00:00:00Z#event-0 (stopped)\n"
+           "step 1 yes view@00:00:00Z#event-0 (view)\n"
+           "step 2 no (add)\n"
+           "ended 2 add@02:00:00Z#event-1 (window)\n"
+           "verdict 2 yes (converted)\n"
+           "attempt 2 yes view@2025-05-02T00:00:00Z#event-2 (converted)\n"
+           "step 1 yes view@2025-05-02T00:00:00Z#event-2 (view)\n"
+           "step 2 yes add@2025-05-02T00:00:00.001Z#event-3 (add)\n");
+}
+
+/* Of a bucket that is asked about by itself: the one attempt of the user is another one. */
+static void what_an_attempt_of_another_bucket_has_taken_is_said(void **state)
+{
+    (void)state;
+    static const struct did dids[] = {{A, 0, NO_CHANNEL},
+                                      {B, SHOP_DAY_MS + HOUR_MS, NO_CHANNEL},
+                                      {A, SHOP_DAY_MS + HOUR_MS, NO_CHANNEL}};
+    EXPECT(
+        dids,
+        "why \"u1\" in funnel view -> add within 2d attempt earliest count totals each day trend "
+        "single",
+        "verdict 2 yes (converted)\n"
+        "attempt 2 yes view@00:00:00Z#event-0 (converted)\n"
+        "step 1 yes view@00:00:00Z#event-0 (view)\n"
+        "step 2 yes add@2025-05-02T01:00:00Z#event-1 (add)\n"
+        "verdict 1 no (stopped)\n"
+        "attempt 1 no view@2025-05-02T01:00:00Z#event-2 (stopped)\n"
+        "step 1 yes view@2025-05-02T01:00:00Z#event-2 (view)\n"
+        "step 2 no (add)\n"
+        "ended 2 add@2025-05-02T01:00:00Z#event-1 (totals)\n");
+}
+
 static void each_attempt_that_is_counted_is_told(void **state)
 {
     (void)state;
@@ -692,6 +767,10 @@ int main(void)
         cmocka_unit_test(a_step_has_its_own_limit),
         cmocka_unit_test(what_is_held_is_the_same),
         cmocka_unit_test(each_bucket_has_a_verdict),
+        cmocka_unit_test(the_one_attempt_of_a_single_trend_is_told),
+        cmocka_unit_test(a_rule_is_to_blame_whatever_the_bucket_of_the_other_attempt),
+        cmocka_unit_test(attempts_of_a_single_trend_are_told_by_buckets),
+        cmocka_unit_test(what_an_attempt_of_another_bucket_has_taken_is_said),
         cmocka_unit_test(each_attempt_that_is_counted_is_told),
         cmocka_unit_test(what_another_attempt_has_taken_is_said),
         cmocka_unit_test(a_value_of_a_key_has_a_verdict),
