@@ -636,9 +636,28 @@ static const struct clause *find_clause(const struct parser *p)
     return other;
 }
 
+/* Words that one looks for here, and what holds without them. */
+static const struct {
+    const char *word;
+    uint32_t verbs;
+    const char *instead;
+} words_absent[] = {
+    {"approx", ~0u, "answers are always exact"},
+    {"grace", V(AST_FUNNEL),
+     "events of one millisecond are taken in any order, and order between milliseconds is kept"},
+};
+
 static enum err_code no_clause(struct parser *p)
 {
     static const char what[] = "a clause (where, from, last, by, each, ...)";
+    for (size_t i = 0; i < COUNT_OF(words_absent); i++) {
+        bool is_ours = (words_absent[i].verbs & verbs_of(p)) != 0;
+        if (is_ours && parse_is_word(&p->cur, words_absent[i].word)) {
+            return err_set_at(p->err, ERR_UNSUPPORTED, p->cur.place.line, p->cur.place.column,
+                              "\"%s\" is not in this version: %s", words_absent[i].word,
+                              words_absent[i].instead);
+        }
+    }
     const char *words[COUNT_OF(clauses_known)];
     size_t count = 0;
     for (size_t i = 0; i < COUNT_OF(clauses_known); i++) {

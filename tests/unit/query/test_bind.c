@@ -590,6 +590,21 @@ static const struct {
     {"trend count(any) week starts someday",
      "invalid 1:30: expected a day of the week (monday, ..., sunday), found \"someday\"; did you "
      "mean \"monday\"?"},
+    {"trend users(any) each day approx",
+     "unsupported 1:27: \"approx\" is not in this version: answers are always exact"},
+    {"users of (step = 2) in funnel a -> b approx",
+     "unsupported 1:38: \"approx\" is not in this version: answers are always exact"},
+    {"show events approx",
+     "unsupported 1:13: \"approx\" is not in this version: answers are always exact"},
+    {"segment reached(funnel a -> b approx, 2)",
+     "unsupported 1:31: \"approx\" is not in this version: answers are always exact"},
+    {"funnel a -> b within 1d grace 2s",
+     "unsupported 1:25: \"grace\" is not in this version: events of one millisecond are taken in "
+     "any order, and order between milliseconds is kept"},
+    {"retention a -> b grace 2s",
+     "invalid 1:18: expected a clause (where, from, last, by, each, ...), found \"grace\""},
+    {"trend count(any) `approx`",
+     "invalid 1:18: expected a clause (where, from, last, by, each, ...), found `approx`"},
     {"trend count(any) columns (a)", "invalid 1:18: \"columns\" is no clause of trend"},
     {"trend count(any) closed", "invalid 1:18: \"closed\" is no clause of trend"},
     {"retention a", "invalid 1:12: expected \"->\" and the event that people return with, found "
