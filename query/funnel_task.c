@@ -215,7 +215,7 @@ static enum err_code plan_make(struct query_run_ctx *run, struct rules_plan **re
     bool is_of_all_time = plan->walk.firsts != NULL || query->funnel.session != SELECTOR_NONE;
     ERR_TRY(funnel_outcomes_plan_make(run, plan->entries.first_ms,
                                       is_of_all_time ? INT64_MIN : query->from_ms,
-                                 plan->walk.firsts != NULL, &plan->outcomes, err));
+                                      plan->walk.firsts != NULL, &plan->outcomes, err));
     plan->walk.outcomes = plan->outcomes;
     plan->are_buckets_apart = query->has_each && !query->funnel.is_trend_single;
     plan->is_all_apart = plan->are_buckets_apart || query->funnel.at == FUNNEL_AT_ALL_STEPS;
@@ -461,9 +461,8 @@ static enum err_code contest_end(struct rules_task *task, struct contest *contes
 {
     struct contest done = *contest;
     *contest = (struct contest){0};
-    return done.best.shown.level < done.furthest
-               ? ERR_OK
-               : count_found(task, counts, &done.best, err);
+    return done.best.shown.level < done.furthest ? ERR_OK
+                                                 : count_found(task, counts, &done.best, err);
 }
 
 /* The attempts that start in `entries`, among events [begin, end) of the desk. */
@@ -525,8 +524,7 @@ static enum err_code count_stretch(struct rules_task *task, size_t begin, size_t
         if (t > plan->entries.last_ms) {
             break;
         }
-        int64_t bucket_last_ms =
-            plan->buckets.begins[answer_bucket_of(&plan->buckets, t) + 1] - 1;
+        int64_t bucket_last_ms = plan->buckets.begins[answer_bucket_of(&plan->buckets, t) + 1] - 1;
         struct funnel_entries entries = {t, MIN_OF(plan->entries.last_ms, bucket_last_ms)};
         ERR_TRY(count_entries(task, begin, end, entries, FUNNEL_COUNTS_LINE, err));
         while (i < end && desk->times[i] <= bucket_last_ms) {
