@@ -10,6 +10,7 @@
 #include "storage/base/size.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -54,7 +55,7 @@ static int connect_to(uint16_t port)
 static bool write_all(int fd, struct str bytes)
 {
     while (bytes.len > 0) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
+        ssize_t n = send(fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
         if (n <= 0) {
             return false;
         }
@@ -63,15 +64,28 @@ static bool write_all(int fd, struct str bytes)
     return true;
 }
 
-/* The head's end and the answer's, or 0 as long as they are not known. */
-static void find_ends(const char *bytes, size_t *ret_head, size_t *ret_end)
+/* The head's end and the answer's, once the head is here; false where it does not say how long the answer is. */
+static bool find_ends(const char *bytes, size_t *ret_head, size_t *ret_end)
 {
     const char *end = strstr(bytes, "\r\n\r\n");
     const char *length = strcasestr(bytes, "\r\ncontent-length:");
-    if (end != NULL && length != NULL && length < end) {
-        *ret_head = (size_t)(end - bytes) + 4;
-        *ret_end = *ret_head + strtoul(length + strlen("\r\ncontent-length:"), NULL, 10);
+    if (end == NULL) {
+        return true;
     }
+    if (length == NULL || length > end) {
+        return false;
+    }
+    *ret_head = (size_t)(end - bytes) + 4;
+    *ret_end = *ret_head + strtoul(length + strlen("\r\ncontent-length:"), NULL, 10);
+    return true;
+}
+
+/* The server closes connections that are idle for long. */
+static bool is_closed(int fd)
+{
+    char byte = 0;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
 /* `answer` has room for READ_BYTES at first, and more as it is needed. */
@@ -95,8 +109,8 @@ static bool read_answer(int fd, char **answer, size_t *cap, size_t *ret_head, si
         }
         got += (size_t)n;
         (*answer)[got] = '\0';
-        if (*ret_end == 0) {
-            find_ends(*answer, ret_head, ret_end);
+        if (*ret_end == 0 && !find_ends(*answer, ret_head, ret_end)) {
+            return false;
         }
     }
     return got == *ret_end;
@@ -130,6 +144,13 @@ int main(int argc, char **argv)
                    "content-length: %lu\r\n\r\n",
                    path, port, length);
         buf_append(&request, body, length);
+        if (is_closed(fd)) {
+            close(fd);
+            fd = connect_to((uint16_t)port);
+        }
+        if (fd < 0) {
+            return fail("cannot connect again");
+        }
         uint64_t begin_ns = now_ns();
         if (!write_all(fd, buf_as_str(&request)) || !read_answer(fd, &answer, &cap, &head, &end)) {
             return fail("no answer with a Content-Length");

@@ -5,7 +5,7 @@
  * UINT32_MAX source 2   | 8 ...
  *
  * The smallest head is the next subject. If one cursor has it and its run ends inside the block,
- * the journey is the block's own arrays. Else the runs (one per source, over as many blocks as it
+ * the journey is the block's own arrays, unless these are rows as they are kept, out of which the wanted are picked. Else the runs (one per source, over as many blocks as it
  * takes) are put one after the other; when they follow each other in time, as segments mostly do,
  * that is all, and if not, neighbours are merged until one run is left.
  */
@@ -72,9 +72,10 @@ struct journeys {
     bool has_late_groups;
     bool is_ordered;
     bool needs_ids;         /* the journey at hand lies in several sources */
+    bool is_deleted;        /* its subject: blocks that come as journeys have their rows */
     struct arena *id_arena; /* its ids */
     struct scan_spec scan_spec;
-    const roaring_bitmap_t *deleted; /* blocks that come as journeys have their rows */
+    const roaring_bitmap_t *deleted;
     struct cursor *cursors;
     uint32_t *heads;
     uint32_t cursor_count;
@@ -201,20 +202,14 @@ static enum err_code cursor_load(struct journeys *j, uint32_t idx, struct err *e
     if (cursor->scan == NULL) {
         return firsts_load(j, idx, err);
     }
-    scan_count_rows(cursor->scan, cursor->taken);
+    scan_count_matched(cursor->scan, cursor->taken);
     cursor->taken = 0;
-    do {
-        ERR_TRY(scan_next(cursor->scan, &cursor->block, &has_more, err));
-        if (!has_more) {
-            scan_close(TAKE(cursor->scan));
-            return ERR_OK;
-        }
-        bool can_look = true;
-        if (j->has_late_groups && cursor->block.journeys != NULL) {
-            ERR_TRY(groups_can_look(j->lanes[0], cursor->scan, &can_look, err));
-        }
-        ERR_TRY(can_look ? ERR_OK : scan_list_rows(cursor->scan, &cursor->block, err));
-    } while (cursor->block.count == 0);
+    ERR_TRY(scan_next(cursor->scan, &cursor->block, &has_more, err));
+    if (!has_more) {
+        scan_close(TAKE(cursor->scan));
+        return ERR_OK;
+    }
+    ASSERT(cursor->block.count > 0);
     cursor->pos = 0;
     cursor->is_id_block = false;
     if (cursor->block.journeys != NULL) {
@@ -274,6 +269,19 @@ static void journeys_lanes(struct journeys *j, const struct journeys_spec *spec)
     for (uint32_t i = 0; i < spec->lane_count; i++) {
         j->lanes[j->lane_count++] = spec->lanes[i];
     }
+}
+
+/* Rows may come as the source keeps them by subject where no more is carried along than late groups, if these can be looked up. */
+static void ask_journeys(struct journeys *j)
+{
+    uint32_t lanes = 0;
+    bool can_look = true;
+    if (j->has_late_groups) {
+        j->scan_spec.journeys_field = groups_look_field(j->lanes[0]);
+        can_look = j->scan_spec.journeys_field != NULL;
+        lanes = 1;
+    }
+    j->scan_spec.wants_journeys = !j->is_ordered && can_look && j->lane_count == lanes;
 }
 
 /* First events that are expired stand in a cursor of their own, behind those of the sources. */
@@ -346,9 +354,9 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .subject_end = task->subject_end,
         .deleted = j->deleted,
         .keep = spec->keep,
-        .wants_journeys = !j->is_ordered && j->lane_count == (j->has_late_groups ? 1u : 0u),
         .no_index = run_is_reference(run),
     };
+    ask_journeys(j);
     ERR_TRY(journeys_cols(j, err));
     ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->cursors, err));
     ERR_TRY(ARENA_NEW(arena, (size_t)task->source_count + 1, &j->heads, err));
@@ -486,8 +494,8 @@ void journeys_close(struct journeys *journeys)
     for (uint32_t i = 0; i < journeys->cursor_count; i++) {
         struct cursor *cursor = &journeys->cursors[i];
         if (cursor->scan != NULL) {
-            scan_count_rows(cursor->scan, cursor->taken);
-            scan_close(cursor->scan);
+            scan_count_matched(cursor->scan, cursor->taken);
+            scan_close(TAKE(cursor->scan));
         }
     }
     arena_free(TAKE(journeys->id_arena));
@@ -663,7 +671,7 @@ static enum err_code rows_append(struct journeys *j, size_t *count, struct curso
 
     ERR_TRY(rows_grow(j, at, more, err));
     if (cursor->block.journeys != NULL) {
-        *count += rows_pick(j, at, cursor, end);
+        *count += j->is_deleted ? 0 : rows_pick(j, at, cursor, end);
         cursor->taken += *count - at;
     } else {
         rows_copy(&j->rows, at, cursor->block.times, cursor->block.masks, cursor->lanes,
@@ -688,8 +696,9 @@ static uint32_t run_end(const struct cursor *cursor)
     return (uint32_t)cursor->lasts[cursor->run] + 1;
 }
 
-/* Late groups: of a subject some way ahead, the codes of its first and its last row are brought near, for one of its rows will
- * be asked about, and each subject's are somewhere else. (A function of prefetches alone is one that gcc leaves out.) */
+/* What comes some way ahead is brought near: rows of journeys; and, with late groups, the codes of a subject's first and last row,
+ * for one of its rows will be asked about, and each subject's are somewhere else. (A function of prefetches alone is one that gcc
+ * leaves out.) */
 static inline void run_leave(struct cursor *cursor, uint32_t end)
 {
     const struct block_journeys *journeys = cursor->block.journeys;
@@ -845,8 +854,8 @@ static enum err_code journeys_step(struct journeys *j, struct journey *ret, bool
         return ERR_OK;
     }
     struct cursor *cursor = &j->cursors[first];
-    bool is_deleted = j->scan_spec.wants_journeys && j->deleted != NULL &&
-                      roaring_bitmap_contains(j->deleted, subject);
+    j->is_deleted = j->scan_spec.wants_journeys && j->deleted != NULL &&
+                    roaring_bitmap_contains(j->deleted, subject);
     j->needs_ids = holders > 1;
     if (holders == 1 && cursor->block.journeys == NULL) {
         uint32_t end = run_end(cursor);
@@ -856,7 +865,7 @@ static enum err_code journeys_step(struct journeys *j, struct journey *ret, bool
             j->heads[first] = cursor_subject(cursor);
             *ret = (struct journey){
                 .subject = subject,
-                .count = is_deleted ? 0 : end - pos,
+                .count = end - pos,
                 .times = cursor->block.times + pos,
                 .masks = cursor->block.masks + pos,
                 .place = first << LATE_PLACE_BITS | pos,
@@ -865,9 +874,7 @@ static enum err_code journeys_step(struct journeys *j, struct journey *ret, bool
             return ERR_OK;
         }
     }
-    ERR_TRY(gather(j, subject, ret, err));
-    ret->count = is_deleted ? 0 : ret->count;
-    return ERR_OK;
+    return gather(j, subject, ret, err);
 }
 
 enum err_code journeys_next(struct journeys *journeys, struct journey *ret, bool *ret_more,

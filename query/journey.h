@@ -9,8 +9,8 @@
  * Events carry values along in lanes: each lane numbers the values of its keys (keys.h). Groups may be late: then an event
  * carries where it came from, and is numbered when it is asked for.
  *
- * A subject that lies in one source and one block is not copied. Memory: a block per source and
- * the longest journey, out of the query's budget.
+ * A subject that lies in one source and one block is not copied, where the block's rows are listed (scan.h). Memory: a block per
+ * source and the longest journey, with late groups a number for each of a source's values, out of the query's budget.
  *
  * Thread: one worker.
  */

@@ -962,22 +962,11 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
     return ERR_OK;
 }
 
-/* Codes that every row has can be looked up when they are asked for. */
-static enum err_code look_codes(struct groups *groups, struct scan *scan, struct vec *ret,
-                                bool *ret_can, struct err *err)
+const struct field *groups_look_field(const struct groups *groups)
 {
-    *ret_can = groups->key_count == 1 && groups->keys[0].key->edges == NULL;
-    if (*ret_can) {
-        ERR_TRY(scan_vec(scan, &groups->keys[0].key->field, ret, err));
-        *ret_can = ret->kind == VEC_CODE && ret->present == NULL;
-    }
-    return ERR_OK;
-}
-
-enum err_code groups_can_look(struct groups *groups, struct scan *scan, bool *ret, struct err *err)
-{
-    struct vec vec = {0};
-    return look_codes(groups, scan, &vec, ret, err);
+    const struct by_key *key = groups->keys[0].key;
+    bool is_one = groups->key_count == 1 && key->edges == NULL && key->field.type == COL_STRING;
+    return is_one ? &key->field : NULL;
 }
 
 /* A source has one dictionary, which may grow. */
@@ -985,10 +974,12 @@ enum err_code groups_look_open(struct groups *groups, struct scan *scan,
                                const struct scan_block *block, struct groups_look *ret,
                                struct err *err)
 {
+    const struct field *field = groups_look_field(groups);
     struct vec vec = {0};
-    bool can = false;
-    ERR_TRY(look_codes(groups, scan, &vec, &can, err));
-    if (!can) {
+    if (field != NULL) {
+        ERR_TRY(scan_vec(scan, field, &vec, err));
+    }
+    if (field == NULL || !scan_vec_is_looked_up(&vec)) {
         ASSERT(block->journeys == NULL);
         return groups_of_block(groups, scan, block, &ret->numbers, err);
     }

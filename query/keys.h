@@ -22,8 +22,8 @@ enum err_code groups_of_block(struct groups *groups, struct scan *scan,
                               const struct scan_block *block, const uint32_t **ret_numbers,
                               struct err *err) ERR_MUST_CHECK;
 /* Where only a few of a block's rows will be asked about: groups_look_open for each block of a source (ret zeroed before its first,
- * `ret` and the block live as long as it is looked at), then groups_look_at for a place in the block's arrays, or a row of its
- * journeys. These can only be looked at where groups_can_look. */
+ * `ret` and the block live as long as it is looked at), then groups_look_at for a place in the block's arrays, or, of a block that
+ * came as journeys by the key's field (scan.h), for a row. */
 struct groups_look {
     const uint32_t *numbers; /* by place, where they could not be left for later; else: */
     const uint32_t *codes;   /* by row */
@@ -32,8 +32,8 @@ struct groups_look {
     uint32_t *of_code; /* the group of each code, or UINT32_MAX */
     uint32_t code_cap;
 };
-enum err_code groups_can_look(struct groups *groups, struct scan *scan, bool *ret,
-                              struct err *err) ERR_MUST_CHECK;
+/* The field whose values can be looked up, where they are codes (scan_vec_is_looked_up); NULL: there is none. */
+const struct field *groups_look_field(const struct groups *groups);
 enum err_code groups_look_open(struct groups *groups, struct scan *scan,
                                const struct scan_block *block, struct groups_look *ret,
                                struct err *err) ERR_MUST_CHECK;

@@ -304,10 +304,14 @@ struct read_ctx *scan_read_ctx(struct scan *scan)
     return &scan->read;
 }
 
-void scan_count_rows(struct scan *scan, uint64_t rows)
+void scan_count_matched(struct scan *scan, uint64_t rows)
 {
-    scan->counters.rows_read += rows;
     scan->counters.rows_matched += rows;
+}
+
+bool scan_vec_is_looked_up(const struct vec *vec)
+{
+    return vec->kind == VEC_CODE && vec->present == NULL && vec->dict->count <= SCAN_LOOKED_UP_MAX;
 }
 
 /* ---- blocks ---- */
@@ -400,6 +404,7 @@ const char *scan_path_name(enum scan_path path)
         [SCAN_ONE_EVENT] = "rows of one event",
         [SCAN_FEW_ROWS] = "rows of several events",
         [SCAN_CODES] = "one pass over the event names",
+        [SCAN_JOURNEYS] = "rows kept by subject",
         [SCAN_TERMS] = "rows by terms of where",
         [SCAN_RANGES] = "rows of given subjects",
         [SCAN_REFERENCE] = "all rows, names as text",

@@ -39,7 +39,8 @@ struct scan_spec {
     const struct scan_keep *keep;        /* all of whose selectors name their events; NULL = all rows are wanted */
     const struct scan_range *ranges;     /* only these rows, ascending; NULL = all */
     uint32_t range_count;
-    bool wants_journeys; /* blocks whose wanted rows are many may come as journeys (scan_block.journeys) */
+    bool wants_journeys; /* blocks whose wanted rows are many may come as journeys (scan_block.journeys), */
+    const struct field *journeys_field; /* where scan_vec_is_looked_up of this field; NULL: whatever fields say */
     bool no_subjects;                    /* scan_block.subjects is not looked at, and NULL */
     bool has_expired;                    /* rows that are expired count as well (first_ever.h) */
     bool no_index;                       /* read all rows, fetch nothing ahead: the reference path */
@@ -73,6 +74,7 @@ enum scan_path {
     SCAN_ONE_EVENT, /* the rows of one event */
     SCAN_FEW_ROWS,  /* of several events: one bit a row */
     SCAN_CODES,     /* of several events, many rows: one pass over the names */
+    SCAN_JOURNEYS,  /* likewise, where rows are kept by subject, and left so */
     SCAN_TERMS,     /* by the terms of `where`: one bit a row */
     SCAN_RANGES,    /* those of given subjects */
     SCAN_REFERENCE, /* all, names compared as text */
@@ -102,11 +104,11 @@ enum err_code scan_next(struct scan *scan, struct scan_block *ret, bool *ret_mor
 /* Instead of scan_next: what a walk over all blocks would do, as far as times and lists of rows tell. In *ret
  * rows_read is how many there are of the named events. */
 enum err_code scan_foresee(struct scan *scan, struct scan_counters *ret, struct err *err) ERR_MUST_CHECK;
-/* The current block, which came as journeys, in the other form; it may have no rows. */
-enum err_code scan_list_rows(struct scan *scan, struct scan_block *ret,
-                             struct err *err) ERR_MUST_CHECK;
-/* Of blocks that came as journeys, and stayed so, `rows` were wanted. */
-void scan_count_rows(struct scan *scan, uint64_t rows);
+/* Of blocks that came as journeys, `rows` matched: who walks them knows. */
+void scan_count_matched(struct scan *scan, uint64_t rows);
+/* Each row has a code, out of so few that a table of all of them is kept for each source. */
+#define SCAN_LOOKED_UP_MAX 1024u
+bool scan_vec_is_looked_up(const struct vec *vec);
 /* A field's values for the rows of the current block: `ret_vec` is the block's vector and
  * ret_places[i] the place of row i's value in it, UINT32_MAX where it has none. */
 enum err_code scan_field(struct scan *scan, const struct field *field, struct vec *ret_vec,

@@ -34,13 +34,16 @@ void scan_start_ahead(struct scan *scan)
     scan->read.ahead = &ahead->held;
 }
 
-/* An item that is read by one is read. */
+/* An item that is read by one is read; who says what a profile says asks whose row it is, and when. */
 static void scan_add_item(struct read_item *items, uint32_t *count, uint32_t first, uint32_t col,
                           uint32_t block)
 {
-    bool is_new = col != UINT32_MAX && !traits_is_col(col);
+    bool is_trait = traits_is_col(col);
+    bool is_new = col != UINT32_MAX && !is_trait;
     for (uint32_t i = first; i < *count; i++) {
-        items[i].unless = items[i].col == col ? READ_ALWAYS : items[i].unless;
+        bool is_meant = items[i].col == col || (is_trait && (items[i].col == COL_SUBJECT ||
+                                                             items[i].col == COL_EVENT_TIME));
+        items[i].unless = is_meant ? READ_ALWAYS : items[i].unless;
         is_new &= items[i].col != col;
     }
     if (is_new) {
@@ -85,23 +88,6 @@ static enum err_code scan_alt_has_rows(struct scan *scan, const struct scan_alt 
     return ERR_OK;
 }
 
-/* How the block's rows will be found; SCAN_PATHS: it has none. Looking counts for nothing, and moves nothing on. */
-static enum err_code scan_foresee_path(struct scan *scan, uint32_t block, enum scan_path *ret,
-                                       struct err *err)
-{
-    uint64_t bytes_read = scan->read.bytes_read;
-    uint64_t blocks_read = scan->read.blocks_read;
-    uint32_t block_now = scan->block_now;
-    uint32_t range = scan->range;
-    scan->block_now = block;
-    enum err_code code = scan_choose_path(scan, ret, &(uint32_t){0}, err);
-    scan->block_now = block_now;
-    scan->range = range;
-    scan->read.bytes_read = bytes_read;
-    scan->read.blocks_read = blocks_read;
-    return code;
-}
-
 /* What the block needs, where it has candidates, is appended to `items`. The last terms of an `and`
  * may turn out not to be asked for: hardly ever, of 65,536 rows. */
 static enum err_code scan_add_block(struct scan *scan, uint32_t block, struct read_item *items,
@@ -115,7 +101,9 @@ static enum err_code scan_add_block(struct scan *scan, uint32_t block, struct re
     if (path == SCAN_PATHS) {
         return ERR_OK;
     }
-    if (path == SCAN_STREAMS) { /* they have times and subjects beside them */
+    if (scan->term_count > 0) { /* it may be terms that rows are found by */
+        unless = READ_ALWAYS;
+    } else if (path == SCAN_STREAMS) { /* they have times and subjects beside them */
         unless = READ_UNLESS_EVENT_ROWS;
     } else if (path == SCAN_CODES && scan_may_be_journeys(scan)) {
         unless = READ_UNLESS_JOURNEYS;

@@ -96,7 +96,7 @@ struct scan {
     struct scan_ahead ahead;
 
     uint32_t block_now;
-    bool no_journeys; /* of the current block: as lists */
+    bool no_journeys; /* a block's values of journeys_field could not be looked up: others' are alike */
     struct block_journeys journeys; /* of the current block, where they are handed on */
     enum scan_path path; /* of the current block, where it has candidates */
     struct scan_col *cols; /* of the current block, as asked for */
@@ -126,6 +126,9 @@ enum err_code scan_plan_rows(struct scan *scan, struct err *err) ERR_MUST_CHECK;
  * has none. */
 enum err_code scan_choose_path(struct scan *scan, enum scan_path *ret_path, uint32_t *ret_rows,
                                struct err *err) ERR_MUST_CHECK;
+/* How the rows of a block will be found, as far as it can be told without reading for it; SCAN_PATHS: it has none. */
+enum err_code scan_foresee_path(struct scan *scan, uint32_t block, enum scan_path *ret,
+                                struct err *err) ERR_MUST_CHECK;
 /* Whether blocks that are looked at by their codes may be handed on as journeys. */
 bool scan_may_be_journeys(const struct scan *scan);
 /* The matching rows of the current block, which is active; ret->count may be 0. */

@@ -378,6 +378,19 @@ static enum err_code journey_span(struct scan *scan, const struct scan_span *spa
     return ERR_OK;
 }
 
+/* Whether each row has a code in the field that is asked of journeys. Columns of a source are alike from block to block. */
+static enum err_code is_field_looked_up(struct scan *scan, bool *ret, struct err *err)
+{
+    struct vec vec = {0};
+    *ret = true;
+    if (scan->spec->journeys_field != NULL) {
+        ERR_TRY(scan_vec(scan, scan->spec->journeys_field, &vec, err));
+        *ret = scan_vec_is_looked_up(&vec);
+    }
+    scan->no_journeys = !*ret;
+    return ERR_OK;
+}
+
 /* *ret_found false where the source does not keep journeys. Spans that have the whole block are one. */
 static enum err_code take_journeys(struct scan *scan, struct candidates *cand, bool *ret_found,
                                    struct err *err)
@@ -386,6 +399,10 @@ static enum err_code take_journeys(struct scan *scan, struct candidates *cand, b
     uint32_t count = 0;
     uint32_t begin = 0;
     uint32_t end = 0;
+    ERR_TRY(is_field_looked_up(scan, ret_found, err));
+    if (!*ret_found) {
+        return ERR_OK;
+    }
     ERR_TRY(source_block_journeys(scan->source, &scan->read, scan->block_now, &scan->journeys,
                                   ret_found, err));
     if (!*ret_found) {
@@ -782,7 +799,9 @@ static enum scan_path path_of_names(const struct wanted *wanted, uint32_t block_
     return wanted->rows > block_rows / MANY_PARTS ? SCAN_CODES : SCAN_FEW_ROWS;
 }
 
-static enum err_code choose(struct scan *scan, struct choice *ret, struct err *err)
+/* Not `is_foreseen`: terms are looked up, for which their columns may have to be read. */
+static enum err_code choose(struct scan *scan, bool is_foreseen, struct choice *ret,
+                            struct err *err)
 {
     const struct wanted *wanted = &ret->wanted;
     uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
@@ -792,7 +811,7 @@ static enum err_code choose(struct scan *scan, struct choice *ret, struct err *e
     if ((!wanted->with_others && wanted->rows == 0) || (has_bounds && !has_ranges(scan))) {
         return ERR_OK;
     }
-    if (scan->term_count > 0 && !has_bounds &&
+    if (scan->term_count > 0 && !has_bounds && !is_foreseen &&
         (wanted->with_others || wanted->rows > block_rows / MANY_PARTS)) {
         ERR_TRY(useful_terms(scan, &ret->terms, err));
     }
@@ -821,20 +840,64 @@ enum err_code scan_choose_path(struct scan *scan, enum scan_path *ret_path, uint
         *ret_rows = block_rows;
         return ERR_OK;
     }
-    ERR_TRY(choose(scan, &choice, err));
+    ERR_TRY(choose(scan, false, &choice, err));
     *ret_path = choice.path;
     *ret_rows = choice.wanted.with_others ? block_rows : choice.wanted.rows;
     return ERR_OK;
 }
 
-static enum err_code take_codes(struct scan *scan, const bool *is_wanted, struct candidates *cand,
-                                struct err *err)
+/* How many rows of wanted events the subject range has in the block. */
+static enum err_code count_wanted(struct scan *scan, const struct wanted *wanted,
+                                  const struct candidates *cand, uint64_t *ret, struct err *err)
+{
+    const struct dict *dict = NULL;
+    *ret = wanted->rows;
+    if (cand->first == 0 && cand->count == source_block_rows(scan->source, scan->block_now)) {
+        return ERR_OK;
+    }
+    ERR_TRY(source_dict(scan->source, &scan->read, COL_EVENT_NAME, &dict, err));
+    ERR_TRY(slot_codes(scan, dict, err));
+    *ret = 0;
+    for (uint32_t row = cand->first; row < cand->count; row++) {
+        *ret += wanted->is_wanted[scan->slot_of_code[cand->journeys->codes[row]]];
+    }
+    return ERR_OK;
+}
+
+static enum err_code take_codes(struct scan *scan, const struct wanted *wanted,
+                                struct candidates *cand, struct err *err)
 {
     bool is_found = false;
+    uint64_t rows = 0;
     if (scan_may_be_journeys(scan)) {
         ERR_TRY(take_journeys(scan, cand, &is_found, err));
     }
-    return is_found ? ERR_OK : take_wanted(scan, is_wanted, cand, err);
+    if (!is_found) {
+        return take_wanted(scan, wanted->is_wanted, cand, err);
+    }
+    scan->path = SCAN_JOURNEYS;
+    ERR_TRY(count_wanted(scan, wanted, cand, &rows, err));
+    scan->counters.rows_read += rows;
+    return ERR_OK;
+}
+
+/* Looking ahead counts for nothing, and moves nothing on. */
+enum err_code scan_foresee_path(struct scan *scan, uint32_t block, enum scan_path *ret,
+                                struct err *err)
+{
+    uint64_t bytes_read = scan->read.bytes_read;
+    uint64_t blocks_read = scan->read.blocks_read;
+    uint32_t block_now = scan->block_now;
+    uint32_t range = scan->range;
+    struct choice choice;
+    scan->block_now = block;
+    enum err_code code = choose(scan, true, &choice, err);
+    scan->block_now = block_now;
+    scan->range = range;
+    scan->read.bytes_read = bytes_read;
+    scan->read.blocks_read = blocks_read;
+    *ret = choice.path;
+    return code;
 }
 
 /* *ret_terms: the terms that the candidates meet already. */
@@ -844,7 +907,7 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
     struct choice choice;
     const struct wanted *wanted = &choice.wanted;
     uint32_t block_rows = source_block_rows(scan->source, scan->block_now);
-    ERR_TRY(choose(scan, &choice, err));
+    ERR_TRY(choose(scan, false, &choice, err));
     *ret_terms = choice.terms;
     if (choice.path == SCAN_STREAMS) {
         bool is_found = false;
@@ -855,13 +918,14 @@ static enum err_code take_candidates(struct scan *scan, struct candidates *cand,
     bool is_one = !wanted->with_others && wanted->count == 1;
     switch (choice.path) {
     case SCAN_PATHS:
+    case SCAN_JOURNEYS:
     case SCAN_REFERENCE:
     case SCAN_STREAMS: return ERR_OK;
     case SCAN_ONE_EVENT:
         cand->slot = wanted->slot;
         return value_rows(scan, COL_EVENT_NAME, scan->slots[wanted->slot - 1].code, &cand->rows,
                           &cand->count, err);
-    case SCAN_CODES: return take_codes(scan, wanted->is_wanted, cand, err);
+    case SCAN_CODES: return take_codes(scan, wanted, cand, err);
     case SCAN_ALL_ROWS:
         cand->slot = SLOT_OTHER;
         ERR_TRY(take_all_rows(scan, cand, err));
@@ -1299,17 +1363,4 @@ enum err_code scan_rows(struct scan *scan, struct scan_block *ret, struct err *e
     ret->times = cand.times;
     ret->masks = cand.masks;
     return ERR_OK;
-}
-
-enum err_code scan_list_rows(struct scan *scan, struct scan_block *ret, struct err *err)
-{
-    struct scan_counters counters = scan->counters;
-    scan->no_journeys = true;
-    enum err_code code = scan_rows(scan, &scan->now, err);
-    scan->no_journeys = false;
-    counters.rows_read = scan->counters.rows_read;
-    counters.rows_matched += scan->now.count;
-    scan->counters = counters; /* the block itself has been counted */
-    *ret = scan->now;
-    return code;
 }

@@ -134,66 +134,6 @@ static void clip(uint32_t base, uint32_t end, const uint32_t **subjects, uint32_
     }
 }
 
-static void set_bits(uint64_t *bits, uint64_t *twice, uint32_t base, const uint32_t *subjects,
-                     uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t bit = subjects[i] - base;
-        uint64_t one = UINT64_C(1) << (bit % 64);
-        if (twice != NULL) {
-            twice[bit / 64] |= bits[bit / 64] & one;
-        }
-        bits[bit / 64] |= one;
-    }
-}
-
-static void add_members(uint64_t *bits, uint64_t *twice, uint32_t base, uint32_t end,
-                        const struct subject_members *members)
-{
-    struct members_span span;
-    if (members_span(members, base, end, &span)) {
-        if (twice != NULL) {
-            bits_or_and(twice + span.into, bits + span.into, span.words, span.whole);
-        }
-        bits_or(bits + span.into, span.words, span.whole);
-        if (span.rest != 0) {
-            uint64_t *last = bits + span.into + span.whole;
-            if (twice != NULL) {
-                twice[span.into + span.whole] |= *last & span.rest;
-            }
-            *last |= span.rest;
-        }
-        return;
-    }
-    struct members_cursor cursor = {0};
-    uint32_t buffer[MEMBERS_PORTION];
-    const uint32_t *subjects = NULL;
-    uint32_t count = 0;
-    while ((count = members_next(members, &cursor, buffer, MEMBERS_PORTION, &subjects)) > 0) {
-        clip(base, end, &subjects, &count);
-        set_bits(bits, twice, base, subjects, count);
-    }
-}
-
-void bits_add_members(uint64_t *bits, uint32_t base, uint32_t end,
-                      const struct subject_members *members)
-{
-    add_members(bits, NULL, base, end, members);
-}
-
-void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subjects, size_t count)
-{
-    const struct subject_members members = members_of_list(subjects, (uint32_t)count);
-    uint64_t end = base + (uint64_t)words * 64;
-    bits_add_members(bits, base, (uint32_t)MIN_OF(end, UINT32_MAX), &members);
-}
-
-void bits_add_members_twice(uint64_t *bits, uint64_t *twice, uint32_t base, uint32_t end,
-                            const struct subject_members *members)
-{
-    add_members(bits, twice, base, end, members);
-}
-
 CPU_CLONES static void or_of(uint64_t *restrict into, const uint64_t *restrict from,
                              const uint64_t *restrict of, size_t words)
 {
@@ -213,37 +153,55 @@ CPU_CLONES static void or_of_twice(uint64_t *restrict into, uint64_t *restrict t
     }
 }
 
-static void set_bits_of(uint64_t *bits, uint64_t *twice, const uint64_t *of, uint32_t base,
-                        const uint32_t *subjects, uint32_t count)
+/* Who is added, and where: `twice` and `of` may be NULL. */
+struct member_bits {
+    uint64_t *bits, *twice;
+    const uint64_t *of;
+    uint32_t base;
+};
+
+static void set_word(const struct member_bits *m, size_t word, uint64_t more)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t bit = subjects[i] - base;
-        uint64_t one = of[bit / 64] & UINT64_C(1) << (bit % 64);
+    more &= m->of == NULL ? UINT64_MAX : m->of[word];
+    if (m->twice != NULL) {
+        m->twice[word] |= m->bits[word] & more;
+    }
+    m->bits[word] |= more;
+}
+
+static void set_words(const struct member_bits *m, const struct members_span *span)
+{
+    uint64_t *bits = m->bits + span->into;
+    uint64_t *twice = m->twice == NULL ? NULL : m->twice + span->into;
+    if (m->of != NULL && twice != NULL) {
+        or_of_twice(bits, twice, span->words, m->of + span->into, span->whole);
+    } else if (m->of != NULL) {
+        or_of(bits, span->words, m->of + span->into, span->whole);
+    } else {
         if (twice != NULL) {
-            twice[bit / 64] |= bits[bit / 64] & one;
+            bits_or_and(twice, bits, span->words, span->whole);
         }
-        bits[bit / 64] |= one;
+        bits_or(bits, span->words, span->whole);
+    }
+    if (span->rest != 0) {
+        set_word(m, span->into + span->whole, span->rest);
     }
 }
 
-void bits_add_members_of(uint64_t *bits, uint64_t *twice, const uint64_t *of, uint32_t base,
-                         uint32_t end, const struct subject_members *members)
+static void set_bits(uint64_t *bits, uint32_t base, const uint32_t *subjects, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t bit = subjects[i] - base;
+        bits[bit / 64] |= UINT64_C(1) << (bit % 64);
+    }
+}
+
+static void add_members(const struct member_bits *m, uint32_t end,
+                        const struct subject_members *members)
 {
     struct members_span span;
-    if (members_span(members, base, end, &span)) {
-        size_t at = span.into;
-        if (twice != NULL) {
-            or_of_twice(bits + at, twice + at, span.words, of + at, span.whole);
-        } else {
-            or_of(bits + at, span.words, of + at, span.whole);
-        }
-        if (span.rest != 0) {
-            uint64_t more = span.rest & of[at + span.whole];
-            if (twice != NULL) {
-                twice[at + span.whole] |= bits[at + span.whole] & more;
-            }
-            bits[at + span.whole] |= more;
-        }
+    if (members_span(members, m->base, end, &span)) {
+        set_words(m, &span);
         return;
     }
     struct members_cursor cursor = {0};
@@ -251,9 +209,44 @@ void bits_add_members_of(uint64_t *bits, uint64_t *twice, const uint64_t *of, ui
     const uint32_t *subjects = NULL;
     uint32_t count = 0;
     while ((count = members_next(members, &cursor, buffer, MEMBERS_PORTION, &subjects)) > 0) {
-        clip(base, end, &subjects, &count);
-        set_bits_of(bits, twice, of, base, subjects, count);
+        clip(m->base, end, &subjects, &count);
+        if (m->of == NULL && m->twice == NULL) {
+            set_bits(m->bits, m->base, subjects, count);
+            continue;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t bit = subjects[i] - m->base;
+            set_word(m, bit / 64, UINT64_C(1) << (bit % 64));
+        }
     }
+}
+
+void bits_add_members(uint64_t *bits, uint32_t base, uint32_t end,
+                      const struct subject_members *members)
+{
+    const struct member_bits m = {.bits = bits, .base = base};
+    add_members(&m, end, members);
+}
+
+void bits_add(uint64_t *bits, uint32_t base, size_t words, const uint32_t *subjects, size_t count)
+{
+    const struct subject_members members = members_of_list(subjects, (uint32_t)count);
+    uint64_t end = base + (uint64_t)words * 64;
+    bits_add_members(bits, base, (uint32_t)MIN_OF(end, UINT32_MAX), &members);
+}
+
+void bits_add_members_twice(uint64_t *bits, uint64_t *twice, uint32_t base, uint32_t end,
+                            const struct subject_members *members)
+{
+    const struct member_bits m = {.bits = bits, .twice = twice, .base = base};
+    add_members(&m, end, members);
+}
+
+void bits_add_members_of(uint64_t *bits, uint64_t *twice, const uint64_t *of, uint32_t base,
+                         uint32_t end, const struct subject_members *members)
+{
+    const struct member_bits m = {.bits = bits, .twice = twice, .of = of, .base = base};
+    add_members(&m, end, members);
 }
 
 /* ---- how often ---- */

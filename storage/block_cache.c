@@ -71,9 +71,20 @@ struct block_cache {
     struct stripe stripes[STRIPES];
 };
 
+static size_t asked_bytes(size_t len)
+{
+    return sizeof(struct cache_block) + len + BITS_SLACK;
+}
+
+static void block_free(struct cache_block *block)
+{
+    slabs_free(block, asked_bytes(block->len));
+}
+
+/* What it takes of the cache's bytes. */
 static size_t block_bytes(const struct cache_block *block)
 {
-    return sizeof(*block) + block->len + BITS_SLACK;
+    return slabs_size(asked_bytes(block->len));
 }
 
 static uint64_t key_hash(uint64_t uid, uint64_t off)
@@ -108,7 +119,7 @@ static void queue_free(struct queue *queue)
     while (queue->first != NULL) {
         struct cache_block *block = queue->first;
         queue->first = block->after;
-        slabs_free(block, block_bytes(block));
+        block_free(block);
     }
 }
 
@@ -149,7 +160,7 @@ struct block_cache_stats block_cache_stats(const struct block_cache *cache)
 enum err_code cache_block_create(uint64_t uid, uint64_t off, uint32_t len, struct cache_block **ret,
                                  struct err *err)
 {
-    struct cache_block *block = slabs_alloc(sizeof(*block) + len + BITS_SLACK);
+    struct cache_block *block = slabs_alloc(asked_bytes(len));
     if (block == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for a block of %u bytes", len);
     }
@@ -256,7 +267,7 @@ static void evict(struct stripe *stripe, struct cache_block *block, uint64_t has
     ASSERT(*link == block);
     *link = block->next;
     stripe->evictions++;
-    slabs_free(block, block_bytes(block));
+    block_free(block);
 }
 
 static bool is_pinned(const struct cache_block *block)
@@ -375,7 +386,7 @@ void cache_block_unpin(struct cache_block *block)
     }
     if (!block->is_cached) { /* never shared: all pins are one thread's */
         if (atomic_fetch_sub_explicit(&block->pins, 1, memory_order_relaxed) == 1) {
-            slabs_free(block, block_bytes(block));
+            block_free(block);
         }
         return;
     }
@@ -393,5 +404,5 @@ bool block_cache_has_room(struct block_cache *cache, uint64_t uid, uint64_t off,
     size_t used = stripe->small.bytes + stripe->main.bytes;
     pthread_mutex_unlock(&stripe->lock);
     size_t bytes_max = cache->bytes_max / STRIPES;
-    return used <= bytes_max && len + sizeof(struct cache_block) + BITS_SLACK <= bytes_max - used;
+    return used <= bytes_max && slabs_size(asked_bytes(len)) <= bytes_max - used;
 }

@@ -82,8 +82,11 @@ static enum err_code journeys_make(const struct segment *segment, struct read_ct
     struct vec times = {0};
     struct vec subjects = {0};
     struct head head = {0};
+    int64_t min_ms = 0;
+    int64_t max_ms = 0;
     *ret = NULL;
-    if (name_col->dict_count > UINT16_MAX ||
+    if (!source_zone(&segment->source, COL_EVENT_TIME, block, &min_ms, &max_ms) ||
+        (uint64_t)max_ms - (uint64_t)min_ms > UINT32_MAX || name_col->dict_count > UINT16_MAX ||
         !block_cache_has_room(segment->cache, segment->uid, journeys_off(said),
                               journeys_bytes(rows, rows))) {
         return ERR_OK;
@@ -93,15 +96,13 @@ static enum err_code journeys_make(const struct segment *segment, struct read_ct
     ERR_TRY(segment_block_read_once(segment, ctx, segment_find_col(segment, COL_SUBJECT), block,
                                     &subjects, err));
     ERR_TRY(segment_block_read_once(segment, ctx, name_col, block, &names, err));
-    int64_t max_ms = times.i64[0];
-    head.base_ms = times.i64[0];
-    for (uint32_t i = 1; i < rows; i++) {
-        head.base_ms = MIN_OF(head.base_ms, times.i64[i]);
-        max_ms = MAX_OF(max_ms, times.i64[i]);
+    for (uint32_t i = 0; i < rows; i++) {
+        if (times.i64[i] < min_ms || times.i64[i] > max_ms) {
+            return err_set(err, ERR_CORRUPT, "block %u: a time outside of its zone", block);
+        }
     }
-    if (names.kind != VEC_CODE || (uint64_t)max_ms - (uint64_t)head.base_ms > UINT32_MAX) {
-        return ERR_OK;
-    }
+    ASSERT(names.kind == VEC_CODE && names.present == NULL); /* as decoding makes sure */
+    head.base_ms = min_ms;
     head.run_count = count_runs(subjects.u32, rows);
     ERR_TRY(cache_block_create(segment->uid, journeys_off(said),
                                (uint32_t)journeys_bytes(head.run_count, rows), ret, err));
@@ -142,8 +143,8 @@ enum err_code segment_block_journeys(const struct source *source, struct read_ct
     if (journeys_pin(segment, ctx, block, said, &kept, err) != ERR_OK) {
         return segment_fail(segment, err);
     }
-    ctx->blocks_read =
-        blocks_read; /* whether they had to be made or not, it is these columns that they stand for */
+    /* Whether they had to be made or not, it is these columns that they stand for. */
+    ctx->blocks_read = blocks_read;
     ctx->bytes_read = bytes_read;
     if (kept == NULL || !read_held_add(ctx->held, kept)) {
         cache_block_unpin(kept);

@@ -6,11 +6,17 @@ export class Wire {
   constructor(build, port) {
     this.child = spawn(`${build}/bench/asker`, [String(port)], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.child.stdout.on('data', chunk => this.take(chunk));
-    this.child.stdin.on('error', () => {});
-    this.child.on('exit', code => this.waiting?.reject(new Error(`asker ended: ${code}`)));
-    this.child.on('error', error => this.waiting?.reject(error));
+    this.child.stdin.on('error', error => this.fail(error));
+    this.child.on('exit', (code, signal) => this.fail(new Error(`asker ended: ${code ?? signal}`)));
+    this.child.on('error', error => this.fail(error));
     this.chunks = [];
     this.length = 0;
+    this.waiting = null;
+  }
+
+  fail(error) {
+    this.dead ??= error;
+    this.waiting?.reject(this.dead);
     this.waiting = null;
   }
 
@@ -35,6 +41,7 @@ export class Wire {
     this.chunks = [];
     this.length = 0;
     this.end = undefined;
+    if (this.dead) return Promise.reject(this.dead);
     return new Promise((resolve, reject) => {
       this.waiting = { resolve, reject };
       this.child.stdin.write(`${path} ${Buffer.byteLength(body)}\n${body}`);

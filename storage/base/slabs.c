@@ -5,8 +5,9 @@
  *    a class       slabs with a free piece, in a ring; how much of its size malloc has given
  *    full          slabs that have had no free piece, to be put into large pages
  *
- * Eight classes to each doubling, so a piece is rounded up by an eighth at most. The lowest free piece is given first: the end of a
- * slab that is not needed is never touched, and takes no memory.
+ * Eight classes to each doubling, so a piece is rounded up by an eighth at most; blocks of powers of two and a head, which most are,
+ * hardly at all. The lowest free piece is given first: the end of a slab that is not needed is never touched, and takes no memory.
+ * A slab that is empty goes, unless it is the only one of its class with a free piece: the next piece would have to take one again.
  */
 #include "storage/base/slabs.h"
 
@@ -21,13 +22,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PIECE_MIN   ((size_t)2 << 10) /* shorter ones, and longer ones, are malloc's */
-#define PIECE_MAX   ((size_t)1 << 20)
-#define CLASS_BITS  3u                /* behind the highest */
-#define CLASS_COUNT 80u               /* of 2 KiB << 9 */
+#define HEAD_ROOM   256u /* behind what is rounded: a power of two and a head is not the next class */
+#define PIECE_MIN   ((size_t)4 << 10) /* shorter ones, and longer ones, are malloc's */
+#define PIECE_MAX   (((size_t)1 << 20) + HEAD_ROOM)
+#define CLASS_BITS  3u /* behind the highest */
+#define FIRST_SHIFT 8u /* of the class of PIECE_MIN */
+#define CLASS_COUNT 72u
 #define MALLOC_MAX  ((size_t)1 << 20) /* of a class, before it has slabs */
-#define SLAB_BYTES  ((size_t)4 << 20)
-#define SLABS_MAX   ((size_t)1 << 18) /* 1 TiB of addresses */
+#define SLAB_BYTES  ((size_t)8 << 20)
+#define SLABS_MAX   ((size_t)1 << 17) /* 1 TiB of addresses */
 #define HEAD_BYTES  512u
 #define BITS_WORDS  32u /* of pieces: SLAB_BYTES / PIECE_MIN bits */
 
@@ -50,7 +53,7 @@ static struct {
     uint8_t *base; /* of SLABS_MAX slabs; NULL: none could be reserved */
     size_t used;   /* slabs ever taken */
     size_t
-        empty_count; /* slabs given back to the system, in `empty`: a list through them would be a page of each */
+        empty_count; /* given back to the system, in `empty`: a list through them would be a page of each */
     struct size_class classes[CLASS_COUNT];
     size_t full_count; /* in `full` */
     size_t slab_count, piece_count, large_count;
@@ -63,8 +66,13 @@ static uint8_t states[SLABS_MAX]; /* STATE_ bits by slab */
 #define STATE_FULL  2u /* in `full`, once */
 #define STATE_LARGE 4u
 
-/* The sanitizers watch over malloc's pieces, each by itself. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
+/* The address sanitizer watches over malloc's pieces, each by itself. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
 #define ALL_BY_MALLOC true
 #else
 #define ALL_BY_MALLOC false
@@ -77,17 +85,20 @@ static bool is_malloc_size(size_t bytes)
 
 static uint32_t class_of(size_t bytes)
 {
-    size_t last = bytes - 1;
+    size_t last = bytes - HEAD_ROOM - 1;
     uint32_t shift = 63 - CLASS_BITS - (uint32_t)__builtin_clzll(last);
-    uint32_t first_shift = 63 - CLASS_BITS - (uint32_t)__builtin_clzll(PIECE_MIN - 1);
-    return ((shift - first_shift) << CLASS_BITS) + (uint32_t)(last >> shift) - (1u << CLASS_BITS);
+    return ((shift - FIRST_SHIFT) << CLASS_BITS) + (uint32_t)(last >> shift) - (1u << CLASS_BITS);
 }
 
 static size_t class_bytes(uint32_t class)
 {
-    uint32_t first_shift = 63 - CLASS_BITS - (uint32_t)__builtin_clzll(PIECE_MIN - 1);
     size_t digits = (class & ((1u << CLASS_BITS) - 1)) + (1u << CLASS_BITS) + 1;
-    return digits << ((class >> CLASS_BITS) + first_shift);
+    return (digits << ((class >> CLASS_BITS) + FIRST_SHIFT)) + HEAD_ROOM;
+}
+
+size_t slabs_size(size_t bytes)
+{
+    return is_malloc_size(bytes) ? bytes : class_bytes(class_of(bytes));
 }
 
 /* ---- slabs ---- */
@@ -169,14 +180,13 @@ static struct slab *slab_take(uint32_t class)
     return slab;
 }
 
-static void slab_give_back(struct slab *slab)
+/* Out of its class; it is to be given to the system without the lock, and is among the empty ones only then. */
+static void slab_leave(struct slab *slab)
 {
     uint8_t *state = &states[slab_index(slab)];
     slabs.large_count -= (*state & STATE_LARGE) != 0;
     *state &= STATE_FULL; /* where it is in the list it stays, and is passed over */
     ring_drop(&slabs.classes[slab->class], slab);
-    (void)madvise(slab, SLAB_BYTES, MADV_DONTNEED);
-    empty[slabs.empty_count++] = (uint32_t)slab_index(slab);
     slabs.slab_count--;
 }
 
@@ -200,9 +210,11 @@ static void *piece_take(struct slab *slab)
     return (uint8_t *)slab + HEAD_BYTES + at * class_bytes(slab->class);
 }
 
-static void piece_give_back(void *piece)
+/* The slab, where it is to be given back to the system; else NULL. */
+static struct slab *piece_give_back(void *piece)
 {
     struct slab *slab = slab_at(slab_index(piece));
+    struct size_class *of = &slabs.classes[slab->class];
     size_t off = (size_t)((uint8_t *)piece - (uint8_t *)slab) - HEAD_BYTES;
     uint32_t at = (uint32_t)(off / class_bytes(slab->class));
     uint64_t bit = UINT64_C(1) << (at % 64);
@@ -211,11 +223,14 @@ static void piece_give_back(void *piece)
     slab->free[at / 64] |= bit;
     slabs.piece_count--;
     if (slab->free_count++ == 0) {
-        ring_add(&slabs.classes[slab->class], slab);
+        ring_add(of, slab);
     }
-    if (slab->free_count == slab->piece_count) {
-        slab_give_back(slab);
+    bool is_only = of->slabs == slab && slab->next == NULL;
+    if (slab->free_count < slab->piece_count || is_only) {
+        return NULL;
     }
+    slab_leave(slab);
+    return slab;
 }
 
 /* ---- pieces ---- */
@@ -264,16 +279,23 @@ void slabs_free(void *piece, size_t bytes)
         free(piece);
         return;
     }
+    struct slab *leaving = NULL;
     pthread_mutex_lock(&slabs.lock);
     bool is_mallocs = !is_in_slab(piece);
     if (is_mallocs) {
         slabs.classes[class_of(bytes)].malloc_bytes -= class_bytes(class_of(bytes));
     } else {
-        piece_give_back(piece);
+        leaving = piece_give_back(piece);
     }
     pthread_mutex_unlock(&slabs.lock);
     if (is_mallocs) {
         free(piece);
+    }
+    if (leaving != NULL) {
+        (void)madvise(leaving, SLAB_BYTES, MADV_DONTNEED);
+        pthread_mutex_lock(&slabs.lock);
+        empty[slabs.empty_count++] = (uint32_t)slab_index(leaving);
+        pthread_mutex_unlock(&slabs.lock);
     }
 }
 
@@ -283,17 +305,15 @@ void slabs_free(void *piece, size_t bytes)
 #define MADV_COLLAPSE 25
 #endif
 
-/* A slab that was full and still is in use; NULL: none is left. */
-static void *next_full(void)
+/* A slab of the list that still is full; NULL: none is left. */
+static struct slab *next_full(void)
 {
-    void *found = NULL;
+    struct slab *found = NULL;
     pthread_mutex_lock(&slabs.lock);
     while (found == NULL && slabs.full_count > 0) {
         uint32_t index = full[--slabs.full_count];
         states[index] &= (uint8_t)~STATE_FULL;
-        if ((states[index] & STATE_USED) != 0) {
-            states[index] |= STATE_LARGE;
-            slabs.large_count++;
+        if ((states[index] & STATE_USED) != 0 && slab_at(index)->free_count == 0) {
             found = slab_at(index);
         }
     }
@@ -301,17 +321,39 @@ static void *next_full(void)
     return found;
 }
 
-/* Without the lock. A slab that is given back in between is in the system's hands, and what is asked for of it does no harm. */
+/* What has been asked for of the slab: it is large now, or is to be asked for again, or neither. */
+static void tended(const struct slab *slab, bool is_large, bool is_again)
+{
+    pthread_mutex_lock(&slabs.lock);
+    uint8_t *state = &states[slab_index(slab)];
+    bool is_used = (*state & STATE_USED) != 0; /* it may have gone in between */
+    if (is_used && is_large && (*state & STATE_LARGE) == 0) {
+        *state |= STATE_LARGE;
+        slabs.large_count++;
+    }
+    if (is_used && is_again && (*state & STATE_FULL) == 0) {
+        *state |= STATE_FULL;
+        full[slabs.full_count++] = (uint32_t)slab_index(slab);
+    }
+    pthread_mutex_unlock(&slabs.lock);
+}
+
+/* Without the lock: a slab that is given back in between is filled with zeros and of nobody, until it is taken again. */
 size_t slabs_tend(size_t most)
 {
     size_t done = 0;
-    void *slab = NULL;
+    struct slab *slab = NULL;
     while (done < most && (slab = next_full()) != NULL) {
-        if (madvise(slab, SLAB_BYTES, MADV_COLLAPSE) != 0 && errno == EINVAL) {
-            (void)madvise(slab, SLAB_BYTES,
-                          MADV_HUGEPAGE); /* the kernel's own thread will come by */
+        bool is_large = madvise(slab, SLAB_BYTES, MADV_COLLAPSE) == 0;
+        bool is_unknown = !is_large && errno == EINVAL;
+        if (is_unknown) { /* an older kernel: its own thread will come by */
+            (void)madvise(slab, SLAB_BYTES, MADV_HUGEPAGE);
         }
-        done++;
+        tended(slab, is_large, !is_large && !is_unknown);
+        if (!is_large && !is_unknown) {
+            break; /* no large page is to be had now */
+        }
+        done += is_large;
     }
     return done;
 }
