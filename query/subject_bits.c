@@ -160,15 +160,6 @@ struct member_bits {
     uint32_t base;
 };
 
-static void set_word(const struct member_bits *m, size_t word, uint64_t more)
-{
-    more &= m->of == NULL ? UINT64_MAX : m->of[word];
-    if (m->twice != NULL) {
-        m->twice[word] |= m->bits[word] & more;
-    }
-    m->bits[word] |= more;
-}
-
 static void set_words(const struct member_bits *m, const struct members_span *span)
 {
     uint64_t *bits = m->bits + span->into;
@@ -184,15 +175,45 @@ static void set_words(const struct member_bits *m, const struct members_span *sp
         bits_or(bits, span->words, span->whole);
     }
     if (span->rest != 0) {
-        set_word(m, span->into + span->whole, span->rest);
+        size_t last = span->into + span->whole;
+        uint64_t more = span->rest & (m->of == NULL ? UINT64_MAX : m->of[last]);
+        if (twice != NULL) {
+            m->twice[last] |= m->bits[last] & more;
+        }
+        m->bits[last] |= more;
     }
 }
 
-static void set_bits(uint64_t *bits, uint32_t base, const uint32_t *subjects, uint32_t count)
+/* Called with constants, so that the loop asks about neither. */
+static inline __attribute__((always_inline)) void set_list(const struct member_bits *m,
+                                                           const uint32_t *subjects, uint32_t count,
+                                                           bool has_twice, bool has_of)
 {
+    uint64_t *bits = m->bits;
+    uint64_t *twice = m->twice;
+    const uint64_t *of = m->of;
+    uint32_t base = m->base;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t bit = subjects[i] - base;
-        bits[bit / 64] |= UINT64_C(1) << (bit % 64);
+        uint64_t one = UINT64_C(1) << (bit % 64);
+        one &= has_of ? of[bit / 64] : UINT64_MAX;
+        if (has_twice) {
+            twice[bit / 64] |= bits[bit / 64] & one;
+        }
+        bits[bit / 64] |= one;
+    }
+}
+
+static void set_bits(const struct member_bits *m, const uint32_t *subjects, uint32_t count)
+{
+    if (m->twice == NULL && m->of == NULL) {
+        set_list(m, subjects, count, false, false);
+    } else if (m->of == NULL) {
+        set_list(m, subjects, count, true, false);
+    } else if (m->twice == NULL) {
+        set_list(m, subjects, count, false, true);
+    } else {
+        set_list(m, subjects, count, true, true);
     }
 }
 
@@ -210,14 +231,7 @@ static void add_members(const struct member_bits *m, uint32_t end,
     uint32_t count = 0;
     while ((count = members_next(members, &cursor, buffer, MEMBERS_PORTION, &subjects)) > 0) {
         clip(m->base, end, &subjects, &count);
-        if (m->of == NULL && m->twice == NULL) {
-            set_bits(m->bits, m->base, subjects, count);
-            continue;
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t bit = subjects[i] - m->base;
-            set_word(m, bit / 64, UINT64_C(1) << (bit % 64));
-        }
+        set_bits(m, subjects, count);
     }
 }
 
