@@ -6,11 +6,12 @@
 #include "query/funnel_outcome.h"
 #include "storage/base/size.h"
 
-#define LOG_FIRST                                                                                  \
-    8u /* durations of a log's first chunk; each is twice as long as the one before, */
-#define LOG_MOST    8192u /* up to these */
-#define PORTIONS    64u   /* of the durations, at most one more; of at least */
-#define PORTION_MIN 4096u /* durations, which are worth a thread's attention */
+/* A log's first chunk has so many durations; each is twice as long as the one before, up to the most. */
+#define LOG_FIRST 8u
+#define LOG_MOST  8192u
+/* Durations are cut into so many portions, one more at most, of at least as many as are worth a thread's attention. */
+#define PORTIONS    64u
+#define PORTION_MIN 4096u
 #define NONE        UINT32_MAX
 
 struct log_chunk {
@@ -202,8 +203,8 @@ enum err_code funnel_part_count(struct funnel_part *part, const struct bound_que
         if (cell >= part->cell_cap) {
             ERR_TRY(cells_grow(part, arena, cell, step_count, err));
         }
-        if ((attempt->filled & (attempt->filled + 1)) ==
-            0) { /* as mostly: one number, and no guess how far */
+        bool is_gapless = (attempt->filled & (attempt->filled + 1)) == 0;
+        if (is_gapless) { /* as mostly: one number, and no guess how far */
             part->reached[(size_t)cell * step_count + attempt->level - 1]++;
         } else {
             users_count(part->users + (size_t)cell * step_count, attempt);

@@ -1,7 +1,7 @@
 /* query/funnel_count.h - what a funnel counts, from the attempts of a task to the lines of the answer.
  *
- *     task    users[cell][step] += 1, or reached[cell][level] += 1 where no step was left out, and for every step but the first that an attempt did, its time since the first step
- *             behind log[cell][step]
+ *     task    users[cell][step] += 1, or reached[cell][level] += 1 where no step was left out, and for every step but the first
+ *             that an attempt did, its time since the first step behind log[cell][step]
  *     all     cells of tasks matched by value; users added; for each (line, step), in portions on all threads, the logs of its
  *             cells in one array, of which percentiles and the mean are taken
  *

@@ -1,12 +1,13 @@
 /* query/journey.c
  *
  *    source 0   | 7 7 7 | 9 9 ...      a cursor per source: its scan's block, and a place in it
- *    source 1   | 7 | 8 8 | 9 ...      heads[] holds each cursor's next subject, and ends at
- * UINT32_MAX source 2   | 8 ...
+ *    source 1   | 7 | 8 8 | 9 ...      heads[] holds each cursor's next subject, UINT32_MAX at its end
+ *    source 2   | 8 ...
  *
  * The smallest head is the next subject. If one cursor has it and its run ends inside the block,
- * the journey is the block's own arrays, unless these are rows as they are kept, out of which the wanted are picked. Else the runs (one per source, over as many blocks as it
- * takes) are put one after the other; when they follow each other in time, as segments mostly do,
+ * the journey is the block's own arrays, unless the block came as journeys (scan.h): then its wanted
+ * rows are picked out of it. Else the runs (one per source, over as many blocks as it takes) are put
+ * one after the other; when they follow each other in time, as segments mostly do,
  * that is all, and if not, neighbours are merged until one run is left.
  */
 #include "query/journey.h"
