@@ -521,7 +521,6 @@ static void timing_copy(const struct timing *timing, const struct funnel_log *lo
 static void timing_take(const struct merging *g, const struct timing *timing)
 {
     static const struct durations_quantile quantiles[] = {{1, 2}, {9, 10}};
-    static const struct funnel_log none;
     struct funnel_durations *d = timing->into;
     struct cell cells[COUNT_OF(quantiles)];
     for (const struct task_cell *c = timing->cells; c != NULL; c = c->next) {
@@ -530,7 +529,9 @@ static void timing_take(const struct merging *g, const struct timing *timing)
     bool is_all = timing->into == &g->m->all.steps[timing->step];
     for (uint32_t t = 0; is_all && t < g->tasks->count; t++) { /* that are counted apart */
         const struct funnel_log *log = part_of(g, t)->all_log;
-        timing_copy(timing, log == NULL ? &none : log);
+        if (log != NULL) {
+            timing_copy(timing, log);
+        }
     }
     ASSERT(d->count == timing->count);
     d->mean = durations_mean(d->ms, d->count);

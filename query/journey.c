@@ -76,7 +76,6 @@ struct journeys {
     bool is_deleted;        /* its subject: blocks that come as journeys have their rows */
     struct arena *id_arena; /* its ids */
     struct scan_spec scan_spec;
-    const roaring_bitmap_t *deleted;
     struct cursor *cursors;
     uint32_t *heads;
     uint32_t cursor_count;
@@ -342,7 +341,6 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
     ERR_TRY(ARENA_NEW(arena, 1, &j, err));
     j->arena = arena;
     j->is_ordered = spec->is_ordered && task->source_count > 1;
-    j->deleted = run->snapshot->deleted[task->shard];
     if (j->is_ordered) {
         j->id_arena = arena_create(arena_budget(arena));
     }
@@ -353,7 +351,7 @@ enum err_code journeys_open(struct query_run_ctx *run, const struct run_task *ta
         .want_count = spec->want_count,
         .subject_begin = task->subject_begin,
         .subject_end = task->subject_end,
-        .deleted = j->deleted,
+        .deleted = run->snapshot->deleted[task->shard],
         .keep = spec->keep,
         .no_index = run_is_reference(run),
     };
@@ -855,8 +853,8 @@ static enum err_code journeys_step(struct journeys *j, struct journey *ret, bool
         return ERR_OK;
     }
     struct cursor *cursor = &j->cursors[first];
-    j->is_deleted = j->scan_spec.wants_journeys && j->deleted != NULL &&
-                    roaring_bitmap_contains(j->deleted, subject);
+    j->is_deleted = j->scan_spec.wants_journeys && j->scan_spec.deleted != NULL &&
+                    roaring_bitmap_contains(j->scan_spec.deleted, subject);
     j->needs_ids = holders > 1;
     if (holders == 1 && cursor->block.journeys == NULL) {
         uint32_t end = run_end(cursor);

@@ -136,8 +136,8 @@ enum err_code segment_event_rows(const struct source *source, struct read_ctx *c
     if (said == NULL) {
         return ERR_OK;
     }
-    kept = read_held_find(ctx->held, segment->uid,
-                          streams_off(said)); /* another event's of the block */
+    /* They may be held already, for another event of the block. */
+    kept = read_held_find(ctx->held, segment->uid, streams_off(said));
     if (kept == NULL) {
         if (streams_pin(segment, ctx, block, said, &kept, err) != ERR_OK) {
             return segment_fail(segment, err);

@@ -7,7 +7,8 @@
  *
  * Eight classes to each doubling, so a piece is rounded up by an eighth at most; blocks of powers of two and a head, which most are,
  * hardly at all. The lowest free piece is given first: the end of a slab that is not needed is never touched, and takes no memory.
- * A slab that is empty goes, unless it is the only one of its class with a free piece: the next piece would have to take one again.
+ * A slab that is empty goes, unless it is the only one of its class with a free piece, and takes no more memory than was written:
+ * the next piece would have to take one again.
  */
 #include "storage/base/slabs.h"
 
@@ -50,15 +51,15 @@ struct size_class {
 static struct {
     pthread_mutex_t lock; /* guards all below */
     bool is_tried;
-    uint8_t *base; /* of SLABS_MAX slabs; NULL: none could be reserved */
-    size_t used;   /* slabs ever taken */
-    size_t
-        empty_count; /* given back to the system, in `empty`: a list through them would be a page of each */
+    uint8_t *base;      /* of SLABS_MAX slabs; NULL: none could be reserved */
+    size_t used;        /* slabs ever taken */
+    size_t empty_count; /* in `empty` */
     struct size_class classes[CLASS_COUNT];
     size_t full_count; /* in `full` */
     size_t slab_count, piece_count, large_count;
 } slabs = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* Given back to the system: a list through them would be a page of each. */
 static uint32_t empty[SLABS_MAX];
 static uint32_t full[SLABS_MAX];
 static uint8_t states[SLABS_MAX]; /* STATE_ bits by slab */
@@ -67,13 +68,10 @@ static uint8_t states[SLABS_MAX]; /* STATE_ bits by slab */
 #define STATE_LARGE 4u
 
 /* The address sanitizer watches over malloc's pieces, each by itself. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
 #if defined(__SANITIZE_ADDRESS__)
 #define ALL_BY_MALLOC true
+#elif defined(__has_feature) /* clang's way to say it */
+#define ALL_BY_MALLOC __has_feature(address_sanitizer)
 #else
 #define ALL_BY_MALLOC false
 #endif
@@ -226,7 +224,8 @@ static struct slab *piece_give_back(void *piece)
         ring_add(of, slab);
     }
     bool is_only = of->slabs == slab && slab->next == NULL;
-    if (slab->free_count < slab->piece_count || is_only) {
+    bool is_large = (states[slab_index(slab)] & STATE_LARGE) != 0;
+    if (slab->free_count < slab->piece_count || (is_only && !is_large)) {
         return NULL;
     }
     slab_leave(slab);

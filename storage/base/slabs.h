@@ -5,7 +5,7 @@
  * whoever has time for it (slabs_tend), not by who fills them: where memory is full of files the system first has to make room for
  * a large page, which takes longer than the read that wanted it. A size that few pieces have is malloc's, so that little data stays
  * little memory. A piece takes at most an eighth more than it needs, and the end of a slab that no piece fits is at most another. A
- * slab that is empty goes back to the system, unless the next piece would have to take one again.
+ * slab that is empty goes back to the system, but for one of a size that is in small pages: the next piece would take one again.
  *
  * Source: J. Bonwick, "The Slab Allocator", USENIX 1994; large pages: madvise(2), MADV_COLLAPSE and, before Linux 6.1, MADV_HUGEPAGE.
  *

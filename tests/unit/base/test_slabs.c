@@ -114,6 +114,8 @@ static void many_of_a_size_share_slabs_and_few_do_not(void **state)
     }
     slabs_free(NULL, 300000);
     assert_true(slabs_stats().slabs <= 1 && slabs_stats().pieces == 0);
+    assert_int_equal(slabs_stats().large,
+                     0); /* one that stays has the pages that were written, and no more */
 }
 
 /* A piece that comes and goes where all others of its class are in full slabs. */
